@@ -1,0 +1,1 @@
+"""MissionControl: an embedded, durable workflow engine."""

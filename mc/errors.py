@@ -1,0 +1,313 @@
+"""The errors of MissionControl: one tree.
+
+    McError
+    ├── SpecError                 a flow spec is wrong; .problems lists everything
+    │   └── SpecSyntaxError       a text is not JSON; .line, .column
+    ├── DurationError             a text is not a duration or a time
+    ├── NotJsonError              a value cannot be held by JSON; .pointer
+    ├── GraphError                a task or an edge does not fit the graph
+    │   └── CycleError            edges lead back to where they began; .cycle
+    ├── StatusError               a status change that the tables do not allow
+    ├── FlowFormatError           a flow dict is malformed; .pointer
+    ├── ContextError              a task could not read or write its context
+    │   ├── PathError             a path leads nowhere; .path, .missing_step
+    │   ├── WiringError           a wiring cannot be carried out
+    │   └── ConditionError        a condition cannot be evaluated
+    ├── TaskHandlerError          a task type has no handler that can be used
+    │   ├── UnknownTaskTypeError  no handler is registered under that name
+    │   ├── TaskTypeNotAllowedError  the import path is outside the allowed modules
+    │   └── CoroutineHandlerError    a coroutine handler was met by the sync front
+    ├── FlowError                 a flow ended FAILED; .flow
+    ├── MaxTicksError             a flow was unfinished after its ticks; .flow, .unfinished
+    └── StoreError                persistence
+        ├── StoreUnreachableError the database cannot be opened or has gone away
+        │   └── StoreBusyError    a lock was held for longer than the busy timeout
+        ├── SchemaVersionError    the tables are missing, older or newer than this code
+        ├── FlowNotFoundError     no flow has that key; .key
+        ├── FlowExistsError       a flow with that key is stored already; .key
+        ├── StaleFlowError        somebody else saved the flow since it was loaded
+        └── LeaseLostError        the lease was taken over; what was done is not saved
+
+Each message says what was wrong, where, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+__all__ = [
+    "ConditionError",
+    "ContextError",
+    "CoroutineHandlerError",
+    "CycleError",
+    "DurationError",
+    "FlowError",
+    "FlowExistsError",
+    "FlowFormatError",
+    "FlowNotFoundError",
+    "GraphError",
+    "LeaseLostError",
+    "MaxTicksError",
+    "McError",
+    "NotJsonError",
+    "PathError",
+    "Problem",
+    "SchemaVersionError",
+    "SpecError",
+    "SpecSyntaxError",
+    "StaleFlowError",
+    "StatusError",
+    "StoreBusyError",
+    "StoreError",
+    "StoreUnreachableError",
+    "TaskHandlerError",
+    "TaskTypeNotAllowedError",
+    "UnknownTaskTypeError",
+    "WiringError",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong with a spec.
+
+    Attributes:
+        code: stable code and name, `MC101 unknown-precursor`.
+        pointer: JSON Pointer to the place, `/tasks/3/precursors/0`.
+        message: one sentence for a person.
+        found: what stands there, shortened.
+        expected: what may stand there.
+        suggestion: the nearest valid name, where a name is wrong.
+    """
+
+    code: str
+    pointer: str
+    message: str
+    found: str | None = None
+    expected: str | None = None
+    suggestion: str | None = None
+
+    def to_dict(self) -> dict[str, str | None]:
+        """Return the problem as JSON-safe data."""
+        return {
+            "code": self.code,
+            "pointer": self.pointer,
+            "message": self.message,
+            "found": self.found,
+            "expected": self.expected,
+            "suggestion": self.suggestion,
+        }
+
+    def __str__(self) -> str:
+        text = f"{self.pointer or '/'}: {self.message} [{self.code}]"
+        return f"{text} Did you mean {self.suggestion!r}?" if self.suggestion else text
+
+
+class McError(Exception):
+    """Something that MissionControl was asked to do cannot be done."""
+
+    code: ClassVar[str] = "error"  # stable name of the error in JSON output
+
+    def __init__(self, message: str | None = None, **details: Any) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().split("\n", 1)[0]
+        self.details = details
+        super().__init__(self.message)
+
+    def __getattr__(self, name: str) -> Any:
+        details = self.__dict__.get("details", {})
+        if name in details:
+            return details[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error as JSON-safe data: `{"error": {code, message, ...}}`."""
+        plain = (str, int, float, bool, list, type(None))
+        shown = {name: value for name, value in self.details.items() if isinstance(value, plain)}
+        return {"error": {"code": self.code, "message": self.message, **shown}}
+
+
+class SpecError(McError):
+    """The flow spec is not valid; see `.problems`."""
+
+    code = "invalid-spec"
+
+    def __init__(self, message: str | None = None, problems: Sequence[Problem] = ()) -> None:
+        self.problems = tuple(problems)
+        if message is None and self.problems:
+            count = len(self.problems)
+            head = "1 problem" if count == 1 else f"{count} problems"
+            shown = [f"  {problem}" for problem in self.problems[:20]]
+            if count > len(shown):
+                shown.append(f"  ... and {count - len(shown)} more")
+            message = "\n".join([f"The flow spec has {head}:", *shown])
+        super().__init__(message)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error and all its problems as JSON-safe data."""
+        shape = super().to_dict()
+        shape["error"]["problems"] = [problem.to_dict() for problem in self.problems]
+        return shape
+
+
+class SpecSyntaxError(SpecError):
+    """The text is not JSON."""
+
+    code = "invalid-json"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        line: int | None = None,
+        column: int | None = None,
+        problems: Sequence[Problem] = (),
+    ) -> None:
+        super().__init__(message, problems)
+        self.line = line
+        self.column = column
+
+
+class DurationError(McError):
+    """The text is not a duration; write seconds, "15m", "1h30m" or ISO 8601 "PT15M"."""
+
+    code = "invalid-duration"
+
+
+class NotJsonError(McError):
+    """The value cannot be written as JSON; keep to dicts with string keys, lists, text, finite numbers."""
+
+    code = "not-json"
+
+
+class GraphError(McError):
+    """The task or the edge does not fit into the flow's graph."""
+
+    code = "invalid-graph"
+
+
+class CycleError(GraphError):
+    """The edges lead back to where they began; a flow's graph must have no cycle."""
+
+    code = "cycle"
+
+
+class StatusError(McError):
+    """The status change is not allowed."""
+
+    code = "invalid-status-change"
+
+
+class FlowFormatError(McError):
+    """The flow dict is malformed."""
+
+    code = "invalid-flow-dict"
+
+
+class ContextError(McError):
+    """A task could not read or write what its spec names."""
+
+    code = "context-error"
+
+
+class PathError(ContextError):
+    """The path leads nowhere."""
+
+    code = "path-not-found"
+
+
+class WiringError(ContextError):
+    """The wiring cannot be carried out."""
+
+    code = "wiring-error"
+
+
+class ConditionError(ContextError):
+    """The condition cannot be evaluated."""
+
+    code = "condition-error"
+
+
+class TaskHandlerError(McError):
+    """The task type has no handler that can be used."""
+
+    code = "task-handler-error"
+
+
+class UnknownTaskTypeError(TaskHandlerError):
+    """No handler is registered for the task type."""
+
+    code = "unknown-task-type"
+
+
+class TaskTypeNotAllowedError(TaskHandlerError):
+    """The import path is outside the allowed modules; name its module in `handler_modules`."""
+
+    code = "task-type-not-allowed"
+
+
+class CoroutineHandlerError(TaskHandlerError):
+    """The handler is a coroutine function; tick the flow with `await engine.atick_flow(flow)`."""
+
+    code = "coroutine-handler"
+
+
+class FlowError(McError):
+    """The flow ended FAILED; `.flow` holds it."""
+
+    code = "flow-failed"
+
+
+class MaxTicksError(McError):
+    """The flow was still unfinished after the allowed number of ticks."""
+
+    code = "max-ticks"
+
+
+class StoreError(McError):
+    """The store could not do what it was asked to do."""
+
+    code = "store-error"
+
+
+class StoreUnreachableError(StoreError):
+    """The database cannot be opened or has gone away; check the URL and that the server runs."""
+
+    code = "store-unreachable"
+
+
+class StoreBusyError(StoreUnreachableError):
+    """Another process held the database's lock for longer than the busy timeout; try again."""
+
+    code = "store-busy"
+
+
+class SchemaVersionError(StoreError):
+    """The database's tables do not fit this version of the code."""
+
+    code = "schema-version"
+
+
+class FlowNotFoundError(StoreError):
+    """No flow with that key is stored."""
+
+    code = "flow-not-found"
+
+
+class FlowExistsError(StoreError):
+    """A flow with that key is stored already."""
+
+    code = "flow-exists"
+
+
+class StaleFlowError(StoreError):
+    """Somebody else saved the flow since it was loaded; load it again."""
+
+    code = "stale-flow"
+
+
+class LeaseLostError(StoreError):
+    """The lease on the flow was taken over by another driver; nothing was saved."""
+
+    code = "lease-lost"
