@@ -51,7 +51,6 @@ TASK_CHANGES: Final[Mapping[str, Mapping[str, str]]] = {
     "PENDING": {
         "RUNNING": "its start rule holds",
         "SKIPPED": "its start rule can no longer hold, or its condition is false",
-        "FAILED": "its parameters or its condition cannot be evaluated",
         "CANCELLED": "the flow was cancelled",
     },
     "RUNNING": {

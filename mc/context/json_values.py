@@ -1,0 +1,353 @@
+"""What JSON can hold: checked, copied, compared, written and read."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from math import isfinite
+from typing import Any, Final
+
+from mc.errors import NotJsonError
+
+__all__ = [
+    "MAX_NESTING",
+    "MAX_PARTS",
+    "append_pointer",
+    "copy_as_json",
+    "copy_json",
+    "dumps",
+    "json_equal",
+    "json_type_name",
+    "loads",
+    "to_json_value",
+]
+
+MAX_NESTING: Final = 200  # lists and mappings inside each other
+MAX_PARTS: Final = 10_000_000  # list items and mapping entries of one value, shared ones counted each time
+
+# Below so many parts nobody asks whether shared parts multiply beyond MAX_PARTS.
+_PARTS_WITHOUT_MEASURING: Final = 100_000
+# Python refuses to read or write an integer of more than 4,300 digits (14,284 bits) as text.
+_MAX_INT_BITS: Final = 14_000
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+_ENCODER: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
+)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+class _TooManyPartsError(Exception):
+    """The budget of parts is used up; says nothing yet about the value."""
+
+
+def append_pointer(pointer: str, step: str | int) -> str:
+    """Return the JSON Pointer (RFC 6901) to one step below `pointer`."""
+    return f"{pointer}/{str(step).replace('~', '~0').replace('/', '~1')}"
+
+
+def copy_json(value: Any) -> Any:
+    """Return a deep copy of JSON-like data.
+
+    Dicts and lists are copied, a list that stands in two places becoming two lists, as in JSON text.
+    What JSON does not know is copied by `copy.deepcopy`.
+
+    Raises:
+        NotJsonError: the value contains itself, nests deeper than `MAX_NESTING`, has more than
+            `MAX_PARTS` parts, or holds an object that cannot be copied.
+    """
+    return _copy_with(value, _deepcopy)
+
+
+def copy_as_json(value: Any) -> Any:
+    """Return a deep copy that is plain JSON, converting what `to_json_value` converts.
+
+    Raises:
+        NotJsonError: as by `to_json_value`, but text and numbers inside are not looked at again.
+    """
+    try:
+        return _copy_with(value, to_json_value)
+    except NotJsonError:
+        to_json_value(value)  # its error names the place
+        raise
+
+
+def to_json_value(value: Any, pointer: str = "") -> Any:
+    """Return `value` as plain JSON: the same object where it is, a converted copy where that is harmless.
+
+    Tuples become lists, mappings become dicts; subclasses of text and numbers (a StrEnum, a NumPy
+    float64) become what they extend.
+
+    Args:
+        value: the value to check.
+        pointer: JSON Pointer to the value, with which the pointers in errors begin.
+
+    Raises:
+        NotJsonError: JSON cannot hold it; `.pointer` names the place and `.type_name` what is there.
+    """
+    left = [_PARTS_WITHOUT_MEASURING]
+    if _is_plain(value, 1, left):
+        return value
+    _measure(value, pointer)
+    if left[0] < 0 and _is_plain(value, 1, [MAX_PARTS]):
+        return value
+    return _convert(value, pointer, 1)
+
+
+def dumps(value: Any) -> str:
+    """Return compact JSON text; keys keep their order, letters stay as they are.
+
+    Raises:
+        NotJsonError: JSON cannot hold the value.
+    """
+    return _ENCODER.encode(to_json_value(value))
+
+
+def loads(text: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        NotJsonError: the text is not JSON; `.line`, `.column` and `.position` say where, if known.
+    """
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise NotJsonError(
+            f"The text is not JSON at line {error.lineno}, column {error.colno}: {error.msg}.",
+            line=error.lineno,
+            column=error.colno,
+            position=error.pos,
+        ) from error
+    except RecursionError as error:
+        raise NotJsonError(f"The JSON text nests too deep; {MAX_NESTING} levels are allowed.") from error
+    except ValueError as error:  # a constant, or an integer too long for Python to read
+        raise NotJsonError(f"The text is not JSON that can be held: {error}.") from error
+
+
+def json_type_name(value: Any) -> str:
+    """Return what people call the type of a JSON value: "number", "text", "list" and so on."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true/false"
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, list | tuple):
+        return "list"
+    if isinstance(value, Mapping):
+        return "mapping"
+    return type(value).__name__
+
+
+def json_equal(left: Any, right: Any) -> bool:
+    """Tell whether two values are equal as JSON: `1` equals `1.0` but never `true`.
+
+    Values of different types are unequal, at every depth. What JSON does not know equals only itself.
+
+    Raises:
+        NotJsonError: both nest deeper than `MAX_NESTING` in the same way.
+    """
+    return _equal(left, right, 1)
+
+
+def _equal(left: Any, right: Any, depth: int) -> bool:
+    if left is right:
+        return True
+    kind = json_type_name(left)
+    if kind != json_type_name(right):
+        return False
+    if kind in ("number", "text"):
+        return bool(left == right)
+    if kind == "true/false":
+        return bool(left) is bool(right)
+    if kind not in ("list", "mapping") or len(left) != len(right):
+        return False
+    if depth > MAX_NESTING:
+        raise NotJsonError(f"Cannot compare values that nest deeper than {MAX_NESTING} levels.")
+    if kind == "list":
+        return all(_equal(one, other, depth + 1) for one, other in zip(left, right, strict=True))
+    return all(key in right and _equal(part, right[key], depth + 1) for key, part in left.items())
+
+
+def _copy_with(value: Any, copy_other: Callable[[Any], Any]) -> Any:
+    if type(value) in _SCALARS:
+        return value
+    try:
+        return _copy(value, 1, [_PARTS_WITHOUT_MEASURING], copy_other)
+    except _TooManyPartsError:
+        _measure(value, "")
+        return _copy(value, 1, [MAX_PARTS], copy_other)
+
+
+def _copy(value: Any, depth: int, left: list[int], copy_other: Callable[[Any], Any]) -> Any:
+    kind = type(value)
+    if kind is not dict and kind is not list:
+        return copy_other(value)
+    left[0] -= len(value)
+    if left[0] < 0:
+        raise _TooManyPartsError
+    if depth > MAX_NESTING:
+        _measure(value, "")
+        raise _nesting_error("")
+    depth += 1
+    if kind is list:
+        return [part if type(part) in _SCALARS else _copy(part, depth, left, copy_other) for part in value]
+    copied = value.copy()
+    for key, part in value.items():
+        if type(part) not in _SCALARS:
+            copied[key] = _copy(part, depth, left, copy_other)
+    return copied
+
+
+def _deepcopy(value: Any) -> Any:
+    try:
+        return copy.deepcopy(value)
+    except Exception as error:  # whatever the object's own copying code raises
+        name = type(value).__name__
+        raise NotJsonError(f"A value of type {name} cannot be copied: {error}.", type_name=name) from error
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_plain(value: Any, depth: int, left: list[int]) -> bool:
+    """Tell whether a value is plain JSON; also False when `left`, the budget of parts, is used up."""
+    kind = type(value)
+    if kind is str:
+        return value.isascii() or _is_text(value)
+    if kind is int:
+        return bool(value.bit_length() <= _MAX_INT_BITS)
+    if kind is float:
+        return isfinite(value)
+    if kind is not dict and kind is not list:
+        return kind in _SCALARS
+    left[0] -= len(value)
+    if depth > MAX_NESTING or left[0] < 0:
+        return False
+    depth += 1
+    if kind is dict:
+        for key in value:
+            if type(key) is not str or not (key.isascii() or _is_text(key)):
+                return False
+        value = value.values()
+    for part in value:
+        # Most parts are ASCII text; they are spared the call.
+        if not (type(part) is str and part.isascii()) and not _is_plain(part, depth, left):
+            return False
+    return True
+
+
+def _convert(value: Any, pointer: str, depth: int) -> Any:
+    if value is None or value is True or value is False:
+        return value
+    if isinstance(value, str):
+        return _plain_text(value, pointer)
+    if isinstance(value, int):
+        plain = int.__int__(value)
+        if plain.bit_length() > _MAX_INT_BITS:
+            raise _not_json_error(
+                pointer, "an integer of more than 4,200 digits", type(value).__name__, "text"
+            )
+        return plain
+    if isinstance(value, float):
+        number = float.__float__(value)
+        if not isfinite(number):
+            raise _not_json_error(pointer, str(number), type(value).__name__, "null or text")
+        return number
+    if isinstance(value, list | tuple | Mapping):
+        if depth > MAX_NESTING:
+            raise _nesting_error(pointer)
+        if isinstance(value, Mapping):
+            return _convert_mapping(value, pointer, depth)
+        return [_convert(part, append_pointer(pointer, at), depth + 1) for at, part in enumerate(value)]
+    name = type(value).__name__
+    raise _not_json_error(pointer, f"a value of type {name}", name, _ADVICE.get(name, "JSON data"))
+
+
+def _convert_mapping(value: Mapping[Any, Any], pointer: str, depth: int) -> dict[str, Any]:
+    converted: dict[str, Any] = {}
+    for key, part in value.items():
+        if not isinstance(key, str):
+            name = type(key).__name__
+            raise _not_json_error(pointer, f"a key of type {name}", name, "text as key")
+        text = _plain_text(key, pointer)
+        if text in converted:
+            raise _not_json_error(pointer, f"the key {text!r} twice", type(key).__name__, "each key once")
+        converted[text] = _convert(part, append_pointer(pointer, text), depth + 1)
+    return converted
+
+
+_ADVICE: Final[Mapping[str, str]] = {
+    "set": "a list",
+    "frozenset": "a list",
+    "bytes": "text, in base64 for example",
+    "datetime": "its isoformat() text",
+    "date": "its isoformat() text",
+    "Decimal": "text or a float",
+}
+
+
+def _plain_text(value: str, pointer: str) -> str:
+    text = str.__str__(value)
+    if not _is_text(text):
+        raise _not_json_error(pointer, "half of a surrogate pair", type(value).__name__, "whole characters")
+    return text
+
+
+def _measure(value: Any, pointer: str) -> None:
+    """Raise `NotJsonError` for a value that contains itself or has too many parts.
+
+    Takes time in proportion to the objects there are, however often they are shared.
+    """
+    sizes: dict[int, int] = {}  # id -> parts below; 0 while its own parts are being counted
+
+    def count(part: Any, here: str, depth: int) -> int:
+        if not isinstance(part, list | tuple | Mapping):
+            return 1
+        known = sizes.get(id(part))
+        if known == 0:
+            raise _not_json_error(
+                here, "a value that contains itself", type(part).__name__, "data without cycles"
+            )
+        if known is not None:
+            return known
+        if depth > MAX_NESTING:
+            raise _nesting_error(here)
+        sizes[id(part)] = 0
+        inner = part.items() if isinstance(part, Mapping) else enumerate(part)
+        size = 1 + sum(count(each, append_pointer(here, step), depth + 1) for step, each in inner)
+        sizes[id(part)] = size
+        return size
+
+    if count(value, pointer, 1) > MAX_PARTS:
+        name = type(value).__name__
+        raise _not_json_error(pointer, f"a value with more than {MAX_PARTS:,} parts", name, "a smaller one")
+
+
+def _nesting_error(pointer: str) -> NotJsonError:
+    shown = "/".join(pointer.split("/")[:6])
+    return NotJsonError(
+        f"JSON data may nest {MAX_NESTING} levels deep, not deeper; below {shown or 'the top'!r} it does.",
+        pointer=pointer,
+        type_name="nesting",
+    )
+
+
+def _not_json_error(pointer: str, found: str, type_name: str, instead: str) -> NotJsonError:
+    where = f"at {pointer}" if pointer else "at the top"
+    return NotJsonError(
+        f"JSON cannot hold {found} ({where}); use {instead} instead.", pointer=pointer, type_name=type_name
+    )

@@ -1,0 +1,151 @@
+"""Durations and times as a spec writes them, and as the store and people read them."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from mc.errors import DurationError
+
+__all__ = [
+    "MAX_DURATION_SECONDS",
+    "format_duration",
+    "format_time",
+    "parse_duration",
+    "parse_time",
+]
+
+MAX_DURATION_SECONDS: Final = 100 * 366 * 86_400.0  # longer ones are slips of the pen, or overflow a date
+
+_FORMS: Final = 'seconds (90), "500ms", "15m", "1h30m", "1.5h", "2d", "1w" or ISO 8601 "PT15M", "P1DT2H"'
+_TIME_FORM: Final = 'ISO 8601 with a time zone, such as "2026-01-02T03:04:05Z"'
+_UNIT_SECONDS: Final = {"w": 604_800.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_NUMBER: Final = r"([0-9]+(?:[.][0-9]+)?)"
+_SHORT: Final = re.compile("".join(f"(?:{_NUMBER}{unit})?" for unit in _UNIT_SECONDS))
+_ISO: Final = re.compile(
+    f"P(?:{_NUMBER}W)?(?:{_NUMBER}D)?(?:T(?=[0-9])(?:{_NUMBER}H)?(?:{_NUMBER}M)?(?:{_NUMBER}S)?)?"
+)
+_ISO_CALENDAR: Final = re.compile(r"P(?=.*[0-9][YM])[^T]*[YM].*")
+_TIME: Final = re.compile(r"[0-9]{4}[0-9W-]*[T ][0-9:.,]+(?:Z|[+-][0-9:]+)?")
+_MAX_TEXT: Final = 100
+
+
+def parse_duration(value: Any) -> float:
+    """Return a duration in seconds.
+
+    Args:
+        value: a number of seconds, units from the longest to the shortest (`w d h m s ms`, each at
+            most once), or an ISO 8601 duration of weeks, days, hours, minutes and seconds.
+
+    Raises:
+        DurationError: it is none of these, negative, not finite, or longer than 100 years.
+    """
+    if isinstance(value, str):
+        seconds = _parse_text(value)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = _to_float(value)
+    else:
+        raise DurationError(f"{_shown(value)} is not a duration. Write {_FORMS}.")
+    if not 0 <= seconds <= MAX_DURATION_SECONDS:  # NaN compares false
+        raise DurationError(
+            f"{_shown(value)} is not a usable duration: it must lie between 0 and 100 years. Write {_FORMS}."
+        )
+    return seconds
+
+
+def parse_time(text: Any) -> datetime:
+    """Return a time as an aware UTC datetime.
+
+    Raises:
+        DurationError: the text is not an ISO 8601 time, or names no time zone.
+    """
+    if not isinstance(text, str) or len(text) > _MAX_TEXT:
+        raise DurationError(f"{_shown(text)} is not a time. Write {_TIME_FORM}.")
+    if not _TIME.fullmatch(text):
+        raise DurationError(f"{_shown(text)} is not a date and a time. Write {_TIME_FORM}.")
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise DurationError(f"{_shown(text)} is not a time ({error}). Write {_TIME_FORM}.") from error
+    if time.tzinfo is None:
+        raise DurationError(
+            f'{_shown(text)} names no time zone. Add one: "{text}Z" for UTC, or an offset such as "{text}+02:00".'
+        )
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise DurationError(f"{_shown(text)} lies outside the years 1 to 9999 in UTC.") from error
+
+
+def format_time(time: datetime) -> str:
+    """Return a time as ISO 8601 in UTC, always with microseconds, so that text order is time order.
+
+    Raises:
+        DurationError: the datetime is naive.
+    """
+    if time.tzinfo is None or time.utcoffset() is None:
+        raise DurationError(f"The datetime {time.isoformat()} names no time zone; give it one, such as UTC.")
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration for people: `250ms`, `1.5s`, `1h30m`, `2d3h`.
+
+    What it returns for a duration of zero or more is understood by `parse_duration`; below a minute it is exact to a
+    millisecond, above to a second.
+    """
+    if not math.isfinite(seconds):
+        return str(seconds)
+    sign = "-" if seconds < 0 else ""
+    millis = round(abs(seconds) * 1000)
+    if millis == 0:
+        return "0s"
+    if millis < 1000:
+        return f"{sign}{millis}ms"
+    if millis < 60_000:
+        return f"{sign}{millis / 1000:g}s"
+    rest = round(abs(seconds))
+    parts = []
+    for unit in ("d", "h", "m", "s"):
+        count, rest = divmod(rest, int(_UNIT_SECONDS[unit]))
+        if count:
+            parts.append(f"{count}{unit}")
+    return sign + "".join(parts)
+
+
+def _parse_text(text: str) -> float:
+    if len(text) <= _MAX_TEXT:
+        short = _SHORT.fullmatch(text)
+        if short and text:
+            return _add_up(short.groups(), _UNIT_SECONDS.values())
+        iso = _ISO.fullmatch(text)
+        if iso and len(text) > 1:
+            return _add_up(iso.groups(), _UNIT_SECONDS.values())
+        if _ISO_CALENDAR.fullmatch(text):
+            raise DurationError(
+                f"{_shown(text)} counts years or months, which have no fixed length. Write days or weeks."
+            )
+    raise DurationError(f"{_shown(text)} is not a duration. Write {_FORMS}.")
+
+
+def _add_up(counts: tuple[str | None, ...], units: Any) -> float:
+    return math.fsum(float(count) * unit for count, unit in zip(counts, units, strict=False) if count)
+
+
+def _to_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an int that no float can hold is too long in any case
+        return math.inf
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return repr(value) if len(value) <= 60 else f"{value[:40]!r}... ({len(value)} characters)"
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "A number of more than 60 digits"
+    if value is None or isinstance(value, (bool, int, float)):
+        return repr(value)
+    return f"A value of type {type(value).__name__}"

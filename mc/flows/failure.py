@@ -1,0 +1,110 @@
+"""How a failure is recorded, and whether it is tried again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from mc.durations import format_time, parse_duration
+
+if TYPE_CHECKING:
+    from mc.flows.flow import Task
+
+__all__ = ["describe_exception", "describe_failure", "next_attempt_at", "shorten"]
+
+DEFAULT_MAX_MSG_LEN: Final = 4_000  # characters of a message that are kept
+_MAX_TRACEBACK_LEN: Final = 8_000  # characters; the end is kept, where the error is
+_MAX_FRAMES: Final = 30
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return at most `limit` characters of a text, saying how many were left out."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}... ({len(text) - limit} more characters)"
+
+
+def describe_exception(error: BaseException, at: str, max_msg_len: int | None = None) -> dict[str, Any]:
+    """Return the record of an exception: type, message and a bounded traceback.
+
+    Args:
+        error: what a handler raised.
+        at: when, ISO 8601.
+        max_msg_len: characters of the message that are kept; 4,000 unless given.
+    """
+    import traceback  # only failures need it
+
+    limit = DEFAULT_MAX_MSG_LEN if max_msg_len is None else max_msg_len
+    frames = traceback.format_exception(type(error), error, error.__traceback__, limit=-_MAX_FRAMES)
+    text = "".join(frames)
+    try:
+        message = str(error)
+    except Exception as broken:  # an error whose own __str__ fails is still recorded
+        message = f"(its message could not be read: {type(broken).__name__})"
+    return {
+        "type": type(error).__name__,
+        "message": _encodable(shorten(message or type(error).__name__, limit)),
+        "traceback": _encodable(text[-_MAX_TRACEBACK_LEN:]),
+        "at": at,
+        "types": [base.__name__ for base in type(error).__mro__ if base not in (object, BaseException)],
+    }
+
+
+def describe_failure(task: Task, at: str, max_msg_len: int | None = None) -> dict[str, Any]:
+    """Return the record for a task whose handler set FAILED itself.
+
+    What the handler left in `task["error"]`, or in `data["error"]`, is the message.
+    """
+    limit = DEFAULT_MAX_MSG_LEN if max_msg_len is None else max_msg_len
+    data = task.get("data")
+    given = task.get("error") or (data.get("error") if isinstance(data, dict) else None)
+    if isinstance(given, dict) and given.get("message"):
+        record = {"type": "TaskFailed", **given, "at": given.get("at", at)}
+        record["message"] = shorten(str(record["message"]), limit)
+        return record
+    message = str(given) if given else "The handler set the status FAILED without giving a reason."
+    return {"type": "TaskFailed", "message": _encodable(shorten(message, limit)), "at": at}
+
+
+def next_attempt_at(
+    flow_key: str, task: Task, error: Mapping[str, Any], now: datetime
+) -> tuple[bool, str | None]:
+    """Tell whether a failed task is tried again by its `cfg.retry`, and not before when.
+
+    The jitter comes from the flow's key, the task's key and the attempt, so that it repeats.
+
+    Returns:
+        (False, None), or True and the time in ISO 8601 (None: at once).
+    """
+    retry = (task.get("cfg") or {}).get("retry")
+    if not retry:
+        return False, None
+    attempt = task.get("attempt", 1)
+    max_attempts = retry.get("max_attempts", 1)
+    names = {error.get("type"), *error.get("types", ())}
+    if max_attempts is not None and attempt >= max_attempts:
+        return False, None
+    if "on" in retry and not names & set(retry["on"]):
+        return False, None
+    if names & set(retry.get("not_on") or ()):
+        return False, None
+    seconds = parse_duration(retry.get("delay", 0))
+    limit = parse_duration(retry["max_delay"]) if retry.get("max_delay") is not None else None
+    backoff = float(retry.get("backoff", 1))
+    for _ in range(attempt - 1):
+        seconds *= backoff
+        if backoff == 1 or seconds == 0 or (limit is not None and seconds >= limit) or seconds > 1e9:
+            break
+    jitter = float(retry.get("jitter") or 0)
+    if jitter:
+        seed = hashlib.sha256(f"{flow_key}\0{task['key']}\0{attempt}".encode()).digest()
+        fraction = int.from_bytes(seed[:8], "big") / 2**64
+        seconds *= 1 + jitter * (2 * fraction - 1)
+    seconds = min(seconds, limit if limit is not None else 1e9)
+    return True, format_time(now + timedelta(seconds=seconds)) if seconds > 0 else None
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

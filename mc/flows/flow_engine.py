@@ -1,0 +1,367 @@
+"""The engine: makes flows from specs and ticks them, in memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from mc.clock import Clock, SystemClock
+from mc.context.json_values import copy_json
+from mc.errors import FlowError, MaxTicksError, SpecError
+from mc.flows.flow import Flow, Task
+from mc.flows.handler_registry import Handler, HandlerRegistry, adapt_handler
+from mc.flows.observer import Observer
+from mc.flows.sub_flow_service import InMemorySubFlows, SubFlowService
+from mc.flows.task_call import TaskCall, adrive, drive
+from mc.flows.tick import Tick
+from mc.flows.tick_report import TickReport
+from mc.statuses import FINISHED_FLOW_STATUSES
+
+__all__ = ["FlowEngine", "flow_dict_to_flow", "flow_spec_to_flow", "run_flow", "tick_flow"]
+
+_FIRST_PAUSE = 0.001  # seconds between ticks that find nothing but tasks to poll; doubled up to
+_LONGEST_PAUSE = 0.25
+
+
+class FlowEngine:
+    """Makes flows from specs and ticks them.
+
+    Args:
+        task_handler: one handler for every task, whatever its type.
+        task_handlers: task type -> handler (a `BaseTaskHandler` subclass, an object with `tick_task`, or
+            a function), or an iterable of handlers marked by `@task_handler`.
+        handler_modules: modules below which specs may name import paths.
+        clock: where the time comes from; the machine's clock unless given.
+        observers: told of each change of a status.
+        max_msg_len: characters of an error message that are kept; 4,000 unless given.
+        logger: for what observers raise; `mc.flows.flow_engine` unless given.
+    """
+
+    FlowError = FlowError
+
+    def __init__(
+        self,
+        task_handler: Any = None,
+        task_handlers: Mapping[str, Any] | Iterable[Any] | None = None,
+        handler_modules: Iterable[str] = (),
+        clock: Clock | None = None,
+        observers: Iterable[Observer] = (),
+        max_msg_len: int | None = None,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        self.registry = HandlerRegistry(task_handlers, handler_modules)
+        self.known_handlers = self.registry.known
+        self._task_handler = adapt_handler(task_handler) if task_handler is not None else None
+        if self._task_handler is not None:
+            self.known_handlers = {}
+        self.clock: Clock = clock or SystemClock()
+        self.observers = tuple(observers)
+        self.max_msg_len = max_msg_len
+        self.logger = logger or logging.getLogger(__name__)
+        self._sub_flows: SubFlowService = InMemorySubFlows(self)
+
+    # --- specs and dicts -------------------------------------------------------------------
+
+    def flow_spec_to_flow(
+        self,
+        flow_spec: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        label: str | None = None,
+    ) -> Flow:
+        """Check a spec and make a flow of it.
+
+        Args:
+            flow_spec: the spec; copied.
+            key: in the place of the spec's key.
+            data: laid over the spec's data.
+            label: in the place of the spec's label.
+
+        Raises:
+            SpecError: the spec is wrong, or its data do not keep to its `params`.
+        """
+        from mc.spec.validation import check_flow_data, validate_flow_spec
+
+        validate_flow_spec(flow_spec, task_types=None if self._task_handler else self.registry)
+        overrides: dict[str, Any] = {}
+        if key is not None:
+            overrides["key"] = key
+        if label is not None:
+            overrides["label"] = label
+        if data:
+            overrides["data"] = {**(flow_spec.get("data") or {}), **data}
+        if flow_spec.get("params") is not None:
+            problems = check_flow_data(
+                flow_spec["params"], overrides.get("data", flow_spec.get("data")) or {}
+            )
+            if problems:
+                raise SpecError(problems=problems)
+        return Flow.from_flow_spec(flow_spec, **overrides)
+
+    def flow_dict_to_flow(self, flow_dict: Mapping[str, Any]) -> Flow:
+        """Make a flow from a flow dict; see `Flow.from_flow_dict`."""
+        return Flow.from_flow_dict(flow_dict)
+
+    def flow_to_flow_dict(self, flow: Flow) -> dict[str, Any]:
+        """Return a flow as JSON-safe data."""
+        return flow.to_flow_dict()
+
+    def flow_spec_to_flow_dict(self, flow_spec: Mapping[str, Any]) -> dict[str, Any]:
+        """Check a spec and return the flow dict of a new flow."""
+        return self.flow_spec_to_flow(flow_spec).to_flow_dict()
+
+    # --- ticking ---------------------------------------------------------------------------
+
+    def tick_flow(
+        self, flow: Flow, task_ctx: Mapping[str, Any] | None = None, **tick_kwargs: Any
+    ) -> TickReport:
+        """Advance a flow by one step: start what is ready, tick what runs, settle its status.
+
+        A finished, paused or blocked flow is left alone. A task's failure is recorded in the task
+        and never raised.
+
+        Args:
+            flow: the flow, changed in place.
+            task_ctx: more entries for the `task_ctx` of handlers.
+            **tick_kwargs: `tick_fn_for_task_ctx_overrides`, a mapping of task type -> function that is
+                called in the place of the handler.
+
+        Raises:
+            StatusError: a task's status was changed from outside in a way that is not allowed.
+        """
+        tick = self.begin_tick(flow, task_ctx, **tick_kwargs)
+        drive(tick.calls())
+        return tick.finish()
+
+    async def atick_flow(
+        self, flow: Flow, task_ctx: Mapping[str, Any] | None = None, **tick_kwargs: Any
+    ) -> TickReport:
+        """Do what `tick_flow` does, awaiting coroutine handlers concurrently."""
+        tick = self.begin_tick(flow, task_ctx, **tick_kwargs)
+        await adrive(tick.calls())
+        return tick.finish()
+
+    def begin_tick(
+        self,
+        flow: Flow,
+        task_ctx: Mapping[str, Any] | None = None,
+        tick_fn_for_task_ctx_overrides: Mapping[str, Any] | None = None,
+    ) -> Tick:
+        """Return a tick for a driver of its own, which makes its `calls()` and then asks for `finish()`."""
+        overrides: dict[str, Handler] | None = None
+        if tick_fn_for_task_ctx_overrides:
+            overrides = {
+                name: adapt_handler(function) for name, function in tick_fn_for_task_ctx_overrides.items()
+            }
+        return Tick(self, flow, task_ctx, overrides)
+
+    def tick_flow_until_has_no_pending(
+        self,
+        flow: Flow,
+        task_ctx: Mapping[str, Any] | None = None,
+        max_ticks: int | None = None,
+        **tick_kwargs: Any,
+    ) -> TickReport:
+        """Tick a flow until no task is ready to start, and return what all the ticks did.
+
+        Tasks that run or wait may be left.
+
+        Raises:
+            MaxTicksError: tasks were still ready after `max_ticks` ticks.
+        """
+        report = self.tick_flow(flow, task_ctx, **tick_kwargs)
+        made = 1
+        while flow.status == "RUNNING" and flow.get_nearest_tickable_pending_tasks():
+            if max_ticks is not None and made >= max_ticks:
+                raise _max_ticks_error(flow, max_ticks)
+            report.merge(self.tick_flow(flow, task_ctx, **tick_kwargs))
+            made += 1
+        return report
+
+    def run_flow(
+        self,
+        flow: Flow,
+        task_ctx: Mapping[str, Any] | None = None,
+        max_ticks: int | None = None,
+        tick_kwargs: Mapping[str, Any] | None = None,
+    ) -> Flow:
+        """Tick a flow to its end, sleeping until the next tick can do something.
+
+        Args:
+            flow: the flow, changed in place.
+            task_ctx: more entries for the `task_ctx` of handlers.
+            max_ticks: how many ticks may be made; no limit unless given.
+            tick_kwargs: passed on to `tick_flow`.
+
+        Returns:
+            The flow, COMPLETED, CANCELLED, or waiting for something from outside (PAUSED, BLOCKED, or a
+            task that only an event can wake).
+
+        Raises:
+            FlowError: the flow ended FAILED; `.flow` is the flow.
+            MaxTicksError: it was unfinished after exactly `max_ticks` ticks; `.unfinished` are the keys.
+        """
+        pacer = Pacer(self, flow, max_ticks)
+        while pacer.may_tick():
+            report = self.tick_flow(flow, task_ctx, **(tick_kwargs or {}))
+            pause = pacer.pause_after(report)
+            if pause:
+                self.clock.sleep(pause)
+        return flow
+
+    async def arun_flow(
+        self,
+        flow: Flow,
+        task_ctx: Mapping[str, Any] | None = None,
+        max_ticks: int | None = None,
+        tick_kwargs: Mapping[str, Any] | None = None,
+    ) -> Flow:
+        """Do what `run_flow` does, for coroutine handlers."""
+        pacer = Pacer(self, flow, max_ticks)
+        while pacer.may_tick():
+            report = await self.atick_flow(flow, task_ctx, **(tick_kwargs or {}))
+            await self.clock.asleep(pacer.pause_after(report))
+        return flow
+
+    def tick_task(self, task: Task, task_ctx: Mapping[str, Any] | None = None, **tick_kwargs: Any) -> None:
+        """Advance a single task by one tick; what it raises is recorded in its `error`.
+
+        Args:
+            task: a task dict, changed in place. A PENDING one is started.
+            task_ctx: should hold `flow` where the handler reads it.
+            **tick_kwargs: as for `tick_flow`.
+        """
+        call = self.task_call(task, task_ctx, **tick_kwargs)
+        if call is not None:
+            call.run()
+
+    def task_call(
+        self,
+        task: Task,
+        task_ctx: Mapping[str, Any] | None = None,
+        tick_fn_for_task_ctx_overrides: Mapping[str, Any] | None = None,
+    ) -> TaskCall | None:
+        """Return the call that advances a task which is not in a flow's graph; None if it failed to start."""
+        from mc.flows.single_task import prepare_task_call
+
+        overrides = tick_fn_for_task_ctx_overrides or {}
+        return prepare_task_call(self, task, task_ctx, overrides.get(task.get("task_type", "")))
+
+    def cancel_flow(self, flow: Flow, reason: str | None = None) -> None:
+        """Cancel a flow that is unfinished, with what runs in it; does nothing to a finished one."""
+        if flow.status in FINISHED_FLOW_STATUSES:
+            return
+        if reason:
+            flow.error = {"type": "Cancelled", "message": reason}
+        self.begin_tick(flow).cancel()
+
+    # --- services --------------------------------------------------------------------------
+
+    def resolve_handler(self, task_type: Any) -> Handler:
+        """Return the handler of a task type.
+
+        Raises:
+            TaskHandlerError: there is none that can be used.
+        """
+        return self._task_handler or self.registry.resolve(task_type)
+
+    def sub_flow_service(self, task_ctx: Mapping[str, Any]) -> SubFlowService:
+        """Return who keeps sub-flows: what the driver put into `task_ctx["mc.flows"]`, else memory."""
+        service: SubFlowService = task_ctx.get("mc.flows") or self._sub_flows
+        return service
+
+
+class Pacer:
+    """Decides, for `run_flow`, whether to tick again and how long to wait before."""
+
+    def __init__(self, engine: FlowEngine, flow: Flow, max_ticks: int | None) -> None:
+        self._engine = engine
+        self._flow = flow
+        self._left = max_ticks
+        self._max_ticks = max_ticks
+        self._pause = _FIRST_PAUSE
+        self._waits_for_outside = False
+
+    def may_tick(self) -> bool:
+        """Tell whether the flow needs another tick.
+
+        Raises:
+            FlowError: the flow ended FAILED.
+            MaxTicksError: it needs one, but all were made.
+        """
+        flow = self._flow
+        if flow.status == "FAILED":
+            raise FlowError(f"Flow {flow.key!r} failed: {flow.describe_failure()}", flow=flow)
+        if flow.status not in ("PENDING", "RUNNING") or self._waits_for_outside:
+            return False
+        if self._left is not None:
+            if self._left <= 0:
+                raise _max_ticks_error(flow, self._max_ticks or 0)
+            self._left -= 1
+        return True
+
+    def pause_after(self, report: TickReport) -> float:
+        """Return the seconds to sleep before the next tick."""
+        flow = self._flow
+        if flow.status != "RUNNING":
+            return 0.0
+        if report.next_tick_at is None:
+            self._waits_for_outside = True
+            return 0.0
+        if report.progressed:
+            self._pause = _FIRST_PAUSE
+        seconds = (report.next_tick_at - self._engine.clock.now()).total_seconds()
+        if seconds > 0 or report.progressed:
+            return max(seconds, 0.0)
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+        return self._pause
+
+
+def _max_ticks_error(flow: Flow, max_ticks: int) -> MaxTicksError:
+    unfinished = [
+        key
+        for key, status in flow._statuses.items()
+        if status in ("PENDING", "RUNNING", "WAITING")
+    ]
+    shown = ", ".join(f"{key} ({flow._statuses[key]})" for key in unfinished[:10])
+    more = f" and {len(unfinished) - 10} more" if len(unfinished) > 10 else ""
+    return MaxTicksError(
+        f"Flow {flow.key!r} was unfinished after {max_ticks} ticks: {shown}{more}. Raise max_ticks, or look "
+        f"why these tasks do not finish.",
+        flow=flow,
+        unfinished=unfinished,
+        max_ticks=max_ticks,
+    )
+
+
+@cache
+def _default_engine() -> FlowEngine:
+    return FlowEngine()
+
+
+def flow_spec_to_flow(flow_spec: Mapping[str, Any], **overrides: Any) -> Flow:
+    """Check a spec and make a flow of it, with the built-in task types; see `FlowEngine.flow_spec_to_flow`."""
+    return _default_engine().flow_spec_to_flow(flow_spec, **overrides)
+
+
+def flow_dict_to_flow(flow_dict: Mapping[str, Any]) -> Flow:
+    """Make a flow from a flow dict; see `Flow.from_flow_dict`."""
+    return Flow.from_flow_dict(copy_json(flow_dict))
+
+
+def tick_flow(flow: Flow, task_ctx: Mapping[str, Any] | None = None, **tick_kwargs: Any) -> TickReport:
+    """Tick a flow once with the built-in task types; see `FlowEngine.tick_flow`."""
+    return _default_engine().tick_flow(flow, task_ctx, **tick_kwargs)
+
+
+def run_flow(
+    flow: Flow,
+    task_ctx: Mapping[str, Any] | None = None,
+    max_ticks: int | None = None,
+    tick_kwargs: Mapping[str, Any] | None = None,
+) -> Flow:
+    """Tick a flow to its end with the built-in task types; see `FlowEngine.run_flow`."""
+    return _default_engine().run_flow(flow, task_ctx, max_ticks, tick_kwargs)

@@ -1,0 +1,171 @@
+"""The flow dict: a flow as JSON-safe data, lossless both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from mc.context.json_values import copy_json
+from mc.errors import FlowFormatError
+from mc.spec.task_graph import ROOT_TASK_KEY
+from mc.statuses import FLOW_CHANGES, TASK_CHANGES
+
+if TYPE_CHECKING:
+    from mc.flows.flow import Flow
+
+__all__ = ["FLOW_ATTRIBUTES", "FLOW_DICT_VERSION", "flow_from_dict", "flow_to_dict", "read_attributes"]
+
+FLOW_DICT_VERSION: Final = 1
+
+# attribute -> types that it may have; what a flow dict says of the flow besides its graph
+FLOW_ATTRIBUTES: Final[Mapping[str, tuple[type, ...]]] = {
+    "key": (str,),
+    "label": (str, type(None)),
+    "version": (object,),
+    "description": (str, type(None)),
+    "cfg": (dict,),
+    "data": (dict,),
+    "params": (dict, bool, type(None)),
+    "status": (str,),
+    "depth": (int,),
+    "parent_key": (str, type(None)),
+    "parent_task_key": (str, type(None)),
+    "result_paths": (dict, type(None)),
+    "results": (dict, type(None)),
+    "error": (dict, type(None)),
+    "blocked_reason": (str, type(None)),
+    "started_at": (str, type(None)),
+    "finished_at": (str, type(None)),
+    "deadline_at": (str, type(None)),
+    "ticks": (int,),
+    "spec": (dict, type(None)),
+}
+_BY_ARGUMENT: Final = (
+    "key",
+    "label",
+    "version",
+    "description",
+    "cfg",
+    "data",
+    "params",
+    "status",
+    "depth",
+    "parent_key",
+    "parent_task_key",
+    "result_paths",
+    "spec",
+)
+_COMPUTED: Final = frozenset({"schema_version", "graph", "num_tickable_tasks", "spec_digest"})
+
+
+def flow_to_dict(flow: Flow) -> dict[str, Any]:
+    """Return a flow as data; see `Flow.to_flow_dict`."""
+    flow.reconcile()
+    flush_sub_flows(flow)
+    flow_dict: dict[str, Any] = {"schema_version": FLOW_DICT_VERSION}
+    for name in FLOW_ATTRIBUTES:
+        flow_dict[name] = copy_json(flow._data if name == "data" else getattr(flow, name))
+    flow_dict["num_tickable_tasks"] = flow.num_tickable_tasks
+    flow_dict["graph"] = {
+        "tasks": {key: copy_json(task) for key, task in flow._tasks.items()},
+        "edges": flow.get_edges(),
+        "order": [key for key in flow._tasks if key != ROOT_TASK_KEY],
+    }
+    return flow_dict
+
+
+def flush_sub_flows(flow: Flow) -> None:
+    """Write the live flows inside tasks into their task dicts."""
+    for task, sub_flow in flow._sub_flows.values():
+        task["flow_dict"] = {**flow_to_dict(sub_flow), "spec": None}  # the task's parameters hold it
+
+
+def flow_from_dict(cls: type[Flow], flow_dict: Mapping[str, Any]) -> Flow:
+    """Make a flow from data; see `Flow.from_flow_dict`."""
+    attributes = read_attributes(flow_dict)
+    flow = cls(**{name: attributes[name] for name in _BY_ARGUMENT if name in attributes})
+    for name in FLOW_ATTRIBUTES:
+        if name in attributes and name not in _BY_ARGUMENT:
+            setattr(flow, name, copy_json(attributes[name]))
+    tasks, edges = _read_graph(flow_dict.get("graph") or {})
+    flow._build(tasks, edges)
+    return flow
+
+
+def read_attributes(flow_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a flow dict says of the flow besides its graph.
+
+    Raises:
+        FlowFormatError: an attribute is unknown or of the wrong type, or the version is newer.
+    """
+    if not isinstance(flow_dict, Mapping):
+        raise FlowFormatError(f"A flow dict is a JSON object; found {type(flow_dict).__name__}.", pointer="")
+    version = flow_dict.get("schema_version", FLOW_DICT_VERSION)
+    if version != FLOW_DICT_VERSION or isinstance(version, bool):
+        raise FlowFormatError(
+            f"/schema_version: this version of mc reads flow dicts of version {FLOW_DICT_VERSION}; found {version!r}. "
+            f"Use the version of mc that wrote it.",
+            pointer="/schema_version",
+        )
+    for name, value in flow_dict.items():
+        if name in _COMPUTED:
+            continue
+        types = FLOW_ATTRIBUTES.get(name)
+        if types is None:
+            known = ", ".join([*FLOW_ATTRIBUTES, "graph"])
+            raise FlowFormatError(f"/{name}: a flow dict has no such key; it has {known}.", pointer=f"/{name}")
+        if not isinstance(value, types) or (isinstance(value, bool) and types == (int,)):
+            expected = " or ".join(kind.__name__ for kind in types)
+            raise FlowFormatError(
+                f"/{name}: found {type(value).__name__}, expected {expected}.", pointer=f"/{name}"
+            )
+    status = flow_dict.get("status", "PENDING")
+    if status not in FLOW_CHANGES:
+        raise FlowFormatError(
+            f"/status: {status!r} is not a flow status; use one of {', '.join(FLOW_CHANGES)}.",
+            pointer="/status",
+        )
+    return {name: value for name, value in flow_dict.items() if name in FLOW_ATTRIBUTES}
+
+
+def _read_graph(graph: Any) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    if not isinstance(graph, Mapping):
+        raise FlowFormatError(f"/graph: found {type(graph).__name__}, expected an object.", pointer="/graph")
+    tasks = graph.get("tasks") or {}
+    edges = graph.get("edges") or []
+    if not isinstance(tasks, Mapping):
+        raise FlowFormatError(
+            "/graph/tasks: expected an object of key -> task, which keeps each key unique.", pointer="/graph/tasks"
+        )
+    if not isinstance(edges, (list, tuple)):
+        raise FlowFormatError("/graph/edges: expected a list of edges.", pointer="/graph/edges")
+    for key, task in tasks.items():
+        _check_task(key, task)
+    order = graph.get("order") or list(tasks)
+    if not isinstance(order, list) or {*order, ROOT_TASK_KEY} != {*tasks, ROOT_TASK_KEY}:
+        raise FlowFormatError(
+            "/graph/order: expected a list of all task keys, each once.", pointer="/graph/order"
+        )
+    pairs = []
+    for number, edge in enumerate(edges):
+        if not isinstance(edge, Mapping) or not {"src_key", "dest_key"} <= set(edge):
+            pointer = f"/graph/edges/{number}"
+            raise FlowFormatError(
+                f"{pointer}: expected {{src_key, dest_key}}; found {edge!r:.200}.", pointer=pointer
+            )
+        pairs.append((edge["src_key"], edge["dest_key"]))
+    copies = [copy_json({**tasks[key], "key": key}) for key in order if key != ROOT_TASK_KEY]
+    return copies, pairs
+
+
+def _check_task(key: Any, task: Any) -> None:
+    pointer = f"/graph/tasks/{key}"
+    if not isinstance(key, str) or not isinstance(task, Mapping):
+        raise FlowFormatError(f"{pointer}: expected a text key and a task object.", pointer=pointer)
+    if task.get("status", "PENDING") not in TASK_CHANGES:
+        raise FlowFormatError(
+            f"{pointer}/status: {task.get('status')!r} is not a task status; use one of {', '.join(TASK_CHANGES)}.",
+            pointer=f"{pointer}/status",
+        )
+    if task.get("key", key) != key:
+        raise FlowFormatError(f"{pointer}/key: found {task['key']!r}, expected {key!r}.", pointer=f"{pointer}/key")

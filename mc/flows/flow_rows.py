@@ -1,0 +1,136 @@
+"""A flow as rows: what a store writes when something changed, and how it makes a flow of them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from heapq import heappop
+from typing import TYPE_CHECKING, Any
+
+from mc.context.json_values import copy_json
+from mc.flows.flow_format import FLOW_ATTRIBUTES, flush_sub_flows
+from mc.spec.task_graph import ROOT_TASK_KEY
+
+if TYPE_CHECKING:
+    from mc.flows.flow import Flow, Task
+
+__all__ = ["FlowChanges", "TaskRow", "collect_changes", "flow_from_rows", "mark_saved", "next_tick_at"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRow:
+    """A task as a row; all but `task` are columns that a tick or a query needs."""
+
+    key: str
+    position: int  # place in the order of the spec, from 1
+    rank: int  # grows along every edge
+    status: str
+    unmet: int  # unfinished precursors; 0: may start
+    due_at: str | None  # next_tick_at of a task that waits, ISO 8601 UTC
+    task: Task  # the whole dict, the flow's own: serialise it at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowChanges:
+    """What may have changed in a flow since it was loaded or saved last."""
+
+    attributes: dict[str, Any]  # all of FLOW_ATTRIBUTES but `spec`
+    task_rows: list[TaskRow]  # tasks that were touched or handed out, in order
+    edges: list[tuple[str, str]]  # edges that are new
+    keys: frozenset[str]
+
+
+def collect_changes(flow: Flow) -> FlowChanges:
+    """Return what a save has to look at; nothing is forgotten until `mark_saved`.
+
+    Raises:
+        StatusError: a status was written into a task dict that the tables do not allow.
+    """
+    flow.reconcile()
+    flush_sub_flows(flow)
+    flow._touched.update(key for key in flow._sub_flow_keys() if key in flow._tasks)
+    keys = frozenset(flow._touched - {ROOT_TASK_KEY})
+    return FlowChanges(
+        attributes={
+            name: flow._data if name == "data" else getattr(flow, name)
+            for name in FLOW_ATTRIBUTES
+            if name != "spec"
+        },
+        task_rows=[_to_row(flow, key) for key in sorted(keys, key=flow._positions.__getitem__)],
+        edges=list(flow._new_edges),
+        keys=keys,
+    )
+
+
+def mark_saved(flow: Flow, changes: FlowChanges) -> None:
+    """Forget changes that a store has committed."""
+    flow._touched -= changes.keys
+    flow._touched.discard(ROOT_TASK_KEY)
+    del flow._new_edges[: len(changes.edges)]
+
+
+def _to_row(flow: Flow, key: str) -> TaskRow:
+    task = flow._tasks[key]
+    return TaskRow(
+        key=key,
+        position=flow._positions[key],
+        rank=flow._graph.ranks[key],
+        status=flow._statuses[key],
+        unmet=flow._unmet[key],
+        due_at=task.get("next_tick_at"),
+        task=task,
+    )
+
+
+def flow_from_rows(
+    cls: type[Flow],
+    attributes: Mapping[str, Any],
+    tasks: Iterable[Task],
+    edges: Iterable[tuple[str, str]],
+) -> Flow:
+    """Make a flow from what a store read; its books are as they were when it was saved.
+
+    Args:
+        cls: `Flow`.
+        attributes: as in `FlowChanges.attributes`, and `spec` where it is wanted.
+        tasks: the task dicts in order; the flow takes them over.
+        edges: (precursor, successor), in the order in which they were written.
+    """
+    by_argument = ("key", "cfg", "data", "label", "status", "depth", "parent_key", "params", "result_paths")
+    flow = cls(**{name: attributes[name] for name in by_argument if name in attributes})
+    for name in FLOW_ATTRIBUTES:
+        if name in attributes and name not in by_argument:
+            setattr(flow, name, copy_json(attributes[name]))
+    flow._build(tasks, edges)
+    flow._touched.clear()
+    flow._new_edges.clear()
+    return flow
+
+
+def next_tick_at(flow: Flow, now: datetime) -> datetime | None:
+    """Return when the next tick can do something.
+
+    Returns:
+        `now` if it can at once; None if the flow is not to be ticked, or only an event from outside
+        can move it.
+    """
+    if flow.status == "PENDING":
+        return now
+    if flow.status != "RUNNING":
+        return None
+    limit = flow.cfg.get("max_running_tasks")
+    if flow._ready and (limit is None or len(flow._running) < limit):
+        return now
+    if flow._counts["RUNNING"] or not flow._unfinished_count():
+        return now
+    times = [flow.deadline_at] if flow.deadline_at else []
+    while flow._due:
+        time, key = flow._due[0]
+        task = flow._tasks[key]
+        current = (task.get("next_tick_at"), task.get("deadline_at"))
+        if flow._statuses[key] in ("PENDING", "WAITING") and time in current:
+            times.append(time)
+            break
+        heappop(flow._due)
+    return max(now, datetime.fromisoformat(min(times))) if times else None

@@ -1,0 +1,347 @@
+"""Which code advances a task of which type.
+
+A registry is an object that an engine holds; there is no global one. Names are looked up in this
+order: what the application registered, built-in types, plugins (entry points of the group
+`mc.task_handlers`), then import paths below the modules that the application allowed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from mc.errors import McError, TaskHandlerError, TaskTypeNotAllowedError, UnknownTaskTypeError
+from mc.spec.task_types import BUILT_IN_TASK_TYPES, canonical_task_type
+
+__all__ = ["Handler", "HandlerRegistry", "adapt_handler", "task_handler"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+
+class Handler:
+    """How the engine calls a handler, whatever the application gave.
+
+    Attributes:
+        call: `(task, task_ctx)`; returns None, an awaitable, or a generator of handler calls.
+        has_effects: whether it acts on the world outside the flow; such a task is saved right
+            after its call.
+        uninterpolated_params: names of parameters whose `$ctx` references are left alone.
+        cancel: `(task, task_ctx)`, called when the flow ends before the task does.
+    """
+
+    __slots__ = ("call", "cancel", "has_effects", "uninterpolated_params")
+
+    def __init__(
+        self,
+        call: Callable[..., Any],
+        *,
+        has_effects: bool = True,
+        uninterpolated_params: Iterable[str] = (),
+        cancel: Callable[..., None] | None = None,
+    ) -> None:
+        self.call = call
+        self.has_effects = has_effects
+        self.uninterpolated_params = frozenset(uninterpolated_params)
+        self.cancel = cancel
+
+
+def task_handler(task_type: str, *, has_effects: bool = True) -> Callable[[Function], Function]:
+    """Mark a function as the handler of a task type.
+
+    The function may take any of `task`, `task_ctx`, `flow`, `params` (the task's parameters) by
+    name. A mapping that it returns is laid over the task's `data`, any other value but None becomes
+    `data["result"]`; unless it sets a status, the task is then COMPLETED. It may be `async`.
+    The engine knows it when it is passed in `task_handlers`, or lives in one of `handler_modules`.
+
+    Args:
+        task_type: the name that specs use.
+        has_effects: False if it touches nothing outside the flow, so that its result may be saved
+            together with others.
+    """
+
+    def mark(function: Function) -> Function:
+        function.task_type = task_type  # type: ignore[attr-defined]
+        function.has_effects = has_effects  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def adapt_handler(handler: Any) -> Handler:
+    """Return the engine's way to call a handler class, a handler object or a plain function.
+
+    Raises:
+        TaskHandlerError: it is none of these.
+    """
+    if isinstance(handler, Handler):
+        return handler
+    if isinstance(handler, type):
+        return _adapt_class(handler)
+    if hasattr(handler, "tick_task"):
+        tick = _by_name(handler.tick_task, ("task", "task_ctx", "flow", "params"))
+        return Handler(tick, has_effects=getattr(handler, "has_effects", True))
+    if callable(handler):
+        return Handler(_adapt_function(handler), has_effects=getattr(handler, "has_effects", True))
+    raise TaskHandlerError(
+        f"{handler!r} cannot be a task handler. Give a BaseTaskHandler subclass, an object with "
+        f"tick_task(task, task_ctx), or a function."
+    )
+
+
+def _adapt_class(cls: Any) -> Handler:
+    if not hasattr(cls, "tick_task"):
+        raise TaskHandlerError(
+            f"The class {cls.__qualname__} cannot be a task handler: it has no tick_task. Derive it from "
+            f"mc.task_handlers.base_task_handler.BaseTaskHandler."
+        )
+
+    def call(task: Any, task_ctx: Any) -> Any:
+        return cls(task, task_ctx).tick_task()
+
+    def cancel(task: Any, task_ctx: Any) -> None:
+        cls(task, task_ctx).cancel()
+
+    return Handler(
+        call,
+        has_effects=getattr(cls, "has_effects", True),
+        uninterpolated_params=getattr(cls, "uninterpolated_params", ()),
+        cancel=cancel if hasattr(cls, "cancel") else None,
+    )
+
+
+def _adapt_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    invoke = _by_name(function, ("task", "task_ctx", "flow", "params"))
+
+    def call(task: Any, task_ctx: Any) -> Any:
+        result = invoke(task, task_ctx)
+        if hasattr(result, "__await__"):
+            return finish_later(task, result)
+        keep_result(task, result)
+        return None
+
+    async def finish_later(task: Any, result: Any) -> None:
+        keep_result(task, await result)
+
+    def keep_result(task: Any, result: Any) -> None:
+        if isinstance(result, Mapping):
+            task["data"].update(result)
+        elif result is not None:
+            task["data"]["result"] = result
+        if task["status"] == "RUNNING":
+            task["status"] = "COMPLETED"
+
+    return call
+
+
+def _by_name(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[[Any, Any], Any]:
+    """Return `(task, task_ctx)` that calls a function with those of the names that it takes."""
+    import inspect
+
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (ValueError, TypeError):  # a builtin without a signature
+        return lambda task, task_ctx: function(task=task, task_ctx=task_ctx)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        wanted = {parameter.name for parameter in parameters} & {"flow", "params"} | {"task", "task_ctx"}
+    else:
+        wanted = {parameter.name for parameter in parameters} & set(names)
+        others = [
+            parameter.name
+            for parameter in parameters
+            if parameter.name not in names and parameter.default is parameter.empty
+            and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        ]
+        if others and not wanted and len(others) <= 2:
+            arity = len(others)  # named otherwise: (task) or (task, task_ctx), by position
+            return lambda task, task_ctx: function(*(task, task_ctx)[:arity])
+        if others:
+            raise TaskHandlerError(
+                f"The handler {function!r} takes {', '.join(map(repr, others))}; a handler can be given "
+                f"{', '.join(names)}."
+            )
+    return lambda task, task_ctx: function(
+        **{
+            name: value
+            for name, value in (
+                ("task", task),
+                ("task_ctx", task_ctx),
+                ("flow", task_ctx.get("flow")),
+                ("params", task.get("task_params")),
+            )
+            if name in wanted
+        }
+    )
+
+
+class HandlerRegistry:
+    """Finds the handler of a task type; also tells validation which types there are.
+
+    Args:
+        task_handlers: a mapping of task type -> handler, or an iterable of handlers that carry
+            their `task_type`.
+        handler_modules: modules below which import paths in specs are allowed, and whose
+            `@task_handler` functions are known by their names.
+    """
+
+    def __init__(
+        self,
+        task_handlers: Mapping[str, Any] | Iterable[Any] | None = None,
+        handler_modules: Iterable[str] = (),
+    ) -> None:
+        if isinstance(handler_modules, str):
+            handler_modules = (handler_modules,)
+        self.handler_modules = tuple(handler_modules)
+        self.known: dict[str, Handler] = {}  # task type -> handler, what was looked up included
+        self._plugins: dict[str, Any] | None = None
+        self._scanned = False
+        for name, handler in _name_handlers(task_handlers):
+            self.register(name, handler)
+
+    def register(self, task_type: str, handler: Any) -> None:
+        """Make a handler known under a name, in the place of one that bears it already."""
+        self.known[task_type] = adapt_handler(handler)
+
+    def resolve(self, task_type: Any) -> Handler:
+        """Return the handler of a task type.
+
+        Raises:
+            UnknownTaskTypeError: there is none, or its module cannot be imported.
+            TaskTypeNotAllowedError: it is an import path outside the allowed modules.
+            TaskHandlerError: what was found cannot be a handler.
+        """
+        if not isinstance(task_type, str):
+            raise UnknownTaskTypeError(f"{task_type!r} is not a task type; a task needs a task_type.")
+        handler = self.known.get(task_type)
+        if handler is None:
+            handler = self.known[task_type] = adapt_handler(self._find(task_type))
+        return handler
+
+    def __contains__(self, task_type: object) -> bool:
+        return isinstance(task_type, str) and self.why_not(task_type) is None
+
+    def __iter__(self) -> Iterator[str]:
+        self._scan()
+        names = {*BUILT_IN_TASK_TYPES, *self.known, *self._entry_points()}
+        return iter(sorted(names))
+
+    def why_not(self, task_type: str) -> str | None:
+        """Return why a task type cannot be used, or None if it can."""
+        if task_type in self.known or canonical_task_type(task_type) in BUILT_IN_TASK_TYPES:
+            return None
+        try:
+            self.resolve(task_type)
+        except McError as error:
+            return error.message
+        return None
+
+    def _find(self, task_type: str) -> Any:
+        name = canonical_task_type(task_type)
+        if name in BUILT_IN_TASK_TYPES:
+            return importlib.import_module(f"mc.task_handlers.{name}_task_handler").TaskHandler
+        plugin = self._entry_points().get(task_type)
+        if plugin is not None:
+            return plugin.load()
+        self._scan()
+        if task_type in self.known:
+            return self.known[task_type]
+        if "." not in task_type and ":" not in task_type:
+            raise UnknownTaskTypeError(
+                f"There is no task type {task_type!r}. Register a handler under that name, or name the module "
+                f"that defines it in handler_modules (command line: --handlers MODULE).",
+                task_type=task_type,
+            )
+        return self._import(task_type)
+
+    def _import(self, task_type: str) -> Any:
+        module_name, _, attribute = task_type.partition(":")
+        if not attribute:
+            package, separator, name = module_name.rpartition(".tasks.")
+            if not separator:
+                raise UnknownTaskTypeError(
+                    f"There is no task type {task_type!r}. An import path is written 'module:attribute', "
+                    f"or 'package.tasks.name' for package.task_handlers.name_task_handler:TaskHandler.",
+                    task_type=task_type,
+                )
+            module_name = f"{package}.task_handlers.{name}_task_handler"
+            attribute = "TaskHandler"
+        self.check_allowed(module_name, task_type)
+        return import_attribute(module_name, attribute, task_type)
+
+    def check_allowed(self, module_name: str, asked_for: str) -> None:
+        """Raise `TaskTypeNotAllowedError` unless a module is one of, or below, the allowed ones."""
+        for allowed in self.handler_modules:
+            if module_name == allowed or module_name.startswith(f"{allowed}."):
+                return
+        known = ", ".join(self.handler_modules) or "none"
+        raise TaskTypeNotAllowedError(
+            f"{asked_for!r} names the module {module_name!r}, which is not allowed (allowed: {known}). "
+            f"If you trust it, add it to handler_modules (command line: --handlers {module_name}).",
+            task_type=asked_for,
+            module=module_name,
+        )
+
+    def _entry_points(self) -> dict[str, Any]:
+        if self._plugins is None:
+            from importlib.metadata import entry_points
+
+            self._plugins = {point.name: point for point in entry_points(group="mc.task_handlers")}
+        return self._plugins
+
+    def _scan(self) -> None:
+        """Import the allowed modules once and register their `@task_handler` functions and classes."""
+        if self._scanned:
+            return
+        self._scanned = True
+        for module_name in self.handler_modules:
+            module = import_module(module_name, module_name)
+            for value in list(vars(module).values()):
+                name = getattr(value, "task_type", None)
+                if isinstance(name, str) and callable(value) and name not in self.known:
+                    self.register(name, value)
+
+
+def import_module(module_name: str, asked_for: str) -> Any:
+    """Import a module, or raise `UnknownTaskTypeError` telling why it cannot be."""
+    try:
+        return importlib.import_module(module_name)
+    except Exception as error:
+        raise UnknownTaskTypeError(
+            f"{asked_for!r}: the module {module_name!r} cannot be imported: {type(error).__name__}: {error}.",
+            task_type=asked_for,
+            module=module_name,
+        ) from error
+
+
+def import_attribute(module_name: str, attribute: str, asked_for: str) -> Any:
+    """Import `module:attribute`, or raise `UnknownTaskTypeError` telling why it cannot be."""
+    value = import_module(module_name, asked_for)
+    for step in attribute.split("."):
+        if step.startswith("_") or not hasattr(value, step):
+            from difflib import get_close_matches
+
+            public = [name for name in dir(value) if not name.startswith("_")]
+            near = get_close_matches(step, public, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise UnknownTaskTypeError(
+                f"{asked_for!r}: the module {module_name!r} has no public {attribute!r}.{hint}",
+                task_type=asked_for,
+                module=module_name,
+            )
+        value = getattr(value, step)
+    return value
+
+
+def _name_handlers(task_handlers: Mapping[str, Any] | Iterable[Any] | None) -> Iterator[tuple[str, Any]]:
+    if isinstance(task_handlers, Mapping):
+        yield from task_handlers.items()
+        return
+    for handler in task_handlers or ():
+        name = getattr(handler, "task_type", None)
+        if not isinstance(name, str):
+            raise TaskHandlerError(
+                f"{handler!r} has no task_type. Decorate it with @task_handler('name'), or pass "
+                f"task_handlers={{'name': handler}}."
+            )
+        yield name, handler

@@ -1,0 +1,29 @@
+"""Who is told what the engine did."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+__all__ = ["ChangeEvent", "Observer"]
+
+
+class ChangeEvent(NamedTuple):
+    """One change of a status."""
+
+    flow_key: str  # the flow, or the flow of the task
+    task_key: str | None  # None: the flow itself changed
+    attempt: int  # number of the task's attempt, from 1; 0 before the first and for flows
+    old_status: str
+    new_status: str
+    at: str  # ISO 8601, UTC, by the engine's clock
+    error: dict[str, Any] | None = None  # type, message, traceback, where there is one
+
+
+class Observer(Protocol):
+    """Code that is told of each change of a status, in order, in the thread that ticks.
+
+    It must not block and must not change the flow. What it raises is logged and changes nothing.
+    """
+
+    def on_change(self, event: ChangeEvent) -> None:
+        """Take note of a change that has just been made in memory (and is not saved yet)."""

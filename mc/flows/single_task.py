@@ -1,0 +1,53 @@
+"""A task that is ticked outside a flow's graph: a proxied one, or one in a test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mc.context.interpolation import has_references, interpolate
+from mc.errors import McError
+from mc.flows.handler_registry import adapt_handler
+from mc.flows.task_call import TaskCall
+from mc.flows.tick_report import TickReport
+from mc.statuses import FINISHED_TASK_STATUSES
+
+if TYPE_CHECKING:
+    from mc.flows.flow import Task
+    from mc.flows.flow_engine import FlowEngine
+
+__all__ = ["prepare_task_call"]
+
+
+def prepare_task_call(
+    engine: FlowEngine, task: Task, task_ctx: Mapping[str, Any] | None, override: Any = None
+) -> TaskCall | None:
+    """Start a task if it is PENDING, resolve its references, and return the call that advances it.
+
+    Returns:
+        None if it is finished, or failed before it could be called.
+    """
+    task.setdefault("task_params", {})
+    task.setdefault("data", {})
+    if task.setdefault("status", "PENDING") in FINISHED_TASK_STATUSES:
+        return None
+    call = TaskCall(task_ctx or {})
+    call["task"] = task
+    call["engine"] = engine
+    call.task = task
+    call.report = task_ctx.report if isinstance(task_ctx, TaskCall) else TickReport()
+    task["status"] = "RUNNING"
+    try:
+        if override is None:
+            call.handler = engine.resolve_handler(task.get("task_type"))
+        else:
+            call.handler = adapt_handler(override)
+        call.has_effects = call.handler.has_effects
+        params = task["task_params"]
+        if params and "initialised" not in task and has_references(params):
+            ctx = call.path_ctx() if "flow" in call else call
+            task["task_params"] = interpolate(params, ctx, skip=call.handler.uninterpolated_params)
+    except McError as error:
+        call.settle(error)
+        return None
+    return call

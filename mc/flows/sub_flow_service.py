@@ -1,0 +1,101 @@
+"""Where `flow` tasks keep the sub-flows that have a record of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mc.errors import FlowNotFoundError
+from mc.flows.task_call import Calls
+
+if TYPE_CHECKING:
+    from mc.flows.flow import Flow
+    from mc.flows.flow_engine import FlowEngine
+    from mc.flows.task_call import TaskCall
+
+__all__ = ["InMemorySubFlows", "SubFlowService", "SubFlowState"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubFlowState:
+    """What a `flow` task needs to know of its sub-flow."""
+
+    status: str
+    data: dict[str, Any] = field(default_factory=dict)
+    results: dict[str, Any] | None = None
+    failure: str | None = None  # one sentence, where the sub-flow failed
+
+
+class SubFlowService(Protocol):
+    """Keeps sub-flows; found by handlers as `task_ctx["mc.flows"]`."""
+
+    def start(self, flow: Flow, parent: Flow) -> None:
+        """Take over a new sub-flow; does nothing if one with that key was started already.
+
+        A stored service writes it in the same transaction as the parent's next save.
+        """
+
+    def tick(self, key: str, task_ctx: TaskCall) -> Calls | None:
+        """Return the handler calls that a tick of the sub-flow wants, or None if others tick it."""
+
+    def poll(self, key: str) -> SubFlowState:
+        """Return how far a sub-flow is.
+
+        Raises:
+            FlowNotFoundError: there is none with that key.
+        """
+
+    def cancel(self, key: str, reason: str) -> None:
+        """Cancel a sub-flow that is unfinished; does nothing otherwise."""
+
+
+class InMemorySubFlows:
+    """Keeps sub-flows in memory, for an engine that runs without a store.
+
+    They live as long as this object: a flow with an unfinished `flow` task is resumed in another
+    process only through a store.
+    """
+
+    def __init__(self, engine: FlowEngine) -> None:
+        self._engine = engine
+        self._flows: dict[str, Flow] = {}
+
+    def start(self, flow: Flow, parent: Flow) -> None:
+        """Keep a sub-flow."""
+        self._flows.setdefault(flow.key, flow)
+
+    def tick(self, key: str, task_ctx: TaskCall) -> Calls | None:
+        """Tick a sub-flow as part of its parent's tick."""
+        return self._tick(self._get(key), task_ctx)
+
+    def _tick(self, flow: Flow, task_ctx: TaskCall) -> Calls:
+        tick = self._engine.begin_tick(flow, {"parent": task_ctx.path_ctx()})
+        yield from tick.calls()
+        report = tick.finish()
+        task_ctx.report.calls += report.calls
+        task_ctx.report.progressed = task_ctx.report.progressed or report.progressed
+        if report.next_tick_at is not None and flow.status == "RUNNING":
+            task_ctx.task["next_tick_at"] = report.next_tick_at.isoformat(timespec="microseconds")
+
+    def poll(self, key: str) -> SubFlowState:
+        """Return how far a sub-flow is, and forget it once it is finished."""
+        flow = self._get(key)
+        return SubFlowState(
+            status=flow.status, data=flow._data, results=flow.results, failure=flow.describe_failure()
+        )
+
+    def cancel(self, key: str, reason: str) -> None:
+        """Cancel a sub-flow."""
+        flow = self._flows.get(key)
+        if flow is not None:
+            self._engine.cancel_flow(flow, reason)
+
+    def _get(self, key: str) -> Flow:
+        try:
+            return self._flows[key]
+        except KeyError:
+            raise FlowNotFoundError(
+                f"The sub-flow {key!r} is not in this process's memory. A flow with `flow` tasks is resumed "
+                f"in another process only through a store (FlowRunner).",
+                key=key,
+            ) from None

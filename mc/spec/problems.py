@@ -1,0 +1,113 @@
+"""How problems are worded: pointers, shortened values, nearest names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from typing import Any, Final
+
+from mc.errors import Problem
+from mc.spec.codes import full_code
+
+__all__ = ["NameSuggester", "join_pointer", "list_names", "make_problem", "shorten"]
+
+_MAX_SHOWN: Final = 60
+_MAX_STEP: Final = 200
+_MAX_NAMES: Final = 12
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+
+
+def join_pointer(pointer: str, *steps: str | int) -> str:
+    """Return the JSON Pointer (RFC 6901) to the place that `steps` lead to below `pointer`.
+
+    Very long keys are cut, so that a report stays readable.
+    """
+    for step in steps:
+        text = step if isinstance(step, str) else str(step)
+        if len(text) > _MAX_STEP:
+            text = text[:_MAX_STEP] + "..."
+        pointer += "/" + _printable(text).replace("~", "~0").replace("/", "~1")
+    return pointer
+
+
+def shorten(value: Any) -> str:
+    """Describe a value of any type in a few words, without calling any code of it."""
+    kind = type(value)
+    if kind is str:
+        text = _printable(value[:_MAX_SHOWN])
+        return f'"{text}"' if len(value) <= _MAX_SHOWN else f'"{text}..." ({len(value)} characters)'
+    if value is None or kind is bool:
+        return {None: "null", True: "true", False: "false"}[value]
+    if kind is int:
+        return str(value) if value.bit_length() <= 200 else "a number of more than 60 digits"
+    if kind is float:
+        return repr(value)
+    if kind is list:
+        return f"a list of {len(value)}" if value else "an empty list"
+    if kind is dict:
+        names = list_names([key for key, _ in zip(value, range(_MAX_NAMES + 1), strict=False)], 5)
+        return f"a mapping with {names}" if value else "an empty mapping"
+    return f"a value of type {kind.__name__}"
+
+
+def list_names(names: Iterable[Any], limit: int = _MAX_NAMES) -> str:
+    """Return names for a sentence, the first few of them."""
+    shown = [name if type(name) is str else shorten(name) for name in names]
+    cut = [_printable(name if len(name) <= 40 else name[:40] + "...") for name in shown[:limit]]
+    return ", ".join([*cut, "..."] if len(shown) > limit else cut)
+
+
+def make_problem(
+    number: str,
+    pointer: str,
+    message: str,
+    *,
+    found: Any = None,
+    expected: str | None = None,
+    suggestion: str | None = None,
+) -> Problem:
+    """Return a problem; `found` is any value and is shortened."""
+    return Problem(
+        code=full_code(number),
+        pointer=pointer,
+        message=message,
+        found=shorten(found),
+        expected=expected,
+        suggestion=suggestion,
+    )
+
+
+class NameSuggester:
+    """Finds the valid name that was probably meant, with bounded work however much is wrong."""
+
+    __slots__ = ("_budget", "_found")
+
+    def __init__(self, budget: int = 50_000) -> None:
+        self._budget = budget  # comparisons of two names, about 10 us each
+        # The names are kept too: an id may be given out again once its object is gone.
+        self._found: dict[tuple[str, int], tuple[Collection[str], str | None]] = {}
+
+    def nearest(self, name: str, valid: Collection[str]) -> str | None:
+        """Return the nearest of the valid names, or None."""
+        if len(name) > 64:
+            return None
+        memo = (name, id(valid))
+        if memo not in self._found:
+            self._found[memo] = (valid, self._search(name, valid))
+        return self._found[memo][1]
+
+    def _search(self, name: str, valid: Collection[str]) -> str | None:
+        import difflib  # only a wrong spec needs it
+
+        near = [text for text in valid if type(text) is str and abs(len(text) - len(name)) <= 4]
+        if len(near) > self._budget:
+            return None
+        self._budget -= len(near)
+        folded = {text.lower(): text for text in near}
+        matches = difflib.get_close_matches(name.lower(), folded, 1, 0.6)
+        return folded[matches[0]] if matches else None
+
+
+def _printable(text: str) -> str:
+    # A lone surrogate cannot be written to any output.
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)

@@ -1,0 +1,39 @@
+"""The names of task types: those of the format, and those that this version runs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "BUILT_IN_TASK_TYPES",
+    "OLDER_PREFIX",
+    "TASK_TYPES_NOT_YET_RUN",
+    "canonical_task_type",
+]
+
+BUILT_IN_TASK_TYPES: Final = frozenset(
+    {
+        "call",
+        "flow",
+        "inline_flow",
+        "log",
+        "loop",
+        "noop",
+        "print",
+        "spread",
+        "switch",
+        "wait",
+        "wire",
+    }
+)
+
+# Part of the format, so that a spec which names one is told apart from a misspelt one.
+TASK_TYPES_NOT_YET_RUN: Final = frozenset({"approval", "http", "job", "shell", "wait_for_signal"})
+
+OLDER_PREFIX: Final = "mc.tasks."
+
+
+def canonical_task_type(name: str) -> str:
+    """Return the name that the format uses today: `mc.tasks.flow` is `flow`, the rest stays as it is."""
+    short = name.removeprefix(OLDER_PREFIX)
+    return short if short in BUILT_IN_TASK_TYPES or short in TASK_TYPES_NOT_YET_RUN else name

@@ -1,0 +1,82 @@
+"""What custom task types derive from."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from mc.durations import format_time
+from mc.flows.task_call import TaskCall
+
+__all__ = ["BaseTaskHandler"]
+
+
+class BaseTaskHandler:
+    """Advances one task by one tick.
+
+    An object is made for each tick; what must be remembered between ticks belongs into
+    `self.task["data"]`, which is saved with the flow. A handler tells how far it is by
+    `self.task["status"]`: RUNNING (tick me again), WAITING, COMPLETED or FAILED. What it raises fails
+    the task.
+
+    Attributes:
+        has_effects: whether it acts on the world outside the flow. Then its task is saved right
+            after the call; others may be saved together.
+        uninterpolated_params: names of task parameters whose `$ctx` references are left alone.
+        task: the task, a dict; `data` is its output, `task_params` its input.
+        task_ctx: a mapping with `flow`, `engine`, `idempotency_key` (the same for each repetition of one
+            attempt) and whatever the caller of the tick passed.
+    """
+
+    has_effects: ClassVar[bool] = True
+    uninterpolated_params: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, task: dict[str, Any], task_ctx: TaskCall) -> None:
+        self.task = task
+        self.task_ctx = task_ctx
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The task's parameters, references resolved."""
+        params: dict[str, Any] = self.task["task_params"]
+        return params
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The task's output."""
+        data: dict[str, Any] = self.task["data"]
+        return data
+
+    def tick_task(self) -> Any:
+        """Advance the task: `initial_tick` at the first tick of an attempt, `intermediate_tick` later.
+
+        Returns:
+            None, an awaitable (for the async front), or a generator of handler calls.
+        """
+        if "initialised" in self.task:
+            return self.intermediate_tick()
+        return self.initial_tick()
+
+    def initial_tick(self) -> Any:
+        """Begin; a task that is done at once sets COMPLETED here."""
+        raise TypeError(f"{type(self).__name__} must define initial_tick.")
+
+    def intermediate_tick(self) -> Any:
+        """Go on with a task that was RUNNING or WAITING after its last tick."""
+        raise TypeError(f"{type(self).__name__} leaves tasks unfinished but does not define intermediate_tick.")
+
+    def cancel(self) -> None:
+        """Stop what was started elsewhere, because the flow ended before the task."""
+
+    def complete(self, **data: Any) -> None:
+        """Lay `data` over the task's data and set COMPLETED."""
+        self.task["data"].update(data)
+        self.task["status"] = "COMPLETED"
+
+    def wait_until(self, due_at: datetime | None) -> None:
+        """Set WAITING until a time (aware), or, with None, until an event from outside."""
+        self.task["status"] = "WAITING"
+        if due_at is None:
+            self.task.pop("next_tick_at", None)
+        else:
+            self.task["next_tick_at"] = format_time(due_at)

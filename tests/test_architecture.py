@@ -1,0 +1,340 @@
+"""The code keeps to the plan of the house: who may import whom, how big, how documented, how lazy."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import mc
+from mc.spec.task_graph import find_cycle
+
+ROOT = Path(__file__).resolve().parents[1]
+GROUND = frozenset({"errors", "statuses", "durations", "clock"})
+CORE = GROUND | {"context", "spec", "authoring", "flows", "task_handlers"}
+
+# The rooms that a room may import, apart from itself. `mc` stands for the public names of the package.
+ALLOWED_ROOMS: dict[str, frozenset[str]] = {
+    **dict.fromkeys(GROUND, GROUND),
+    "context": GROUND,
+    "spec": GROUND | {"context"},
+    "authoring": GROUND | {"context", "spec"},
+    "flows": GROUND | {"context", "spec"},
+    "task_handlers": GROUND | {"context", "spec", "flows"},
+    "store": GROUND | {"context", "spec", "flows"},
+    "runners": CORE | {"store"},
+    "jobs": CORE | {"store"},
+    "observers": CORE | {"store"},
+    "deployments": CORE | {"store", "runners", "jobs", "observers"},
+    "houston": CORE | {"store", "runners", "jobs", "observers", "deployments"},
+    **dict.fromkeys(
+        ("cli", "web", "testing"),
+        CORE | {"mc", "store", "runners", "jobs", "observers", "deployments", "houston"},
+    ),
+    "__main__": frozenset({"cli"}),
+}
+
+OUTSIDE_THE_CORE = {
+    *("aiohttp", "http", "httpx", "requests", "socket", "ssl", "urllib"),
+    *("concurrent", "multiprocessing", "signal", "subprocess", "threading"),
+    *("sqlalchemy", "sqlite3"),
+}
+EXAMPLES = sorted({ROOT / "specs" / "stdlib_census.json", *(ROOT / "specs").glob("*.json")})
+FORBIDDEN_NAMES = frozenset({"common", "helper", "helpers", "misc", "util", "utils"})
+MAX_LINES = 500
+
+
+def module_name(path: Path) -> str:
+    """Return the dotted name under which the file is imported."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted((ROOT / "mc").rglob("*.py"))}
+ORDINARY_MODULES = sorted(name for name, path in MODULES.items() if path.stem not in ("__init__", "__main__"))
+PACKAGES = sorted({module_name(path.parent / "__init__.py") for path in MODULES.values()})
+
+
+@cache
+def parse(name: str) -> ast.Module:
+    """Return the syntax tree of a module of `mc`."""
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+
+
+@cache
+def imports_of(name: str) -> frozenset[str]:
+    """Return all that a module imports: in functions and for type checkers too."""
+    found: set[str] = set()
+    for node in ast.walk(parse(name)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}:{node.lineno}: a relative import"
+            assert node.module is not None
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                found.add(submodule if submodule in MODULES else node.module)
+    return frozenset(found)
+
+
+def room_of(name: str) -> str:
+    """Return the room that a module of `mc` is in; `mc` for the package itself."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 else "mc"
+
+
+def own_imports(name: str) -> list[str]:
+    return sorted(target for target in imports_of(name) if target.split(".")[0] == "mc")
+
+
+def public_definitions(name: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    for node in parse(name).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if not node.name.startswith("_"):
+                yield node
+
+
+class TestRooms:
+    def test_every_module_is_in_a_room_of_the_plan(self) -> None:
+        rooms = {room_of(name) for name in MODULES if name != "mc"}
+        assert rooms - set(ALLOWED_ROOMS) == set()
+
+    @pytest.mark.parametrize("name", sorted(MODULES.keys() - {"mc"}))
+    def test_a_module_imports_only_rooms_below_its_own(self, name: str) -> None:
+        room = room_of(name)
+        allowed = ALLOWED_ROOMS[room] | {room}
+        assert [target for target in own_imports(name) if room_of(target) not in allowed] == []
+
+    def test_everything_imported_from_mc_exists(self) -> None:
+        missing = {
+            f"{name} imports {target}"
+            for name in MODULES
+            for target in own_imports(name)
+            if target not in MODULES
+        }
+        assert missing == set()
+
+    def test_no_imports_run_in_a_circle(self) -> None:
+        edges = [(name, target) for name in MODULES for target in own_imports(name)]
+        cycle = find_cycle(MODULES, edges)
+        assert cycle is None, " -> ".join(cycle or ())
+
+    def test_only_the_store_imports_sqlalchemy(self) -> None:
+        importers = {
+            name
+            for name in MODULES
+            for target in imports_of(name)
+            if target.split(".")[0] == "sqlalchemy" and room_of(name) != "store"
+        }
+        assert importers == set()
+
+    @pytest.mark.parametrize("name", [name for name in ORDINARY_MODULES if room_of(name) in CORE])
+    def test_the_core_knows_no_sql_thread_process_or_network(self, name: str) -> None:
+        assert {target.split(".")[0] for target in imports_of(name)} & OUTSIDE_THE_CORE == set()
+
+    @pytest.mark.parametrize("name", [n for n in ORDINARY_MODULES if room_of(n) in CORE and n != "mc.clock"])
+    def test_the_core_reads_no_clock_and_no_environment(self, name: str) -> None:
+        forbidden = r"(date|datetime)\.(now|utcnow|today)|time\.(time|time_ns|sleep|monotonic)"
+        forbidden += r"|os\.(environ|getenv)\b.*"
+        calls = {ast.unparse(node.func) for node in ast.walk(parse(name)) if isinstance(node, ast.Call)}
+        reads = {ast.unparse(node) for node in ast.walk(parse(name)) if isinstance(node, ast.Attribute)}
+        used = {text for text in calls | reads if re.fullmatch(rf"(datetime\.)?({forbidden})", text)}
+        assert used == set()
+
+    @pytest.mark.parametrize("name", PACKAGES)
+    def test_every_folder_is_a_package(self, name: str) -> None:
+        assert MODULES.get(name, ROOT).name == "__init__.py"
+
+
+class TestModules:
+    @pytest.mark.parametrize("name", sorted(MODULES))
+    def test_a_module_is_not_too_long(self, name: str) -> None:
+        assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+    @pytest.mark.parametrize("name", sorted(MODULES))
+    def test_a_module_is_named_after_what_it_holds(self, name: str) -> None:
+        assert set(name.split(".")) & FORBIDDEN_NAMES == set()
+
+    @pytest.mark.parametrize("name", ORDINARY_MODULES)
+    def test_a_module_names_what_is_public(self, name: str) -> None:
+        assigned = {
+            ast.unparse(target)
+            for node in parse(name).body
+            for target in (node.targets if isinstance(node, ast.Assign) else ())
+        }
+        assert "__all__" in assigned
+
+    @pytest.mark.parametrize("name", sorted(MODULES))
+    def test_what_is_public_is_documented(self, name: str) -> None:
+        bare = [
+            f"{node.name}:{node.lineno}" for node in public_definitions(name) if not ast.get_docstring(node)
+        ]
+        assert ast.get_docstring(parse(name))
+        assert bare == []
+
+    @pytest.mark.parametrize("name", [name for name in PACKAGES if name != "mc"])
+    def test_an_init_file_holds_no_code(self, name: str) -> None:
+        _, *rest = parse(name).body
+        assert [ast.unparse(node) for node in rest if not is_declaration(node)] == []
+
+    def test_the_package_itself_only_looks_names_up(self) -> None:
+        allowed = {"TYPE_CHECKING", "_MODULES", "__all__", "__dir__", "__getattr__", "_read_version"}
+        assert top_level_names(parse("mc").body[1:]) == allowed
+
+    @pytest.mark.parametrize("name", sorted(MODULES))
+    def test_no_error_is_swallowed(self, name: str) -> None:
+        assert [f"{name}:{line}" for line in swallowing_lines(parse(name))] == []
+
+    @pytest.mark.parametrize(
+        "name",
+        [n for n in MODULES if room_of(n) != "cli" and n != "mc.task_handlers.print_task_handler"],
+    )
+    def test_nothing_prints_but_the_command_and_the_print_task(self, name: str) -> None:
+        printed = [
+            node.lineno
+            for node in ast.walk(parse(name))
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "builtins.print")
+        ]
+        assert printed == []
+
+
+def is_declaration(node: ast.stmt) -> bool:
+    """Tell whether a statement of an `__init__.py` only declares public names."""
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "__future__"
+    if isinstance(node, ast.Assign):
+        return [ast.unparse(target) for target in node.targets] == ["__all__"]
+    return isinstance(node, ast.FunctionDef) and node.name in ("__getattr__", "__dir__")
+
+
+def top_level_names(body: list[ast.stmt]) -> set[str]:
+    """Return the names that run-time statements bind; `if TYPE_CHECKING` is not run."""
+    names: set[str] = set()
+    for node in body:
+        if isinstance(node, ast.If):
+            names |= set() if ast.unparse(node.test) == "TYPE_CHECKING" else top_level_names(node.body)
+        elif isinstance(node, ast.Assign):
+            names |= {ast.unparse(target) for target in node.targets}
+        elif isinstance(node, ast.FunctionDef):
+            names.add(node.name)
+        elif not (isinstance(node, ast.ImportFrom) and node.module == "__future__"):
+            names.add(ast.unparse(node))
+    return names
+
+
+def swallowing_lines(tree: ast.Module) -> Iterator[int]:
+    """Yield the lines that let any error pass unseen."""
+    broad = {"Exception", "BaseException"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler):
+            caught = {ast.unparse(part) for part in ast.walk(node.type)} if node.type else set()
+            idle = all(isinstance(step, ast.Pass | ast.Continue) or is_text(step) for step in node.body)
+            if node.type is None or (caught & broad and idle):
+                yield node.lineno
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("suppress", "contextlib.suppress"):
+            if broad & {ast.unparse(arg) for arg in node.args}:
+                yield node.lineno
+
+
+def is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+class TestPublicNames:
+    @pytest.mark.parametrize("name", sorted(mc.__all__))
+    def test_a_public_name_can_be_imported(self, name: str) -> None:
+        assert getattr(mc, name) is not None
+
+    @pytest.mark.parametrize(
+        ("module", "name"),
+        [
+            ("mc.flows.flow", "Flow"),
+            ("mc.flows.flow_engine", "FlowEngine"),
+            ("mc.task_handlers.base_task_handler", "BaseTaskHandler"),
+            ("mc.runners.flow_runner", "FlowRunner"),
+            ("mc.store.flow_store", "FlowStore"),
+            ("mc.cli.main", "main"),
+        ],
+    )
+    def test_a_promised_path_leads_to_its_class(self, module: str, name: str) -> None:
+        assert callable(getattr(importlib.import_module(module), name))
+
+    def test_the_public_names_are_those_that_type_checkers_see(self) -> None:
+        (checked,) = (
+            node
+            for node in parse("mc").body
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        )
+        seen = {
+            alias.name for node in checked.body if isinstance(node, ast.ImportFrom) for alias in node.names
+        }
+        assert seen | {"__version__"} == set(mc.__all__)
+
+    def test_an_unknown_name_is_an_attribute_error(self) -> None:
+        with pytest.raises(AttributeError, match="no attribute 'Flwo'"):
+            getattr(mc, "Flwo")  # noqa: B009 - written out, it would be a type error
+
+    def test_the_package_says_that_it_is_typed(self) -> None:
+        assert (ROOT / "mc" / "py.typed").is_file()
+
+
+def modules_loaded_by(*arguments: str) -> set[str]:
+    """Run Python with the arguments in a fresh process and return the modules that it imported."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MC_", "PYTEST"))
+    }
+    environment.pop("COVERAGE_PROCESS_START", None)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    timings = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    said = [done.stdout, *(line for line in done.stderr.splitlines() if line not in timings)]
+    assert done.returncode == 0, "\n".join(said)
+    return {line.rpartition("|")[2].strip() for line in timings}
+
+
+def top_packages(modules: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in modules}
+
+
+class TestLaziness:
+    def test_importing_mc_loads_nothing_else_of_it(self) -> None:
+        loaded = modules_loaded_by("-c", "import mc")
+        assert {name for name in loaded if name.split(".")[0] == "mc"} == {"mc"}
+
+    def test_importing_mc_loads_no_heavy_module(self) -> None:
+        loaded = modules_loaded_by("-c", "import mc")
+        heavy = {"asyncio", "click", "cronsim", "inspect", "jsonschema", "logging", "rich", "sqlalchemy"}
+        assert loaded & (heavy | {"importlib.metadata"}) == set()
+
+    def test_the_help_loads_neither_the_database_nor_the_validator(self) -> None:
+        loaded = modules_loaded_by("-m", "mc", "--help")
+        assert top_packages(loaded) & {"sqlalchemy", "jsonschema", "asyncio"} == set()
+
+    @pytest.mark.parametrize("spec", EXAMPLES, ids=lambda path: path.name)
+    def test_validating_a_spec_does_not_load_the_database(self, spec: Path) -> None:
+        loaded = modules_loaded_by("-m", "mc", "validate", str(spec), *handler_options(spec))
+        assert "sqlalchemy" not in top_packages(loaded)
+
+    def test_the_engine_does_without_the_database(self) -> None:
+        loaded = modules_loaded_by("-c", "from mc import FlowEngine")
+        assert top_packages(loaded) & {"sqlalchemy", "click", "rich", "asyncio"} == set()
+
+
+def handler_options(spec: Path) -> list[str]:
+    """Return the options that name the module of a spec's own task types, if it has one."""
+    return ["--handlers", f"specs.{spec.stem}"] if spec.with_suffix(".py").is_file() else []
