@@ -284,8 +284,9 @@ def _find_operator(op: object, where: str) -> Operator:
     nearest = nearest_name(op, OPERATORS) if isinstance(op, str) else None
     shown = quote_for_message(op) if isinstance(op, str) else json_type_name(op)
     hint = f" Did you mean {nearest!r}?" if nearest else ""
+    place = f" at {where}" if where else ""
     raise ConditionError(
-        f"Unknown operator {shown}{f' at {where}' if where else ''}; use one of {', '.join(OPERATORS)}.{hint}",
+        f"Unknown operator {shown}{place}; use one of {', '.join(OPERATORS)}.{hint}",
         pointer=where,
         suggestion=nearest,
     )

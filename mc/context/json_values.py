@@ -43,8 +43,8 @@ def _refuse_constant(name: str) -> None:
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-class _TooManyPartsError(Exception):
-    """The budget of parts is used up; says nothing yet about the value."""
+class _LimitReachedError(Exception):
+    """The value nests too deep, or the budget of parts is used up: it must be measured."""
 
 
 def append_pointer(pointer: str, step: str | int) -> str:
@@ -182,9 +182,12 @@ def _copy_with(value: Any, copy_other: Callable[[Any], Any]) -> Any:
         return value
     try:
         return _copy(value, 1, [_PARTS_WITHOUT_MEASURING], copy_other)
-    except _TooManyPartsError:
+    except _LimitReachedError:
         _measure(value, "")
+    try:
         return _copy(value, 1, [MAX_PARTS], copy_other)
+    except _LimitReachedError as error:
+        raise _nesting_error("") from error
 
 
 def _copy(value: Any, depth: int, left: list[int], copy_other: Callable[[Any], Any]) -> Any:
@@ -192,11 +195,8 @@ def _copy(value: Any, depth: int, left: list[int], copy_other: Callable[[Any], A
     if kind is not dict and kind is not list:
         return copy_other(value)
     left[0] -= len(value)
-    if left[0] < 0:
-        raise _TooManyPartsError
-    if depth > MAX_NESTING:
-        _measure(value, "")
-        raise _nesting_error("")
+    if depth > MAX_NESTING or left[0] < 0:
+        raise _LimitReachedError
     depth += 1
     if kind is list:
         return [part if type(part) in _SCALARS else _copy(part, depth, left, copy_other) for part in value]
