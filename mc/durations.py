@@ -71,7 +71,8 @@ def parse_time(text: Any) -> datetime:
         raise DurationError(f"{_shown(text)} is not a time ({error}). Write {_TIME_FORM}.") from error
     if time.tzinfo is None:
         raise DurationError(
-            f'{_shown(text)} names no time zone. Add one: "{text}Z" for UTC, or an offset such as "{text}+02:00".'
+            f'{_shown(text)} names no time zone. Add one: "{text}Z" for UTC, '
+            f'or an offset such as "{text}+02:00".'
         )
     try:
         return time.astimezone(UTC)
@@ -93,8 +94,8 @@ def format_time(time: datetime) -> str:
 def format_duration(seconds: float) -> str:
     """Return a duration for people: `250ms`, `1.5s`, `1h30m`, `2d3h`.
 
-    What it returns for a duration of zero or more is understood by `parse_duration`; below a minute it is exact to a
-    millisecond, above to a second.
+    `parse_duration` understands what it returns for zero or more. It is exact to a millisecond below a
+    minute, to a second above.
     """
     if not math.isfinite(seconds):
         return str(seconds)

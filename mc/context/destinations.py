@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from mc.context.json_values import json_type_name
+from mc.context.json_values import MAX_NESTING, count_nesting, json_type_name
 from mc.context.paths import Step, format_path, parse_path, quote_for_message, read_path
 from mc.errors import PathError, WiringError
 
@@ -48,6 +48,12 @@ class Writer:
             WiringError: writing there is not allowed or not possible; nothing was changed by this call.
         """
         steps = parse_path(dest)
+        if len(steps) + count_nesting(value) > MAX_NESTING:
+            raise WiringError(
+                f"A wiring cannot write to {quote_for_message(dest)}: data may nest {MAX_NESTING} levels, "
+                "and there it would nest deeper.",
+                dest=dest,
+            )
         container, at = self._find_root(dest, steps)
         while at < len(steps) - 1:
             found = _look_up(container, steps, at)

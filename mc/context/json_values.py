@@ -16,6 +16,7 @@ __all__ = [
     "append_pointer",
     "copy_as_json",
     "copy_json",
+    "count_nesting",
     "dumps",
     "json_equal",
     "json_type_name",
@@ -98,6 +99,15 @@ def to_json_value(value: Any, pointer: str = "") -> Any:
     if left[0] < 0 and _is_plain(value, 1, [MAX_PARTS]):
         return value
     return _convert(value, pointer, 1)
+
+
+def count_nesting(value: Any) -> int:
+    """Return how many lists and mappings of plain JSON stand inside each other; 0 for a scalar."""
+    kind = type(value)
+    if kind is not dict and kind is not list:
+        return 0
+    parts = value.values() if kind is dict else value
+    return 1 + max((count_nesting(part) for part in parts if type(part) not in _SCALARS), default=0)
 
 
 def dumps(value: Any) -> str:

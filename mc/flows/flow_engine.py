@@ -17,6 +17,7 @@ from mc.flows.sub_flow_service import InMemorySubFlows, SubFlowService
 from mc.flows.task_call import TaskCall, adrive, drive
 from mc.flows.tick import Tick
 from mc.flows.tick_report import TickReport
+from mc.flows.timestamps import Timestamper
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 __all__ = ["FlowEngine", "flow_dict_to_flow", "flow_spec_to_flow", "run_flow", "tick_flow"]
@@ -58,6 +59,7 @@ class FlowEngine:
             self.known_handlers = {}
         self.clock: Clock = clock or SystemClock()
         self.observers = tuple(observers)
+        self.format_time = Timestamper().format
         self.max_msg_len = max_msg_len
         self.logger = logger or logging.getLogger(__name__)
         self._sub_flows: SubFlowService = InMemorySubFlows(self)
@@ -132,7 +134,7 @@ class FlowEngine:
         Raises:
             StatusError: a task's status was changed from outside in a way that is not allowed.
         """
-        tick = self.begin_tick(flow, task_ctx, **tick_kwargs)
+        tick = self.begin_tick(flow, task_ctx, **tick_kwargs) if tick_kwargs else Tick(self, flow, task_ctx)
         drive(tick.calls())
         return tick.finish()
 
@@ -321,12 +323,9 @@ class Pacer:
 
 
 def _max_ticks_error(flow: Flow, max_ticks: int) -> MaxTicksError:
-    unfinished = [
-        key
-        for key, status in flow._statuses.items()
-        if status in ("PENDING", "RUNNING", "WAITING")
-    ]
-    shown = ", ".join(f"{key} ({flow._statuses[key]})" for key in unfinished[:10])
+    left = [node for node in flow._nodes.values() if node.status in ("PENDING", "RUNNING", "WAITING")]
+    unfinished = [node.key for node in left]
+    shown = ", ".join(f"{node.key} ({node.status})" for node in left[:10])
     more = f" and {len(unfinished) - 10} more" if len(unfinished) > 10 else ""
     return MaxTicksError(
         f"Flow {flow.key!r} was unfinished after {max_ticks} ticks: {shown}{more}. Raise max_ticks, or look "

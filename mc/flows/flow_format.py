@@ -67,9 +67,9 @@ def flow_to_dict(flow: Flow) -> dict[str, Any]:
         flow_dict[name] = copy_json(flow._data if name == "data" else getattr(flow, name))
     flow_dict["num_tickable_tasks"] = flow.num_tickable_tasks
     flow_dict["graph"] = {
-        "tasks": {key: copy_json(task) for key, task in flow._tasks.items()},
+        "tasks": {key: copy_json(node.task) for key, node in flow._nodes.items()},
         "edges": flow.get_edges(),
-        "order": [key for key in flow._tasks if key != ROOT_TASK_KEY],
+        "order": [key for key in flow._nodes if key != ROOT_TASK_KEY],
     }
     return flow_dict
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from mc.context.json_values import copy_json
 from mc.flows.flow_format import FLOW_ATTRIBUTES, flush_sub_flows
-from mc.spec.task_graph import ROOT_TASK_KEY
+from mc.flows.task_node import Task, TaskNode
 
 if TYPE_CHECKING:
-    from mc.flows.flow import Flow, Task
+    from mc.flows.flow import Flow
 
 __all__ = ["FlowChanges", "TaskRow", "collect_changes", "flow_from_rows", "mark_saved", "next_tick_at"]
 
@@ -38,7 +38,7 @@ class FlowChanges:
     attributes: dict[str, Any]  # all of FLOW_ATTRIBUTES but `spec`
     task_rows: list[TaskRow]  # tasks that were touched or handed out, in order
     edges: list[tuple[str, str]]  # edges that are new
-    keys: frozenset[str]
+    nodes: frozenset[TaskNode]  # what the rows were made from
 
 
 def collect_changes(flow: Flow) -> FlowChanges:
@@ -49,37 +49,40 @@ def collect_changes(flow: Flow) -> FlowChanges:
     """
     flow.reconcile()
     flush_sub_flows(flow)
-    flow._touched.update(key for key in flow._sub_flow_keys() if key in flow._tasks)
-    keys = frozenset(flow._touched - {ROOT_TASK_KEY})
+    flow._touched.update(flow._nodes_with_sub_flows())
+    nodes = frozenset(flow._touched - {flow._root})
     return FlowChanges(
         attributes={
             name: flow._data if name == "data" else getattr(flow, name)
             for name in FLOW_ATTRIBUTES
             if name != "spec"
         },
-        task_rows=[_to_row(flow, key) for key in sorted(keys, key=flow._positions.__getitem__)],
+        task_rows=[_to_row(node) for node in sorted(nodes, key=_position)],
         edges=list(flow._new_edges),
-        keys=keys,
+        nodes=nodes,
     )
 
 
 def mark_saved(flow: Flow, changes: FlowChanges) -> None:
     """Forget changes that a store has committed."""
-    flow._touched -= changes.keys
-    flow._touched.discard(ROOT_TASK_KEY)
+    flow._touched -= changes.nodes
+    flow._touched.discard(flow._root)
     del flow._new_edges[: len(changes.edges)]
 
 
-def _to_row(flow: Flow, key: str) -> TaskRow:
-    task = flow._tasks[key]
+def _position(node: TaskNode) -> int:
+    return node.position
+
+
+def _to_row(node: TaskNode) -> TaskRow:
     return TaskRow(
-        key=key,
-        position=flow._positions[key],
-        rank=flow._graph.ranks[key],
-        status=flow._statuses[key],
-        unmet=flow._unmet[key],
-        due_at=task.get("next_tick_at"),
-        task=task,
+        key=node.key,
+        position=node.position,
+        rank=node.rank,
+        status=node.status,
+        unmet=node.unmet,
+        due_at=node.task.get("next_tick_at"),
+        task=node.task,
     )
 
 
@@ -126,10 +129,9 @@ def next_tick_at(flow: Flow, now: datetime) -> datetime | None:
         return now
     times = [flow.deadline_at] if flow.deadline_at else []
     while flow._due:
-        time, key = flow._due[0]
-        task = flow._tasks[key]
-        current = (task.get("next_tick_at"), task.get("deadline_at"))
-        if flow._statuses[key] in ("PENDING", "WAITING") and time in current:
+        time, _, node = flow._due[0]
+        current = (node.task.get("next_tick_at"), node.task.get("deadline_at"))
+        if node.status in ("PENDING", "WAITING") and time in current:
             times.append(time)
             break
         heappop(flow._due)

@@ -1,139 +1,117 @@
-"""The edges between a flow's tasks, kept free of cycles while tasks are added."""
+"""The edges between a flow's tasks, kept free of cycles while tasks are added.
+
+Each node has a rank that grows along every edge: a pseudo-topological order in the sense of
+Bender, Fineman, Gilbert and Tarjan, "A New Approach to Incremental Cycle Detection and Related
+Problems" (2015). An edge whose ends are already in order costs nothing, another one a search among
+the successors of its end that are out of order.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 from mc.errors import CycleError
+from mc.flows.task_node import TaskNode
 from mc.spec.task_graph import find_cycle
 
-__all__ = ["Graph"]
+__all__ = ["connect", "connect_all", "disconnect", "has_edge", "place"]
 
 # Ranks are spaced out so that a task added between two others finds a place without moving any.
 _RANK_GAP = 1 << 24
 _RANK_STEP = 1 << 12
 
 
-class Graph:
-    """Successors and precursors of each task, and a rank that grows along every edge.
+def connect_all(nodes: Sequence[TaskNode], edges: Iterable[tuple[TaskNode, TaskNode]]) -> None:
+    """Add many edges among nodes that have none, and rank the nodes, in linear time (Kahn's algorithm).
 
-    The ranks are a pseudo-topological order in the sense of Bender, Fineman, Gilbert and Tarjan,
-    "A New Approach to Incremental Cycle Detection and Related Problems" (2015): an edge whose
-    ends are already in order costs nothing, another one a search among the successors of its end
-    that are out of order.
+    Raises:
+        CycleError: the edges lead back to where they began; `.cycle` is the path.
     """
-
-    __slots__ = ("precursors", "ranks", "successors")
-
-    def __init__(self) -> None:
-        self.precursors: dict[str, list[str]] = {}
-        self.successors: dict[str, list[str]] = {}
-        self.ranks: dict[str, int] = {}
-
-    def add_node(self, key: str) -> None:
-        """Add a task that has no edges yet."""
-        self.precursors[key] = []
-        self.successors[key] = []
-        self.ranks[key] = 0
-
-    def build(self, keys: Iterable[str], edges: Iterable[tuple[str, str]]) -> None:
-        """Add many tasks and edges at once, in time linear in their number.
-
-        Raises:
-            CycleError: the edges lead back to where they began; `.cycle` is the path.
-        """
-        precursors, successors, ranks = self.precursors, self.successors, self.ranks
-        for key in keys:
-            precursors[key] = []
-            successors[key] = []
-        for source, dest in edges:
-            precursors[dest].append(source)
-            successors[source].append(dest)
-        # Kahn's algorithm; the rank is the length of the longest way from a start.
-        unmet = {key: len(before) for key, before in precursors.items()}
-        ready = [key for key, count in unmet.items() if not count]
-        for key in ready:
-            ranks.setdefault(key, 0)
-        for key in ready:
-            next_rank = ranks[key] + _RANK_GAP
-            for dest in successors[key]:
-                if ranks.get(dest, 0) < next_rank:
-                    ranks[dest] = next_rank
-                unmet[dest] -= 1
-                if not unmet[dest]:
-                    ready.append(dest)
-        if len(ready) < len(precursors):
-            raise _cycle_error(find_cycle(precursors, self.edges()) or [])
-
-    def has_edge(self, source: str, dest: str) -> bool:
-        """Tell whether there is an edge; looks at the shorter of the two lists."""
-        after = self.successors.get(source, ())
-        before = self.precursors.get(dest, ())
-        return dest in after if len(after) <= len(before) else source in before
-
-    def edges(self) -> Iterable[tuple[str, str]]:
-        """Return all edges (precursor, successor), by successor in the order of the tasks."""
-        return ((source, dest) for dest, before in self.precursors.items() for source in before)
-
-    def add_edge(self, source: str, dest: str) -> None:
-        """Add one edge between tasks that are known.
-
-        Raises:
-            CycleError: `source` can be reached from `dest`; nothing was changed.
-        """
-        if source == dest:
-            raise _cycle_error([source, source])
-        if self.ranks[source] >= self.ranks[dest]:
-            self._raise_ranks(source, dest)
-        self.precursors[dest].append(source)
-        self.successors[source].append(dest)
-
-    def place(self, key: str, before: Sequence[str], after: Sequence[str]) -> None:
-        """Give a task without edges a rank between its future precursors and successors, if there is room."""
-        low = max((self.ranks[source] for source in before), default=0)
-        if not after:
-            self.ranks[key] = low + _RANK_GAP
-            return
-        room = min(self.ranks[dest] for dest in after) - low
-        self.ranks[key] = low + (_RANK_STEP if room > _RANK_STEP else max(room // 2, 1))
-
-    def remove_node(self, key: str) -> None:
-        """Take back a task that was added last, with its edges."""
-        for source in self.precursors.pop(key):
-            self.successors[source].remove(key)
-        for dest in self.successors.pop(key):
-            self.precursors[dest].remove(key)
-        del self.ranks[key]
-
-    def _raise_ranks(self, source: str, dest: str) -> None:
-        """Move `dest`, and what follows it, behind `source`."""
-        ranks, successors = self.ranks, self.successors
-        limit = ranks[source]
-        came_from: dict[str, str] = {dest: source}
-        stack = [dest]
-        while stack:
-            key = stack.pop()
-            for follower in successors[key]:
-                if follower == source:
-                    raise _cycle_error(_path_back(came_from, key, source))
-                if follower not in came_from and ranks[follower] <= limit:
-                    came_from[follower] = key
-                    stack.append(follower)
-        ranks[dest] = limit + _RANK_GAP
-        stack = [dest]
-        while stack:
-            key = stack.pop()
-            for follower in successors[key]:
-                if ranks[follower] <= ranks[key]:
-                    ranks[follower] = ranks[key] + _RANK_GAP
-                    stack.append(follower)
+    for source, dest in edges:
+        dest.precursors.append(source)
+        source.successors.append(dest)
+    unmet = {node: len(node.precursors) for node in nodes}
+    ready = [node for node in nodes if not node.precursors]
+    for node in ready:
+        next_rank = node.rank + _RANK_GAP
+        for dest in node.successors:
+            if dest.rank < next_rank:
+                dest.rank = next_rank
+            unmet[dest] -= 1
+            if not unmet[dest]:
+                ready.append(dest)
+    if len(ready) < len(nodes):
+        pairs = [(source.key, dest.key) for dest in nodes for source in dest.precursors]
+        raise _cycle_error(find_cycle([node.key for node in nodes], pairs) or [])
 
 
-def _path_back(came_from: dict[str, str], key: str, source: str) -> list[str]:
-    path = [source, key]
-    while path[-1] != source:
+def has_edge(source: TaskNode, dest: TaskNode) -> bool:
+    """Tell whether there is an edge; looks at the shorter of the two lists."""
+    if len(source.successors) <= len(dest.precursors):
+        return dest in source.successors
+    return source in dest.precursors
+
+
+def connect(source: TaskNode, dest: TaskNode) -> None:
+    """Add one edge.
+
+    Raises:
+        CycleError: `source` can be reached from `dest`; nothing was changed.
+    """
+    if source is dest:
+        raise _cycle_error([source.key, source.key])
+    if source.rank >= dest.rank:
+        _raise_ranks(source, dest)
+    dest.precursors.append(source)
+    source.successors.append(dest)
+
+
+def disconnect(node: TaskNode) -> None:
+    """Take a node's edges away."""
+    for source in node.precursors:
+        source.successors.remove(node)
+    for dest in node.successors:
+        dest.precursors.remove(node)
+    node.precursors, node.successors = [], []
+
+
+def place(node: TaskNode, before: Sequence[TaskNode], after: Sequence[TaskNode]) -> None:
+    """Rank a node without edges between its future precursors and successors, if there is room."""
+    low = max((source.rank for source in before), default=0)
+    if after:
+        room = min(dest.rank for dest in after) - low
+        node.rank = low + (_RANK_STEP if room > _RANK_STEP else max(room // 2, 1))
+    else:
+        node.rank = low + _RANK_GAP
+
+
+def _raise_ranks(source: TaskNode, dest: TaskNode) -> None:
+    """Move `dest`, and what follows it, behind `source`."""
+    came_from: dict[TaskNode, TaskNode] = {dest: source}
+    stack = [dest]
+    while stack:
+        node = stack.pop()
+        for follower in node.successors:
+            if follower is source:
+                raise _cycle_error(_path_back(came_from, node, source))
+            if follower not in came_from and follower.rank <= source.rank:
+                came_from[follower] = node
+                stack.append(follower)
+    dest.rank = source.rank + _RANK_GAP
+    stack = [dest]
+    while stack:
+        node = stack.pop()
+        for follower in node.successors:
+            if follower.rank <= node.rank:
+                follower.rank = node.rank + _RANK_GAP
+                stack.append(follower)
+
+
+def _path_back(came_from: dict[TaskNode, TaskNode], node: TaskNode, source: TaskNode) -> list[str]:
+    path = [source, node]
+    while path[-1] is not source:
         path.append(came_from[path[-1]])
-    return path[::-1]
+    return [step.key for step in reversed(path)]
 
 
 def _cycle_error(cycle: list[str]) -> CycleError:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from mc.errors import McError, TaskHandlerError, TaskTypeNotAllowedError, UnknownTaskTypeError
 from mc.spec.task_types import BUILT_IN_TASK_TYPES, canonical_task_type
 
-__all__ = ["Handler", "HandlerRegistry", "adapt_handler", "task_handler"]
+__all__ = ["NO_HANDLER", "Handler", "HandlerRegistry", "adapt_handler", "task_handler"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -45,6 +45,9 @@ class Handler:
         self.has_effects = has_effects
         self.uninterpolated_params = frozenset(uninterpolated_params)
         self.cancel = cancel
+
+
+NO_HANDLER = Handler(lambda task, task_ctx: None, has_effects=False)  # of a task that failed before its call
 
 
 def task_handler(task_type: str, *, has_effects: bool = True) -> Callable[[Function], Function]:

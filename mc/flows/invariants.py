@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from mc.spec.task_graph import ROOT_TASK_KEY
-from mc.statuses import FINISHED_TASK_STATUSES
+from mc.flows.task_node import TaskNode
+from mc.statuses import FINISHED_FLOW_STATUSES, FINISHED_TASK_STATUSES
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
@@ -21,37 +21,37 @@ def check_invariants(flow: Flow) -> None:
         AssertionError: the books are wrong; the message says which.
     """
     flow.reconcile()
-    tasks = {key: task for key, task in flow._tasks.items() if key != ROOT_TASK_KEY}
-    for key, task in tasks.items():
-        if task["key"] != key or task["status"] != flow._statuses[key]:
-            raise AssertionError(f"task {key!r} is booked as {flow._statuses[key]}, its dict says {task!r}")
-    counts = Counter(task["status"] for task in tasks.values())
+    nodes = [node for node in flow._nodes.values() if node is not flow._root]
+    for node in nodes:
+        if node.task["key"] != node.key or node.task["status"] != node.status:
+            raise AssertionError(f"task {node.key!r} is booked as {node.status}, its dict says {node.task!r}")
+    counts = Counter(node.status for node in nodes)
     if dict(counts) != flow.count_tasks():
         raise AssertionError(f"counted {dict(counts)}, booked {flow.count_tasks()}")
-    active = {key for key, task in tasks.items() if task["status"] in ("RUNNING", "WAITING")}
+    active = {node for node in nodes if node.status in ("RUNNING", "WAITING")}
     if active != set(flow._running):
-        raise AssertionError(f"running are {sorted(active)}, booked {sorted(flow._running)}")
-    failures = sum(task["status"] == "FAILED" and not flow._may_fail(key) for key, task in tasks.items())
+        raise AssertionError(f"running are {active}, booked {list(flow._running)}")
+    failures = sum(node.status == "FAILED" and not node.may_fail for node in nodes)
     if failures != flow._failures:
         raise AssertionError(f"{failures} failures count, booked {flow._failures}")
-    _check_ready(flow, tasks)
-    for source, dest in flow._graph.edges():
-        if flow._graph.ranks[source] >= flow._graph.ranks[dest]:
-            raise AssertionError(f"the edge {source} -> {dest} runs against the ranks")
+    listed = {node for _, _, node in [*flow._ready, *flow._due]}
+    for node in nodes:
+        if node.status == "PENDING":
+            _check_pending(node, listed, ended=flow.status in FINISHED_FLOW_STATUSES)
+        for source in node.precursors:
+            if source.rank >= node.rank:
+                raise AssertionError(f"the edge {source.key} -> {node.key} runs against the ranks")
+            if node not in source.successors:
+                raise AssertionError(f"the edge {source.key} -> {node.key} is known at one end only")
 
 
-def _check_ready(flow: Flow, tasks: dict[str, dict[str, object]]) -> None:
-    listed = set(flow._ready_keys()) | {key for _, key in flow._due}
-    for key, task in tasks.items():
-        if task["status"] != "PENDING":
-            continue
-        before = flow._graph.precursors[key]
-        statuses = [flow._statuses[source] for source in before]
-        unfinished = sum(status not in FINISHED_TASK_STATUSES for status in statuses)
-        met = flow._unmet[key] == 0
-        if key not in flow._rules and met != all(status == "COMPLETED" for status in statuses):
-            raise AssertionError(f"task {key!r}: {flow._unmet[key]} unmet, precursors are {statuses}")
-        if not met and flow._unmet[key] > max(unfinished, 1):
-            raise AssertionError(f"task {key!r}: {flow._unmet[key]} unmet, but {unfinished} unfinished")
-        if met and key not in listed:
-            raise AssertionError(f"task {key!r} may start but is in no queue")
+def _check_pending(node: TaskNode, listed: set[TaskNode], *, ended: bool) -> None:
+    statuses = [source.status for source in node.precursors]
+    unfinished = sum(status not in FINISHED_TASK_STATUSES for status in statuses)
+    met = node.unmet == 0
+    if node.rule is None and met != all(status == "COMPLETED" for status in statuses):
+        raise AssertionError(f"task {node.key!r}: {node.unmet} unmet, precursors are {statuses}")
+    if not met and not ended and node.unmet > max(unfinished, 1):
+        raise AssertionError(f"task {node.key!r}: {node.unmet} unmet, but {unfinished} unfinished")
+    if met and not ended and node not in listed:
+        raise AssertionError(f"task {node.key!r} may start but is in no queue")

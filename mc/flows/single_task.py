@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mc.context.interpolation import has_references, interpolate
 from mc.errors import McError
-from mc.flows.handler_registry import adapt_handler
+from mc.flows.handler_registry import NO_HANDLER, adapt_handler
 from mc.flows.task_call import TaskCall
 from mc.flows.tick_report import TickReport
 from mc.statuses import FINISHED_TASK_STATUSES
@@ -31,23 +31,35 @@ def prepare_task_call(
     task.setdefault("data", {})
     if task.setdefault("status", "PENDING") in FINISHED_TASK_STATUSES:
         return None
-    call = TaskCall(task_ctx or {})
-    call["task"] = task
+    call = SingleTaskCall(task_ctx or {})
+    call["task"] = call.task = task
     call["engine"] = engine
-    call.task = task
-    call.report = task_ctx.report if isinstance(task_ctx, TaskCall) else TickReport()
+    call.outer_report = task_ctx.report if isinstance(task_ctx, TaskCall) else TickReport()
     task["status"] = "RUNNING"
     try:
         if override is None:
             call.handler = engine.resolve_handler(task.get("task_type"))
         else:
             call.handler = adapt_handler(override)
-        call.has_effects = call.handler.has_effects
         params = task["task_params"]
         if params and "initialised" not in task and has_references(params):
             ctx = call.path_ctx() if "flow" in call else call
             task["task_params"] = interpolate(params, ctx, skip=call.handler.uninterpolated_params)
     except McError as error:
+        call.handler = NO_HANDLER
         call.settle(error)
         return None
     return call
+
+
+class SingleTaskCall(TaskCall):
+    """A call of a task that is in no graph; its outcome stands in the task dict alone."""
+
+    __slots__ = ("outer_report",)
+
+    outer_report: TickReport
+
+    @property
+    def report(self) -> TickReport:
+        """The report of the tick that the task is ticked in."""
+        return self.outer_report

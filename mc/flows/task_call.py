@@ -5,6 +5,7 @@ The same object is the `task_ctx` that the handler is given.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Awaitable, Generator, Iterable, Mapping
 from inspect import iscoroutine
 from types import GeneratorType
@@ -33,15 +34,28 @@ class TaskCall(dict[str, Any]):
     """A handler call that a tick wants made, and what the handler finds in `task_ctx`.
 
     As a dict it holds `flow`, `task`, `engine`, `idempotency_key`, and what the caller of the tick
-    passed. This class settles the outcome in the task dict alone, as a proxied task needs it.
+    passed. Subclasses say where the outcome is settled: here it is in the task dict alone.
     """
 
-    __slots__ = ("handler", "has_effects", "report", "task")
+    __slots__ = ("_nested_effects", "handler", "task")
 
     task: Task
     handler: Handler
-    has_effects: bool
-    report: TickReport
+
+    @property
+    def has_effects(self) -> bool:
+        """Whether the call acts on the world outside the flow, itself or by a call inside it."""
+        return self.handler.has_effects or hasattr(self, "_nested_effects")
+
+    @has_effects.setter
+    def has_effects(self, value: bool) -> None:
+        if value:
+            self._nested_effects = True
+
+    @property
+    @abstractmethod
+    def report(self) -> TickReport:
+        """The report of the tick that the call is part of."""
 
     @property
     def engine(self) -> FlowEngine:
@@ -84,7 +98,11 @@ class TaskCall(dict[str, Any]):
         if result is None:
             self.settle()
             return None
+        self.note_pending()
         return self._afinish(result)
+
+    def note_pending(self) -> None:
+        """Remember that the outcome comes later, where somebody has to wait for it."""
 
     def _finish(self, result: Any) -> None:
         if isinstance(result, GeneratorType):
@@ -159,13 +177,15 @@ class TaskCall(dict[str, Any]):
 def drop_what_json_cannot_hold(task: Task) -> None:
     """Replace what JSON cannot hold by null; the task's failure has been recorded already."""
     for name, value in list(task.items()):
-        try:
-            task[name] = to_json_value(value)
-        except McError:
-            if isinstance(value, dict):
-                task[name] = {key: _json_or_none(part) for key, part in value.items() if isinstance(key, str)}
-            else:
-                task[name] = None
+        task[name] = without_unholdable(value) if isinstance(value, dict) else _json_or_none(value)
+
+
+def without_unholdable(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a mapping with null in the place of the values that JSON cannot hold."""
+    checked = _json_or_none(data)
+    if checked is not None:
+        return checked  # type: ignore[no-any-return]
+    return {key: _json_or_none(value) for key, value in data.items() if isinstance(key, str)}
 
 
 def _json_or_none(value: Any) -> Any:

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-if TYPE_CHECKING:
-    from mc.flows.flow import Flow, Task
+from mc.flows.task_node import Task
 
-__all__ = ["FlowView"]
+if TYPE_CHECKING:
+    from mc.flows.flow import Flow
+
+__all__ = ["FlowView", "RawTasks"]
+
+
+class RawTasks(Mapping[str, Task]):
+    """The tasks of a flow for a reader that copies what it reads."""
+
+    __slots__ = ("_nodes",)
+
+    def __init__(self, flow: Flow) -> None:
+        self._nodes = flow._nodes
+
+    def __getitem__(self, key: str) -> Task:
+        return self._nodes[key].task
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._nodes)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
 
 
 class FlowView:
@@ -31,7 +51,7 @@ class FlowView:
     @property
     def tasks(self) -> Mapping[str, Task]:
         """The flow's tasks by key."""
-        return self._flow._tasks
+        return RawTasks(self._flow)
 
     @property
     def key(self) -> str:

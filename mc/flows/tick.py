@@ -19,14 +19,15 @@ from mc.durations import format_time, parse_duration
 from mc.errors import McError, NotJsonError
 from mc.flows.failure import describe_exception, next_attempt_at
 from mc.flows.flow_rows import next_tick_at
-from mc.flows.handler_registry import Handler
+from mc.flows.handler_registry import NO_HANDLER, Handler
 from mc.flows.observer import ChangeEvent
-from mc.flows.task_call import Calls, TaskCall
+from mc.flows.task_call import Calls, TaskCall, without_unholdable
 from mc.flows.task_context import FlowView
+from mc.flows.task_node import Task, TaskNode
 from mc.flows.tick_report import TickReport
 
 if TYPE_CHECKING:
-    from mc.flows.flow import Flow, Task
+    from mc.flows.flow import Flow
     from mc.flows.flow_engine import FlowEngine
 
 __all__ = ["Tick"]
@@ -42,7 +43,7 @@ class Tick:
         overrides: task type -> handler, in the place of the registered ones.
     """
 
-    __slots__ = ("_base_ctx", "_live", "_overrides", "at", "engine", "flow", "now", "report")
+    __slots__ = ("_base_ctx", "_live", "_overrides", "at", "engine", "flow", "has_pending_calls", "now", "report")
 
     def __init__(
         self,
@@ -55,18 +56,23 @@ class Tick:
         self.flow = flow
         self.report = TickReport()
         self.now = engine.clock.now()
-        self.at = self.now.isoformat(timespec="microseconds")
+        self.at = engine.format_time(self.now)
         self._overrides = overrides
-        self._base_ctx = {**(task_ctx or {}), "flow": flow, "engine": engine}
-        self._live = flow.status in ("PENDING", "RUNNING")
+        self._base_ctx = {"flow": flow, "engine": engine}
+        if task_ctx:
+            self._base_ctx = {**task_ctx, **self._base_ctx}
+        self._live = flow.status == "RUNNING" or flow.status == "PENDING"
+        self.has_pending_calls = False  # set by the async front
 
     def calls(self) -> Calls:
         """Start what is ready, then yield a call for every task that runs, in the order of the spec."""
         if not self._live:
             return
         flow = self.flow
-        flow._on_change = self._notify if self.engine.observers else None
-        flow.reconcile()
+        if self.engine.observers:
+            flow._on_change = self._notify
+        if flow._handed_out:
+            flow.reconcile()
         if flow.status == "PENDING":
             self._begin_flow()
         flow.ticks += 1
@@ -78,23 +84,21 @@ class Tick:
         if flow._failures and flow.cfg.get("fail_fast", True):
             return
         if flow._doomed:
-            flow.skip_doomed()
+            flow._skip_doomed()
         if flow._due:
             self._wake_due()
         if flow._ready:
             self._start_ready()
-        running = flow._running
-        statuses, tasks = flow._statuses, flow._tasks
-        keys = list(running)
-        if len(keys) > 1:
-            keys.sort(key=flow._positions.__getitem__)
-        for key in keys:
-            if statuses[key] == "RUNNING":
-                task = tasks[key]
-                call = self._prepare(key, task)
+        nodes = list(flow._running)
+        if len(nodes) > 1:
+            nodes.sort(key=_position)
+        for node in nodes:
+            if node.status == "RUNNING":
+                call = self._prepare(node)
                 if call is not None:
                     yield call
-        yield None
+        if self.has_pending_calls:
+            yield None
 
     def finish(self) -> TickReport:
         """Settle the flow's status after the calls were made, or as many as there was time for."""
@@ -105,7 +109,7 @@ class Tick:
                 flow._just_skipped = []
             if flow.status == "RUNNING":
                 self._settle_flow()
-            if report.started or report.completed or report.failed or report.skipped or report.cancelled:
+            if report.started or report.completed or report.failed or report.skipped:
                 report.progressed = True
             flow._on_change = None
         report.next_tick_at = next_tick_at(flow, self.now)
@@ -132,15 +136,15 @@ class Tick:
     def _wake_due(self) -> None:
         flow, at = self.flow, self.at
         while flow._due and flow._due[0][0] <= at:
-            _, key = heappop(flow._due)
-            task = flow._tasks[key]
-            if flow._statuses[key] == "WAITING":
+            _, _, node = heappop(flow._due)
+            task = node.task
+            if node.status == "WAITING":
                 times = (task.get("next_tick_at"), task.get("deadline_at"))
                 if any(time and time <= at for time in times):
-                    flow.change_task_status(key, "RUNNING")
-            elif flow._statuses[key] == "PENDING" and (task.get("next_tick_at") or "") <= at:
+                    flow._change(node, "RUNNING")
+            elif node.status == "PENDING" and not node.unmet and (task.get("next_tick_at") or "") <= at:
                 task.pop("next_tick_at", None)
-                flow._push_ready(key)
+                flow._push_ready(node)
 
     def _start_ready(self) -> None:
         flow = self.flow
@@ -149,81 +153,74 @@ class Tick:
             entries, flow._ready = flow._ready, []
             if len(entries) > 1:
                 entries.sort()
-            for entry in entries:
-                self._start(entry[2])
+            for _, _, node in entries:
+                self._start(node)
             return
         while flow._ready and len(flow._running) < limit:
             self._start(heappop(flow._ready)[2])
 
-    def _start(self, key: str) -> None:
-        flow = self.flow
-        if flow._statuses[key] != "PENDING":
+    def _start(self, node: TaskNode) -> None:
+        if node.status != "PENDING":
             return
-        task = flow._tasks[key]
-        cfg = task.get("cfg")
+        task = node.task
         problem: McError | None = None
-        if cfg:
+        if "cfg" in task and task["cfg"]:
             try:
-                if "when" in cfg and not evaluate_condition(cfg["when"], self._bare_call(task).path_ctx()):
-                    flow._skip(key)
+                if not self._is_wanted(node):
+                    self.flow._skip(node)
                     return
             except McError as error:
                 problem = error
-            if cfg.get("timeout") is not None:
-                seconds = parse_duration(cfg["timeout"])
-                task["deadline_at"] = format_time(self.now + timedelta(seconds=seconds))
-        task["attempt"] = task.get("attempt", 0) + 1
+        task["attempt"] += 1
         task["started_at"] = self.at
-        flow.change_task_status(key, "RUNNING")
-        self.report.started.append(key)
+        self.flow._change(node, "RUNNING")
+        self.report.started.append(node.key)
         if problem is not None:
-            self._new_call(key, task, _NO_HANDLER).settle(problem)
+            self._new_call(node, NO_HANDLER).settle(problem)
 
-    def _prepare(self, key: str, task: Task) -> TaskCall | None:
+    def _is_wanted(self, node: TaskNode) -> bool:
+        """Evaluate the task's condition and note when its time is up."""
+        task = node.task
+        cfg = task["cfg"]
+        if "when" in cfg and not evaluate_condition(cfg["when"], self._new_call(node, NO_HANDLER).path_ctx()):
+            return False
+        if cfg.get("timeout") is not None:
+            seconds = parse_duration(cfg["timeout"])
+            task["deadline_at"] = format_time(self.now + timedelta(seconds=seconds))
+        return True
+
+    def _prepare(self, node: TaskNode) -> TaskCall | None:
         """Return the call of a task, or None where it failed before it could be called."""
+        task = node.task
         task_type = task.get("task_type")
-        handler = None
-        if self._overrides:
-            handler = self._overrides.get(task_type or "")
-        if handler is None:
-            handler = self.engine.known_handlers.get(task_type)  # type: ignore[arg-type]
+        handler = self._overrides.get(task_type) if self._overrides else None  # type: ignore[arg-type]
         try:
             if handler is None:
-                handler = self.engine.resolve_handler(task_type)
-            call = self._new_call(key, task, handler)
-            deadline = task.get("deadline_at")
-            if deadline and deadline <= self.at:
+                handler = self.engine.known_handlers.get(task_type)  # type: ignore[arg-type]
+                if handler is None:
+                    handler = self.engine.resolve_handler(task_type)
+            call = self._new_call(node, handler)
+            if "deadline_at" in task and task["deadline_at"] <= self.at:
                 raise TimeoutError(
-                    f"Task {key!r} ran for longer than its cfg.timeout ({task['cfg']['timeout']})."
+                    f"Task {node.key!r} ran for longer than its cfg.timeout ({task['cfg']['timeout']})."
                 )
             params = task["task_params"]
-            if params and "initialised" not in task and "raw_task_params" not in task:
-                self._resolve_params(call, task, params)
+            if params and "initialised" not in task and "raw_task_params" not in task and has_references(params):
+                resolved = interpolate(params, call.path_ctx(), skip=handler.uninterpolated_params)
+                if resolved is not params:
+                    task["task_params"] = to_json_value(resolved, "/task_params")
+                    task["raw_task_params"] = params
         except (McError, TimeoutError) as error:
-            self._new_call(key, task, _NO_HANDLER).settle(error)
+            self._new_call(node, NO_HANDLER).settle(error)
             return None
         return call
 
-    def _resolve_params(self, call: TaskCall, task: Task, params: Any) -> None:
-        if has_references(params):
-            resolved = interpolate(params, call.path_ctx(), skip=call.handler.uninterpolated_params)
-            if resolved is not params:
-                task["task_params"] = to_json_value(resolved, "/task_params")
-                task["raw_task_params"] = params
-
-    def _bare_call(self, task: Task) -> TaskCall:
-        return self._new_call(task["key"], task, _NO_HANDLER)
-
-    def _new_call(self, key: str, task: Task, handler: Handler) -> FlowTaskCall:
+    def _new_call(self, node: TaskNode, handler: Handler) -> FlowTaskCall:
         call = FlowTaskCall(self._base_ctx)
-        call["task"] = task
-        call["idempotency_key"] = f"{self.flow.key}/{key}/{task.get('attempt', 1)}"
+        call["task"] = call.task = node.task
+        call.node = node
         call.tick = self
-        call.key = key
-        call.task = task
         call.handler = handler
-        call.has_effects = handler.has_effects
-        call.report = self.report
         return call
 
     # --- settling --------------------------------------------------------------------------
@@ -232,21 +229,24 @@ class Tick:
         flow = self.flow
         if flow._failures and flow.cfg.get("fail_fast", True):
             self._end_flow("FAILED")
-        elif not flow._unfinished_count():
+            return
+        if flow._ready and "max_ticks" not in flow.cfg:
+            return
+        if not flow._unfinished_count():
             if flow._failures:
                 self._end_flow("FAILED")
             else:
                 self._complete_flow()
         elif flow.cfg.get("max_ticks") is not None and flow.ticks >= flow.cfg["max_ticks"]:
-            left = [*flow._running, *flow._ready_keys()][:10]
+            left = [node.key for node in (*flow._running, *flow._ready_nodes())][:10]
             self._fail_flow(
                 RuntimeError(
                     f"The flow was unfinished after cfg.max_ticks ({flow.cfg['max_ticks']}) ticks; "
                     f"still to do: {', '.join(left)}."
                 )
             )
-        elif not (flow._running or flow._ready or flow._due):
-            stuck = [key for key, status in flow._statuses.items() if status == "PENDING"][:10]
+        elif not (flow._running or flow._ready or flow._due or flow._doomed):
+            stuck = [node.key for node in flow._nodes.values() if node.status == "PENDING"][:10]
             self._fail_flow(RuntimeError(f"No task can ever start: {', '.join(stuck)} wait in vain."))
 
     def _complete_flow(self) -> None:
@@ -269,38 +269,39 @@ class Tick:
 
     def _end_flow(self, status: str) -> None:
         flow = self.flow
-        for key in sorted(flow._running, key=flow._positions.__getitem__):
-            task = flow._tasks[key]
+        for node in sorted(flow._running, key=_position):
+            task = node.task
             task["finished_at"] = self.at
-            for name in ("next_tick_at", "deadline_at"):
+            self._cancel_call(node)
+            for name in _WHILE_ACTIVE:
                 task.pop(name, None)
-            self._cancel_call(key, task)
-            flow.change_task_status(key, "CANCELLED")
-            self.report.cancelled.append(key)
+            flow._change(node, "CANCELLED")
+            self.report.cancelled.append(node.key)
         flow.finished_at = self.at
         flow._due.clear()
         flow._ready.clear()
         flow.change_status(status)
         self.report.progressed = True
 
-    def _cancel_call(self, key: str, task: Task) -> None:
+    def _cancel_call(self, node: TaskNode) -> None:
         """Let a handler stop what it started elsewhere (a sub-flow, a job)."""
+        task = node.task
         try:
             handler = self.engine.resolve_handler(task.get("task_type"))
         except McError:
             return  # a handler that went away cannot have anything to stop
         if handler.cancel is not None:
             try:
-                handler.cancel(task, self._new_call(key, task, handler))
-            except Exception as error:
+                handler.cancel(task, self._new_call(node, handler))
+            except Exception as error:  # noqa: BLE001 - user code; its failure is recorded in the task
                 task["error"] = describe_exception(error, self.at, self.engine.max_msg_len)
 
-    def _notify(self, key: str | None, old: str, new: str) -> None:
-        task = self.flow._tasks[key] if key is not None else None
+    def _notify(self, node: TaskNode | None, old: str, new: str) -> None:
+        task = node.task if node is not None else None
         event = ChangeEvent(
             flow_key=self.flow.key,
-            task_key=key,
-            attempt=task.get("attempt", 0) if task else 0,
+            task_key=node.key if node is not None else None,
+            attempt=task["attempt"] if task else 0,
             old_status=old,
             new_status=new,
             at=self.at,
@@ -309,19 +310,49 @@ class Tick:
         for observer in self.engine.observers:
             try:
                 observer.on_change(event)
-            except Exception:
+            except Exception:  # an observer must not change what the engine does
                 self.engine.logger.exception(
                     "observer %r failed on %s", observer, event, extra={"action": "observer_failed"}
                 )
 
 
+# entries of a task dict that only an unfinished attempt has
+_WHILE_ACTIVE = ("next_tick_at", "deadline_at", "initialised", "raw_task_params", "flow_dict")
+# entries of a task that has nothing to tidy up when it is done: key, task_type, task_params, data,
+# status, attempt, started_at, finished_at
+_PLAIN_TASK_SIZE = 8
+
+
+def _position(node: TaskNode) -> int:
+    return node.position
+
+
 class FlowTaskCall(TaskCall):
     """A call of a task of the graph; its outcome is settled in the flow's books."""
 
-    __slots__ = ("key", "tick")
+    __slots__ = ("node", "tick")
 
     tick: Tick
-    key: str
+    node: TaskNode
+
+    def __missing__(self, name: str) -> Any:
+        if name == "idempotency_key":
+            value = self[name] = f"{self.tick.flow.key}/{self.node.key}/{self.task['attempt']}"
+            return value
+        raise KeyError(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an entry, the idempotency key included, which is made when it is asked for."""
+        return self[name] if name == "idempotency_key" else super().get(name, default)
+
+    @property
+    def report(self) -> TickReport:
+        """The report of the tick."""
+        return self.tick.report
+
+    def note_pending(self) -> None:
+        """Make the tick wait for the outcome before it ends."""
+        self.tick.has_pending_calls = True
 
     def now(self) -> datetime:
         """Return the time of the tick."""
@@ -329,31 +360,38 @@ class FlowTaskCall(TaskCall):
 
     def settle(self, error: BaseException | None = None) -> None:
         """Book the outcome: completed, waiting, failed, or to be tried again."""
-        tick, task, key = self.tick, self.task, self.key
-        flow, report = tick.flow, tick.report
-        report.calls += 1
+        tick, task, node = self.tick, self.task, self.node
+        flow = tick.flow
+        tick.report.calls += 1
         new = task.get("status")
-        if flow._statuses[key] != "RUNNING":
-            task["status"] = flow._statuses[key]
+        if node.status != "RUNNING":
+            task["status"] = node.status
             return  # somebody finished it while the handler ran
-        task["status"] = "RUNNING"
         if error is None:
             try:
-                if task["data"] or "proxied_task" in task or type(new) is not str:
-                    task["status"] = new
+                if task["data"] or type(new) is not str or "proxied_task" in task:
                     self.check_output()
-                    task["status"] = "RUNNING"
+                    new = str(new)
+                task["status"] = "RUNNING"
                 if flow._handed_out or flow._data_handed_out:
                     self._check_flow()
-                if new != "FAILED":
-                    self._book(str(new))
+                if new == "COMPLETED":
+                    task["finished_at"] = tick.at
+                    if len(task) > _PLAIN_TASK_SIZE:
+                        _tidy(task)
+                    flow._change(node, new)
+                    tick.report.completed.append(node.key)
                     return
-            except (McError, KeyError, AttributeError) as problem:
+                if new != "FAILED":
+                    self._book_unfinished(new)
+                    return
+            except (McError, KeyError) as problem:
                 error = problem
-                task["status"] = "RUNNING"
+        task["status"] = "RUNNING"
         self._book_failure(error)
 
     def _check_flow(self) -> None:
+        """Look at what else the handler may have changed: statuses and the flow's data."""
         flow = self.tick.flow
         flow.reconcile()
         if flow._data_handed_out:
@@ -361,43 +399,31 @@ class FlowTaskCall(TaskCall):
             try:
                 flow._data = to_json_value(flow._data, "/flow/data")
             except NotJsonError:
-                flow._data = _without_unholdable(flow._data)
+                flow._data = without_unholdable(flow._data)
                 raise
 
-    def _book(self, new: str) -> None:
-        tick, task, key = self.tick, self.task, self.key
+    def _book_unfinished(self, new: str) -> None:
+        tick, task, node = self.tick, self.task, self.node
         flow = tick.flow
-        if new == "COMPLETED":
-            task["finished_at"] = tick.at
-            if "started_at" in task and len(task) > _PLAIN_TASK_SIZE:
-                self._tidy(task)
-            flow.change_task_status(key, "COMPLETED")
-            tick.report.completed.append(key)
-            return
-        if new in ("RUNNING", "WAITING"):
+        if new == "RUNNING" or new == "WAITING":
             if "initialised" not in task:
                 task["initialised"] = True
-                flow._touched.add(key)
+                flow._touched.add(node)
             if new == "WAITING":
-                due = task.get("next_tick_at")
-                if isinstance(due, datetime):
-                    task["next_tick_at"] = format_time(due)
-                flow.change_task_status(key, "WAITING")
-                flow.push_due(key)
+                if isinstance(task.get("next_tick_at"), datetime):
+                    task["next_tick_at"] = format_time(task["next_tick_at"])
+                flow._change(node, "WAITING")
+                flow._push_due(node)
                 tick.report.progressed = True
             return
-        flow.change_task_status(key, new)  # SKIPPED or CANCELLED by the handler; else an error
+        flow._change(node, new)  # SKIPPED or CANCELLED by the handler; anything else is an error
         task["finished_at"] = tick.at
-        self._tidy(task)
-        (tick.report.skipped if new == "SKIPPED" else tick.report.cancelled).append(key)
-        flow.settle_dependents(key)
-
-    def _tidy(self, task: Task) -> None:
-        for name in ("next_tick_at", "deadline_at", "raw_task_params", "initialised"):
-            task.pop(name, None)
+        _tidy(task)
+        (tick.report.skipped if new == "SKIPPED" else tick.report.cancelled).append(node.key)
+        flow._settle_dependents(node)
 
     def _book_failure(self, error: BaseException | None) -> None:
-        tick, task, key = self.tick, self.task, self.key
+        tick, task, node = self.tick, self.task, self.node
         flow = tick.flow
         record = self.record_failure(error)
         task["status"] = "RUNNING"
@@ -406,18 +432,18 @@ class FlowTaskCall(TaskCall):
         except (McError, KeyError, TypeError, ValueError) as problem:
             again, at = False, None
             record["retry_error"] = f"cfg.retry cannot be used: {problem}"
-        flow._sub_flows.pop(id(task), None)
         record.pop("types", None)
+        flow._sub_flows.pop(id(task), None)
         task["finished_at"] = tick.at
         for name in ("next_tick_at", "deadline_at", "initialised", "flow_dict", "proxied_task"):
             task.pop(name, None)
         if again:
             self._try_again(record, at)
             return
-        flow.change_task_status(key, "FAILED")
-        tick.report.failed.append(key)
-        if flow._may_fail(key) or not flow.cfg.get("fail_fast", True):
-            flow.settle_dependents(key)
+        flow._change(node, "FAILED")
+        tick.report.failed.append(node.key)
+        if node.may_fail or not flow.cfg.get("fail_fast", True):
+            flow._settle_dependents(node)
 
     def _try_again(self, record: dict[str, Any], at: str | None) -> None:
         tick, task = self.tick, self.task
@@ -425,7 +451,7 @@ class FlowTaskCall(TaskCall):
             {
                 "attempt": task["attempt"],
                 "started_at": task.get("started_at"),
-                "finished_at": tick.at,
+                "finished_at": task.pop("finished_at"),
                 "error": record,
             }
         )
@@ -433,28 +459,11 @@ class FlowTaskCall(TaskCall):
             task["task_params"] = task.pop("raw_task_params")
         if at:
             task["next_tick_at"] = at
-        tick.flow.change_task_status(self.key, "PENDING")
-        tick.report.retried.append(self.key)
+        tick.flow._change(self.node, "PENDING")
+        tick.report.retried.append(self.node.key)
         tick.report.progressed = True
 
 
-# key, task_type, task_params, data, status, attempt, started_at, finished_at
-_PLAIN_TASK_SIZE = 8
-
-
-def _without_unholdable(data: dict[str, Any]) -> dict[str, Any]:
-    clean: dict[str, Any] = {}
-    for name, value in data.items():
-        if isinstance(name, str):
-            try:
-                clean[name] = to_json_value(value)
-            except McError:
-                clean[name] = None  # the task that wrote it fails and names it
-    return clean
-
-
-def _no_call(_task: Task, _task_ctx: TaskCall) -> None:
-    return None
-
-
-_NO_HANDLER = Handler(_no_call, has_effects=False)
+def _tidy(task: Task) -> None:
+    for name in _WHILE_ACTIVE:
+        task.pop(name, None)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mc.context.json_values import MAX_NESTING, MAX_PARTS
 from mc.errors import Problem
-from mc.spec.problems import join_pointer, make_problem
+from mc.spec.problems import join_pointer, make_problem, shorten
 
 __all__ = ["make_plain"]
 
@@ -27,20 +27,18 @@ def make_plain(value: Any) -> tuple[Any, list[Problem]]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Tell quickly, level by level, whether there is nothing to say; false may be for want of a closer look."""
-    level = [[value]]
+    """Tell quickly, level by level, whether there is nothing to say; False may only mean: look closer."""
+    level: list[Any] = [[value]]
     parts = 0
     for _ in range(MAX_NESTING + 1):
         below: list[Any] = []
         for container in level:
             parts += len(container)
             if type(container) is dict:
-                if not all([type(key) is str and (key.isascii() or _encodable(key)) for key in container]):
-                    return False
-                items: Any = container.values()
-            else:
-                items = container
-            for item in items:
+                for key in container:
+                    if type(key) is not str or not (key.isascii() or _encodable(key)):
+                        return False
+            for item in container.values() if type(container) is dict else container:
                 kind = type(item)
                 if kind is str:
                     if not (item.isascii() or _encodable(item)):
@@ -74,14 +72,16 @@ class _Frame:
         self.step = step  # under which the copy is entered into the frame above
         self.copy: Any
         # The classes' own methods: a subclass may do anything in its.
+        entries: list[tuple[Any, Any]]
         if issubclass(type(value), dict):
             self.copy = {}
-            self.items = iter(list(dict.items(value)))
+            entries = list(dict.items(value))
         else:
             self.copy = []
-            self.items = iter(list(enumerate(list.__iter__(value))))
+            entries = list(enumerate(list.__iter__(value)))
+        self.items = iter(entries)
         self.height = 1
-        self.size = len(value)
+        self.size = len(entries)
 
 
 class _TreeWalk:
@@ -91,6 +91,7 @@ class _TreeWalk:
         self._problems: list[Problem] = []
         self._path: list[_Frame] = []
         self._on_path: set[int] = set()
+        self._is_too_large = False
         # id -> (copy, height, size); the originals live as long as the value does.
         self._done: dict[int, tuple[Any, int, int]] = {}
 
@@ -111,12 +112,15 @@ class _TreeWalk:
 
     def _take(self, frame: _Frame, step: Any, item: Any) -> Any:
         if type(frame.copy) is dict and not issubclass(type(step), str):
-            self._report("MC010", frame.pointer, "A key of this mapping is not text.", step, "keys that are text")
+            pointer = join_pointer(frame.pointer, shorten(step))
+            self._report("MC010", pointer, "A key of a mapping is not text.", step, "keys that are text")
             return _BAD
         step = str.__str__(step) if type(frame.copy) is dict else step
         pointer = join_pointer(frame.pointer, step)
         if type(step) is str and not _encodable(step):
-            self._report("MC010", pointer, "A key holds half of a surrogate pair.", step, "text that UTF-8 can hold")
+            self._report(
+                "MC010", pointer, "A key holds half of a surrogate pair.", step, "text that UTF-8 can hold"
+            )
             return _BAD
         return self._enter(item, pointer, step)
 
@@ -127,7 +131,9 @@ class _TreeWalk:
             return self._scalar(value, kind, pointer)
         ident = id(value)
         if ident in self._on_path:
-            self._report("MC013", pointer, "This value contains itself.", value, "a value that JSON text can hold")
+            self._report(
+                "MC013", pointer, "This value contains itself.", value, "a value that JSON text can hold"
+            )
             return None
         if ident in self._done:
             copy, height, size = self._done[ident]
@@ -146,12 +152,17 @@ class _TreeWalk:
         if self._path:
             above = self._path[-1]
             if above.size + size > MAX_PARTS:
-                message = f"The value has more than {MAX_PARTS:,} parts, repeated ones counted each time."
-                self._report("MC012", pointer, message, value, f"at most {MAX_PARTS:,} parts")
+                self._report_size(pointer, value)
                 return False
             above.height = max(above.height, height + 1)
             above.size += size
         return True
+
+    def _report_size(self, pointer: str, value: Any) -> None:
+        if not self._is_too_large:
+            self._is_too_large = True
+            message = f"The value has more than {MAX_PARTS:,} parts, repeated ones counted each time."
+            self._report("MC012", pointer, message, value, f"at most {MAX_PARTS:,} parts")
 
     def _leave(self) -> Any:
         frame = self._path.pop()
@@ -162,6 +173,8 @@ class _TreeWalk:
             above.height = max(above.height, frame.height + 1)
             above.size += frame.size
             _put(above.copy, frame.step, frame.copy)
+        elif frame.size > MAX_PARTS:
+            self._report_size("", frame.copy)
         return frame.copy
 
     def _scalar(self, value: Any, kind: type, pointer: str) -> Any:
@@ -183,7 +196,9 @@ class _TreeWalk:
         else:
             message = f"JSON cannot hold a value of the Python type {kind.__name__}."
             expected = "text, a number, true, false, null, a list or a mapping (dict) with text keys"
-            expected += "; write a tuple or set as a list" if issubclass(kind, (tuple, set, frozenset)) else ""
+            expected += (
+                "; write a tuple or set as a list" if issubclass(kind, (tuple, set, frozenset)) else ""
+            )
         self._report("MC010", pointer, message, value, expected)
         return None
 

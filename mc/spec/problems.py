@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable
 from typing import Any, Final
@@ -34,8 +35,9 @@ def shorten(value: Any) -> str:
     """Describe a value of any type in a few words, without calling any code of it."""
     kind = type(value)
     if kind is str:
-        text = _printable(value[:_MAX_SHOWN])
-        return f'"{text}"' if len(value) <= _MAX_SHOWN else f'"{text}..." ({len(value)} characters)'
+        if len(value) > _MAX_SHOWN:
+            return f"{_quote(value[:_MAX_SHOWN] + '...')} ({len(value)} characters)"
+        return _quote(value)
     if value is None or kind is bool:
         return {None: "null", True: "true", False: "false"}[value]
     if kind is int:
@@ -106,6 +108,11 @@ class NameSuggester:
         folded = {text.lower(): text for text in near}
         matches = difflib.get_close_matches(name.lower(), folded, 1, 0.6)
         return folded[matches[0]] if matches else None
+
+
+def _quote(text: str) -> str:
+    # As JSON writes it, so that no control character reaches a terminal.
+    return json.dumps(_printable(text), ensure_ascii=False)
 
 
 def _printable(text: str) -> str:

@@ -56,7 +56,7 @@ class PartChecker:
             problem = make_problem(
                 "MC011",
                 pointer,
-                "This part is nested too deeply to be checked; conditions inside each other count several times.",
+                "Too many conditions inside each other: they cannot be checked.",
                 found=value,
                 expected="fewer conditions inside each other",
             )

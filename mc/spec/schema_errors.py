@@ -56,14 +56,16 @@ def describe_schema_error(
 
 def _unknown_keys(error: ValidationError, place: str, suggester: NameSuggester) -> Iterator[Problem]:
     schema = _schema(error)
+    mapping: Any = error.instance
     known = schema.get("properties", {})
     expected = f"one of {list_names(known, 20)}" if known else "no keys"
-    for key in error.instance:
+    owner = schema.get("description", "this mapping").partition(":")[0].partition(" (")[0]
+    for key in mapping:
         if key not in known:
             yield make_problem(
                 "MC003",
                 join_pointer(place, key),
-                f"{shorten(key)} is not a key of {schema.get('description', 'this mapping')}.",
+                f"{shorten(key)} is not a key of {owner}.",
                 found=key,
                 expected=expected,
                 suggestion=suggester.nearest(key, known),
@@ -72,15 +74,15 @@ def _unknown_keys(error: ValidationError, place: str, suggester: NameSuggester) 
 
 def _missing_keys(error: ValidationError, place: str) -> Iterator[Problem]:
     schema = _schema(error)
+    mapping: Any = error.instance
     for key in schema["required"]:
-        if key not in error.instance:
+        if key not in mapping:
             # A branch of the schema says more than the name of the key.
             known = schema.get("properties", {}).get(key, {})
-            detail = known.get("description") or schema.get("description", "")
-            expected = f'"{key}"' + (f": {detail}" if detail else "")
-            yield make_problem(
-                "MC002", place, f"The key {expected} is missing.", found=error.instance, expected=expected
-            )
+            detail = known.get("description") or (schema.get("description", "") if not known else "")
+            expected = f'"{key}": {detail}' if detail else f'"{key}"'
+            message = f'The key "{key}" is missing' + (f" ({detail})." if detail else ".")
+            yield make_problem("MC002", place, message, found=mapping, expected=expected)
 
 
 def _wrong_value(error: ValidationError, place: str, suggester: NameSuggester) -> Problem:
@@ -89,10 +91,12 @@ def _wrong_value(error: ValidationError, place: str, suggester: NameSuggester) -
     choices: list[str] = schema["enum"] if error.validator == "enum" else []
     expected = schema.get("description") or ""
     if choices:
-        expected = f"{expected or 'one'} of: {', '.join(choices)}" if expected else f"one of {', '.join(choices)}"
+        expected = f"{expected or 'one of these'}: {', '.join(choices)}"
     elif not expected:
         expected = _expect(str(error.validator), error.validator_value)
-    suggestion = suggester.nearest(error.instance, choices) if type(error.instance) is str and choices else None
+    suggestion = (
+        suggester.nearest(error.instance, choices) if type(error.instance) is str and choices else None
+    )
     return make_problem(
         number,
         place,

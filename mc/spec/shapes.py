@@ -117,7 +117,7 @@ class Shape:
             # JSON Schema takes 1.0 for an integer.
             whole = kind is int or value.is_integer()
             return (whole, *[(value > bound) - (value < bound) for bound in self._bounds])
-        return kind
+        return kind.__name__
 
     def _text(self, value: str) -> Hashable:
         if value in self._constants:

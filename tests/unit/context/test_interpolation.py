@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -147,10 +148,8 @@ class TestSharing:
     @given(VALUES)
     def test_the_input_is_never_changed(self, value: Any) -> None:
         before = copy.deepcopy(value)
-        try:
+        with suppress(PathError):
             interpolate(value, CTX)
-        except PathError:
-            pass
         assert value == before
 
     @given(VALUES)
@@ -186,12 +185,12 @@ class TestSharing:
 
 class TestFindReferences:
     def test_each_reference_is_given_with_its_pointer(self) -> None:
-        value = {"a/b": ["$ctx.x", "${ctx.y.0} and ${ctx.z}"], "c": r"\$ctx.no", "d": {"e": '${ctx["}"]}'}}
+        value = {"a/b": ["$ctx.x", "${ctx.y.0} and ${ctx.z}"], "c": r"\$ctx.no", "d": {"e": '${ctx.a["}"]}'}}
         assert list(find_references(value)) == [
             ("/a~1b/0", "ctx.x"),
             ("/a~1b/1", "ctx.y.0"),
             ("/a~1b/1", "ctx.z"),
-            ("/d/e", 'ctx["}"]'),
+            ("/d/e", 'ctx.a["}"]'),
         ]
         assert list(find_references("$ctx.x")) == [("", "ctx.x")]
 
@@ -204,14 +203,16 @@ class TestFindReferences:
 
     @given(VALUES)
     def test_what_is_found_is_what_interpolation_reads(self, value: Any) -> None:
-        unread = [path_text for _, path_text in find_references(value)]
+        found = [path_text for _, path_text in find_references(value)]
+        failed = None
         try:
             interpolate(value, CTX)
         except PathError as error:
-            assert error.path in unread
+            failed = error.path
         else:
-            for path_text in unread:
+            for path_text in found:
                 parse_path(path_text)
+        assert failed is None or failed in found
 
     def test_values_without_end_are_survived(self) -> None:
         loop: list[Any] = ["$ctx.x"]

@@ -19,6 +19,7 @@ from mc.context.json_values import (
     append_pointer,
     copy_as_json,
     copy_json,
+    count_nesting,
     dumps,
     json_equal,
     json_type_name,
@@ -267,7 +268,7 @@ class TestText:
     def test_the_place_of_a_syntax_error_is_told(self) -> None:
         with pytest.raises(NotJsonError, match="line 2, column 3") as caught:
             loads('{"a":\n  x}')
-        assert (2, 3, 8) == (caught.value.line, caught.value.column, caught.value.position)
+        assert (caught.value.line, caught.value.column, caught.value.position) == (2, 3, 8)
 
     @pytest.mark.parametrize("text", ["NaN", "[Infinity]", "-Infinity", "9" * 5000, "[" * 100_000, ""])
     def test_text_that_is_not_strict_json_is_refused(self, text: str) -> None:
@@ -280,7 +281,7 @@ class TestText:
             value = loads(text)
         except NotJsonError:
             with pytest.raises(ValueError):  # noqa: PT011  any failure of the standard parser
-                json.loads(text, parse_constant=lambda name: int(name))
+                json.loads(text, parse_constant=int)
         else:
             assert exact(value) == exact(json.loads(text))
 
@@ -347,6 +348,14 @@ class TestJsonEqual:
 )
 def test_types_have_names_for_people(value: Any, name: str) -> None:
     assert json_type_name(value) == name
+
+
+@pytest.mark.parametrize(
+    ("value", "levels"),
+    [(1, 0), ("[[]]", 0), ([], 1), ({"a": 1}, 1), ([1, {"a": [2]}, [3]], 3), (nested(200), 200)],
+)
+def test_nesting_is_counted(value: Any, levels: int) -> None:
+    assert count_nesting(value) == levels
 
 
 def test_a_pointer_escapes_its_steps() -> None:

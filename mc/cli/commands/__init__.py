@@ -1,0 +1,1 @@
+"""The subcommands of `houston`, one module each, imported when it is chosen."""

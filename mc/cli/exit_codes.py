@@ -1,0 +1,39 @@
+"""How the command ends: its exit codes and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from types import MappingProxyType
+from typing import Final
+
+__all__ = ["EXIT_CODE_MEANINGS", "ExitCode"]
+
+
+class ExitCode(IntEnum):
+    """What the shell is told."""
+
+    DONE = 0
+    FLOW_FAILED = 1
+    BAD_INPUT = 2
+    STORE_UNREACHABLE = 3
+    UNFINISHED = 4
+    BUG = 70
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+    TERMINATED = 143
+
+
+EXIT_CODE_MEANINGS: Final[Mapping[ExitCode, str]] = MappingProxyType(
+    {
+        ExitCode.DONE: "done, or nothing to do",
+        ExitCode.FLOW_FAILED: "a flow failed",
+        ExitCode.BAD_INPUT: "bad usage, or a bad spec",
+        ExitCode.STORE_UNREACHABLE: "the store cannot be reached or used",
+        ExitCode.UNFINISHED: "the flow is unfinished: time ran out, or only an event from outside moves it",
+        ExitCode.BUG: "a bug in houston itself; --debug shows the traceback",
+        ExitCode.INTERRUPTED: "interrupted by Ctrl-C; what was done is saved",
+        ExitCode.BROKEN_PIPE: "the reader of the output went away",
+        ExitCode.TERMINATED: "ended by SIGTERM; what was done is saved",
+    }
+)

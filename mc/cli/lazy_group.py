@@ -1,0 +1,56 @@
+"""A group of subcommands whose modules are imported only when they are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import click
+
+__all__ = ["LazyCommand", "LazyGroup"]
+
+
+class LazyCommand(NamedTuple):
+    """Where a subcommand is found, and what the help of the group says of it."""
+
+    module: str  # holds it as `command`
+    short_help: str
+
+
+class LazyGroup(click.Group):
+    """A group that lists its subcommands from a table and imports one when it is chosen.
+
+    Args:
+        lazy_commands: name -> where it is found, in the order of the help.
+        **attributes: as for `click.Group`.
+    """
+
+    def __init__(self, *, lazy_commands: Mapping[str, LazyCommand], **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.lazy_commands = lazy_commands
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.lazy_commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = self.lazy_commands.get(cmd_name)
+        if entry is None:
+            return None
+        command: click.Command = import_module(entry.module).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in self.lazy_commands and not name.startswith("-") and not ctx.resilient_parsing:
+            near = get_close_matches(name, self.lazy_commands, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Use one of {', '.join(self.lazy_commands)}."
+            raise click.UsageError(f"There is no command {name[:60]!r}. {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.short_help) for name, entry in self.lazy_commands.items()])

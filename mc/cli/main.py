@@ -1,0 +1,85 @@
+"""The entry point of `houston`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import MappingProxyType
+from typing import Any, Final, NoReturn
+
+import click
+
+from mc.cli.exit_codes import EXIT_CODE_MEANINGS
+from mc.cli.lazy_group import LazyCommand, LazyGroup
+from mc.cli.options import common_options
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS: Final = MappingProxyType(
+    {
+        "run": LazyCommand("mc.cli.commands.run", "Store a flow and tick it to its end."),
+        "validate": LazyCommand("mc.cli.commands.validate", "Check flow specs."),
+        "submit": LazyCommand("mc.cli.commands.submit", "Store a flow for later ticks and print its key."),
+        "tick": LazyCommand("mc.cli.commands.tick", "Advance the flows that are due, then end."),
+        "list": LazyCommand("mc.cli.commands.list_flows", "List the stored flows, newest first."),
+        "show": LazyCommand("mc.cli.commands.show", "Show one flow and its tasks."),
+        "export": LazyCommand("mc.cli.commands.export", "Write a flow as a flow dict in JSON."),
+        "import": LazyCommand("mc.cli.commands.import_flow", "Store a flow that was exported."),
+        "schema": LazyCommand("mc.cli.commands.schema", "Print the JSON Schema of flow specs."),
+    }
+)
+
+
+class HoustonGroup(LazyGroup):
+    """The group that turns whatever happens into an exit code and a readable message."""
+
+    def main(  # type: ignore[override]  # always ends the process, as click's standalone mode does
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> NoReturn:
+        from mc.cli.process import run_to_exit_code
+
+        arguments = list(sys.argv[1:] if args is None else args)
+        self._main_shell_completion(extra, prog_name or "houston", complete_var)
+        sys.exit(run_to_exit_code(self, arguments))
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from mc import __version__
+
+    click.echo(f"houston {__version__}")
+    ctx.exit()
+
+
+def _format_exit_codes() -> str:
+    lines = [f"  {code.value:>3}  {meaning}" for code, meaning in EXIT_CODE_MEANINGS.items()]
+    return "\b\nExit codes:\n" + "\n".join(lines)
+
+
+@click.group(
+    cls=HoustonGroup,
+    lazy_commands=COMMANDS,
+    name="houston",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_format_exit_codes(),
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+@common_options
+def main() -> None:
+    """Run flows that are described as data and kept in a SQL database.
+
+    The common options below may stand before or after the command's name.
+    """

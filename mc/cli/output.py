@@ -1,0 +1,139 @@
+"""What goes to stdout: one JSON document, or text that a terminal cannot be harmed by."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+__all__ = [
+    "format_counts",
+    "format_time_short",
+    "is_terminal",
+    "print_json",
+    "print_table",
+    "printable",
+    "stdout_for_json",
+    "to_json_text",
+]
+
+# Control characters, and the marks that turn the direction of what follows.
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def to_json_text(value: Any, *, indent: int | None = None) -> str:
+    """Return JSON text that every encoding based on ASCII can hold where UTF-8 cannot hold it as it is."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return json.dumps(value, allow_nan=False, indent=indent)
+    return text
+
+
+def print_json(value: Any, *, indent: int | None = None) -> None:
+    """Print one JSON document on stdout; one line of it unless `indent` is given."""
+    text = to_json_text(value, indent=indent)
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(value, allow_nan=False, indent=indent)
+    print(text)
+
+
+@contextmanager
+def stdout_for_json(enabled: bool) -> Iterator[None]:
+    """Send to stderr what tasks, and the processes that they start, write to stdout.
+
+    Args:
+        enabled: False leaves everything as it is.
+    """
+    if not enabled:
+        yield
+        return
+    stdout = sys.stdout
+    stdout.flush()
+    saved = _divert_descriptor(stdout)
+    sys.stdout = sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout = stdout
+        sys.stderr.flush()
+        if saved is not None:
+            os.dup2(saved, 1)
+            os.close(saved)
+
+
+def _divert_descriptor(stdout: Any) -> int | None:
+    """Point descriptor 1 to where 2 points, and return a copy of what it was; None in a captured process."""
+    try:
+        if stdout.fileno() != 1:
+            return None
+    except (OSError, ValueError):  # a stream in memory has no descriptor
+        return None
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    return saved
+
+
+def is_terminal() -> bool:
+    """Tell whether stdout is a terminal that can move its cursor."""
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def printable(text: str, limit: int | None = None) -> str:
+    """Return a text as one line without control characters, cut to `limit` characters if given."""
+    if limit is not None and len(text) > limit:
+        text = text[: limit - 3] + "..."
+    return _UNPRINTABLE.sub(lambda match: _escape(match.group()), text)
+
+
+def _escape(character: str) -> str:
+    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character) or f"\\u{ord(character):04x}"
+
+
+def format_counts(counts: Mapping[str, int]) -> str:
+    """Return task counts for people: `3 COMPLETED, 1 FAILED`."""
+    return ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "none"
+
+
+def format_time_short(text: Any) -> str:
+    """Return a stored time (ISO 8601, UTC) to the second, for people; an empty text for None."""
+    if text is None:
+        return ""
+    iso = text if isinstance(text, str) else text.isoformat()
+    return f"{iso[:10]} {iso[11:19]}"
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows below their headings: a table on a terminal, aligned columns elsewhere."""
+    clean = [[printable(cell) for cell in row] for row in rows]
+    if is_terminal():
+        _print_rich_table(headings, clean)
+        return
+    widths = [max(len(row[at]) for row in [headings, *clean]) for at in range(len(headings))]
+    for row in [headings, *clean]:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        print("  ".join(cells).rstrip())
+
+
+def _print_rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from mc.cli.status_styles import STATUS_STYLES
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row))
+    Console().print(table)

@@ -1,0 +1,91 @@
+"""Runs the command and turns what happens into an exit code and, where something is wrong, a message."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+
+import click
+
+from mc.cli.exit_codes import ExitCode
+
+__all__ = ["run_to_exit_code"]
+
+
+def run_to_exit_code(command: click.Command, arguments: Sequence[str]) -> int:
+    """Run a command with its arguments and return the exit code; no error leaves this function."""
+    _make_streams_lenient()
+    as_json = _asks_for(arguments, "--json")
+    try:
+        code = _invoke(command, list(arguments))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _silence_stdout()
+        return ExitCode.BROKEN_PIPE
+    except KeyboardInterrupt:
+        _say("Interrupted.")
+        return ExitCode.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the one place where every error becomes an exit code
+        return _report(error, as_json=as_json, debug=_asks_for(arguments, "--debug"))
+
+
+def _invoke(command: click.Command, arguments: list[str]) -> int:
+    try:
+        with command.make_context("houston", arguments) as ctx:
+            result = command.invoke(ctx)
+    except click.exceptions.Exit as end:  # after --help and --version
+        return end.exit_code
+    except click.Abort:
+        return ExitCode.INTERRUPTED
+    return int(result or 0)
+
+
+def _report(error: Exception, *, as_json: bool, debug: bool) -> int:
+    from mc.cli.errors import describe_error
+
+    failure = describe_error(error)
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    if as_json:
+        import json
+
+        _say(json.dumps(failure.document))
+    else:
+        _say(failure.text)
+    return failure.exit_code
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        return  # nobody listens; the exit code still tells
+
+
+def _asks_for(arguments: Sequence[str], flag: str) -> bool:
+    """Tell whether a flag stands among arguments that may not have been understood."""
+    before_end = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return flag in before_end
+
+
+def _make_streams_lenient() -> None:
+    """Let text that the terminal's encoding cannot show be written with escapes instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _silence_stdout() -> None:
+    """Keep the interpreter from complaining at its end about a pipe that is closed."""
+    try:
+        number = sys.stdout.fileno()
+    except (OSError, ValueError):  # a stream in memory has no descriptor
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)

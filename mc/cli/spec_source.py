@@ -1,0 +1,51 @@
+"""Reads what the command line names: specs, from files or stdin, and data."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+__all__ = ["parse_data", "read_spec"]
+
+
+def read_spec(source: str) -> Any:
+    """Return the JSON value of a file, or of stdin for `-`.
+
+    Raises:
+        SpecError: it cannot be read, or is not JSON.
+    """
+    from mc.spec.reading import parse_spec_text, read_spec_file
+
+    if source == "-":
+        return parse_spec_text(sys.stdin.buffer.read(), "stdin")
+    return read_spec_file(source)
+
+
+def parse_data(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    """Return the data of `--data NAME=VALUE` options: values are JSON where they parse, else text."""
+    data: dict[str, Any] = {}
+    for text in values:
+        name, separator, value = text.partition("=")
+        if not separator or not name.isidentifier():
+            raise click.BadParameter(
+                f"{text[:60]!r} is not NAME=VALUE with a plain name. For nested data give an object: "
+                f"""--data 'limits={{"low": 1}}'.""",
+                ctx,
+                param,
+            )
+        if name in data:
+            raise click.BadParameter(f"{name!r} is given twice.", ctx, param)
+        data[name] = _parse_value(value)
+    return data
+
+
+def _parse_value(text: str) -> Any:
+    from mc.context.json_values import loads
+    from mc.errors import NotJsonError
+
+    try:
+        return loads(text)
+    except NotJsonError:
+        return text

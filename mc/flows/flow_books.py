@@ -1,0 +1,283 @@
+"""The books of a flow: which tasks are ready, run, wait or are finished.
+
+All changes of a status go through `change_task_status`; each costs what it touches, never a walk
+over the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from heapq import heappush
+from typing import Any
+
+from mc.errors import GraphError, StatusError
+from mc.flows.start_rules import NEVER, START, UNDECIDED, start_rule_for
+from mc.flows.task_node import Task, TaskNode
+from mc.spec.task_graph import ROOT_TASK_KEY
+from mc.statuses import FINISHED_TASK_STATUSES, TASK_CHANGES, check_flow_change, check_task_change
+
+__all__ = ["FlowBooks"]
+
+_ACTIVE = ("RUNNING", "WAITING")
+
+
+class FlowBooks:
+    """What `Flow` keeps of its tasks; see there."""
+
+    key: str
+    status: str
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, TaskNode] = {}  # in the order of the spec, ROOT first
+        self._counts: dict[str, int] = dict.fromkeys(TASK_CHANGES, 0)
+        self._ready: list[tuple[int, int, TaskNode]] = []  # heap of (-priority, position, node)
+        self._running: dict[TaskNode, None] = {}  # RUNNING and WAITING ones
+        self._due: list[tuple[str, int, TaskNode]] = []  # heap of (time, position, node), stale ones included
+        self._failures = 0  # FAILED tasks that are not allowed to fail
+        self._handed_out: set[TaskNode] = set()  # since the last look for changes of status
+        self._touched: set[TaskNode] = set()  # since the last save
+        self._new_edges: list[tuple[str, str]] = []  # since the last save
+        self._doomed: list[TaskNode] = []  # added after what they wait for had failed
+        self._just_skipped: list[str] = []  # since the last tick's report
+        self._on_change: Callable[[TaskNode | None, str, str], None] | None = None
+        self._root = TaskNode(ROOT_TASK_KEY, {"key": ROOT_TASK_KEY, "status": "COMPLETED", "data": {}}, "COMPLETED", 0)
+        self._nodes[ROOT_TASK_KEY] = self._root
+
+    # --- changes of status -----------------------------------------------------------------
+
+    def change_status(self, new: str) -> None:
+        """Change the flow's status.
+
+        Raises:
+            StatusError: the change is not allowed.
+        """
+        old = self.status
+        check_flow_change(self.key, old, new)
+        self.status = new
+        if self._on_change:
+            self._on_change(None, old, new)
+
+    def change_task_status(self, key: str, new: str) -> None:
+        """Change a task's status and keep the books.
+
+        Raises:
+            StatusError: the change is not allowed; nothing was changed.
+        """
+        node = self._nodes[key]
+        self._change(node, new)
+        if new in FINISHED_TASK_STATUSES and new != "COMPLETED":
+            self._settle_dependents(node)
+
+    def _change(self, node: TaskNode, new: str) -> None:
+        """Change a task's status: the only place where one changes."""
+        old = node.status
+        if new not in TASK_CHANGES[old]:
+            check_task_change(node.key, old, new)
+        node.status = node.task["status"] = new
+        counts = self._counts
+        counts[old] -= 1
+        counts[new] += 1
+        self._touched.add(node)
+        if self._on_change:
+            self._on_change(node, old, new)
+        if new == "RUNNING":
+            self._running[node] = None
+            return
+        if old in _ACTIVE and new != "WAITING":
+            del self._running[node]
+        if new == "COMPLETED":
+            self._count_down(node)
+        elif new == "FAILED":
+            self._failures += not node.may_fail
+        elif new == "PENDING":
+            if old == "FAILED":
+                self._failures -= not node.may_fail
+            node.unmet = 0
+            self._push_ready(node)
+
+    def _count_down(self, node: TaskNode) -> None:
+        """Tell the tasks that wait for a COMPLETED one."""
+        for dest in node.successors:
+            if dest.rule is not None:
+                if self._precursor_finished(dest, "COMPLETED") == NEVER:
+                    self._skip(dest)
+            elif dest.unmet and dest.status == "PENDING":
+                dest.unmet -= 1
+                self._touched.add(dest)
+                if not dest.unmet:
+                    self._push_ready(dest)
+
+    def _settle_dependents(self, node: TaskNode) -> None:
+        """Tell the tasks that wait for one that finished without being COMPLETED; skip those it dooms."""
+        for dest in node.successors:
+            if self._precursor_finished(dest, node.status) == NEVER:
+                self._skip(dest)
+
+    def _skip_doomed(self) -> None:
+        """Skip the tasks that were added when they could never start any more."""
+        doomed, self._doomed = self._doomed, []
+        for node in doomed:
+            if node.status == "PENDING" and node.unmet:
+                self._skip(node)
+
+    def _skip(self, node: TaskNode) -> None:
+        """Make a task SKIPPED, and what that dooms in turn; a loop, so that a long chain is no deep recursion."""
+        stack = [node]
+        while stack:
+            source = stack.pop()
+            if source.status != "PENDING":
+                continue
+            self._change(source, "SKIPPED")
+            self._just_skipped.append(source.key)
+            for dest in source.successors:
+                if self._precursor_finished(dest, "SKIPPED") == NEVER:
+                    stack.append(dest)
+
+    def reconcile(self) -> None:
+        """Book the statuses that were written into task dicts which `tasks` handed out.
+
+        Raises:
+            StatusError: a change is not allowed; the dict has its old status again.
+        """
+        if not self._handed_out:
+            return
+        handed_out, self._handed_out = self._handed_out, set()
+        self._touched |= handed_out
+        for node in handed_out:
+            new = node.task.get("status")
+            if new == node.status:
+                continue
+            node.task["status"] = node.status
+            if not isinstance(new, str):
+                raise StatusError(f"Task {node.key!r}: {new!r} is not a status.", key=node.key)
+            self.change_task_status(node.key, str(new))
+
+    # --- keeping the books -----------------------------------------------------------------
+
+    def _book(self, task: Task) -> TaskNode:
+        """Take up a task that has no edges yet."""
+        key, status = task.get("key"), task["status"]
+        if not isinstance(key, str) or key in self._nodes:
+            raise GraphError(f"The task key {key!r} is taken or is not text; keys are unique.", key=key)
+        if status not in TASK_CHANGES:
+            check_task_change(key, "PENDING", status)
+        node = self._nodes[key] = TaskNode(key, task, status, len(self._nodes))
+        self._counts[status] += 1
+        cfg = task.get("cfg")
+        if cfg and "start_when" in cfg:
+            try:
+                node.rule = start_rule_for(cfg)
+            except (ValueError, KeyError, TypeError) as error:
+                raise GraphError(f"Task {key!r}: cfg.start_when: {error}.", key=key) from error
+        if status in _ACTIVE:
+            self._running[node] = None
+            self._push_due(node)
+        elif status == "FAILED":
+            self._failures += not node.may_fail
+        return node
+
+    def _unbook(self, node: TaskNode) -> None:
+        """Forget a task that was booked last and has no edges."""
+        del self._nodes[node.key]
+        self._counts[node.status] -= 1
+        self._failures -= node.status == "FAILED" and not node.may_fail
+        self._running.pop(node, None)
+
+    def _count_unmet(self, node: TaskNode) -> None:
+        """Count a task's unfinished precursors anew and find out whether it may start."""
+        if node.status != "PENDING":
+            node.unmet = 0
+            return
+        was_queued = node.unmet == 0
+        before = node.precursors
+        if len(before) == 1 and before[0] is self._root:
+            decision, unfinished = START, 0
+        else:
+            decision, unfinished = self._decide(node)
+        if decision == START:
+            node.unmet = 0
+            if not was_queued:
+                self._push_ready(node)
+            return
+        node.unmet = max(unfinished, 1)
+        if decision == NEVER:
+            self._doomed.append(node)
+        if was_queued:
+            self._ready = [entry for entry in self._ready if entry[2] is not node]
+
+    def _decide(self, node: TaskNode) -> tuple[str, int]:
+        finished = [source.status for source in node.precursors if source.status in FINISHED_TASK_STATUSES]
+        unfinished = len(node.precursors) - len(finished)
+        decision: str = UNDECIDED
+        left = len(node.precursors)
+        for status in finished:
+            left -= 1
+            decision = self._ask(node, status, left)
+            if decision != UNDECIDED:
+                break
+        return decision, unfinished
+
+    def _ask(self, node: TaskNode, status: str, unfinished: int) -> str:
+        if node.rule is not None:
+            return node.rule(status, unfinished, self._status_of)
+        if status != "COMPLETED":
+            return NEVER
+        return UNDECIDED if unfinished else START
+
+    def _precursor_finished(self, node: TaskNode, status: str) -> str:
+        """Ask the rule of a task one of whose precursors has just finished."""
+        if node.status != "PENDING" or not node.unmet:
+            return UNDECIDED
+        unfinished = node.unmet - 1
+        decision = self._ask(node, status, unfinished)
+        self._touched.add(node)
+        if decision == START:
+            node.unmet = 0
+            self._push_ready(node)
+        else:
+            node.unmet = max(unfinished, 1)
+        return decision
+
+    def _status_of(self, key: str) -> str:
+        return self._nodes[key].status
+
+    def _push_ready(self, node: TaskNode) -> None:
+        """Queue a task whose start rule holds; one that waits for its next attempt goes to the due ones."""
+        task = node.task
+        if task.get("next_tick_at"):
+            heappush(self._due, (task["next_tick_at"], node.position, node))
+            return
+        cfg = task.get("cfg")
+        heappush(self._ready, (-cfg.get("priority", 0) if cfg else 0, node.position, node))
+
+    def _push_due(self, node: TaskNode) -> None:
+        """Note when a task that waits can be ticked next."""
+        task = node.task
+        times = [task[name] for name in ("next_tick_at", "deadline_at") if task.get(name)]
+        if times:
+            heappush(self._due, (min(times), node.position, node))
+
+    def _ready_nodes(self) -> list[TaskNode]:
+        self.reconcile()
+        return [node for _, _, node in sorted(self._ready) if node.status == "PENDING"]
+
+    def _unfinished_count(self) -> int:
+        counts = self._counts
+        return counts["PENDING"] + counts["RUNNING"] + counts["WAITING"]
+
+    def _hand_out(self, nodes: Iterable[TaskNode]) -> list[Task]:
+        nodes = list(nodes)
+        self._handed_out.update(nodes)
+        return [node.task for node in nodes]
+
+    def _describe_failure(self, error: dict[str, Any] | None) -> str | None:
+        parts = [f"{error.get('type')}: {error.get('message')}"] if error else []
+        failed = [node for node in self._nodes.values() if node.status == "FAILED"]
+        for node in failed[:5]:
+            record = node.task.get("error") or {}
+            parts.append(
+                f"task {node.key!r}: {record.get('type', 'TaskFailed')}: {record.get('message', 'no reason given')}"
+            )
+        if len(failed) > 5:
+            parts.append(f"and {len(failed) - 5} more tasks failed")
+        return "; ".join(parts) or None

@@ -1,0 +1,66 @@
+"""A task's place in the books of its flow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mc.flows.start_rules import StartRule
+
+__all__ = ["Task", "TaskNode"]
+
+Task = dict[str, Any]
+
+
+class TaskNode:
+    """A task with what a tick needs to know of it, so that a tick looks up no key.
+
+    Attributes:
+        key: the task's key.
+        task: the task dict.
+        status: the status by which the task is booked.
+        position: place in the order of the spec; ROOT has 0.
+        unmet: unfinished precursors; 0: the task may start.
+        rank: grows along every edge.
+        rule: its start rule, where it is not the default.
+        precursors: nodes that it waits for.
+        successors: nodes that wait for it.
+    """
+
+    __slots__ = (
+        "key",
+        "position",
+        "precursors",
+        "rank",
+        "rule",
+        "status",
+        "successors",
+        "task",
+        "unmet",
+    )
+
+    def __init__(self, key: str, task: Task, status: str, position: int) -> None:
+        self.key = key
+        self.task = task
+        self.status = status
+        self.position = position
+        self.unmet = -1  # not counted yet
+        self.rank = 0
+        self.rule: StartRule | None = None
+        self.precursors: list[TaskNode] = []
+        self.successors: list[TaskNode] = []
+
+    @property
+    def may_fail(self) -> bool:
+        """Whether the spec allows this task to fail."""
+        cfg = self.task.get("cfg")
+        return bool(cfg and cfg.get("allow_failure"))
+
+    @property
+    def priority(self) -> int:
+        """Higher ones start first where only some may start."""
+        cfg = self.task.get("cfg")
+        return cfg.get("priority", 0) if cfg else 0
+
+    def __repr__(self) -> str:
+        return f"TaskNode({self.key!r}, {self.status}, unmet={self.unmet})"

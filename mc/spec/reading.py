@@ -1,0 +1,128 @@
+"""Reads specs from JSON text and files, and says where in the text something is wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Final
+
+from mc.context.json_values import MAX_NESTING
+from mc.errors import SpecError, SpecSyntaxError
+from mc.spec.json_text import find_text_fault
+from mc.spec.problems import make_problem, shorten
+
+__all__ = ["parse_spec_text", "read_spec_file"]
+
+_MAX_DIGITS: Final = 4_000  # Python reads integers of up to 4,300
+
+
+def parse_spec_text(text: str | bytes, source: str = "<text>") -> Any:
+    """Return the value of a JSON text.
+
+    NaN, infinite numbers, names that stand twice in one mapping and very deep nesting are refused. A
+    byte order mark is skipped.
+
+    Args:
+        text: the text, or its bytes in UTF-8.
+        source: what to call it in errors, such as the name of the file.
+
+    Raises:
+        SpecSyntaxError: it is not such a text; `.line` and `.column` (from 1) say where.
+    """
+    if isinstance(text, bytes):
+        text = _decode(text, source)
+    text = text.removeprefix("\ufeff")
+    if not text.strip():
+        raise _syntax_error(text, source, 0, "there is no text; expected a JSON object such as {}")
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise _syntax_error(text, source, error.pos, _explain(error, text)) from error
+    except (_RefusedError, RecursionError, ValueError) as error:
+        # The decoder does not say where; a second look does.
+        position, reason = find_text_fault(text, MAX_NESTING, _MAX_DIGITS) or (0, str(error))
+        raise _syntax_error(text, source, position, reason) from error
+
+
+def read_spec_file(path: str | Path) -> Any:
+    """Return the value of a JSON file.
+
+    Raises:
+        SpecSyntaxError: its text is not JSON.
+        SpecError: the file cannot be read; the message says why.
+    """
+    shown = shorten(str(path))
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise _file_error(f"There is no file {shown}. Check the path.", shown) from error
+    except IsADirectoryError as error:
+        raise _file_error(f"{shown} is a folder; name a file with a flow spec.", shown) from error
+    except PermissionError as error:
+        raise _file_error(f"The file {shown} may not be read by this user.", shown) from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise _file_error(f"The file {shown} cannot be read: {error}.", shown) from error
+    return parse_spec_text(content, str(path))
+
+
+class _RefusedError(Exception):
+    """The text is JSON to Python's reader, but not to JSON."""
+
+
+def _refuse_constant(name: str) -> Any:
+    raise _RefusedError(f"JSON has no {name}")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _RefusedError(f"the number {text[:40]} is too large")
+    return number
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        raise _RefusedError("a name stands twice in one mapping")
+    return mapping
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant, parse_float=_finite
+)
+
+
+def _decode(content: bytes, source: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8", "replace").removeprefix("\ufeff")
+        reason = f"byte 0x{content[error.start]:02x} is not UTF-8; save the file in UTF-8"
+        raise _syntax_error(before, source, len(before), reason) from error
+
+
+def _explain(error: json.JSONDecodeError, text: str) -> str:
+    reason = error.msg[:1].lower() + error.msg[1:]
+    if error.pos >= len(text.rstrip()):
+        return f"{reason}, but the text ends here"
+    found = shorten(text[error.pos : error.pos + 12])
+    if text[error.pos] in "}]" and text[: error.pos].rstrip().endswith(","):
+        return f"{reason}, found {found}; JSON has no comma after the last item"
+    if text[error.pos] == "'":
+        return f"{reason}, found {found}; JSON text stands in double quotes"
+    return f"{reason}, found {found}"
+
+
+def _syntax_error(text: str, source: str, position: int, reason: str) -> SpecSyntaxError:
+    line = text.count("\n", 0, position) + 1
+    column = position - (text.rfind("\n", 0, position) + 1) + 1
+    message = f"{source}, line {line}, column {column}: {reason}."
+    found = text[position : position + 40]
+    problem = make_problem("MC021", "", message, found=found, expected="JSON text")
+    return SpecSyntaxError(message, line=line, column=column, problems=[problem])
+
+
+def _file_error(message: str, shown: str) -> SpecError:
+    problem = make_problem("MC020", "", message, found=shown, expected="a file that can be read")
+    return SpecError(message, problems=[problem])

@@ -1,0 +1,178 @@
+"""Checks of single tasks and of a flow's own keys that the schema cannot make."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from mc.context.interpolation import has_references
+from mc.durations import parse_duration, parse_time
+from mc.errors import DurationError
+from mc.spec.condition_checks import check_patterns
+from mc.spec.findings import Findings
+from mc.spec.params_schema import check_params_schema
+from mc.spec.problems import shorten
+from mc.spec.reference_checks import check_references, check_wirings
+from mc.spec.task_types import TASK_TYPES_NOT_YET_RUN, canonical_task_type
+
+__all__ = ["check_flow_head", "check_task"]
+
+# Part of the format and not acted upon yet: to take them in silence would be to promise.
+_FLOW_CFG_LATER: Final = ("on_success", "on_failure", "retain")
+_TASK_CFG_LATER: Final = ("cache", "resources")
+
+_DURATION_PARAMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "wait": ("duration",),
+    "loop": ("delay",),
+    "wait_for_signal": ("timeout",),
+    "approval": ("timeout",),
+}
+
+
+def check_flow_head(flow: dict[str, Any], pointer: str, findings: Findings) -> None:
+    """Check what a flow spec says beside its tasks."""
+    cfg = flow.get("cfg")
+    if type(cfg) is dict:
+        _check_later_keys(cfg, _FLOW_CFG_LATER, f"{pointer}/cfg", findings)
+        _check_duration(cfg.get("timeout"), f"{pointer}/cfg/timeout", findings)
+    if flow.get("params") is not None:
+        check_params_schema(flow["params"], f"{pointer}/params", findings)
+
+
+def check_task(
+    task: dict[str, Any],
+    pointer: str,
+    keys: Collection[str] | None,
+    findings: Findings,
+    since: int,
+) -> None:
+    """Check a task from which the specs inside it were taken out.
+
+    Args:
+        task: the task.
+        pointer: where it stands.
+        keys: the tasks of the flow that it will run in, or None where that is not known.
+        findings: where problems go.
+        since: number of problems noted before this task.
+    """
+    key = task.get("key")
+    # The schema's pattern lets a few letters through that Python does not.
+    if type(key) is str and not key.isidentifier() and "key" not in findings.refused_steps(pointer, since):
+        message = f"The key {shorten(key)} is not a Python identifier."
+        findings.add("MC104", f"{pointer}/key", message, found=key, expected="a Python identifier")
+    task_type = task.get("task_type")
+    name = ""
+    if type(task_type) is str and task_type:
+        name = canonical_task_type(task_type)
+        _check_type(task_type, name, f"{pointer}/task_type", findings)
+    cfg = task.get("cfg")
+    if type(cfg) is dict and cfg:
+        _check_cfg(cfg, f"{pointer}/cfg", keys, findings)
+    params = task.get("task_params")
+    if type(params) is dict and params:
+        _check_params(name, params, f"{pointer}/task_params", keys, findings, since)
+
+
+def _check_type(task_type: str, name: str, pointer: str, findings: Findings) -> None:
+    known = findings.known_types
+    if task_type not in known:
+        can_be_run = name in findings.task_types or task_type in findings.task_types
+        known[task_type] = None if can_be_run else _why_not(task_type, findings)
+    reason = known[task_type]
+    if reason is None:
+        return
+    if reason:
+        findings.add("MC112", pointer, reason, found=task_type, expected="a task type that can be run")
+        return
+    if name in TASK_TYPES_NOT_YET_RUN:
+        message = f"The task type {shorten(name)} is part of the format, but this version does not run it."
+        findings.add(
+            "MC111", pointer, message, found=task_type, expected="a task type that this version runs"
+        )
+        return
+    suggestion = findings.suggester.nearest(name, findings.type_names)
+    message = f"There is no task type {shorten(task_type)}."
+    expected = "a built-in or registered task type"
+    if findings.type_names:
+        expected += f": {', '.join(sorted(findings.type_names)[:20])}"
+    findings.add("MC111", pointer, message, found=task_type, expected=expected, suggestion=suggestion)
+
+
+def _why_not(task_type: str, findings: Findings) -> str | None:
+    """Return why a type cannot be run: a sentence, or "" where there is no more to say; None if it can."""
+    ask = getattr(findings.task_types, "why_not", None)
+    if ask is None or not ("." in task_type or ":" in task_type):
+        return ""
+    reason: str | None = ask(task_type)
+    return reason
+
+
+def _check_cfg(cfg: dict[str, Any], pointer: str, keys: Collection[str] | None, findings: Findings) -> None:
+    _check_later_keys(cfg, _TASK_CFG_LATER, pointer, findings)
+    _check_duration(cfg.get("timeout"), f"{pointer}/timeout", findings)
+    retry = cfg.get("retry")
+    if type(retry) is dict:
+        for key in ("delay", "max_delay"):
+            _check_duration(retry.get(key), f"{pointer}/retry/{key}", findings)
+    if "when" in cfg:
+        check_patterns(cfg["when"], f"{pointer}/when", findings)
+        check_references(cfg["when"], f"{pointer}/when", keys, findings)
+
+
+def _check_params(
+    name: str,
+    params: dict[str, Any],
+    pointer: str,
+    keys: Collection[str] | None,
+    findings: Findings,
+    since: int,
+) -> None:
+    check_references(params, pointer, keys, findings)
+    for key in _DURATION_PARAMS.get(name, ()):
+        if not has_references(params.get(key)):
+            _check_duration(params.get(key), f"{pointer}/{key}", findings)
+    if name == "wait":
+        _check_time(params.get("until"), f"{pointer}/until", findings)
+    elif name == "wire":
+        check_wirings(params.get("wirings"), f"{pointer}/wirings", keys, findings, since=since)
+    elif name == "spread":
+        mapping = params.get("mapping_params")
+        if type(mapping) is dict:
+            place = f"{pointer}/mapping_params/wirings"
+            check_wirings(mapping.get("wirings"), place, keys, findings, since=since, in_skeleton=True)
+    elif name == "loop":
+        for key in ("while", "until"):
+            check_patterns(params.get(key), f"{pointer}/{key}", findings)
+    elif name == "switch" and type(params.get("cases")) is list:
+        for at, case in enumerate(params["cases"]):
+            if type(case) is dict:
+                check_patterns(case.get("condition"), f"{pointer}/cases/{at}/condition", findings)
+    elif name == "wait_for_signal":
+        check_params_schema(params.get("schema"), f"{pointer}/schema", findings)
+
+
+def _check_later_keys(cfg: dict[str, Any], later: tuple[str, ...], pointer: str, findings: Findings) -> None:
+    for key in later:
+        if key in cfg:
+            message = f"`{key}` is part of the format, but this version does not act upon it."
+            findings.add("MC120", f"{pointer}/{key}", message, found=cfg[key], expected=f"no `{key}`")
+
+
+def _check_duration(value: Any, pointer: str, findings: Findings) -> None:
+    kind = type(value)
+    # What is of another type, empty or negative, the schema has refused.
+    if (kind is str and value) or (kind in (int, float) and value >= 0):
+        try:
+            parse_duration(value)
+        except DurationError as error:
+            expected = 'seconds, "15m", "1h30m" or ISO 8601 "PT15M"'
+            findings.add("MC130", pointer, error.message, found=value, expected=expected)
+
+
+def _check_time(value: Any, pointer: str, findings: Findings) -> None:
+    if type(value) is str and not has_references(value):
+        try:
+            parse_time(value)
+        except DurationError as error:
+            expected = 'an ISO 8601 time with a time zone, such as "2026-01-02T03:04:05Z"'
+            findings.add("MC131", pointer, error.message, found=value, expected=expected)
