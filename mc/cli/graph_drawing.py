@@ -122,4 +122,4 @@ def _mermaid_text(text: str) -> str:
 
 def _dot_text(text: str) -> str:
     lines = [printable(line).replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n")]
-    return f'"{"\\n".join(lines)}"'
+    return '"' + "\\n".join(lines) + '"'

@@ -433,4 +433,7 @@ def _normalise_task(task: Task) -> Task:
     task["status"] = str(task.get("status") or "PENDING")
     if "attempt" not in task:
         task["attempt"] = 0
+    for name in ("cfg", "next_tick_at", "deadline_at"):
+        if name in task and not task[name]:
+            del task[name]
     return task

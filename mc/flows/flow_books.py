@@ -83,10 +83,18 @@ class FlowBooks:
         if new == "RUNNING":
             self._running[node] = None
             return
-        if old in _ACTIVE and new != "WAITING":
-            del self._running[node]
+        if new != "WAITING":
+            self._running.pop(node, None)
         if new == "COMPLETED":
-            self._count_down(node)
+            for dest in node.successors:
+                if dest.rule is not None:
+                    if self._precursor_finished(dest, new) == NEVER:
+                        self._skip(dest)
+                elif dest.unmet and dest.status == "PENDING":
+                    dest.unmet -= 1
+                    self._touched.add(dest)
+                    if not dest.unmet:
+                        self._push_ready(dest)
         elif new == "FAILED":
             self._failures += not node.may_fail
         elif new == "PENDING":
@@ -94,18 +102,6 @@ class FlowBooks:
                 self._failures -= not node.may_fail
             node.unmet = 0
             self._push_ready(node)
-
-    def _count_down(self, node: TaskNode) -> None:
-        """Tell the tasks that wait for a COMPLETED one."""
-        for dest in node.successors:
-            if dest.rule is not None:
-                if self._precursor_finished(dest, "COMPLETED") == NEVER:
-                    self._skip(dest)
-            elif dest.unmet and dest.status == "PENDING":
-                dest.unmet -= 1
-                self._touched.add(dest)
-                if not dest.unmet:
-                    self._push_ready(dest)
 
     def _settle_dependents(self, node: TaskNode) -> None:
         """Tell the tasks that wait for one that finished without being COMPLETED; skip those it dooms."""
@@ -244,11 +240,12 @@ class FlowBooks:
     def _push_ready(self, node: TaskNode) -> None:
         """Queue a task whose start rule holds; one that waits for its next attempt goes to the due ones."""
         task = node.task
-        if task.get("next_tick_at"):
+        if "next_tick_at" in task:
             heappush(self._due, (task["next_tick_at"], node.position, node))
-            return
-        cfg = task.get("cfg")
-        heappush(self._ready, (-cfg.get("priority", 0) if cfg else 0, node.position, node))
+        elif "cfg" in task:
+            heappush(self._ready, (-task["cfg"].get("priority", 0), node.position, node))
+        else:
+            heappush(self._ready, (0, node.position, node))
 
     def _push_due(self, node: TaskNode) -> None:
         """Note when a task that waits can be ticked next."""

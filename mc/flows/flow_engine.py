@@ -14,7 +14,7 @@ from mc.flows.flow import Flow, Task
 from mc.flows.handler_registry import Handler, HandlerRegistry, adapt_handler
 from mc.flows.observer import Observer
 from mc.flows.sub_flow_service import InMemorySubFlows, SubFlowService
-from mc.flows.task_call import TaskCall, adrive, drive
+from mc.flows.task_call import TaskCall, adrive
 from mc.flows.tick import Tick
 from mc.flows.tick_report import TickReport
 from mc.flows.timestamps import Timestamper
@@ -135,7 +135,9 @@ class FlowEngine:
             StatusError: a task's status was changed from outside in a way that is not allowed.
         """
         tick = self.begin_tick(flow, task_ctx, **tick_kwargs) if tick_kwargs else Tick(self, flow, task_ctx)
-        drive(tick.calls())
+        for call in tick.calls():
+            if call is not None:
+                call.run()
         return tick.finish()
 
     async def atick_flow(

@@ -87,8 +87,16 @@ class Tick:
             flow._skip_doomed()
         if flow._due:
             self._wake_due()
-        if flow._ready:
-            self._start_ready()
+        ready = flow._ready
+        if ready:
+            if flow.cfg.get("max_running_tasks") is not None:
+                self._start_some(flow.cfg["max_running_tasks"])
+            else:
+                flow._ready = []
+                if len(ready) > 1:
+                    ready.sort()
+                for _, _, node in ready:
+                    self._start(node)
         nodes = list(flow._running)
         if len(nodes) > 1:
             nodes.sort(key=_position)
@@ -107,7 +115,7 @@ class Tick:
             if flow._just_skipped:
                 report.skipped += flow._just_skipped
                 flow._just_skipped = []
-            if flow.status == "RUNNING":
+            if flow._failures or not flow._ready or flow.cfg:
                 self._settle_flow()
             if report.started or report.completed or report.failed or report.skipped:
                 report.progressed = True
@@ -146,16 +154,8 @@ class Tick:
                 task.pop("next_tick_at", None)
                 flow._push_ready(node)
 
-    def _start_ready(self) -> None:
+    def _start_some(self, limit: int) -> None:
         flow = self.flow
-        limit = flow.cfg.get("max_running_tasks")
-        if limit is None:
-            entries, flow._ready = flow._ready, []
-            if len(entries) > 1:
-                entries.sort()
-            for _, _, node in entries:
-                self._start(node)
-            return
         while flow._ready and len(flow._running) < limit:
             self._start(heappop(flow._ready)[2])
 
@@ -164,7 +164,7 @@ class Tick:
             return
         task = node.task
         problem: McError | None = None
-        if "cfg" in task and task["cfg"]:
+        if "cfg" in task:
             try:
                 if not self._is_wanted(node):
                     self.flow._skip(node)
@@ -227,12 +227,11 @@ class Tick:
 
     def _settle_flow(self) -> None:
         flow = self.flow
+        if flow.status != "RUNNING":
+            return
         if flow._failures and flow.cfg.get("fail_fast", True):
             self._end_flow("FAILED")
-            return
-        if flow._ready and "max_ticks" not in flow.cfg:
-            return
-        if not flow._unfinished_count():
+        elif not flow._unfinished_count():
             if flow._failures:
                 self._end_flow("FAILED")
             else:

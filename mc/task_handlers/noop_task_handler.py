@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from mc.flows.handler_registry import Handler
+from mc.flows.task_call import TaskCall
+from mc.flows.task_node import Task
 
-from mc.task_handlers.base_task_handler import BaseTaskHandler
-
-__all__ = ["NoopTaskHandler", "TaskHandler"]
-
-
-class NoopTaskHandler(BaseTaskHandler):
-    """Completes."""
-
-    has_effects: ClassVar[bool] = False
-
-    def tick_task(self) -> None:
-        """Complete."""
-        self.task["status"] = "COMPLETED"
+__all__ = ["TaskHandler", "tick_noop"]
 
 
-TaskHandler = NoopTaskHandler
+def tick_noop(task: Task, task_ctx: TaskCall) -> None:
+    """Complete."""
+    task["status"] = "COMPLETED"
+
+
+TaskHandler = Handler(tick_noop, has_effects=False)

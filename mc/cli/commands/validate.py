@@ -54,7 +54,8 @@ def _to_dict(source: str, problem: Problem) -> dict[str, Any]:
 def _print_for_people(specs: tuple[str, ...], problems: list[tuple[str, Problem]]) -> None:
     for source, problem in problems:
         hint = f" Did you mean {problem.suggestion!r}?" if problem.suggestion else ""
-        print(printable(f"{source}:{problem.pointer or '/'}: {problem.message} [{problem.code}]{hint}"))
+        place = f"{source}:{problem.pointer}" if problem.pointer else source
+        print(printable(f"{place}: {problem.message} [{problem.code}]{hint}"))
     wrong = {source for source, _ in problems}
     for source in dict.fromkeys(specs):
         if source not in wrong:

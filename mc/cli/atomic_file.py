@@ -1,0 +1,32 @@
+"""Writes a file so that it is there as a whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["write_atomically"]
+
+
+def write_atomically(path: str | Path, text: str) -> None:
+    """Write a text file in the place of what is there, flushed to the disk.
+
+    A device or a pipe is written to directly, since it cannot be replaced.
+
+    Raises:
+        OSError: it cannot be written; what was there is unchanged.
+    """
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():
+        target.write_text(text, encoding="utf-8")
+        return
+    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(target)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise

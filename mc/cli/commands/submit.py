@@ -1,0 +1,41 @@
+"""`houston submit`: store a flow for later ticks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mc.cli.options import common_options
+from mc.cli.output import print_json, stdout_for_json
+from mc.cli.settings import Settings
+from mc.cli.spec_source import parse_data, read_spec
+
+__all__ = ["command"]
+
+
+@click.command("submit")
+@click.argument("spec")
+@click.option("--key", help="Key of the flow, in the place of the spec's.")
+@click.option(
+    "--data",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=parse_data,
+    help="Lay an entry over the spec's data; the value is JSON if it parses, else text. Repeatable.",
+)
+@common_options
+@click.pass_obj
+def command(settings: Settings, spec: str, key: str | None, data: dict[str, Any]) -> None:
+    """Store a flow for later ticks and print its key.
+
+    SPEC is a JSON file, or - for stdin. Nothing is run. Submitting the same key with the same spec and data
+    again changes nothing and is no error, so a caller that was interrupted may repeat it; the same key with
+    another spec or other data is refused.
+    """
+    with stdout_for_json(settings.as_json), settings.open_houston(with_handlers=True) as houston:
+        submission = houston.submit_once(read_spec(spec), data, key=key)
+    if settings.as_json:
+        print_json({"key": submission.key, "created": submission.created})
+    else:
+        print(submission.key)

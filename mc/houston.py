@@ -1,0 +1,275 @@
+"""The facade: the one object that an application holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from mc.clock import Clock
+    from mc.errors import Problem
+    from mc.flows.flow import Flow
+    from mc.flows.flow_engine import FlowEngine
+    from mc.flows.observer import Observer
+    from mc.runners.flow_runner import FlowRunner, RunnerReport
+    from mc.store.flow_store import FlowStore, FlowSummary
+
+__all__ = ["Houston", "Submission"]
+
+
+class Submission(NamedTuple):
+    """What became of a submitted spec."""
+
+    key: str  # of the flow
+    created: bool  # False: the same flow had been submitted before
+
+
+class Houston:
+    """Store, engine and runner, put together; each is made when it is first needed.
+
+    A `with` block, or `close()`, gives the database's connections back.
+
+    Args:
+        db: URL of the database, as SQLAlchemy writes it.
+        handler_modules: modules below which specs may name import paths, and whose `@task_handler`
+            functions specs may name.
+        task_handlers: task type -> handler, or an iterable of handlers that carry their task type.
+        clock: where the time comes from; the machine's clock unless given.
+        observers: told of each change of a status that a tick of this object makes.
+    """
+
+    def __init__(
+        self,
+        db: str = "sqlite:///mc.sqlite3",
+        *,
+        handler_modules: Iterable[str] = (),
+        task_handlers: Mapping[str, Any] | Iterable[Any] | None = None,
+        clock: Clock | None = None,
+        observers: Iterable[Observer] = (),
+    ) -> None:
+        self.db = db
+        self._clock = clock
+        self._engine_options = {
+            "handler_modules": (handler_modules,) if isinstance(handler_modules, str) else tuple(handler_modules),
+            "task_handlers": task_handlers,
+            "clock": clock,
+            "observers": tuple(observers),
+        }
+
+    @cached_property
+    def engine(self) -> FlowEngine:
+        """Makes flows of specs, and ticks them in memory."""
+        from mc.flows.flow_engine import FlowEngine
+
+        return FlowEngine(**self._engine_options)
+
+    @cached_property
+    def store(self) -> FlowStore:
+        """Keeps flows in the database."""
+        from mc.store.flow_store import FlowStore
+
+        return FlowStore(self.db, clock=self._clock)
+
+    @cached_property
+    def runner(self) -> FlowRunner:
+        """Claims stored flows, ticks and saves them."""
+        from mc.runners.flow_runner import FlowRunner
+
+        return FlowRunner(self.store, self.engine)
+
+    def close(self) -> None:
+        """Give the database's connections back; the object can be used again afterwards."""
+        store = self.__dict__.pop("store", None)
+        self.__dict__.pop("runner", None)
+        if store is not None:
+            store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    # --- specs -----------------------------------------------------------------------------
+
+    def validate(self, spec: Any) -> Sequence[Problem]:
+        """Return everything that is wrong with a spec; nothing is stored.
+
+        Args:
+            spec: any value.
+        """
+        from mc.spec.validation import find_problems
+
+        return find_problems(spec, task_types=self.engine.registry)
+
+    # --- running ---------------------------------------------------------------------------
+
+    def submit(
+        self,
+        spec: Mapping[str, Any],
+        data: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        label: str | None = None,
+    ) -> str:
+        """Store a new flow, to be advanced by ticks, and return its key; see `submit_once`."""
+        return self.submit_once(spec, data, key=key, label=label).key
+
+    def submit_once(
+        self,
+        spec: Mapping[str, Any],
+        data: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        label: str | None = None,
+    ) -> Submission:
+        """Store a new flow unless it was stored before, as a whole or not at all.
+
+        A flow counts as the same when its key is, and the spec and the data that it was made from are.
+        So a caller that does not know whether its last attempt arrived can simply repeat it.
+
+        Args:
+            spec: the flow spec; copied.
+            data: laid over the spec's `data`.
+            key: in the place of the spec's key; generated where neither is given.
+            label: in the place of the spec's label.
+
+        Raises:
+            SpecError: the spec is wrong, or the data do not keep to its `params`.
+            FlowExistsError: the key belongs to a flow that was made from another spec or other data.
+            StoreUnreachableError: the database cannot be opened.
+        """
+        from mc.errors import FlowExistsError
+
+        flow = self.engine.flow_spec_to_flow(spec, key=key, data=data, label=label)
+        if data and flow.spec is not None:
+            flow.spec["data"] = self._copy(flow.data)  # what the flow began with can be compared later
+        try:
+            self.store.create(flow)
+        except FlowExistsError as error:
+            if self._is_same(flow):
+                return Submission(flow.key, created=False)
+            raise FlowExistsError(
+                f"A flow with the key {flow.key!r} is stored already, and it was made from another spec or other "
+                f"data. Choose another key.",
+                key=flow.key,
+            ) from error
+        return Submission(flow.key, created=True)
+
+    def run(
+        self,
+        spec: Mapping[str, Any],
+        data: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        label: str | None = None,
+        max_seconds: float | None = None,
+    ) -> Flow:
+        """Store a flow, tick it to its end and return it as it is then.
+
+        A flow that was submitted before and is unfinished goes on where it stood. The flow that is
+        returned is unfinished if the time ran out, or if only an event from outside can move it.
+
+        Args:
+            spec: the flow spec; copied.
+            data: laid over the spec's `data`.
+            key: in the place of the spec's key.
+            label: in the place of the spec's label.
+            max_seconds: when to stop between two tasks; no limit unless given.
+
+        Raises:
+            SpecError: the spec is wrong, or the data do not keep to its `params`.
+            FlowExistsError: the key belongs to a flow that was made from another spec or other data.
+            StoreUnreachableError: the database cannot be opened.
+        """
+        flow_key = self.submit(spec, data, key=key, label=label)
+        self.runner.run_flow(flow_key, max_seconds=max_seconds)
+        return self.load(flow_key)
+
+    def tick(self, max_flows: int | None = None, max_seconds: float | None = None) -> RunnerReport:
+        """Advance the stored flows that are due, and return what was done.
+
+        Any number of processes may do this at once on one database.
+
+        Args:
+            max_flows: how many flows may be claimed; no limit unless given.
+            max_seconds: when to stop between two tasks; no limit unless given.
+
+        Raises:
+            StoreUnreachableError: the database cannot be opened.
+        """
+        return self.runner.tick(max_flows=max_flows, max_seconds=max_seconds)
+
+    # --- stored flows ----------------------------------------------------------------------
+
+    def list(
+        self, status: str | None = None, label: str | None = None, limit: int | None = None
+    ) -> Sequence[FlowSummary]:
+        """Return what the database knows of its flows, newest first.
+
+        Args:
+            status: only flows with this status.
+            label: only flows with this label.
+            limit: at most so many; all unless given.
+        """
+        return self.store.query(status=status, label=label, limit=limit)
+
+    def load(self, key: str) -> Flow:
+        """Return a stored flow.
+
+        Raises:
+            FlowNotFoundError: there is none with that key.
+        """
+        return self.store.load(key)
+
+    def delete(self, key: str) -> None:
+        """Remove a stored flow and all that belongs to it.
+
+        Raises:
+            FlowNotFoundError: there is none with that key.
+        """
+        self.store.delete(key)
+
+    def export(self, key: str) -> dict[str, Any]:
+        """Return a stored flow as a flow dict: JSON-safe data from which `import_` makes the same flow.
+
+        Raises:
+            FlowNotFoundError: there is none with that key.
+        """
+        return self.load(key).to_flow_dict()
+
+    def import_(self, flow_dict: Mapping[str, Any], *, key: str | None = None) -> str:
+        """Store a flow that was exported, as it was, and return its key.
+
+        Args:
+            flow_dict: what `export` returned.
+            key: in the place of its own key.
+
+        Raises:
+            FlowFormatError: the flow dict is malformed.
+            FlowExistsError: a flow with that key is stored already.
+        """
+        from mc.flows.flow import Flow
+
+        flow = Flow.from_flow_dict(flow_dict if key is None else {**flow_dict, "key": key})
+        self.store.create(flow)
+        return flow.key
+
+    def _is_same(self, flow: Flow) -> bool:
+        """Tell whether the stored flow of that key was made from the same spec and data."""
+        from mc.spec.digest import spec_digest
+
+        stored = self.load(flow.key)
+        return spec_digest(_without_key(stored.spec)) == spec_digest(_without_key(flow.spec))
+
+    @staticmethod
+    def _copy(data: Mapping[str, Any]) -> dict[str, Any]:
+        from mc.context.json_values import copy_json
+
+        copied: dict[str, Any] = copy_json(dict(data))
+        return copied
+
+
+def _without_key(spec: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (spec or {}).items() if name != "key"}
