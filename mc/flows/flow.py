@@ -183,7 +183,8 @@ class Flow(FlowBooks):
             if dest is self._root:
                 raise _edge_into_root(dest.key)
         connect_all([self._root, *new], pairs)
-        self._touched.update(new)
+        for node in new:
+            self._touch(node)
         self._new_edges += [(source.key, dest.key) for source, dest in pairs]
         for node in new:
             self._count_unmet(node)
@@ -226,10 +227,9 @@ class Flow(FlowBooks):
             raise
         self._new_edges += [(source.key, node.key) for source in before]
         self._new_edges += [(node.key, dest.key) for dest in after]
-        self._touched.add(node)
         for changed in (node, *after):
             self._count_unmet(changed)
-            self._touched.add(changed)
+            self._touch(changed)
         return own
 
     def add_edge(self, edge: Mapping[str, str]) -> None:
@@ -247,7 +247,7 @@ class Flow(FlowBooks):
             return
         connect(source, dest)
         self._new_edges.append((source_key, dest_key))
-        self._touched.add(dest)
+        self._touch(dest)
         self._count_unmet(dest)
 
     def has_edge(self, src_key: str, dest_key: str) -> bool:

@@ -35,7 +35,7 @@ class FlowBooks:
         self._due: list[tuple[str, int, TaskNode]] = []  # heap of (time, position, node), stale ones included
         self._failures = 0  # FAILED tasks that are not allowed to fail
         self._handed_out: set[TaskNode] = set()  # since the last look for changes of status
-        self._touched: set[TaskNode] = set()  # since the last save
+        self._touched: list[TaskNode] = []  # since the last save; each once, its `touched` is set
         self._new_edges: list[tuple[str, str]] = []  # since the last save
         self._doomed: list[TaskNode] = []  # added after what they wait for had failed
         self._just_skipped: list[str] = []  # since the last tick's report
@@ -77,7 +77,8 @@ class FlowBooks:
         counts = self._counts
         counts[old] -= 1
         counts[new] += 1
-        self._touched.add(node)
+        if not node.touched:
+            self._touch(node)
         if self._on_change:
             self._on_change(node, old, new)
         if new == "RUNNING":
@@ -92,7 +93,8 @@ class FlowBooks:
                         self._skip(dest)
                 elif dest.unmet and dest.status == "PENDING":
                     dest.unmet -= 1
-                    self._touched.add(dest)
+                    if not dest.touched:
+                        self._touch(dest)
                     if not dest.unmet:
                         self._push_ready(dest)
         elif new == "FAILED":
@@ -138,8 +140,8 @@ class FlowBooks:
         if not self._handed_out:
             return
         handed_out, self._handed_out = self._handed_out, set()
-        self._touched |= handed_out
         for node in handed_out:
+            self._touch(node)
             new = node.task.get("status")
             if new == node.status:
                 continue
@@ -226,13 +228,19 @@ class FlowBooks:
             return UNDECIDED
         unfinished = node.unmet - 1
         decision = self._ask(node, status, unfinished)
-        self._touched.add(node)
+        self._touch(node)
         if decision == START:
             node.unmet = 0
             self._push_ready(node)
         else:
             node.unmet = max(unfinished, 1)
         return decision
+
+    def _touch(self, node: TaskNode) -> None:
+        """Remember that the next save has to look at a task."""
+        if not node.touched and node is not self._root:
+            node.touched = True
+            self._touched.append(node)
 
     def _status_of(self, key: str) -> str:
         return self._nodes[key].status

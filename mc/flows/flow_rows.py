@@ -38,7 +38,7 @@ class FlowChanges:
     attributes: dict[str, Any]  # all of FLOW_ATTRIBUTES but `spec`
     task_rows: list[TaskRow]  # tasks that were touched or handed out, in order
     edges: list[tuple[str, str]]  # edges that are new
-    nodes: frozenset[TaskNode]  # what the rows were made from
+    nodes: tuple[TaskNode, ...]  # what the rows were made from
 
 
 def collect_changes(flow: Flow) -> FlowChanges:
@@ -49,15 +49,16 @@ def collect_changes(flow: Flow) -> FlowChanges:
     """
     flow.reconcile()
     flush_sub_flows(flow)
-    flow._touched.update(flow._nodes_with_sub_flows())
-    nodes = frozenset(flow._touched - {flow._root})
+    for node in flow._nodes_with_sub_flows():
+        flow._touch(node)
+    nodes = tuple(sorted(flow._touched, key=_position))
     return FlowChanges(
         attributes={
             name: flow._data if name == "data" else getattr(flow, name)
             for name in FLOW_ATTRIBUTES
             if name != "spec"
         },
-        task_rows=[_to_row(node) for node in sorted(nodes, key=_position)],
+        task_rows=[_to_row(node) for node in nodes],
         edges=list(flow._new_edges),
         nodes=nodes,
     )
@@ -65,8 +66,9 @@ def collect_changes(flow: Flow) -> FlowChanges:
 
 def mark_saved(flow: Flow, changes: FlowChanges) -> None:
     """Forget changes that a store has committed."""
-    flow._touched -= changes.nodes
-    flow._touched.discard(flow._root)
+    for node in changes.nodes:
+        node.touched = False
+    flow._touched = [node for node in flow._touched if node.touched]
     del flow._new_edges[: len(changes.edges)]
 
 
@@ -106,6 +108,8 @@ def flow_from_rows(
         if name in attributes and name not in by_argument:
             setattr(flow, name, copy_json(attributes[name]))
     flow._build(tasks, edges)
+    for node in flow._touched:
+        node.touched = False
     flow._touched.clear()
     flow._new_edges.clear()
     return flow

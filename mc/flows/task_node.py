@@ -21,6 +21,7 @@ class TaskNode:
         status: the status by which the task is booked.
         position: place in the order of the spec; ROOT has 0.
         unmet: unfinished precursors; 0: the task may start.
+        touched: whether it may have changed since the last save.
         rank: grows along every edge.
         rule: its start rule, where it is not the default.
         precursors: nodes that it waits for.
@@ -36,6 +37,7 @@ class TaskNode:
         "status",
         "successors",
         "task",
+        "touched",
         "unmet",
     )
 
@@ -45,6 +47,7 @@ class TaskNode:
         self.status = status
         self.position = position
         self.unmet = -1  # not counted yet
+        self.touched = False
         self.rank = 0
         self.rule: StartRule | None = None
         self.precursors: list[TaskNode] = []

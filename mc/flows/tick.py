@@ -407,7 +407,7 @@ class FlowTaskCall(TaskCall):
         if new == "RUNNING" or new == "WAITING":
             if "initialised" not in task:
                 task["initialised"] = True
-                flow._touched.add(node)
+                flow._touch(node)
             if new == "WAITING":
                 if isinstance(task.get("next_tick_at"), datetime):
                     task["next_tick_at"] = format_time(task["next_tick_at"])

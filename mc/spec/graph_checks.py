@@ -18,8 +18,9 @@ _MAX_CYCLE_SHOWN: Final = 20
 def check_graph(tasks: Sequence[Any], pointer: str, findings: Findings) -> dict[str, int]:
     """Check the tasks of a flow spec as far as they are sound, and return their keys with their places."""
     records = [_read_task(task) for task in tasks]
+    _check_duplicates(records, pointer, findings)
     keys = assign_task_keys(records)
-    places = _check_keys(keys, pointer, findings)
+    places = {key: at for at, key in enumerate(keys)}
     for at, (key, record) in enumerate(zip(keys, records, strict=True)):
         if not record.keys() <= {"key"}:
             _check_edges(key, tasks[at], places, f"{pointer}/tasks/{at}", findings)
@@ -62,21 +63,20 @@ def _custom_rule(task: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def _check_keys(keys: list[str], pointer: str, findings: Findings) -> dict[str, int]:
+def _check_duplicates(records: list[dict[str, Any]], pointer: str, findings: Findings) -> None:
     places: dict[str, int] = {}
-    for at, key in enumerate(keys):
-        if key in places:
-            first = f"{pointer}/tasks/{places[key]}"
-            findings.add(
-                "MC103",
-                f"{pointer}/tasks/{at}/key",
-                f"The key {shorten(key)} is taken by the task at {first}.",
-                found=key,
-                expected="a key that no other task of the flow has",
-            )
+    for at, record in enumerate(records):
+        key = record.get("key")
+        if key is None or places.setdefault(key, at) == at:
             continue
-        places[key] = at
-    return places
+        findings.add(
+            "MC103",
+            f"{pointer}/tasks/{at}/key",
+            f"The key {shorten(key)} is taken by the task at {pointer}/tasks/{places[key]}.",
+            found=key,
+            expected="a key that no other task of the flow has",
+        )
+        del record["key"]  # else the edges of both would be taken for those of one task
 
 
 def _check_edges(

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
+from mc.context.json_values import json_type_name
 from mc.durations import format_time
+from mc.errors import SpecError
 from mc.flows.task_call import TaskCall
 
 __all__ = ["BaseTaskHandler"]
+
+_REQUIRED: Final = object()
+_TYPE_NAMES: Final[Mapping[type, str]] = {
+    bool: "true or false",
+    dict: "a mapping",
+    int: "a whole number",
+    list: "a list",
+    str: "text",
+}
 
 
 class BaseTaskHandler:
@@ -80,3 +92,32 @@ class BaseTaskHandler:
             self.task.pop("next_tick_at", None)
         else:
             self.task["next_tick_at"] = format_time(due_at)
+
+    def read_param(self, name: str, kind: type = object, default: Any = _REQUIRED) -> Any:
+        """Return one of the task's parameters, checked.
+
+        Args:
+            name: the parameter.
+            kind: what it must be: `str`, `bool`, `int`, `list`, `dict`, or `object` for any JSON value.
+            default: what is returned where it is missing or null; without it, it must be there.
+
+        Raises:
+            SpecError: it is missing or of another type.
+        """
+        params = self.task["task_params"]
+        if not isinstance(params, dict):
+            raise self.spec_error(f"task_params is {json_type_name(params)}; expected a mapping")
+        value = params.get(name)
+        if value is None and default is not _REQUIRED:
+            return default
+        expected = _TYPE_NAMES.get(kind, "any JSON value")
+        if name not in params:
+            raise self.spec_error(f"task_params.{name} is missing; expected {expected}")
+        is_bool_for_number = kind is int and isinstance(value, bool)
+        if not isinstance(value, kind) or is_bool_for_number:
+            raise self.spec_error(f"task_params.{name} is {json_type_name(value)}; expected {expected}")
+        return value
+
+    def spec_error(self, problem: str) -> SpecError:
+        """Return the error to raise where the task's spec is wrong; it names the task and its type."""
+        return SpecError(f"Task {self.task.get('key')!r} (type {self.task.get('task_type')!r}): {problem}.")

@@ -50,7 +50,7 @@ def write_page() -> None:
     page = PAGE.read_text(encoding="utf-8")
     for kind, table in TABLES.items():
         drawn = draw(*table)
-        page = re.sub(BLOCK.format(kind=kind), lambda _, drawn=drawn: drawn, page, flags=re.DOTALL)
+        page = re.sub(BLOCK.format(kind=kind), lambda _, drawn=drawn: drawn, page, count=1, flags=re.DOTALL)
     PAGE.write_text(page, encoding="utf-8")
 
 

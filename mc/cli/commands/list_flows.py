@@ -1,0 +1,68 @@
+"""`houston list`: list the stored flows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mc.cli.options import common_options
+from mc.cli.output import format_counts, format_time_short, print_json, print_table
+from mc.cli.settings import Settings
+from mc.statuses import FlowStatus
+
+if TYPE_CHECKING:
+    from mc.store.flow_store import FlowSummary
+
+__all__ = ["command"]
+
+
+@click.command("list")
+@click.option(
+    "--status",
+    type=click.Choice([status.value for status in FlowStatus], case_sensitive=False),
+    help="Only flows with this status.",
+)
+@click.option("--label", metavar="TEXT", help="Only flows with exactly this label.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", default=100, show_default=True, help="At most N flows."
+)
+@common_options
+@click.pass_obj
+def command(settings: Settings, status: str | None, label: str | None, limit: int) -> None:
+    """List the stored flows, newest first.
+
+    Times are UTC.
+    """
+    with settings.open_houston() as houston:
+        flows = houston.list(status=status, label=label, limit=limit + 1)
+    shown = flows[:limit]
+    if settings.as_json:
+        print_json([_to_dict(flow) for flow in shown])
+        return
+    if shown:
+        print_table(("KEY", "STATUS", "TASKS", "CREATED", "MODIFIED", "LABEL"), [_to_row(flow) for flow in shown])
+    if len(flows) > limit:
+        click.echo(f"There are more; these are the newest {limit}. Raise --limit to see them.", err=True)
+
+
+def _to_dict(flow: FlowSummary) -> dict[str, Any]:
+    return {
+        "key": flow.key,
+        "label": flow.label,
+        "status": str(flow.status),
+        "created_at": flow.created_at,
+        "modified_at": flow.modified_at,
+        "tasks": {status: count for status, count in flow.tasks.items() if count},
+    }
+
+
+def _to_row(flow: FlowSummary) -> tuple[str, ...]:
+    return (
+        flow.key,
+        flow.status,
+        format_counts(flow.tasks),
+        format_time_short(flow.created_at),
+        format_time_short(flow.modified_at),
+        flow.label or "",
+    )

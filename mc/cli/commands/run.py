@@ -1,0 +1,65 @@
+"""`houston run`: store a flow and tick it to its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mc.cli.exit_codes import ExitCode
+from mc.cli.options import common_options
+from mc.cli.output import format_counts, print_json, printable, stdout_for_json, to_json_text
+from mc.cli.progress import make_progress
+from mc.cli.settings import Settings
+from mc.cli.spec_source import parse_data, read_spec
+
+if TYPE_CHECKING:
+    from mc.flows.flow import Flow
+    from mc.houston import Submission
+
+__all__ = ["command"]
+
+_LONGEST_VALUE = 2_000  # characters of the results, for people
+
+
+@click.command("run")
+@click.argument("spec")
+@click.option("--key", help="Key of the flow, in the place of the spec's.")
+@click.option(
+    "--data",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=parse_data,
+    help="Lay an entry over the spec's data; the value is JSON if it parses, else text. Repeatable.",
+)
+@click.option(
+    "--max-seconds",
+    type=click.FloatRange(min=0),
+    metavar="S",
+    help="Stop after S seconds, between two tasks; later ticks go on with the flow.",
+)
+@common_options
+@click.pass_obj
+def command(
+    settings: Settings, spec: str, key: str | None, data: dict[str, Any], max_seconds: float | None
+) -> int:
+    """Store a flow and tick it to its end.
+
+    SPEC is a JSON file, or - for stdin. A flow of the same key, made from the same spec and data, is not begun
+    again: it goes on where it stood. Ctrl-C stops after the task that runs; what was done is saved.
+    """
+    progress = make_progress(silent=settings.as_json)
+    with (
+        stdout_for_json(settings.as_json),
+        settings.open_houston(with_handlers=True, observers=(progress,)) as houston,
+    ):
+        submission = houston.submit_once(read_spec(spec), data, key=key)
+        _announce(settings, submission)
+        with progress.following(submission.key):
+            houston.runner.run_flow(submission.key, max_seconds=max_seconds)
+        flow = houston.load(submission.key)
+    if settings.as_json:
+        print_json(_to_dict(flow))
+    else:
+        _print_outcome(flow)
+    return _exit_code_of(flow)

@@ -1,0 +1,110 @@
+"""`houston show`: one flow and its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mc.cli.options import common_options
+from mc.cli.output import (
+    format_counts,
+    format_time_short,
+    print_json,
+    print_table,
+    printable,
+    to_json_text,
+)
+from mc.cli.settings import Settings
+
+if TYPE_CHECKING:
+    from mc.flows.flow import Flow, Task
+
+__all__ = ["command"]
+
+_LONGEST_VALUE = 500  # characters of an error message or of the results
+
+
+@click.command("show")
+@click.argument("key")
+@click.option(
+    "--graph",
+    type=click.Choice(["text", "mermaid", "dot"]),
+    help="Draw the graph: as text, for Mermaid, or for Graphviz.",
+)
+@common_options
+@click.pass_obj
+def command(settings: Settings, key: str, graph: str | None) -> None:
+    """Show one flow and its tasks.
+
+    Times are UTC. With --json, the flow dict is printed.
+    """
+    with settings.open_houston() as houston:
+        flow = houston.load(key)
+    if graph is not None:
+        from mc.cli.graph_drawing import GRAPH_FORMATS
+
+        drawing = GRAPH_FORMATS[graph](flow)
+        if settings.as_json:
+            print_json({"key": flow.key, "format": graph, "graph": drawing})
+        else:
+            print(drawing)
+    elif settings.as_json:
+        print_json(flow.to_flow_dict(), indent=2)
+    else:
+        _print_for_people(flow)
+
+
+def _print_for_people(flow: Flow) -> None:
+    for name, value in _describe(flow):
+        print(f"{name:<9} {printable(value)}")
+    tasks = flow.filter_tasks()
+    if tasks:
+        print()
+        print_table(("TASK", "TYPE", "STATUS", "ATTEMPT", "NOTE"), [_to_row(task) for task in tasks])
+
+
+def _describe(flow: Flow) -> Iterator[tuple[str, str]]:
+    yield "flow", flow.key
+    if flow.label:
+        yield "label", flow.label
+    if flow.description:
+        yield "about", flow.description
+    yield "status", flow.status
+    yield "tasks", format_counts(flow.count_tasks())
+    for name, time in (("started", flow.started_at), ("finished", flow.finished_at)):
+        if time:
+            yield name, format_time_short(time)
+    if flow.parent_key:
+        yield "parent", flow.parent_key
+    if flow.blocked_reason:
+        yield "blocked", flow.blocked_reason
+    failure = flow.describe_failure() if flow.status == "FAILED" else None
+    if failure:
+        yield "failure", _cut(failure)
+    if flow.results is not None:
+        yield "results", _cut(to_json_text(flow.results))
+
+
+def _to_row(task: Task) -> tuple[str, ...]:
+    return (
+        str(task["key"]),
+        str(task.get("task_type", "")),
+        str(task["status"]),
+        str(task.get("attempt") or ""),
+        _note(task),
+    )
+
+
+def _note(task: Task) -> str:
+    error: dict[str, Any] = task.get("error") or {}
+    if error:
+        return _cut(f"{error.get('type', 'TaskFailed')}: {error.get('message', '')}")
+    if task["status"] in ("WAITING", "PENDING") and task.get("next_tick_at"):
+        return f"until {format_time_short(task['next_tick_at'])}"
+    return ""
+
+
+def _cut(text: str) -> str:
+    return printable(text, _LONGEST_VALUE)

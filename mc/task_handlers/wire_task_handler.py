@@ -1,0 +1,28 @@
+"""The task type `wire`: copies values from task to task."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from mc.context.wiring import parse_wirings, run_wirings
+from mc.task_handlers.base_task_handler import BaseTaskHandler
+from mc.task_handlers.written_places import note_written_places
+
+__all__ = ["TaskHandler", "WireTaskHandler"]
+
+
+class WireTaskHandler(BaseTaskHandler):
+    """Carries out `wirings` in order, all or none."""
+
+    has_effects: ClassVar[bool] = False
+    uninterpolated_params: ClassVar[frozenset[str]] = frozenset({"wirings"})
+
+    def tick_task(self) -> None:
+        """Carry the wirings out and complete."""
+        wirings = parse_wirings(self.read_param("wirings"))
+        run_wirings(wirings, self.task_ctx.path_ctx())
+        note_written_places(self.task_ctx.flow, wirings)
+        self.task["status"] = "COMPLETED"
+
+
+TaskHandler = WireTaskHandler

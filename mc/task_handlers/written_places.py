@@ -1,0 +1,27 @@
+"""Which parts of a flow wirings wrote to, so that a save looks at those and at no others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mc.context.paths import parse_path
+from mc.context.wiring import Wiring
+from mc.flows.flow import Flow
+
+__all__ = ["note_written_places"]
+
+
+def note_written_places(flow: Flow, wirings: Iterable[Wiring]) -> None:
+    """Tell a flow that wirings have written to it; they wrote past its own books.
+
+    Args:
+        flow: the flow that the wirings' context showed as `flow`.
+        wirings: parsed wirings that were carried out.
+    """
+    for wiring in wirings:
+        note_written_places(flow, wiring.wirings)
+        steps = parse_path(wiring.dest)
+        if steps[1:3] == ("flow", "data"):
+            flow.data = flow.data
+        elif steps[1:3] == ("flow", "tasks"):
+            flow.tasks.get(str(steps[3]))
