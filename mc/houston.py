@@ -51,7 +51,9 @@ class Houston:
         self.db = db
         self._clock = clock
         self._engine_options = {
-            "handler_modules": (handler_modules,) if isinstance(handler_modules, str) else tuple(handler_modules),
+            "handler_modules": (handler_modules,)
+            if isinstance(handler_modules, str)
+            else tuple(handler_modules),
             "task_handlers": task_handlers,
             "clock": clock,
             "observers": tuple(observers),

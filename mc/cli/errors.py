@@ -78,7 +78,9 @@ def _describe_usage_error(error: click.ClickException) -> Failure:
 
 def _describe_os_error(error: OSError) -> Failure:
     place = f"{error.filename}: " if error.filename else ""
-    message = _shorten(f"{place}{error.strerror or error}. Check the path, its permissions and the free space.")
+    message = _shorten(
+        f"{place}{error.strerror or error}. Check the path, its permissions and the free space."
+    )
     return Failure(
         exit_code=ExitCode.BAD_INPUT,
         text=f"houston: {message}",

@@ -1,0 +1,1 @@
+"""The core: flows and the engine that ticks them."""

@@ -41,7 +41,7 @@ def describe_exception(error: BaseException, at: str, max_msg_len: int | None = 
     text = "".join(frames)
     try:
         message = str(error)
-    except Exception as broken:  # an error whose own __str__ fails is still recorded
+    except Exception as broken:  # noqa: BLE001 - an error whose own __str__ fails is still recorded
         message = f"(its message could not be read: {type(broken).__name__})"
     return {
         "type": type(error).__name__,

@@ -149,7 +149,9 @@ class Flow(FlowBooks):
         flow.spec = spec
         task_specs = spec.get("tasks") or []
         keys = assign_task_keys(task_specs)
-        tasks = [{**copy_json(task_spec), "key": key} for key, task_spec in zip(keys, task_specs, strict=True)]
+        tasks = [
+            {**copy_json(task_spec), "key": key} for key, task_spec in zip(keys, task_specs, strict=True)
+        ]
         flow._build(tasks, list_edges(keys, task_specs))
         return flow
 
@@ -407,7 +409,8 @@ class Flow(FlowBooks):
         return nodes
 
     def __repr__(self) -> str:
-        return f"Flow(key={self.key!r}, label={self.label!r}, status={self.status!r}, tasks={len(self._nodes) - 1})"
+        count = len(self._nodes) - 1
+        return f"Flow(key={self.key!r}, label={self.label!r}, status={self.status!r}, tasks={count})"
 
 
 def _in_order(nodes: Iterable[TaskNode]) -> list[TaskNode]:

@@ -40,7 +40,9 @@ class FlowBooks:
         self._doomed: list[TaskNode] = []  # added after what they wait for had failed
         self._just_skipped: list[str] = []  # since the last tick's report
         self._on_change: Callable[[TaskNode | None, str, str], None] | None = None
-        self._root = TaskNode(ROOT_TASK_KEY, {"key": ROOT_TASK_KEY, "status": "COMPLETED", "data": {}}, "COMPLETED", 0)
+        self._root = TaskNode(
+            ROOT_TASK_KEY, {"key": ROOT_TASK_KEY, "status": "COMPLETED", "data": {}}, "COMPLETED", 0
+        )
         self._nodes[ROOT_TASK_KEY] = self._root
 
     # --- changes of status -----------------------------------------------------------------
@@ -68,7 +70,7 @@ class FlowBooks:
         if new in FINISHED_TASK_STATUSES and new != "COMPLETED":
             self._settle_dependents(node)
 
-    def _change(self, node: TaskNode, new: str) -> None:
+    def _change(self, node: TaskNode, new: str) -> None:  # noqa: C901, PLR0912 - calls would cost more than they hide
         """Change a task's status: the only place where one changes."""
         old = node.status
         if new not in TASK_CHANGES[old]:
@@ -119,7 +121,7 @@ class FlowBooks:
                 self._skip(node)
 
     def _skip(self, node: TaskNode) -> None:
-        """Make a task SKIPPED, and what that dooms in turn; a loop, so that a long chain is no deep recursion."""
+        """Make a task SKIPPED, and what that dooms in turn, however long the chain."""
         stack = [node]
         while stack:
             source = stack.pop()
@@ -127,9 +129,9 @@ class FlowBooks:
                 continue
             self._change(source, "SKIPPED")
             self._just_skipped.append(source.key)
-            for dest in source.successors:
-                if self._precursor_finished(dest, "SKIPPED") == NEVER:
-                    stack.append(dest)
+            stack += [
+                dest for dest in source.successors if self._precursor_finished(dest, "SKIPPED") == NEVER
+            ]
 
     def reconcile(self) -> None:
         """Book the statuses that were written into task dicts which `tasks` handed out.
@@ -280,9 +282,8 @@ class FlowBooks:
         failed = [node for node in self._nodes.values() if node.status == "FAILED"]
         for node in failed[:5]:
             record = node.task.get("error") or {}
-            parts.append(
-                f"task {node.key!r}: {record.get('type', 'TaskFailed')}: {record.get('message', 'no reason given')}"
-            )
+            kind, message = record.get("type", "TaskFailed"), record.get("message", "no reason given")
+            parts.append(f"task {node.key!r}: {kind}: {message}")
         if len(failed) > 5:
             parts.append(f"and {len(failed) - 5} more tasks failed")
         return "; ".join(parts) or None

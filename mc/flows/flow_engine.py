@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -344,7 +344,7 @@ def _default_engine() -> FlowEngine:
 
 
 def flow_spec_to_flow(flow_spec: Mapping[str, Any], **overrides: Any) -> Flow:
-    """Check a spec and make a flow of it, with the built-in task types; see `FlowEngine.flow_spec_to_flow`."""
+    """Check a spec and make a flow of it, with the built-in task types; see `FlowEngine`."""
     return _default_engine().flow_spec_to_flow(flow_spec, **overrides)
 
 

@@ -103,8 +103,8 @@ def read_attributes(flow_dict: Mapping[str, Any]) -> dict[str, Any]:
     version = flow_dict.get("schema_version", FLOW_DICT_VERSION)
     if version != FLOW_DICT_VERSION or isinstance(version, bool):
         raise FlowFormatError(
-            f"/schema_version: this version of mc reads flow dicts of version {FLOW_DICT_VERSION}; found {version!r}. "
-            f"Use the version of mc that wrote it.",
+            f"/schema_version: this version of mc reads flow dicts of version {FLOW_DICT_VERSION}; found "
+            f"{version!r}. Use the version of mc that wrote it.",
             pointer="/schema_version",
         )
     for name, value in flow_dict.items():
@@ -113,7 +113,9 @@ def read_attributes(flow_dict: Mapping[str, Any]) -> dict[str, Any]:
         types = FLOW_ATTRIBUTES.get(name)
         if types is None:
             known = ", ".join([*FLOW_ATTRIBUTES, "graph"])
-            raise FlowFormatError(f"/{name}: a flow dict has no such key; it has {known}.", pointer=f"/{name}")
+            raise FlowFormatError(
+                f"/{name}: a flow dict has no such key; it has {known}.", pointer=f"/{name}"
+            )
         if not isinstance(value, types) or (isinstance(value, bool) and types == (int,)):
             expected = " or ".join(kind.__name__ for kind in types)
             raise FlowFormatError(
@@ -135,7 +137,8 @@ def _read_graph(graph: Any) -> tuple[list[dict[str, Any]], list[tuple[str, str]]
     edges = graph.get("edges") or []
     if not isinstance(tasks, Mapping):
         raise FlowFormatError(
-            "/graph/tasks: expected an object of key -> task, which keeps each key unique.", pointer="/graph/tasks"
+            "/graph/tasks: expected an object of key -> task, which keeps each key unique.",
+            pointer="/graph/tasks",
         )
     if not isinstance(edges, (list, tuple)):
         raise FlowFormatError("/graph/edges: expected a list of edges.", pointer="/graph/edges")
@@ -164,8 +167,11 @@ def _check_task(key: Any, task: Any) -> None:
         raise FlowFormatError(f"{pointer}: expected a text key and a task object.", pointer=pointer)
     if task.get("status", "PENDING") not in TASK_CHANGES:
         raise FlowFormatError(
-            f"{pointer}/status: {task.get('status')!r} is not a task status; use one of {', '.join(TASK_CHANGES)}.",
+            f"{pointer}/status: {task.get('status')!r} is not a task status; use one of "
+            f"{', '.join(TASK_CHANGES)}.",
             pointer=f"{pointer}/status",
         )
     if task.get("key", key) != key:
-        raise FlowFormatError(f"{pointer}/key: found {task['key']!r}, expected {key!r}.", pointer=f"{pointer}/key")
+        raise FlowFormatError(
+            f"{pointer}/key: found {task['key']!r}, expected {key!r}.", pointer=f"{pointer}/key"
+        )

@@ -35,8 +35,7 @@ def connect_all(nodes: Sequence[TaskNode], edges: Iterable[tuple[TaskNode, TaskN
     for node in ready:
         next_rank = node.rank + _RANK_GAP
         for dest in node.successors:
-            if dest.rank < next_rank:
-                dest.rank = next_rank
+            dest.rank = max(dest.rank, next_rank)
             unmet[dest] -= 1
             if not unmet[dest]:
                 ready.append(dest)

@@ -19,7 +19,6 @@ __all__ = ["NO_HANDLER", "Handler", "HandlerRegistry", "adapt_handler", "task_ha
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-
 class Handler:
     """How the engine calls a handler, whatever the application gave.
 
@@ -153,7 +152,8 @@ def _by_name(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[[
         others = [
             parameter.name
             for parameter in parameters
-            if parameter.name not in names and parameter.default is parameter.empty
+            if parameter.name not in names
+            and parameter.default is parameter.empty
             and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         ]
         if others and not wanted and len(others) <= 2:
@@ -251,8 +251,8 @@ class HandlerRegistry:
             return self.known[task_type]
         if "." not in task_type and ":" not in task_type:
             raise UnknownTaskTypeError(
-                f"There is no task type {task_type!r}. Register a handler under that name, or name the module "
-                f"that defines it in handler_modules (command line: --handlers MODULE).",
+                f"There is no task type {task_type!r}. Register a handler under that name, or name the "
+                f"module that defines it in handler_modules (command line: --handlers MODULE).",
                 task_type=task_type,
             )
         return self._import(task_type)

@@ -83,7 +83,7 @@ class TaskCall(dict[str, Any]):
             result = self.handler.call(self.task, self)
             if result is not None:
                 self._finish(result)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - user code; recorded in the task
             self.settle(error)
         else:
             self.settle()
@@ -92,7 +92,7 @@ class TaskCall(dict[str, Any]):
         """Make the call for the async front; return what is left to await, or None if it is settled."""
         try:
             result = self.handler.call(self.task, self)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - user code; recorded in the task
             self.settle(error)
             return None
         if result is None:
@@ -123,7 +123,7 @@ class TaskCall(dict[str, Any]):
                 await adrive(result)
             elif hasattr(result, "__await__"):
                 await result
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - user code; recorded in the task
             self.settle(error)
         else:
             self.settle()
@@ -185,7 +185,7 @@ def without_unholdable(data: dict[str, Any]) -> dict[str, Any]:
     checked = _json_or_none(data)
     if checked is not None:
         return checked  # type: ignore[no-any-return]
-    return {key: _json_or_none(value) for key, value in data.items() if isinstance(key, str)}
+    return {key: _json_or_none(value) for key, value in data.items() if type(key) is str}
 
 
 def _json_or_none(value: Any) -> Any:

@@ -43,7 +43,17 @@ class Tick:
         overrides: task type -> handler, in the place of the registered ones.
     """
 
-    __slots__ = ("_base_ctx", "_live", "_overrides", "at", "engine", "flow", "has_pending_calls", "now", "report")
+    __slots__ = (
+        "_base_ctx",
+        "_live",
+        "_overrides",
+        "at",
+        "engine",
+        "flow",
+        "has_pending_calls",
+        "now",
+        "report",
+    )
 
     def __init__(
         self,
@@ -64,7 +74,7 @@ class Tick:
         self._live = flow.status == "RUNNING" or flow.status == "PENDING"
         self.has_pending_calls = False  # set by the async front
 
-    def calls(self) -> Calls:
+    def calls(self) -> Calls:  # noqa: C901, PLR0912 - the hot path in one piece
         """Start what is ready, then yield a call for every task that runs, in the order of the spec."""
         if not self._live:
             return
@@ -205,7 +215,12 @@ class Tick:
                     f"Task {node.key!r} ran for longer than its cfg.timeout ({task['cfg']['timeout']})."
                 )
             params = task["task_params"]
-            if params and "initialised" not in task and "raw_task_params" not in task and has_references(params):
+            if (
+                params
+                and "initialised" not in task
+                and "raw_task_params" not in task
+                and has_references(params)
+            ):
                 resolved = interpolate(params, call.path_ctx(), skip=handler.uninterpolated_params)
                 if resolved is not params:
                     task["task_params"] = to_json_value(resolved, "/task_params")

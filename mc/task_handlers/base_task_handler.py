@@ -75,7 +75,9 @@ class BaseTaskHandler:
 
     def intermediate_tick(self) -> Any:
         """Go on with a task that was RUNNING or WAITING after its last tick."""
-        raise TypeError(f"{type(self).__name__} leaves tasks unfinished but does not define intermediate_tick.")
+        raise TypeError(
+            f"{type(self).__name__} leaves tasks unfinished but does not define intermediate_tick."
+        )
 
     def cancel(self) -> None:
         """Stop what was started elsewhere, because the flow ended before the task."""

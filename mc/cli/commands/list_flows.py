@@ -25,7 +25,12 @@ __all__ = ["command"]
 )
 @click.option("--label", metavar="TEXT", help="Only flows with exactly this label.")
 @click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", default=100, show_default=True, help="At most N flows."
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=100,
+    show_default=True,
+    help="At most N flows.",
 )
 @common_options
 @click.pass_obj
@@ -41,7 +46,9 @@ def command(settings: Settings, status: str | None, label: str | None, limit: in
         print_json([_to_dict(flow) for flow in shown])
         return
     if shown:
-        print_table(("KEY", "STATUS", "TASKS", "CREATED", "MODIFIED", "LABEL"), [_to_row(flow) for flow in shown])
+        print_table(
+            ("KEY", "STATUS", "TASKS", "CREATED", "MODIFIED", "LABEL"), [_to_row(flow) for flow in shown]
+        )
     if len(flows) > limit:
         click.echo(f"There are more; these are the newest {limit}. Raise --limit to see them.", err=True)
 

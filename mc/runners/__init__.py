@@ -1,0 +1,1 @@
+"""Drivers: claim flows, tick them, save them, release them."""

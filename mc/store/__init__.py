@@ -1,0 +1,1 @@
+"""Persistence of flows in SQL: the only room that imports SQLAlchemy."""

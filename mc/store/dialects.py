@@ -1,0 +1,183 @@
+"""What differs from database to database: opening it, locking, its clock, and what its errors mean."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, func
+from sqlalchemy.pool import StaticPool
+from sqlalchemy.sql.elements import ColumnElement
+
+from mc.errors import StoreBusyError, StoreError, StoreUnreachableError
+from mc.store.network_mounts import find_network_mount
+
+__all__ = ["Dialect", "SqliteDialect", "find_dialect"]
+
+
+class Dialect(ABC):
+    """One kind of database.
+
+    Attributes:
+        name: as in the URL.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def normalise(self, url: URL) -> URL:
+        """Return the URL under which every connection finds the same database."""
+
+    @abstractmethod
+    def is_private(self, url: URL) -> bool:
+        """Tell whether the database lives in this process and has one connection only."""
+
+    @abstractmethod
+    def open(self, url: URL, busy_seconds: float) -> Engine:
+        """Return an engine whose transactions hold the write lock from the start if their options say `mc_write`.
+
+        Connects to nothing yet.
+        """
+
+    @abstractmethod
+    def now(self) -> ColumnElement[str]:
+        """Return an expression for the database's time, ISO 8601 UTC with microseconds."""
+
+    @abstractmethod
+    def lock_rows(self, query: Select[Any]) -> Select[Any]:
+        """Return a query that locks the rows it finds and passes over those locked by others."""
+
+    @abstractmethod
+    def explain(self, error: BaseException | None, url: URL) -> tuple[type[StoreError], str]:
+        """Return what an error of the driver means: the class to raise and a sentence with advice."""
+
+
+class SqliteDialect(Dialect):
+    """SQLite: one writer at a time, which takes its lock when the transaction begins."""
+
+    name = "sqlite"
+
+    def normalise(self, url: URL) -> URL:
+        database = url.database
+        if not database or database == ":memory:" or database.startswith("file:"):
+            return url
+        # A later change of the working directory must not lead to another file.
+        return url.set(database=str(Path(database).absolute()))
+
+    def is_private(self, url: URL) -> bool:
+        return url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"
+
+    def open(self, url: URL, busy_seconds: float) -> Engine:
+        options: dict[str, Any] = {"connect_args": {"timeout": busy_seconds, "check_same_thread": False}}
+        private = self.is_private(url)
+        if private:
+            options["poolclass"] = StaticPool
+        else:
+            _check_place(url)
+        engine = create_engine(url, **options)
+
+        @event.listens_for(engine, "connect")
+        def _prepare(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None  # BEGIN is said by us, see below
+            connection.execute("PRAGMA foreign_keys=ON")
+            if not private:
+                _switch_to_wal(connection, busy_seconds)
+                connection.execute("PRAGMA synchronous=FULL")
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            writes = connection.get_execution_options().get("mc_write")
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+        return engine
+
+    def now(self) -> ColumnElement[str]:
+        return func.strftime("%Y-%m-%dT%H:%M:%f000+00:00", "now")
+
+    def lock_rows(self, query: Select[Any]) -> Select[Any]:
+        return query  # the transaction holds the only write lock already
+
+    def explain(self, error: BaseException | None, url: URL) -> tuple[type[StoreError], str]:
+        code = getattr(error, "sqlite_errorcode", None)
+        kind = code & 0xFF if isinstance(code, int) else None
+        if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return StoreBusyError, "Another process holds its lock; try again."
+        if kind in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+            return StoreUnreachableError, _why_not_open(url)
+        return _MEANINGS.get(kind, (StoreError, ""))
+
+
+_MEANINGS: Final[dict[int | None, tuple[type[StoreError], str]]] = {
+    sqlite3.SQLITE_NOTADB: (
+        StoreUnreachableError,
+        "The file exists but is not an SQLite database; name another file.",
+    ),
+    sqlite3.SQLITE_READONLY: (StoreUnreachableError, "Make the file and its directory writable."),
+    sqlite3.SQLITE_FULL: (StoreUnreachableError, "Make room on the disk."),
+    sqlite3.SQLITE_IOERR: (StoreUnreachableError, "Look at the disk and at the system's log."),
+    sqlite3.SQLITE_CORRUPT: (StoreUnreachableError, "The file is damaged; restore a copy of it."),
+}
+
+
+def find_dialect(url: URL) -> Dialect:
+    """Return the dialect of a URL.
+
+    Raises:
+        StoreUnreachableError: this version speaks no such dialect.
+    """
+    name = url.get_backend_name()
+    if name not in _DIALECTS:
+        raise StoreUnreachableError(
+            f"The store cannot use a database of kind {name!r}; it speaks {', '.join(sorted(_DIALECTS))}. "
+            f"Write a URL such as sqlite:///mc.sqlite3.",
+            found=name,
+        )
+    return _DIALECTS[name]()
+
+
+_DIALECTS: Final[dict[str, type[Dialect]]] = {SqliteDialect.name: SqliteDialect}
+
+
+def _switch_to_wal(connection: sqlite3.Connection, busy_seconds: float) -> None:
+    """Turn the write-ahead log on; the first to open a new file does it for all."""
+    give_up_at = time.monotonic() + busy_seconds
+    while True:
+        try:
+            mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+            if mode == "wal" or connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal":
+                return
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait by itself for this lock
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.01)
+            continue
+        raise StoreUnreachableError(
+            "SQLite cannot keep a write-ahead log beside the database; put it on a local disk."
+        )
+
+
+def _check_place(url: URL) -> None:
+    mount = find_network_mount(url.database or "")
+    if mount is not None:
+        raise StoreUnreachableError(
+            f"The database {url.database!r} lies on a network file system ({mount.kind} at {mount.path}), where "
+            f"SQLite's locks and its write-ahead log cannot be relied on. Put it on a local disk.",
+            database=url.database,
+            file_system=mount.kind,
+        )
+
+
+def _why_not_open(url: URL) -> str:
+    if not url.database or url.database.startswith("file:"):
+        return "Check the path."
+    path = Path(url.database)
+    if path.is_dir():
+        return f"{str(path)!r} is a directory; name a file in it."
+    if not path.parent.is_dir():
+        return f"The directory {str(path.parent)!r} does not exist; create it or name another."
+    return "Check the permissions of the file and of its directory."

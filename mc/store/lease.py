@@ -1,0 +1,34 @@
+"""An exclusive, expiring claim on a flow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+__all__ = ["DEFAULT_LEASE_SECONDS", "MAX_LOST_LEASES", "Lease", "Wake"]
+
+DEFAULT_LEASE_SECONDS: Final = 60.0
+MAX_LOST_LEASES: Final = 3  # in a row; then the flow is BLOCKED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A claim on a flow; whoever names its token may save the flow as long as nobody took it over."""
+
+    flow_key: str
+    token: int  # grows with each claim of the flow
+    owner: str
+    expires_at: datetime  # by the database's clock
+    seconds: float  # how long it lasts from the claim or the last renewal on
+    lost_leases: int = 0  # drivers in a row that vanished while they ticked the flow
+    num_tasks: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wake:
+    """Something that happened elsewhere and concerns a flow."""
+
+    kind: str  # finished: a sub-flow ended; cancel: the flow is to be cancelled
+    source_key: str  # the flow that caused it
+    reason: str | None = None

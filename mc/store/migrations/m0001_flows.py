@@ -1,0 +1,111 @@
+"""Migration 1: flows, their tasks and edges, their specs, and what wakes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.mysql import LONGTEXT
+
+__all__ = ["upgrade"]
+
+_KEY = String(255)
+_STATUS = String(16)
+_TIME = String(32)
+_JSON = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
+_OPTIONS: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+
+
+def upgrade(connection: Connection) -> None:
+    """Create the tables."""
+    metadata = MetaData()
+    Table("mc_spec", metadata, Column("digest", String(64), primary_key=True), _required("text", _JSON), **_OPTIONS)
+    _flow_table(metadata)
+    Table(
+        "mc_task",
+        metadata,
+        _flow_key(),
+        Column("key", _KEY, primary_key=True),
+        _required("position", Integer()),
+        _required("rank", BigInteger()),
+        _required("status", _STATUS),
+        _required("unmet", Integer()),
+        Column("due_at", _TIME),
+        _required("body", _JSON),
+        Index("mc_task_status", "flow_key", "status"),
+        **_OPTIONS,
+    )
+    Table(
+        "mc_edge",
+        metadata,
+        _flow_key(),
+        Column("src_key", _KEY, primary_key=True),
+        Column("dest_key", _KEY, primary_key=True),
+        _required("position", Integer()),
+        sqlite_with_rowid=False,
+        **_OPTIONS,
+    )
+    Table(
+        "mc_wake",
+        metadata,
+        _flow_key(),
+        Column("kind", _STATUS, primary_key=True),
+        Column("source_key", _KEY, primary_key=True),
+        Column("reason", Text),
+        sqlite_with_rowid=False,
+        **_OPTIONS,
+    )
+    metadata.create_all(connection, checkfirst=False)
+
+
+def _flow_table(metadata: MetaData) -> None:
+    Table(
+        "mc_flow",
+        metadata,
+        Column("key", _KEY, primary_key=True),
+        Column("label", Text),
+        _required("status", _STATUS),
+        Column("blocked_reason", Text),
+        _required("priority", Integer()),
+        Column("next_tick_at", _TIME),
+        Column("lease_owner", _KEY),
+        Column("lease_expires_at", _TIME),
+        _required("lease_token", BigInteger()),
+        _required("lost_leases", Integer()),
+        _required("revision", BigInteger()),
+        Column("parent_key", _KEY),
+        Column("parent_task_key", _KEY),
+        Column("waiter_key", _KEY),
+        Column("spec_digest", String(64), ForeignKey("mc_spec.digest")),
+        _required("created_at", _TIME),
+        _required("modified_at", _TIME),
+        Column("finished_at", _TIME),
+        _required("task_counts", Text()),
+        _required("data", _JSON),
+        _required("body", _JSON),
+        Index("mc_flow_next_tick_at", "next_tick_at"),
+        Index("mc_flow_created_at", "created_at"),
+        Index("mc_flow_status", "status", "created_at"),
+        Index("mc_flow_waiter_key", "waiter_key"),
+        Index("mc_flow_spec_digest", "spec_digest"),
+        **_OPTIONS,
+    )
+
+
+def _flow_key() -> Column[str]:
+    return Column("flow_key", _KEY, ForeignKey("mc_flow.key", ondelete="CASCADE"), primary_key=True)
+
+
+def _required(name: str, kind: Any) -> Column[Any]:
+    return Column(name, kind, nullable=False)
