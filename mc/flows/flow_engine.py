@@ -59,7 +59,8 @@ class FlowEngine:
             self.known_handlers = {}
         self.clock: Clock = clock or SystemClock()
         self.observers = tuple(observers)
-        self.format_time = Timestamper().format
+        self.read_timestamp = self.clock.timestamp
+        self.format_timestamp = Timestamper().format
         self.max_msg_len = max_msg_len
         self.logger = logger or logging.getLogger(__name__)
         self._sub_flows: SubFlowService = InMemorySubFlows(self)
@@ -254,13 +255,21 @@ class FlowEngine:
         overrides = tick_fn_for_task_ctx_overrides or {}
         return prepare_task_call(self, task, task_ctx, overrides.get(task.get("task_type", "")))
 
-    def cancel_flow(self, flow: Flow, reason: str | None = None) -> None:
-        """Cancel a flow that is unfinished, with what runs in it; does nothing to a finished one."""
+    def cancel_flow(
+        self, flow: Flow, reason: str | None = None, task_ctx: Mapping[str, Any] | None = None
+    ) -> None:
+        """Cancel a flow that is unfinished, with what runs in it; does nothing to a finished one.
+
+        Args:
+            flow: the flow, changed in place.
+            reason: why, for people.
+            task_ctx: more entries for the `task_ctx` of the handlers that are cancelled.
+        """
         if flow.status in FINISHED_FLOW_STATUSES:
             return
         if reason:
             flow.error = {"type": "Cancelled", "message": reason}
-        self.begin_tick(flow).cancel()
+        self.begin_tick(flow, task_ctx).cancel()
 
     # --- services --------------------------------------------------------------------------
 

@@ -9,13 +9,22 @@ from heapq import heappop
 from typing import TYPE_CHECKING, Any
 
 from mc.context.json_values import copy_json
+from mc.durations import format_time
 from mc.flows.flow_format import FLOW_ATTRIBUTES, flush_sub_flows
 from mc.flows.task_node import Task, TaskNode
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
 
-__all__ = ["FlowChanges", "TaskRow", "collect_changes", "flow_from_rows", "mark_saved", "next_tick_at"]
+__all__ = [
+    "FlowChanges",
+    "TaskRow",
+    "collect_changes",
+    "flow_from_rows",
+    "mark_saved",
+    "next_tick_at",
+    "next_tick_time",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,15 +131,22 @@ def next_tick_at(flow: Flow, now: datetime) -> datetime | None:
         `now` if it can at once; None if the flow is not to be ticked, or only an event from outside
         can move it.
     """
+    at = next_tick_time(flow, format_time(now))
+    return datetime.fromisoformat(at) if at else None
+
+
+def next_tick_time(flow: Flow, at: str) -> str | None:
+    """Return the same as ISO 8601 text, `at` being the present."""
     if flow.status == "PENDING":
-        return now
+        return at
     if flow.status != "RUNNING":
         return None
-    limit = flow.cfg.get("max_running_tasks")
-    if flow._ready and (limit is None or len(flow._running) < limit):
-        return now
+    if flow._ready:
+        limit = flow.cfg.get("max_running_tasks")
+        if limit is None or len(flow._running) < limit:
+            return at
     if flow._counts["RUNNING"] or not flow._unfinished_count():
-        return now
+        return at
     times = [flow.deadline_at] if flow.deadline_at else []
     while flow._due:
         time, _, node = flow._due[0]
@@ -139,4 +155,4 @@ def next_tick_at(flow: Flow, now: datetime) -> datetime | None:
             times.append(time)
             break
         heappop(flow._due)
-    return max(now, datetime.fromisoformat(min(times))) if times else None
+    return max(at, min(times)) if times else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import ModuleType
 from typing import Any, TypeVar
 
 from mc.errors import McError, TaskHandlerError, TaskTypeNotAllowedError, UnknownTaskTypeError
@@ -333,6 +334,13 @@ def import_attribute(module_name: str, attribute: str, asked_for: str) -> Any:
                 module=module_name,
             )
         value = getattr(value, step)
+        if isinstance(value, ModuleType):
+            raise TaskTypeNotAllowedError(
+                f"{asked_for!r} leads through the module {value.__name__!r}, which {module_name!r} only "
+                f"imports. Write the module that holds it before the colon, and allow that one.",
+                task_type=asked_for,
+                module=value.__name__,
+            )
     return value
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mc.errors import FlowNotFoundError
+from mc.flows.sub_flow_tick import tick_sub_flow
 from mc.flows.task_call import Calls
+from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
@@ -61,32 +63,25 @@ class InMemorySubFlows:
         self._flows: dict[str, Flow] = {}
 
     def start(self, flow: Flow, parent: Flow) -> None:
-        """Keep a sub-flow."""
-        self._flows.setdefault(flow.key, flow)
+        """Keep a sub-flow, in the place of one that a flow left behind which was given up."""
+        self._flows[flow.key] = flow
 
     def tick(self, key: str, task_ctx: TaskCall) -> Calls | None:
         """Tick a sub-flow as part of its parent's tick."""
-        return self._tick(self._get(key), task_ctx)
-
-    def _tick(self, flow: Flow, task_ctx: TaskCall) -> Calls:
-        tick = self._engine.begin_tick(flow, {"parent": task_ctx.path_ctx()})
-        yield from tick.calls()
-        report = tick.finish()
-        task_ctx.report.calls += report.calls
-        task_ctx.report.progressed = task_ctx.report.progressed or report.progressed
-        if report.next_tick_at is not None and flow.status == "RUNNING":
-            task_ctx.task["next_tick_at"] = report.next_tick_at.isoformat(timespec="microseconds")
+        return tick_sub_flow(self._get(key), task_ctx)
 
     def poll(self, key: str) -> SubFlowState:
         """Return how far a sub-flow is, and forget it once it is finished."""
         flow = self._get(key)
+        if flow.status in FINISHED_FLOW_STATUSES:
+            del self._flows[key]
         return SubFlowState(
             status=flow.status, data=flow._data, results=flow.results, failure=flow.describe_failure()
         )
 
     def cancel(self, key: str, reason: str) -> None:
         """Cancel a sub-flow."""
-        flow = self._flows.get(key)
+        flow = self._flows.pop(key, None)
         if flow is not None:
             self._engine.cancel_flow(flow, reason)
 

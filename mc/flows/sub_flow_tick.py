@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from mc.durations import format_time
 from mc.flows.task_call import Calls, TaskCall
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ _OF_ONE_CALL: Final = frozenset({"engine", "flow", "idempotency_key", "mc.task_k
 
 
 def make_sub_flow_ctx(task_ctx: TaskCall, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the `task_ctx` for ticking a sub-flow: `parent`, what the caller of the outer tick passed, `extra`."""
+    """Return the `task_ctx` for ticking a sub-flow: `parent`, `extra`, and what is the caller's."""
     passed_on = {name: value for name, value in task_ctx.items() if name not in _OF_ONE_CALL}
     return {**passed_on, "parent": task_ctx.path_ctx(), **(extra or {})}
 
@@ -52,10 +51,11 @@ def tick_sub_flow(flow: Flow, task_ctx: TaskCall, extra: Mapping[str, Any] | Non
     outer.progressed = outer.progressed or report.progressed
     task = task_ctx.task
     task.pop("next_tick_at", None)
-    if report.next_tick_at is None:
+    due = report.next_tick_time
+    if due is None:
         task["status"] = "WAITING"
-    elif report.next_tick_at > tick.now:
+    elif due > tick.at:
         task["status"] = "WAITING"
-        task["next_tick_at"] = format_time(report.next_tick_at)
+        task["next_tick_at"] = due
     else:
         task["status"] = "RUNNING"

@@ -75,7 +75,7 @@ class TaskCall(dict[str, Any]):
 
     def path_ctx(self) -> Mapping[str, Any]:
         """Return what paths such as `$ctx.flow.data.x` are read from."""
-        return {**self, "flow": FlowView(self["flow"])}
+        return {**self, "flow": FlowView(self["flow"])} if "flow" in self else self
 
     def run(self) -> None:
         """Make the call and settle its outcome; a failure of the task is recorded, not raised."""

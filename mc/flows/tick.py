@@ -7,7 +7,7 @@ asks for `finish()`. Nothing here calls a handler, sleeps or does I/O.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from heapq import heappop
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from mc.context.paths import read_path
 from mc.durations import format_time, parse_duration
 from mc.errors import McError, NotJsonError
 from mc.flows.failure import describe_exception, next_attempt_at
-from mc.flows.flow_rows import next_tick_at
+from mc.flows.flow_rows import next_tick_time
 from mc.flows.handler_registry import NO_HANDLER, Handler
 from mc.flows.observer import ChangeEvent
 from mc.flows.task_call import Calls, TaskCall, without_unholdable
@@ -47,11 +47,11 @@ class Tick:
         "_base_ctx",
         "_live",
         "_overrides",
+        "_timestamp",
         "at",
         "engine",
         "flow",
         "has_pending_calls",
-        "now",
         "report",
     )
 
@@ -65,14 +65,21 @@ class Tick:
         self.engine = engine
         self.flow = flow
         self.report = TickReport()
-        self.now = engine.clock.now()
-        self.at = engine.format_time(self.now)
+        self._timestamp = engine.read_timestamp()
+        self.at = engine.format_timestamp(self._timestamp)
         self._overrides = overrides
         self._base_ctx = {"flow": flow, "engine": engine}
         if task_ctx:
             self._base_ctx = {**task_ctx, **self._base_ctx}
+        if overrides:
+            self._base_ctx["mc.overrides"] = overrides  # sub-flows are ticked by the same ones
         self._live = flow.status == "RUNNING" or flow.status == "PENDING"
         self.has_pending_calls = False  # set by the async front
+
+    @property
+    def now(self) -> datetime:
+        """The time of the tick."""
+        return datetime.fromtimestamp(self._timestamp, UTC)
 
     def calls(self) -> Calls:  # noqa: C901, PLR0912 - the hot path in one piece
         """Start what is ready, then yield a call for every task that runs, in the order of the spec."""
@@ -123,14 +130,14 @@ class Tick:
         flow, report = self.flow, self.report
         if self._live:
             if flow._just_skipped:
-                report.skipped += flow._just_skipped
+                report.skipped = [*report.skipped, *flow._just_skipped]
                 flow._just_skipped = []
             if flow._failures or not flow._ready or flow.cfg:
                 self._settle_flow()
             if report.started or report.completed or report.failed or report.skipped:
                 report.progressed = True
             flow._on_change = None
-        report.next_tick_at = next_tick_at(flow, self.now)
+        report.next_tick_time = next_tick_time(flow, self.at)
         return report
 
     def cancel(self) -> None:
@@ -226,6 +233,8 @@ class Tick:
                     task["task_params"] = to_json_value(resolved, "/task_params")
                     task["raw_task_params"] = params
         except (McError, TimeoutError) as error:
+            if isinstance(error, TimeoutError):
+                self._cancel_call(node)
             self._new_call(node, NO_HANDLER).settle(error)
             return None
         return call
@@ -290,7 +299,7 @@ class Tick:
             for name in _WHILE_ACTIVE:
                 task.pop(name, None)
             flow._change(node, "CANCELLED")
-            self.report.cancelled.append(node.key)
+            self.report.add("cancelled", node.key)
         flow.finished_at = self.at
         flow._due.clear()
         flow._ready.clear()
@@ -433,7 +442,7 @@ class FlowTaskCall(TaskCall):
         flow._change(node, new)  # SKIPPED or CANCELLED by the handler; anything else is an error
         task["finished_at"] = tick.at
         _tidy(task)
-        (tick.report.skipped if new == "SKIPPED" else tick.report.cancelled).append(node.key)
+        tick.report.add(new.lower(), node.key)
         flow._settle_dependents(node)
 
     def _book_failure(self, error: BaseException | None) -> None:
@@ -455,7 +464,7 @@ class FlowTaskCall(TaskCall):
             self._try_again(record, at)
             return
         flow._change(node, "FAILED")
-        tick.report.failed.append(node.key)
+        tick.report.add("failed", node.key)
         if node.may_fail or not flow.cfg.get("fail_fast", True):
             flow._settle_dependents(node)
 
@@ -474,7 +483,7 @@ class FlowTaskCall(TaskCall):
         if at:
             task["next_tick_at"] = at
         tick.flow._change(self.node, "PENDING")
-        tick.report.retried.append(self.node.key)
+        tick.report.add("retried", self.node.key)
         tick.report.progressed = True
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["TickReport"]
+
+
+_NONE: Final[Sequence[str]] = ()  # shared by all reports: most ticks have nothing to say of a kind
 
 
 class TickReport:
@@ -20,8 +24,8 @@ class TickReport:
         retried: tasks whose attempt failed and that will be tried again.
         calls: how many handler calls were made, those inside sub-flows included.
         progressed: whether anything but polling happened, also inside a sub-flow.
-        next_tick_at: when the next tick can do something; None: when an event from outside
-            arrives, or never.
+        next_tick_time: when the next tick can do something, ISO 8601; None: when an event from
+            outside arrives, or never.
     """
 
     __slots__ = (
@@ -29,7 +33,7 @@ class TickReport:
         "cancelled",
         "completed",
         "failed",
-        "next_tick_at",
+        "next_tick_time",
         "progressed",
         "retried",
         "skipped",
@@ -39,37 +43,47 @@ class TickReport:
     def __init__(self) -> None:
         self.started: list[str] = []
         self.completed: list[str] = []
-        self.failed: list[str] = []
-        self.skipped: list[str] = []
-        self.cancelled: list[str] = []
-        self.retried: list[str] = []
+        self.failed = self.skipped = self.cancelled = self.retried = _NONE
         self.calls = 0
         self.progressed = False
-        self.next_tick_at: datetime | None = None
+        self.next_tick_time: str | None = None
+
+    @property
+    def next_tick_at(self) -> datetime | None:
+        """When the next tick can do something."""
+        return datetime.fromisoformat(self.next_tick_time) if self.next_tick_time else None
+
+    def add(self, kind: str, key: str) -> None:
+        """Note what rarely becomes of a task: `failed`, `skipped`, `cancelled` or `retried`."""
+        keys = getattr(self, kind)
+        if keys is _NONE:
+            keys = []
+            setattr(self, kind, keys)
+        keys.append(key)
 
     def merge(self, other: TickReport) -> None:
         """Add what a later tick of the same flow did."""
         self.started += other.started
         self.completed += other.completed
-        self.failed += other.failed
-        self.skipped += other.skipped
-        self.cancelled += other.cancelled
-        self.retried += other.retried
+        self.failed = [*self.failed, *other.failed]
+        self.skipped = [*self.skipped, *other.skipped]
+        self.cancelled = [*self.cancelled, *other.cancelled]
+        self.retried = [*self.retried, *other.retried]
         self.calls += other.calls
         self.progressed = self.progressed or other.progressed
-        self.next_tick_at = other.next_tick_at
+        self.next_tick_time = other.next_tick_time
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-safe data."""
         return {
-            "started": self.started,
-            "completed": self.completed,
-            "failed": self.failed,
-            "skipped": self.skipped,
-            "cancelled": self.cancelled,
-            "retried": self.retried,
+            "started": list(self.started),
+            "completed": list(self.completed),
+            "failed": list(self.failed),
+            "skipped": list(self.skipped),
+            "cancelled": list(self.cancelled),
+            "retried": list(self.retried),
             "calls": self.calls,
-            "next_tick_at": self.next_tick_at.isoformat() if self.next_tick_at else None,
+            "next_tick_at": self.next_tick_time,
         }
 
     def __repr__(self) -> str:

@@ -15,14 +15,19 @@ class Timestamper:
     __slots__ = ("_prefix", "_second")
 
     def __init__(self) -> None:
-        self._second = datetime(1, 1, 1, tzinfo=UTC)
+        self._second = -1.0
         self._prefix = ""
 
-    def format(self, time: datetime) -> str:
-        """Return an aware time as ISO 8601 text in UTC, with microseconds."""
-        past = time - self._second
-        if past.days or past.seconds:
-            self._second = time.astimezone(UTC).replace(microsecond=0)
-            self._prefix = format_time(self._second)[:20]  # up to the point before the microseconds
-            past = time - self._second
-        return f"{self._prefix}{past.microseconds:06d}+00:00"
+    def format(self, timestamp: float) -> str:
+        """Return seconds since 1970 as ISO 8601 text in UTC, with microseconds."""
+        past = timestamp - self._second
+        if not 0.0 <= past < 0.9999995:
+            return self._format_anew(timestamp)
+        # a float is good for a quarter of a microsecond in this century
+        return f"{self._prefix}{str(int(past * 1e6 + 1_000_000.5))[1:]}+00:00"
+
+    def _format_anew(self, timestamp: float) -> str:
+        text = format_time(datetime.fromtimestamp(timestamp, UTC))
+        self._second = float(int(timestamp // 1))
+        self._prefix = format_time(datetime.fromtimestamp(self._second, UTC))[:20]  # up to the point
+        return text
