@@ -84,7 +84,7 @@ class NameSuggester:
 
     __slots__ = ("_budget", "_found")
 
-    def __init__(self, budget: int = 50_000) -> None:
+    def __init__(self, budget: int = 100_000) -> None:
         self._budget = budget  # comparisons of two names, about 10 us each
         # The names are kept too: an id may be given out again once its object is gone.
         self._found: dict[tuple[str, int], tuple[Collection[str], str | None]] = {}
@@ -101,10 +101,10 @@ class NameSuggester:
     def _search(self, name: str, valid: Collection[str]) -> str | None:
         import difflib  # only a wrong spec needs it
 
-        near = [text for text in valid if type(text) is str and abs(len(text) - len(name)) <= 4]
-        if len(near) > self._budget:
+        if len(valid) > self._budget:
             return None
-        self._budget -= len(near)
+        self._budget -= len(valid)
+        near = [text for text in valid if abs(len(text) - len(name)) <= 4]
         folded = {text.lower(): text for text in near}
         matches = difflib.get_close_matches(name.lower(), folded, 1, 0.6)
         return folded[matches[0]] if matches else None

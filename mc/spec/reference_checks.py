@@ -62,7 +62,7 @@ def check_wirings(
     refused = findings.refused_steps(pointer, since)
     for at, item in enumerate(wirings):
         place = f"{pointer}/{at}"
-        if str(at) in refused or _is_written_at_run_time(item):
+        if str(at) in refused:
             continue
         try:
             wiring = parse_wiring(item)
@@ -78,12 +78,6 @@ def check_wirings(
             continue
         for one, may_fill_skeleton in _with_inner(wiring, in_skeleton):
             _check_ends(one, place, keys, findings, may_fill_skeleton)
-
-
-def _is_written_at_run_time(item: Any) -> bool:
-    if type(item) is dict:
-        item = {name: part for name, part in item.items() if name != "value"}
-    return has_references(item)
 
 
 def _with_inner(wiring: Wiring, in_skeleton: bool) -> Iterator[tuple[Wiring, bool]]:

@@ -13,7 +13,7 @@ from mc.spec.findings import Findings
 from mc.spec.params_schema import check_params_schema
 from mc.spec.problems import shorten
 from mc.spec.reference_checks import check_references, check_wirings
-from mc.spec.task_types import TASK_TYPES_NOT_YET_RUN, canonical_task_type
+from mc.spec.task_types import OLDER_PREFIX, TASK_TYPES_NOT_YET_RUN, canonical_task_type
 
 __all__ = ["check_flow_head", "check_task"]
 
@@ -27,6 +27,8 @@ _DURATION_PARAMS: Final[Mapping[str, tuple[str, ...]]] = {
     "wait_for_signal": ("timeout",),
     "approval": ("timeout",),
 }
+
+_UNREAD_PARAMS: Final = frozenset({"wirings", "mapping_params"})
 
 
 def check_flow_head(flow: dict[str, Any], pointer: str, findings: Findings) -> None:
@@ -90,7 +92,7 @@ def _check_type(task_type: str, name: str, pointer: str, findings: Findings) -> 
             "MC111", pointer, message, found=task_type, expected="a task type that this version runs"
         )
         return
-    suggestion = findings.suggester.nearest(name, findings.type_names)
+    suggestion = findings.suggester.nearest(name.removeprefix(OLDER_PREFIX), findings.type_names)
     message = f"There is no task type {shorten(task_type)}."
     expected = "a built-in or registered task type"
     if findings.type_names:
@@ -127,7 +129,11 @@ def _check_params(
     findings: Findings,
     since: int,
 ) -> None:
-    check_references(params, pointer, keys, findings)
+    read = params
+    if name == "spread" or (name == "wire" and type(params.get("wirings")) is list):
+        # Wirings are taken as they are written: a text that looks like a reference is a value.
+        read = {key: part for key, part in params.items() if key not in _UNREAD_PARAMS}
+    check_references(read, pointer, keys, findings)
     for key in _DURATION_PARAMS.get(name, ()):
         if not has_references(params.get(key)):
             _check_duration(params.get(key), f"{pointer}/{key}", findings)

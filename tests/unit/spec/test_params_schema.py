@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from mc.errors import Problem
+from mc.spec.validation import check_flow_data, find_problems
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"n": {"type": "integer", "minimum": 1}, "list": {"items": {"enum": ["a", "b"]}}},
+    "required": ["n"],
+    "additionalProperties": False,
+}
+
+
+def codes(problems: list[Problem]) -> list[tuple[str, str]]:
+    return [(problem.code[:5], problem.pointer) for problem in problems]
+
+
+class TestData:
+    def test_data_that_fits_has_no_problem(self) -> None:
+        assert check_flow_data(SCHEMA, {"n": 1, "list": ["a"]}) == []
+
+    def test_pointers_begin_with_data(self) -> None:
+        assert codes(check_flow_data(SCHEMA, {"n": 0, "list": ["a", "c"]})) == [
+            ("MC161", "/data/n"),
+            ("MC161", "/data/list/1"),
+        ]
+
+    def test_missing_and_unknown_names_are_told(self) -> None:
+        text = " ".join(problem.message for problem in check_flow_data(SCHEMA, {"m": 1}))
+        assert '"n" missing' in text
+        assert '"m" not allowed' in text
+
+    def test_long_data_is_not_repeated_in_the_message(self) -> None:
+        (problem,) = check_flow_data({"type": "object"}, ["x" * 100_000] * 3)
+        assert len(str(problem)) < 300
+
+    def test_data_that_json_cannot_hold_is_a_problem(self) -> None:
+        assert codes(check_flow_data(SCHEMA, {"n": math.nan})) == [("MC010", "/data/n")]
+
+    def test_the_draft_that_the_schema_names_is_used(self) -> None:
+        schema = {"$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": "string"}]}
+        assert codes(check_flow_data(schema, [1])) == [("MC161", "/data/0")]
+
+    def test_references_inside_the_schema_are_followed(self) -> None:
+        schema = {"$ref": "#/$defs/n", "$defs": {"n": {"type": "integer"}}}
+        assert codes(check_flow_data(schema, "x")) == [("MC161", "/data")]
+
+    @pytest.mark.parametrize(
+        "reference", ["http://127.0.0.1:9/schema.json", "#/nowhere", "other.json", "http://[bad", "%"]
+    )
+    def test_references_out_of_the_schema_are_refused_and_nothing_is_fetched(self, reference: str) -> None:
+        (problem,) = check_flow_data({"$ref": reference}, {})
+        assert problem.code == "MC160 invalid-params-schema"
+        assert "nothing is fetched" in problem.message
+
+    @pytest.mark.parametrize(
+        ("schema", "data"),
+        [({"$ref": "#"}, {}), ({"properties": {"n": {"multipleOf": 0.1}}}, {"n": 10**400})],
+    )
+    def test_schemas_that_cannot_be_evaluated_are_problems(self, schema: Any, data: Any) -> None:
+        assert codes(check_flow_data(schema, data)) == [("MC160", "/params")]
+
+    @pytest.mark.parametrize(
+        "schema", [None, 5, [], {"type": "objekt"}, {1: 2}, {"pattern": "("}, {"$schema": 5}]
+    )
+    def test_what_is_no_schema_is_a_problem(self, schema: Any) -> None:
+        problems = check_flow_data(schema, {})
+        assert problems
+        assert all(problem.pointer.startswith("/params") for problem in problems)
+
+
+class TestSchemas:
+    def test_each_fault_of_a_schema_has_its_place(self) -> None:
+        params = {"properties": {"a": {"type": "objekt"}, "b": {"pattern": "("}, "c": {"minimum": "x"}}}
+        assert set(codes(find_problems({"params": params}))) == {
+            ("MC160", "/params/properties/a/type"),
+            ("MC160", "/params/properties/b/pattern"),
+            ("MC160", "/params/properties/c/minimum"),
+        }
+
+    def test_the_schema_of_a_signal_is_checked_too(self) -> None:
+        task = {"task_type": "wait_for_signal", "task_params": {"signal": "go", "schema": {"type": 5}}}
+        found = codes(find_problems({"tasks": [task]}, task_types={"wait_for_signal"}))
+        assert found == [("MC160", "/tasks/0/task_params/schema/type")]
+
+    def test_a_schema_nested_as_deep_as_json_may_ends_in_an_answer(self) -> None:
+        schema: dict[str, Any] = {}
+        for _ in range(195):
+            schema = {"not": schema}
+        assert {code for code, _ in codes(find_problems({"params": schema}))} <= {"MC160"}
+
+    def test_no_params_are_no_problem(self) -> None:
+        assert find_problems({"params": None}) == []

@@ -1,0 +1,353 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mc.errors import Problem, SpecError
+from mc.spec.validation import find_problems, validate_flow_spec
+
+
+def noop(key: str | None = None, **rest: Any) -> dict[str, Any]:
+    named = {} if key is None else {"key": key}
+    return {**named, "task_type": "noop", **rest}
+
+
+def find(*tasks: Any, **rest: Any) -> list[Problem]:
+    return find_problems({"tasks": list(tasks), **rest})
+
+
+def codes(problems: list[Problem]) -> list[tuple[str, str]]:
+    return [(problem.code[:5], problem.pointer) for problem in problems]
+
+
+class TestWholeSpecs:
+    @pytest.mark.parametrize("spec", [{}, {"tasks": []}, {"tasks": [noop()]}])
+    def test_small_specs_are_right(self, spec: Any) -> None:
+        assert find_problems(spec) == []
+        validate_flow_spec(spec)
+
+    def test_every_key_of_the_format_is_taken(self) -> None:
+        spec = {
+            "key": "flow-1",
+            "label": "All",
+            "version": "2",
+            "description": "text",
+            "cfg": {
+                "fail_fast": False,
+                "max_running_tasks": 2,
+                "timeout": "1h",
+                "priority": -1,
+                "max_ticks": 9,
+            },
+            "data": {"n": 1},
+            "params": {"type": "object", "properties": {"n": {"type": "integer"}}},
+            "results": {"n": "$ctx.flow.tasks.a.data.n"},
+            "tasks": [
+                noop(
+                    "a",
+                    label="A",
+                    task_params={},
+                    data={},
+                    precursors=["ROOT"],
+                    successors=["b"],
+                    cfg={
+                        "retry": {
+                            "max_attempts": None,
+                            "delay": "PT1S",
+                            "backoff": 2,
+                            "max_delay": 60,
+                            "jitter": 0.1,
+                            "on": ["OSError"],
+                            "not_on": ["KeyError"],
+                        },
+                        "timeout": 1.5,
+                        "start_when": "all_finished",
+                        "when": {"not": {"value": "$ctx.flow.data.n", "op": "is_null"}},
+                        "allow_failure": True,
+                        "priority": 3,
+                    },
+                ),
+                noop("b", cfg={"start_when": {"any": [{"task": "a", "status": ["FAILED", "SKIPPED"]}]}}),
+            ],
+        }
+        assert find_problems(spec) == []
+
+    def test_all_problems_are_raised_at_once(self) -> None:
+        spec = {"labl": "x", "tasks": [noop("a", precursors=["b"]), {"task_type": "print"}, noop("a"), 5]}
+        with pytest.raises(SpecError) as caught:
+            validate_flow_spec(spec)
+        assert {problem.code[:5] for problem in caught.value.problems} == {
+            "MC001",
+            "MC002",
+            "MC003",
+            "MC101",
+            "MC103",
+        }
+
+    def test_what_is_sound_of_a_broken_part_is_still_checked(self) -> None:
+        assert codes(find(noop("a", label=5, precursors=["nope", 7]))) == [
+            ("MC101", "/tasks/0/precursors/0"),
+            ("MC001", "/tasks/0/label"),
+            ("MC001", "/tasks/0/precursors/1"),
+        ]
+
+    def test_the_spec_is_not_changed(self) -> None:
+        spec = {"tasks": [{"task_type": "inline_flow", "task_params": {"flow_spec": {"tasks": [noop("a")]}}}]}
+        before = repr(spec)
+        find_problems(spec)
+        assert before == repr(spec)
+
+
+class TestGraph:
+    def test_a_missing_precursor_is_named_with_the_nearest_key(self) -> None:
+        (problem,) = find(noop("extract"), noop("report", precursors=["extrcat"]))
+        assert problem.suggestion == "extract"
+        assert problem.found == '"extrcat"'
+        assert '"report"' in problem.message
+
+    def test_generated_keys_can_be_precursors(self) -> None:
+        assert find(noop(), noop(precursors=["task_1"])) == []
+
+    def test_a_cycle_is_printed_as_a_path(self) -> None:
+        (problem,) = find(
+            noop("a", precursors=["c"]), noop("b", precursors=["a"]), noop("c", precursors=["b"])
+        )
+        path = re.search(r"(\w) -> (\w) -> (\w) -> (\w)", problem.message)
+        assert path is not None
+        assert path[1] == path[4]
+        assert {path[1], path[2], path[3]} == {"a", "b", "c"}
+
+    def test_each_of_two_separate_cycles_is_found(self) -> None:
+        tasks = [
+            noop(key, precursors=[other])
+            for key, other in [("a", "b"), ("b", "a"), ("x", "y"), ("y", "x"), ("z", "x")]
+        ]
+        assert [code for code, _ in codes(find(*tasks))] == ["MC108", "MC108"]
+
+    def test_a_cycle_through_the_implicit_chain_is_found(self) -> None:
+        assert codes(find(noop("a", precursors=["b"]), noop("b")))[0][0] == "MC108"
+
+    def test_a_cycle_of_many_tasks_is_shown_shortened(self) -> None:
+        tasks = [noop(f"t{at}", precursors=[f"t{(at - 1) % 5000}"]) for at in range(5000)]
+        (problem,) = find(*tasks)
+        assert len(problem.message) < 500
+
+    def test_a_duplicate_key_makes_no_cycle(self) -> None:
+        assert codes(find(noop("a"), noop("b"), noop("a"))) == [("MC103", "/tasks/2/key")]
+
+    @pytest.mark.parametrize("key", ["²x", "x²"])
+    def test_letters_that_only_look_like_identifiers_are_refused(self, key: str) -> None:
+        assert codes(find(noop(key))) == [("MC104", "/tasks/0/key")]
+
+    @pytest.mark.parametrize("key", ["é", "_x", "class", "Größe_2"])
+    def test_python_identifiers_are_keys(self, key: str) -> None:
+        assert find(noop(key)) == []
+
+    @pytest.mark.parametrize("rule", ["all_completed", "all_finished", "any_completed", "none_failed"])
+    def test_rules_that_hold_after_root_can_start(self, rule: str) -> None:
+        assert find(noop("a", cfg={"start_when": rule})) == []
+
+    def test_any_failed_can_start_after_a_task(self) -> None:
+        assert find(noop("a"), noop("b", cfg={"start_when": "any_failed"})) == []
+
+    def test_any_of_several_statuses_of_one_task_can_start(self) -> None:
+        rule = {"any": [{"task": "a", "status": "FAILED"}, {"task": "a", "status": "COMPLETED"}]}
+        assert find(noop("a"), noop("b", cfg={"start_when": rule})) == []
+
+
+class TestTaskTypes:
+    def test_a_misspelt_type_gets_the_nearest_one(self) -> None:
+        (problem,) = find({"task_type": "mc.tasks.pritn", "task_params": {}})
+        assert problem.suggestion == "print"
+
+    def test_older_spellings_mean_the_same_types(self) -> None:
+        assert find({"task_type": "mc.tasks.print", "task_params": {"msg": 1}}) == []
+        assert codes(find({"task_type": "mc.tasks.print"})) == [("MC002", "/tasks/0")]
+
+    def test_types_of_the_format_that_are_not_run_say_so(self) -> None:
+        (problem,) = find({"task_type": "shell", "task_params": {"command": "ls"}})
+        assert "this version does not run it" in problem.message
+
+    def test_only_the_given_names_are_taken(self) -> None:
+        spec = {"tasks": [noop("a"), {"task_type": "mine", "task_params": {"anything": [1]}}]}
+        assert find_problems(spec, task_types={"mine", "noop"}) == []
+        (problem,) = find_problems(spec, task_types={"mina"})[1:]
+        assert problem.suggestion == "mina"
+
+    def test_a_container_that_cannot_be_iterated_is_enough(self) -> None:
+        class OnlyContains:
+            def __contains__(self, name: object) -> bool:
+                return name == "mine"
+
+        assert codes(
+            find_problems({"tasks": [{"task_type": "mine"}, noop()]}, task_types=OnlyContains())
+        ) == [("MC111", "/tasks/1/task_type")]
+
+    def test_import_paths_are_asked_about_and_the_reason_is_the_message(self) -> None:
+        asked = []
+
+        class Registry(set[str]):
+            def why_not(self, name: str) -> str | None:
+                asked.append(name)
+                return None if name == "good.module:handler" else f"{name} is outside the allowed modules."
+
+        tasks = [
+            {"task_type": name}
+            for name in ("good.module:handler", "bad.module:handler", "bad.module:handler", "x")
+        ]
+        problems = find_problems({"tasks": tasks}, task_types=Registry())
+        assert codes(problems) == [
+            ("MC112", "/tasks/1/task_type"),
+            ("MC112", "/tasks/2/task_type"),
+            ("MC111", "/tasks/3/task_type"),
+        ]
+        assert problems[0].message == "bad.module:handler is outside the allowed modules."
+        assert asked == ["good.module:handler", "bad.module:handler"]
+
+
+class TestReferences:
+    def test_a_reference_may_stand_for_any_typed_parameter(self) -> None:
+        reference = "$ctx.flow.data.x"
+        assert (
+            find(
+                {"task_type": "wait", "task_params": {"duration": reference}},
+                {"task_type": "wait", "task_params": {"until": reference}},
+                {
+                    "task_type": "log",
+                    "task_params": {"msg": reference, "level": reference, "dump_task": reference},
+                },
+                {"task_type": "log", "task_params": {"msg": 1, "level": "${ctx.flow.data.x}"}},
+                {"task_type": "wait", "task_params": {"duration": "${ctx.flow.data.x}m"}},
+                {
+                    "task_type": "call",
+                    "task_params": {"function": "m:f", "args": reference, "kwargs": reference},
+                },
+                {
+                    "task_type": "spread",
+                    "task_params": {"items": reference, "mapping_params": {"skeleton": noop()}},
+                },
+                {
+                    "task_type": "loop",
+                    "task_params": {"flow_spec": {}, "max_iterations": reference, "delay": reference},
+                },
+            )
+            == []
+        )
+
+    def test_a_text_that_is_no_reference_may_not(self) -> None:
+        params = {"flow_spec": {}, "max_iterations": "ctx.flow.data.x"}
+        assert codes(find({"task_type": "loop", "task_params": params})) == [
+            ("MC006", "/tasks/0/task_params/max_iterations")
+        ]
+
+    def test_the_parent_flow_is_not_looked_into(self) -> None:
+        inner = {
+            "tasks": [{"task_type": "print", "task_params": {"msg": "$ctx.parent.flow.tasks.nope.data"}}]
+        }
+        assert find({"task_type": "inline_flow", "task_params": {"flow_spec": inner}}) == []
+
+    def test_a_sub_flow_has_its_own_tasks(self) -> None:
+        message = "$ctx.flow.tasks.outer.data"
+        inner = {"tasks": [{"key": "inner", "task_type": "print", "task_params": {"msg": message}}]}
+        problems = find(noop("outer"), {"task_type": "inline_flow", "task_params": {"flow_spec": inner}})
+        assert codes(problems) == [("MC152", "/tasks/1/task_params/flow_spec/tasks/0/task_params/msg")]
+
+    def test_a_proxied_task_reads_the_flow_that_it_stands_in(self) -> None:
+        def choose(message: str) -> dict[str, Any]:
+            task = {"task_type": "print", "task_params": {"msg": message}}
+            return {
+                "task_type": "switch",
+                "task_params": {"control_value": 1, "default_case": {"task": task}},
+            }
+
+        assert find(noop("a"), choose("$ctx.flow.tasks.a.data")) == []
+        assert codes(find(noop("a"), choose("$ctx.flow.tasks.b.data")))[0][0] == "MC152"
+
+    def test_escaped_dollars_are_no_references(self) -> None:
+        assert find({"task_type": "print", "task_params": {"msg": r"\$ctx..x and \${ctx..y}"}}) == []
+
+    def test_references_of_custom_types_are_checked_too(self) -> None:
+        task = {"task_type": "mine", "task_params": {"deep": [{"x": "$ctx.flow.tasks.nope.data"}]}}
+        assert codes(find_problems({"tasks": [task]}, task_types={"mine"})) == [
+            ("MC152", "/tasks/0/task_params/deep/0/x")
+        ]
+
+    def test_wirings_of_a_spread_may_fill_the_skeleton(self) -> None:
+        params = {
+            "items": [1],
+            "mapping_params": {
+                "skeleton": {"task_type": "print"},
+                "wirings": ["ctx.item.value => ctx.skeleton.task_params.msg"],
+            },
+        }
+        assert find({"task_type": "spread", "task_params": params}) == []
+
+    def test_the_value_of_a_wiring_is_no_reference_but_its_paths_are_checked(self) -> None:
+        right = {"value": "$ctx.flow.tasks.nope.data", "dest": "ctx.flow.data.x"}
+        wrong = "$ctx.flow.data.x => ctx.flow.data.y"
+        found = codes(find({"task_type": "wire", "task_params": {"wirings": [right, wrong]}}))
+        assert found == [("MC151", "/tasks/0/task_params/wirings/1")]
+
+    def test_wirings_of_a_wire_task_may_be_a_reference(self) -> None:
+        assert find({"task_type": "wire", "task_params": {"wirings": "$ctx.flow.data.wirings"}}) == []
+        found = codes(find({"task_type": "wire", "task_params": {"wirings": "$ctx.flow.tasks.nope.data"}}))
+        assert found == [("MC152", "/tasks/0/task_params/wirings")]
+
+    def test_wirings_of_a_wire_task_may_not_write_to_a_skeleton(self) -> None:
+        wirings = ["ctx.flow.data.x => ctx.skeleton.x", "ctx.flow.data.x => ctx.flow.data"]
+        assert codes(find({"task_type": "wire", "task_params": {"wirings": wirings}})) == [
+            ("MC151", "/tasks/0/task_params/wirings/0"),
+            ("MC151", "/tasks/0/task_params/wirings/1"),
+        ]
+
+
+class TestTemplates:
+    def test_parameters_missing_anywhere_in_a_skeleton_are_no_problem(self) -> None:
+        inner = {"tasks": [{"task_type": "print"}, {"task_type": "wait"}]}
+        skeleton = {"task_type": "inline_flow", "task_params": {"flow_spec": inner}}
+        params = {"items": [], "mapping_params": {"skeleton": skeleton}}
+        assert find({"task_type": "spread", "task_params": params}) == []
+
+    def test_unknown_parameters_anywhere_in_a_skeleton_are(self) -> None:
+        inner = {"tasks": [{"task_type": "print", "task_params": {"mgs": 1}}]}
+        skeleton = {"task_type": "inline_flow", "task_params": {"flow_spec": inner}}
+        params = {"items": [], "mapping_params": {"skeleton": skeleton}}
+        place = "/tasks/0/task_params/mapping_params/skeleton/task_params/flow_spec/tasks/0/task_params/mgs"
+        assert codes(find({"task_type": "spread", "task_params": params})) == [("MC003", place)]
+
+
+names = st.sampled_from(["a", "b", "c", "d"])
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"key": names}, optional={"precursors": st.lists(names), "successors": st.lists(names)}
+        )
+    )
+)
+def test_a_spec_without_problems_of_its_graph_has_an_order(tasks: list[dict[str, Any]]) -> None:
+    from graphlib import CycleError, TopologicalSorter
+
+    from mc.spec.task_graph import list_edges
+
+    keys = [task["key"] for task in tasks]
+    problems = find(*({**task, "task_type": "noop"} for task in tasks))
+    if len(set(keys)) < len(keys):
+        assert any(problem.code.startswith("MC103") for problem in problems)
+        return
+    edges = list_edges(keys, tasks)
+    unknown = [edge for edge in edges if not set(edge) <= {"ROOT", *keys}]
+    graph: dict[str, set[str]] = {}
+    for source, dest in edges:
+        graph.setdefault(dest, set()).add(source)
+    try:
+        TopologicalSorter(graph).prepare()
+        is_cyclic = False
+    except CycleError:
+        is_cyclic = True
+    assert bool(problems) is (is_cyclic or bool(unknown))

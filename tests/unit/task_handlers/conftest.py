@@ -1,0 +1,75 @@
+"""What the tests of the task types share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from mc.clock import ManualClock
+from mc.errors import FlowError
+from mc.flows.flow import Flow
+from mc.flows.flow_engine import FlowEngine
+
+Spec = Mapping[str, Any]
+
+
+def count_down(task: dict[str, Any], params: dict[str, Any]) -> None:
+    """Take as many ticks as `ticks` says."""
+    done = task["data"]["ticks"] = task["data"].get("ticks", 0) + 1
+    task["status"] = "COMPLETED" if done >= params.get("ticks", 1) else "RUNNING"
+    task["data"] |= params.get("leave", {})
+
+
+def fail(params: dict[str, Any]) -> None:
+    """Fail."""
+    raise ValueError(params.get("msg", "no reason"))
+
+
+def wait_for_ever(task: dict[str, Any]) -> None:
+    """Wait for an event that never comes."""
+    task["status"] = "WAITING"
+
+
+HANDLERS = {"count_down": count_down, "fail": fail, "wait_for_ever": wait_for_ever}
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def engine(clock: ManualClock) -> FlowEngine:
+    return FlowEngine(task_handlers=HANDLERS, clock=clock)
+
+
+@pytest.fixture
+def run(engine: FlowEngine) -> Callable[..., Flow]:
+    """Return a function that runs tasks as one flow to its end, FAILED or not, and checks its books."""
+
+    def run_tasks(*tasks: Spec, on: FlowEngine = engine, ctx: Spec | None = None, **spec: Any) -> Flow:
+        flow = Flow.from_flow_spec({"key": "f", "tasks": tasks, **spec})
+        try:
+            on.run_flow(flow, ctx, max_ticks=200)
+        except FlowError:
+            assert flow.status == "FAILED"
+        flow.check_invariants()
+        assert flow._sub_flows == {}
+        return flow
+
+    return run_tasks
+
+
+@pytest.fixture
+def fail_with(run: Callable[..., Flow]) -> Callable[..., str]:
+    """Return a function that runs one task, which has to fail, and returns the message of its error."""
+
+    def run_task(task: Spec, **options: Any) -> str:
+        flow = run({"key": "t", **task}, **options)
+        assert flow.tasks["t"]["status"] == "FAILED"
+        message: str = flow.tasks["t"]["error"]["message"]
+        return message
+
+    return run_task

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from mc.flows.flow import Flow
+from mc.flows.flow_rows import collect_changes, mark_saved
+
+
+def wire(*wirings):
+    return {"key": "t", "task_type": "wire", "task_params": {"wirings": list(wirings)}}
+
+
+def test_values_are_copied_in_order(run):
+    flow = run(
+        {"key": "a", "task_type": "noop", "data": {"rows": [1, {"x": 2}]}},
+        wire(
+            "ctx.flow.tasks.a.data.rows => ctx.flow.data.copy",
+            "ctx.flow.data.copy.1.x => ctx.flow.tasks.b.task_params.deep.er",
+            {"value": "$ctx.flow.key", "dest": "ctx.flow.tasks.b.data.text"},
+        ),
+        {"key": "b", "task_type": "noop"},
+    )
+    assert flow.data == {"copy": [1, {"x": 2}]}
+    assert flow.data["copy"] is not flow.tasks["a"]["data"]["rows"]
+    assert flow.tasks["b"]["task_params"] == {"deep": {"er": 2}}
+    assert flow.tasks["b"]["data"] == {"text": "$ctx.flow.key"}
+    assert flow.tasks["t"]["data"] == {}
+
+
+def test_a_parameter_that_was_wired_is_what_the_task_runs_with(run, capsys):
+    run(
+        wire({"value": "wired", "dest": "ctx.flow.tasks.b.task_params.msg"}),
+        {"key": "b", "task_type": "print", "task_params": {"msg": "spec"}},
+    )
+    assert capsys.readouterr().out == "wired\n"
+
+
+def test_transforms(run):
+    flow = run(
+        wire(
+            {"source": "ctx.flow.data.x", "dest": "ctx.flow.data.text", "transform": "json.dumps"},
+            {
+                "source": "ctx.flow.data.x",
+                "dest": "ctx.flow.data.mapped",
+                "transform": {
+                    "type": "mapping",
+                    "params": {"skeleton": {"n": 0}, "wirings": ["ctx.item.value => ctx.skeleton.n"]},
+                },
+            },
+        ),
+        data={"x": {"a": 1, "b": 2}},
+    )
+    assert flow.data["text"] == '{"a":1,"b":2}'
+    assert flow.data["mapped"] == {"a": {"n": 1}, "b": {"n": 2}}
+
+
+def test_a_failure_leaves_everything_as_it_was(run):
+    flow = run(
+        wire("ctx.flow.data.x => ctx.flow.data.y", "ctx.flow.data.missing => ctx.flow.data.z"),
+        data={"x": 1},
+    )
+    assert flow.status == "FAILED"
+    assert flow.data == {"x": 1}
+    message = flow.tasks["t"]["error"]["message"]
+    assert "Wiring 2" in message
+    assert "there is no 'missing'" in message
+
+
+def test_a_task_that_does_not_exist_is_no_destination(fail_with):
+    task = wire({"value": 1, "dest": "ctx.flow.tasks.nobody.data.x"})
+    assert "there is no 'nobody'" in fail_with(task)
+
+
+def test_a_list_of_wirings_may_come_from_the_flow(run):
+    task = {"task_type": "wire", "task_params": {"wirings": "$ctx.flow.data.wirings"}}
+    flow = run(task, data={"wirings": ["ctx.flow.key => ctx.flow.data.key"]})
+    assert flow.data["key"] == "f"
+
+
+def test_missing_wirings_are_named(fail_with):
+    assert "task_params.wirings is missing" in fail_with({"task_type": "wire"})
+
+
+def test_only_what_was_written_is_saved_again(engine):
+    before = [{"key": f"a{n}", "task_type": "noop", "precursors": [], "data": {"x": n}} for n in range(5)]
+    task = {
+        **wire("ctx.flow.tasks.a0.data.x => ctx.flow.tasks.a1.data.y", "ctx.flow.data => ctx.flow.data.z"),
+        "precursors": ["a0"],
+    }
+    flow = Flow.from_flow_spec({"tasks": [*before, task]})
+    engine.tick_flow(flow)
+    mark_saved(flow, collect_changes(flow))
+    engine.tick_flow(flow)
+    assert [row.key for row in collect_changes(flow).task_rows] == ["a1", "t"]
+    assert flow.tasks["a1"]["data"] == {"x": 1, "y": 0}
