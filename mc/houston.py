@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from mc.flows.flow_engine import FlowEngine
     from mc.flows.observer import Observer
     from mc.runners.flow_runner import FlowRunner, RunnerReport
-    from mc.store.flow_store import FlowStore, FlowSummary
+    from mc.store.flow_store import FlowStore
+    from mc.store.flow_summary import FlowSummary
 
 __all__ = ["Houston", "Submission"]
 
@@ -49,22 +50,24 @@ class Houston:
         observers: Iterable[Observer] = (),
     ) -> None:
         self.db = db
+        if isinstance(handler_modules, str):
+            handler_modules = (handler_modules,)
+        self._handler_modules = tuple(handler_modules)
+        self._task_handlers = task_handlers
         self._clock = clock
-        self._engine_options = {
-            "handler_modules": (handler_modules,)
-            if isinstance(handler_modules, str)
-            else tuple(handler_modules),
-            "task_handlers": task_handlers,
-            "clock": clock,
-            "observers": tuple(observers),
-        }
+        self._observers = tuple(observers)
 
     @cached_property
     def engine(self) -> FlowEngine:
         """Makes flows of specs, and ticks them in memory."""
         from mc.flows.flow_engine import FlowEngine
 
-        return FlowEngine(**self._engine_options)
+        return FlowEngine(
+            task_handlers=self._task_handlers,
+            handler_modules=self._handler_modules,
+            clock=self._clock,
+            observers=self._observers,
+        )
 
     @cached_property
     def store(self) -> FlowStore:
@@ -153,8 +156,8 @@ class Houston:
             if self._is_same(flow):
                 return Submission(flow.key, created=False)
             raise FlowExistsError(
-                f"A flow with the key {flow.key!r} is stored already, and it was made from another spec or other "
-                f"data. Choose another key.",
+                f"A flow with the key {flow.key!r} is stored already, and it was made from another spec or "
+                f"other data. Choose another key.",
                 key=flow.key,
             ) from error
         return Submission(flow.key, created=True)
@@ -216,6 +219,14 @@ class Houston:
             limit: at most so many; all unless given.
         """
         return self.store.query(status=status, label=label, limit=limit)
+
+    def summary(self, key: str) -> FlowSummary:
+        """Return what the database knows of one flow, without its tasks.
+
+        Raises:
+            FlowNotFoundError: there is none with that key.
+        """
+        return self.store.summary(key)
 
     def load(self, key: str) -> Flow:
         """Return a stored flow.

@@ -21,19 +21,17 @@ class ExitCode(IntEnum):
     BUG = 70
     INTERRUPTED = 130
     BROKEN_PIPE = 141
-    TERMINATED = 143
 
 
 EXIT_CODE_MEANINGS: Final[Mapping[ExitCode, str]] = MappingProxyType(
     {
         ExitCode.DONE: "done, or nothing to do",
-        ExitCode.FLOW_FAILED: "a flow failed",
+        ExitCode.FLOW_FAILED: "a flow failed, or cannot be ticked and is BLOCKED",
         ExitCode.BAD_INPUT: "bad usage, or a bad spec",
         ExitCode.STORE_UNREACHABLE: "the store cannot be reached or used",
-        ExitCode.UNFINISHED: "the flow is unfinished: time ran out, or only an event from outside moves it",
+        ExitCode.UNFINISHED: "the flow is unfinished: time ran out, SIGTERM came, or it waits for an event",
         ExitCode.BUG: "a bug in houston itself; --debug shows the traceback",
         ExitCode.INTERRUPTED: "interrupted by Ctrl-C; what was done is saved",
         ExitCode.BROKEN_PIPE: "the reader of the output went away",
-        ExitCode.TERMINATED: "ended by SIGTERM; what was done is saved",
     }
 )

@@ -33,7 +33,7 @@ COMMANDS: Final = MappingProxyType(
 class HoustonGroup(LazyGroup):
     """The group that turns whatever happens into an exit code and a readable message."""
 
-    def main(  # type: ignore[override]  # always ends the process, as click's standalone mode does
+    def main(
         self,
         args: Sequence[str] | None = None,
         prog_name: str | None = None,
@@ -41,6 +41,7 @@ class HoustonGroup(LazyGroup):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> NoReturn:
+        # Always ends the process, as click's standalone mode does.
         from mc.cli.process import run_to_exit_code
 
         arguments = list(sys.argv[1:] if args is None else args)

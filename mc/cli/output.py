@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 __all__ = [
+    "count_of",
     "format_counts",
     "format_time_short",
     "is_terminal",
@@ -96,6 +97,11 @@ def printable(text: str, limit: int | None = None) -> str:
 
 def _escape(character: str) -> str:
     return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character) or f"\\u{ord(character):04x}"
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return `1 task`, `2 tasks`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def format_counts(counts: Mapping[str, int]) -> str:

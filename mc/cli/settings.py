@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class Settings:
         from mc.houston import Houston
 
         if with_handlers:
+            from mc.cli.log_output import log_to_stderr
+
+            log_to_stderr(debug=self.debug)
             self.import_handlers()
             options["handler_modules"] = self.handler_modules
         return Houston(self.db_url, **options)
@@ -72,7 +76,7 @@ class Settings:
         from mc.errors import UnknownTaskTypeError
         from mc.flows.handler_registry import import_module
 
-        folder = os.getcwd()
+        folder = str(Path.cwd())
         if folder not in sys.path and "" not in sys.path:
             sys.path.insert(0, folder)
         for name in self.handler_modules:

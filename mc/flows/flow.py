@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 from mc.context.json_values import copy_json
-from mc.errors import GraphError
+from mc.durations import format_time, parse_time
+from mc.errors import DurationError, GraphError, StatusError
 from mc.flows.flow_books import FlowBooks
 from mc.flows.graph import connect, connect_all, disconnect, has_edge, place
 from mc.flows.task_node import Task, TaskNode
 from mc.spec.task_graph import ROOT_TASK_KEY, assign_task_keys, list_edges, start_rule_task_keys
+from mc.statuses import FLOW_CHANGES
 
 __all__ = ["Flow", "Task", "TaskMap"]
 
@@ -96,6 +99,11 @@ class Flow(FlowBooks):
         self._data: dict[str, Any] = copy_json(data) if data else {}
         self.label = label
         self.status = str(status)
+        if self.status not in FLOW_CHANGES:
+            raise StatusError(
+                f"Flow {self.key!r}: {self.status!r} is not a status. Use one of {', '.join(FLOW_CHANGES)}.",
+                key=self.key,
+            )
         self.depth = depth
         self.parent_key = parent_key
         self.parent_task_key = parent_task_key
@@ -148,11 +156,15 @@ class Flow(FlowBooks):
         flow = cls(**{**given, **overrides})
         flow.spec = spec
         task_specs = spec.get("tasks") or []
-        keys = assign_task_keys(task_specs)
+        try:
+            keys = assign_task_keys(task_specs)
+            edges = list_edges(keys, task_specs)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise GraphError(f"Flow {flow.key!r}: its tasks name each other in no way known: {error}.") from error
         tasks = [
             {**copy_json(task_spec), "key": key} for key, task_spec in zip(keys, task_specs, strict=True)
         ]
-        flow._build(tasks, list_edges(keys, task_specs))
+        flow._build(tasks, edges)
         return flow
 
     @classmethod
@@ -206,18 +218,14 @@ class Flow(FlowBooks):
         """
         own: Task = copy_json(dict(task))
         own["key"] = own.get("key") or self._free_key()
-        named = [*(task.get("precursors") or ()), *start_rule_task_keys(own)]
+        named_before, named_after = _named_keys(own, "precursors"), _named_keys(own, "successors")
         node = self._book(_normalise_task(own))
         try:
-            before = [self._edge_ends(key, node.key)[0] for key in dict.fromkeys(named)] or [self._root]
-            after = [self._edge_ends(node.key, key)[1] for key in dict.fromkeys(task.get("successors") or ())]
+            named = dict.fromkeys([*named_before, *start_rule_task_keys(own)])
+            before = [self._edge_ends(key, node.key)[0] for key in named] or [self._root]
+            after = _in_order(self._edge_ends(node.key, key)[1] for key in dict.fromkeys(named_after))
             for dest in after:
-                if dest.status != "PENDING":
-                    raise GraphError(
-                        f"Task {node.key!r} cannot precede {dest.key!r}, which is {dest.status} already.",
-                        src_key=node.key,
-                        dest_key=dest.key,
-                    )
+                _refuse_if_started(node, dest)
             place(node, before, after)
             for source in before:
                 connect(source, node)
@@ -229,16 +237,19 @@ class Flow(FlowBooks):
             raise
         self._new_edges += [(source.key, node.key) for source in before]
         self._new_edges += [(node.key, dest.key) for dest in after]
-        for changed in (node, *after):
-            self._count_unmet(changed)
-            self._touch(changed)
+        self._count_unmet(node)
+        self._touch(node)
+        for dest in after:
+            self._count_edge(node, dest)
+            self._touch(dest)
+        self._handed_out.add(node)
         return own
 
     def add_edge(self, edge: Mapping[str, str]) -> None:
         """Let a task wait for another one: `{'src_key': ..., 'dest_key': ...}`.
 
         Raises:
-            GraphError: an end is unknown, or the edge leads into ROOT.
+            GraphError: an end is unknown, the edge leads into ROOT, or its end has started already.
             CycleError: the edge would close a cycle; nothing was added.
         """
         source_key, dest_key = edge.get("src_key"), edge.get("dest_key")
@@ -247,10 +258,11 @@ class Flow(FlowBooks):
         source, dest = self._edge_ends(source_key, dest_key)
         if has_edge(source, dest):
             return
+        _refuse_if_started(source, dest)
         connect(source, dest)
         self._new_edges.append((source_key, dest_key))
         self._touch(dest)
-        self._count_unmet(dest)
+        self._count_edge(source, dest)
 
     def has_edge(self, src_key: str, dest_key: str) -> bool:
         """Tell whether `dest_key` waits for `src_key`."""
@@ -417,6 +429,22 @@ def _in_order(nodes: Iterable[TaskNode]) -> list[TaskNode]:
     return sorted(nodes, key=lambda node: node.position)
 
 
+def _named_keys(task: Task, name: str) -> list[str]:
+    named = task.get(name) or []
+    if not isinstance(named, (list, tuple)) or not all(isinstance(key, str) for key in named):
+        raise GraphError(f"Task {task['key']!r}: {name} must be a list of task keys.", key=task["key"])
+    return list(named)
+
+
+def _refuse_if_started(source: TaskNode, dest: TaskNode) -> None:
+    if dest.status != "PENDING" and source.status != "COMPLETED":
+        raise GraphError(
+            f"Task {source.key!r} cannot precede {dest.key!r}, which is {dest.status} already.",
+            src_key=source.key,
+            dest_key=dest.key,
+        )
+
+
 def _edge_into_root(source_key: str) -> GraphError:
     return GraphError(
         f"The edge {source_key!r} -> ROOT leads into ROOT, which precedes all tasks.",
@@ -429,9 +457,9 @@ def _normalise_task(task: Task) -> Task:
     """Give a task dict the entries that every task has; its edges live in the graph."""
     task.pop("precursors", None)
     task.pop("successors", None)
-    if "task_params" not in task:
+    if task.get("task_params") is None:
         task["task_params"] = {}
-    if "data" not in task:
+    if task.get("data") is None:
         task["data"] = {}
     task["status"] = str(task.get("status") or "PENDING")
     if "attempt" not in task:
@@ -439,4 +467,14 @@ def _normalise_task(task: Task) -> Task:
     for name in ("cfg", "next_tick_at", "deadline_at"):
         if name in task and not task[name]:
             del task[name]
+        elif name in task and name != "cfg":
+            task[name] = _read_time(task, name)
     return task
+
+
+def _read_time(task: Task, name: str) -> str:
+    try:
+        value = task[name]
+        return format_time(value if isinstance(value, datetime) else parse_time(value))
+    except DurationError as error:
+        raise GraphError(f"Task {task.get('key')!r}: {name}: {error.message}", key=task.get("key")) from error

@@ -7,18 +7,27 @@ over the graph.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from heapq import heappush
+from heapq import heapify, heappush
 from typing import Any
 
 from mc.errors import GraphError, StatusError
-from mc.flows.start_rules import NEVER, START, UNDECIDED, start_rule_for
+from mc.flows.graph import ROOT_RANK
+from mc.flows.start_rules import NEVER, START, UNDECIDED, StartRule, start_rule_for
 from mc.flows.task_node import Task, TaskNode
 from mc.spec.task_graph import ROOT_TASK_KEY
-from mc.statuses import FINISHED_TASK_STATUSES, TASK_CHANGES, check_flow_change, check_task_change
+from mc.statuses import (
+    FINISHED_FLOW_STATUSES,
+    FINISHED_TASK_STATUSES,
+    TASK_CHANGES,
+    check_flow_change,
+    check_task_change,
+)
 
 __all__ = ["FlowBooks"]
 
 _ACTIVE = ("RUNNING", "WAITING")
+# entries of a task dict that another attempt must not find
+_OF_ONE_ATTEMPT = ("deadline_at", "initialised", "finished_at", "flow_dict", "proxied_task")
 
 
 class FlowBooks:
@@ -31,18 +40,22 @@ class FlowBooks:
         self._nodes: dict[str, TaskNode] = {}  # in the order of the spec, ROOT first
         self._counts: dict[str, int] = dict.fromkeys(TASK_CHANGES, 0)
         self._ready: list[tuple[int, int, TaskNode]] = []  # heap of (-priority, position, node)
+        self._has_stale_ready = False  # whether `_ready` has entries that may not start any more
         self._running: dict[TaskNode, None] = {}  # RUNNING and WAITING ones
         self._due: list[tuple[str, int, TaskNode]] = []  # heap of (time, position, node), stale ones included
         self._failures = 0  # FAILED tasks that are not allowed to fail
         self._handed_out: set[TaskNode] = set()  # since the last look for changes of status
+        self._under_way: set[TaskNode] = set()  # their calls are awaited and will be settled
         self._touched: list[TaskNode] = []  # since the last save; each once, its `touched` is set
         self._new_edges: list[tuple[str, str]] = []  # since the last save
         self._doomed: list[TaskNode] = []  # added after what they wait for had failed
         self._just_skipped: list[str] = []  # since the last tick's report
-        self._on_change: Callable[[TaskNode | None, str, str], None] | None = None
+        self._outside_changes: list[tuple[TaskNode | None, str, str]] = []  # for the next tick's observers
+        self._on_change: Callable[[TaskNode | None, str, str], None] | None = self._note_outside_change
         self._root = TaskNode(
             ROOT_TASK_KEY, {"key": ROOT_TASK_KEY, "status": "COMPLETED", "data": {}}, "COMPLETED", 0
         )
+        self._root.rank = ROOT_RANK
         self._nodes[ROOT_TASK_KEY] = self._root
 
     # --- changes of status -----------------------------------------------------------------
@@ -66,9 +79,19 @@ class FlowBooks:
             StatusError: the change is not allowed; nothing was changed.
         """
         node = self._nodes[key]
+        old = node.status
         self._change(node, new)
+        if old == "PENDING":
+            self._has_stale_ready = True
+        if new == "WAITING":
+            self._push_due(node)
+        elif new == "SKIPPED":
+            self._just_skipped.append(key)
         if new in FINISHED_TASK_STATUSES and new != "COMPLETED":
             self._settle_dependents(node)
+
+    def _note_outside_change(self, node: TaskNode | None, old: str, new: str) -> None:
+        self._outside_changes.append((node, old, new))
 
     def _change(self, node: TaskNode, new: str) -> None:  # noqa: C901, PLR0912 - calls would cost more than they hide
         """Change a task's status: the only place where one changes."""
@@ -102,10 +125,25 @@ class FlowBooks:
         elif new == "FAILED":
             self._failures += not node.may_fail
         elif new == "PENDING":
-            if old == "FAILED":
-                self._failures -= not node.may_fail
-            node.unmet = 0
-            self._push_ready(node)
+            self._begin_anew(node, old)
+
+    def _begin_anew(self, node: TaskNode, old: str) -> None:
+        """Prepare a task for another attempt; what waits for it counts it as unfinished again."""
+        task = node.task
+        if old != "RUNNING":  # else its policy has set when it is tried again
+            task.pop("next_tick_at", None)
+        for name in _OF_ONE_ATTEMPT:
+            task.pop(name, None)
+        if "raw_task_params" in task:
+            task["task_params"] = task.pop("raw_task_params")
+        node.unmet = -1
+        self._count_unmet(node)
+        if old in FINISHED_TASK_STATUSES:
+            self._failures -= old == "FAILED" and not node.may_fail
+            for dest in node.successors:
+                if dest.status == "PENDING":
+                    self._count_unmet(dest)
+                    self._touch(dest)
 
     def _settle_dependents(self, node: TaskNode) -> None:
         """Tell the tasks that wait for one that finished without being COMPLETED; skip those it dooms."""
@@ -117,7 +155,7 @@ class FlowBooks:
         """Skip the tasks that were added when they could never start any more."""
         doomed, self._doomed = self._doomed, []
         for node in doomed:
-            if node.status == "PENDING" and node.unmet:
+            if node.status == "PENDING" and self._decide(node)[0] == NEVER:
                 self._skip(node)
 
     def _skip(self, node: TaskNode) -> None:
@@ -141,16 +179,31 @@ class FlowBooks:
         """
         if not self._handed_out:
             return
-        handed_out, self._handed_out = self._handed_out, set()
-        for node in handed_out:
+        handed_out, self._handed_out = self._handed_out, self._handed_out & self._under_way
+        written: list[tuple[TaskNode, Any]] = []
+        for node in handed_out - self._under_way:
             self._touch(node)
-            new = node.task.get("status")
-            if new == node.status:
-                continue
-            node.task["status"] = node.status
-            if not isinstance(new, str):
-                raise StatusError(f"Task {node.key!r}: {new!r} is not a status.", key=node.key)
-            self.change_task_status(node.key, str(new))
+            status = node.task.get("status")
+            if status != node.status:
+                node.task["status"] = node.status
+                written.append((node, status))
+        problem: StatusError | None = None
+        for node, status in sorted(written, key=lambda entry: entry[0].position):
+            try:
+                self._book_written(node, status)
+            except StatusError as error:
+                if problem is None:
+                    problem = error
+                else:
+                    problem.add_note(error.message)
+        if problem is not None:
+            raise problem
+
+    def _book_written(self, node: TaskNode, status: Any) -> None:
+        if not isinstance(status, str):
+            raise StatusError(f"Task {node.key!r}: {status!r} is not a status.", key=node.key)
+        if status != node.status:  # else one that was booked before it has led to the same
+            self.change_task_status(node.key, str(status))
 
     # --- keeping the books -----------------------------------------------------------------
 
@@ -161,17 +214,12 @@ class FlowBooks:
             raise GraphError(f"The task key {key!r} is taken or is not text; keys are unique.", key=key)
         if status not in TASK_CHANGES:
             check_task_change(key, "PENDING", status)
+        rule = _read_cfg(key, task["cfg"]) if "cfg" in task else None
         node = self._nodes[key] = TaskNode(key, task, status, len(self._nodes))
+        node.rule = rule
         self._counts[status] += 1
-        cfg = task.get("cfg")
-        if cfg and "start_when" in cfg:
-            try:
-                node.rule = start_rule_for(cfg)
-            except (ValueError, KeyError, TypeError) as error:
-                raise GraphError(f"Task {key!r}: cfg.start_when: {error}.", key=key) from error
         if status in _ACTIVE:
             self._running[node] = None
-            self._push_due(node)
         elif status == "FAILED":
             self._failures += not node.may_fail
         return node
@@ -187,6 +235,8 @@ class FlowBooks:
         """Count a task's unfinished precursors anew and find out whether it may start."""
         if node.status != "PENDING":
             node.unmet = 0
+            if node.status in _ACTIVE:
+                self._push_due(node)
             return
         was_queued = node.unmet == 0
         before = node.precursors
@@ -203,7 +253,17 @@ class FlowBooks:
         if decision == NEVER:
             self._doomed.append(node)
         if was_queued:
-            self._ready = [entry for entry in self._ready if entry[2] is not node]
+            self._has_stale_ready = True
+
+    def _count_edge(self, source: TaskNode, dest: TaskNode) -> None:
+        """Count one more precursor; a join that is put together edge by edge is not counted anew each time."""
+        if dest.rule is None and dest.status == "PENDING":
+            if source.status == "COMPLETED":
+                return
+            if dest.unmet > 0 and source.status not in FINISHED_TASK_STATUSES:
+                dest.unmet += 1
+                return
+        self._count_unmet(dest)
 
     def _decide(self, node: TaskNode) -> tuple[str, int]:
         finished = [source.status for source in node.precursors if source.status in FINISHED_TASK_STATUSES]
@@ -247,6 +307,11 @@ class FlowBooks:
     def _status_of(self, key: str) -> str:
         return self._nodes[key].status
 
+    def _drop_stale_ready(self) -> None:
+        self._has_stale_ready = False
+        self._ready = [entry for entry in self._ready if _may_start(entry[2])]
+        heapify(self._ready)
+
     def _push_ready(self, node: TaskNode) -> None:
         """Queue a task whose start rule holds; one that waits for its next attempt goes to the due ones."""
         task = node.task
@@ -266,7 +331,9 @@ class FlowBooks:
 
     def _ready_nodes(self) -> list[TaskNode]:
         self.reconcile()
-        return [node for _, _, node in sorted(self._ready) if node.status == "PENDING"]
+        if self.status in FINISHED_FLOW_STATUSES:
+            return []
+        return [node for _, _, node in sorted(set(self._ready)) if _may_start(node)]
 
     def _unfinished_count(self) -> int:
         counts = self._counts
@@ -287,3 +354,21 @@ class FlowBooks:
         if len(failed) > 5:
             parts.append(f"and {len(failed) - 5} more tasks failed")
         return "; ".join(parts) or None
+
+
+def _may_start(node: TaskNode) -> bool:
+    return node.status == "PENDING" and not node.unmet
+
+
+def _read_cfg(key: str, cfg: Any) -> StartRule | None:
+    """Check of a task's cfg what the books need, and return its start rule."""
+    if not isinstance(cfg, dict):
+        raise GraphError(f"Task {key!r}: cfg must be a mapping; found {type(cfg).__name__}.", key=key)
+    if not isinstance(cfg.get("priority", 0), int):
+        raise GraphError(f"Task {key!r}: cfg.priority must be a whole number.", key=key)
+    if "start_when" not in cfg:
+        return None
+    try:
+        return start_rule_for(cfg)
+    except (ValueError, KeyError, TypeError) as error:
+        raise GraphError(f"Task {key!r}: cfg.start_when: {error}.", key=key) from error

@@ -3,22 +3,29 @@
 Each node has a rank that grows along every edge: a pseudo-topological order in the sense of
 Bender, Fineman, Gilbert and Tarjan, "A New Approach to Incremental Cycle Detection and Related
 Problems" (2015). An edge whose ends are already in order costs nothing, another one a search among
-the successors of its end that are out of order.
+the successors of its end that are out of order. Lists of successors are kept in the order of the
+spec, so that a flow behaves the same however it was put together.
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Sequence
+from heapq import heappop, heappush
+from typing import Final
 
 from mc.errors import CycleError
 from mc.flows.task_node import TaskNode
 from mc.spec.task_graph import find_cycle
 
-__all__ = ["connect", "connect_all", "disconnect", "has_edge", "place"]
+__all__ = ["ROOT_RANK", "connect", "connect_all", "disconnect", "has_edge", "place"]
+
+# Below all others, so that there is always room between ROOT and the first tasks.
+ROOT_RANK: Final = -(1 << 60)
 
 # Ranks are spaced out so that a task added between two others finds a place without moving any.
-_RANK_GAP = 1 << 24
-_RANK_STEP = 1 << 12
+_RANK_GAP: Final = 1 << 24
+_RANK_STEP: Final = 1 << 12
 
 
 def connect_all(nodes: Sequence[TaskNode], edges: Iterable[tuple[TaskNode, TaskNode]]) -> None:
@@ -29,11 +36,11 @@ def connect_all(nodes: Sequence[TaskNode], edges: Iterable[tuple[TaskNode, TaskN
     """
     for source, dest in edges:
         dest.precursors.append(source)
-        source.successors.append(dest)
+        _add_successor(source, dest)
     unmet = {node: len(node.precursors) for node in nodes}
     ready = [node for node in nodes if not node.precursors]
     for node in ready:
-        next_rank = node.rank + _RANK_GAP
+        next_rank = max(node.rank, 0) + _RANK_GAP
         for dest in node.successors:
             dest.rank = max(dest.rank, next_rank)
             unmet[dest] -= 1
@@ -60,9 +67,13 @@ def connect(source: TaskNode, dest: TaskNode) -> None:
     if source is dest:
         raise _cycle_error([source.key, source.key])
     if source.rank >= dest.rank:
-        _raise_ranks(source, dest)
+        if all(before.rank == ROOT_RANK for before in source.precursors):
+            # Only ROOT precedes it, so no way leads back to it.
+            source.rank = dest.rank - _RANK_GAP
+        else:
+            _raise_ranks(source, dest)
     dest.precursors.append(source)
-    source.successors.append(dest)
+    _add_successor(source, dest)
 
 
 def disconnect(node: TaskNode) -> None:
@@ -76,16 +87,46 @@ def disconnect(node: TaskNode) -> None:
 
 def place(node: TaskNode, before: Sequence[TaskNode], after: Sequence[TaskNode]) -> None:
     """Rank a node without edges between its future precursors and successors, if there is room."""
-    low = max((source.rank for source in before), default=0)
+    low = max((source.rank for source in before), default=ROOT_RANK)
     if after:
-        room = min(dest.rank for dest in after) - low
-        node.rank = low + (_RANK_STEP if room > _RANK_STEP else max(room // 2, 1))
+        high = min(dest.rank for dest in after)
+        if low == ROOT_RANK:
+            node.rank = high - _RANK_GAP
+        else:
+            node.rank = low + (_RANK_STEP if high - low > _RANK_STEP else max((high - low) // 2, 1))
     else:
-        node.rank = low + _RANK_GAP
+        node.rank = max(low, 0) + _RANK_GAP
+
+
+def _add_successor(source: TaskNode, dest: TaskNode) -> None:
+    successors = source.successors
+    if successors and successors[-1].position > dest.position:
+        insort(successors, dest, key=_position)
+    else:
+        successors.append(dest)
+
+
+def _position(node: TaskNode) -> int:
+    return node.position
 
 
 def _raise_ranks(source: TaskNode, dest: TaskNode) -> None:
-    """Move `dest`, and what follows it, behind `source`."""
+    """Move `dest`, and what follows it, behind `source`; each node is moved once."""
+    _refuse_way_back(source, dest)
+    raised = {dest: source.rank + _RANK_GAP}
+    # By the old ranks, which grow along every edge: a node's turn comes after that of all before it.
+    waiting = [(dest.rank, dest.position, dest)]
+    while waiting:
+        _, _, node = heappop(waiting)
+        rank = node.rank = raised[node]
+        for follower in node.successors:
+            if raised.get(follower, follower.rank) <= rank:
+                if follower not in raised:
+                    heappush(waiting, (follower.rank, follower.position, follower))
+                raised[follower] = rank + _RANK_STEP
+
+
+def _refuse_way_back(source: TaskNode, dest: TaskNode) -> None:
     came_from: dict[TaskNode, TaskNode] = {dest: source}
     stack = [dest]
     while stack:
@@ -95,14 +136,6 @@ def _raise_ranks(source: TaskNode, dest: TaskNode) -> None:
                 raise _cycle_error(_path_back(came_from, node, source))
             if follower not in came_from and follower.rank <= source.rank:
                 came_from[follower] = node
-                stack.append(follower)
-    dest.rank = source.rank + _RANK_GAP
-    stack = [dest]
-    while stack:
-        node = stack.pop()
-        for follower in node.successors:
-            if follower.rank <= node.rank:
-                follower.rank = node.rank + _RANK_GAP
                 stack.append(follower)
 
 

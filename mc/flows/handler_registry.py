@@ -8,14 +8,14 @@ order: what the application registered, built-in types, plugins (entry points of
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any, TypeVar
 
 from mc.errors import McError, TaskHandlerError, TaskTypeNotAllowedError, UnknownTaskTypeError
 from mc.spec.task_types import BUILT_IN_TASK_TYPES, canonical_task_type
 
-__all__ = ["NO_HANDLER", "Handler", "HandlerRegistry", "adapt_handler", "task_handler"]
+__all__ = ["NO_HANDLER", "Handler", "HandlerRegistry", "LateResult", "adapt_handler", "task_handler"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -45,6 +45,33 @@ class Handler:
         self.has_effects = has_effects
         self.uninterpolated_params = frozenset(uninterpolated_params)
         self.cancel = cancel
+
+
+class LateResult:
+    """What a handler awaits; the value is passed on when it is there.
+
+    Args:
+        awaitable: a coroutine, or something else to await.
+        keep: is given the value.
+    """
+
+    __slots__ = ("_awaitable", "_keep")
+
+    def __init__(self, awaitable: Awaitable[Any], keep: Callable[[Any], None]) -> None:
+        self._awaitable = awaitable
+        self._keep = keep
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._finish().__await__()
+
+    async def _finish(self) -> None:
+        self._keep(await self._awaitable)
+
+    def close(self) -> None:
+        """Give up a coroutine that will not be awaited."""
+        close = getattr(self._awaitable, "close", None)
+        if close is not None:
+            close()
 
 
 NO_HANDLER = Handler(lambda task, task_ctx: None, has_effects=False)  # of a task that failed before its call
@@ -120,12 +147,9 @@ def _adapt_function(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(task: Any, task_ctx: Any) -> Any:
         result = invoke(task, task_ctx)
         if hasattr(result, "__await__"):
-            return finish_later(task, result)
+            return LateResult(result, lambda value: keep_result(task, value))
         keep_result(task, result)
         return None
-
-    async def finish_later(task: Any, result: Any) -> None:
-        keep_result(task, await result)
 
     def keep_result(task: Any, result: Any) -> None:
         if isinstance(result, Mapping):

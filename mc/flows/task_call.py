@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Awaitable, Generator, Iterable, Mapping
-from inspect import iscoroutine
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -108,8 +107,9 @@ class TaskCall(dict[str, Any]):
         if isinstance(result, GeneratorType):
             drive(result)
         elif hasattr(result, "__await__"):
-            if iscoroutine(result):
-                result.close()
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()  # or Python warns of a coroutine that nobody awaited
             raise CoroutineHandlerError(
                 f"The handler of task {self.task.get('key')!r} (type {self.task.get('task_type')!r}) is a "
                 f"coroutine function. Tick the flow with `await engine.atick_flow(flow)`, or make the "

@@ -14,6 +14,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from mc.clock import Clock
+from mc.durations import format_time
 from mc.errors import StoreBusyError, StoreError, StoreUnreachableError
 from mc.store.dialects import Dialect, find_dialect
 from mc.store.schema_version import bring_up_to_date
@@ -30,13 +32,14 @@ class Database:
 
     Args:
         url: as SQLAlchemy reads it, `sqlite:///mc.sqlite3`.
+        clock: for the times at which migrations are applied.
         busy_seconds: how long a transaction waits for a lock.
 
     Raises:
         StoreUnreachableError: the text is not a URL, or of a kind of database that is not supported.
     """
 
-    def __init__(self, url: str, busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(self, url: str, clock: Clock, busy_seconds: float = BUSY_SECONDS) -> None:
         try:
             parsed = make_url(url)
         except SQLAlchemyError as error:
@@ -45,6 +48,7 @@ class Database:
             ) from error
         self.dialect: Dialect = find_dialect(parsed)
         self._url = self.dialect.normalise(parsed)
+        self._clock = clock
         self._busy_seconds = busy_seconds
         # One connection cannot hold two transactions, so threads take turns.
         self._turn: AbstractContextManager[object] = (
@@ -65,7 +69,7 @@ class Database:
         return self._transact(work, writes=False)
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """Return what `work` does in one transaction, committed when it returns and rolled back when it raises.
+        """Return what `work` does in one transaction: committed when it returns, rolled back if it raises.
 
         Other writers are kept out from its start. It may be called more than once, because the
         whole transaction is tried again where the database was busy.
@@ -98,7 +102,9 @@ class Database:
             self._engine = self.dialect.open(self._url, self._busy_seconds)
             self._writer = self._engine.execution_options(mc_write=True)
             bring_up_to_date(
-                lambda work: self._attempt(work, writes=False), lambda work: self._attempt(work, writes=True)
+                read=lambda work: self._attempt(work, writes=False),
+                write=lambda work: self._attempt(work, writes=True),
+                now=format_time(self._clock.now()),
             )
             self._opened_in = os.getpid()
 

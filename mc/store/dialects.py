@@ -37,9 +37,10 @@ class Dialect(ABC):
 
     @abstractmethod
     def open(self, url: URL, busy_seconds: float) -> Engine:
-        """Return an engine whose transactions hold the write lock from the start if their options say `mc_write`.
+        """Return an engine that has connected to nothing yet.
 
-        Connects to nothing yet.
+        Where the options of a connection say `mc_write`, its transactions keep other writers out
+        from their start.
         """
 
     @abstractmethod
@@ -165,8 +166,8 @@ def _check_place(url: URL) -> None:
     mount = find_network_mount(url.database or "")
     if mount is not None:
         raise StoreUnreachableError(
-            f"The database {url.database!r} lies on a network file system ({mount.kind} at {mount.path}), where "
-            f"SQLite's locks and its write-ahead log cannot be relied on. Put it on a local disk.",
+            f"The database {url.database!r} lies on a network file system ({mount.kind} at {mount.path}), "
+            f"where SQLite's locks and its write-ahead log cannot be relied on. Put it on a local disk.",
             database=url.database,
             file_system=mount.kind,
         )

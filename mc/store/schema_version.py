@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from sqlalchemy import Connection, func, insert, inspect, select
 
-from mc.durations import format_time
 from mc.errors import SchemaVersionError
 from mc.store.migrations import m0001_flows
 from mc.store.tables import schema
@@ -28,7 +27,7 @@ class Transact(Protocol):
         """Return what the work returns."""
 
 
-def bring_up_to_date(read: Transact, write: Transact) -> None:
+def bring_up_to_date(*, read: Transact, write: Transact, now: str) -> None:
     """Apply the migrations that a database has not seen yet, in one transaction that locks out all others.
 
     Processes may do so at the same time: the first applies them, the others find them applied.
@@ -37,7 +36,7 @@ def bring_up_to_date(read: Transact, write: Transact) -> None:
         SchemaVersionError: the tables are newer than this code; nothing was changed.
     """
     if read(read_version) != NEWEST_VERSION:
-        write(_migrate)
+        write(partial(_migrate, now))
 
 
 def read_version(connection: Connection) -> int:
@@ -59,11 +58,10 @@ def read_version(connection: Connection) -> int:
     return version
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(now: str, connection: Connection) -> None:
     version = read_version(connection)
     if version == 0:
         schema.create(connection, checkfirst=True)
     for number in range(version + 1, NEWEST_VERSION + 1):
         MIGRATIONS[number](connection)
-        applied_at = format_time(datetime.now(UTC))
-        connection.execute(insert(schema).values(version=number, applied_at=applied_at))
+        connection.execute(insert(schema).values(version=number, applied_at=now))

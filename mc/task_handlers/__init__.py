@@ -1,0 +1,1 @@
+"""The built-in task types, one file each, and what custom ones derive from."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from mc.context.interpolation import interpolate
 from mc.context.wiring import parse_wirings, run_wirings
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 from mc.task_handlers.written_places import note_written_places
@@ -19,8 +20,12 @@ class WireTaskHandler(BaseTaskHandler):
 
     def tick_task(self) -> None:
         """Carry the wirings out and complete."""
-        wirings = parse_wirings(self.read_param("wirings"))
-        run_wirings(wirings, self.task_ctx.path_ctx())
+        ctx = self.task_ctx.path_ctx()
+        written = self.read_param("wirings")
+        if isinstance(written, str):  # a reference to a list of wirings
+            written = interpolate(written, ctx)
+        wirings = parse_wirings(written)
+        run_wirings(wirings, ctx)
         note_written_places(self.task_ctx.flow, wirings)
         self.task["status"] = "COMPLETED"
 

@@ -22,6 +22,6 @@ def note_written_places(flow: Flow, wirings: Iterable[Wiring]) -> None:
         note_written_places(flow, wiring.wirings)
         steps = parse_path(wiring.dest)
         if steps[1:3] == ("flow", "data"):
-            flow.data = flow.data
+            flow.data = flow.data  # handing it out is what marks it
         elif steps[1:3] == ("flow", "tasks"):
             flow.tasks.get(str(steps[3]))

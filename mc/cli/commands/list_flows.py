@@ -9,19 +9,23 @@ import click
 from mc.cli.options import common_options
 from mc.cli.output import format_counts, format_time_short, print_json, print_table
 from mc.cli.settings import Settings
+from mc.durations import format_time
 from mc.statuses import FlowStatus
 
 if TYPE_CHECKING:
-    from mc.store.flow_store import FlowSummary
+    from mc.store.flow_summary import FlowSummary
 
 __all__ = ["command"]
+
+_HEADINGS = ("KEY", "STATUS", "TASKS", "CREATED", "MODIFIED", "LABEL")
 
 
 @click.command("list")
 @click.option(
     "--status",
     type=click.Choice([status.value for status in FlowStatus], case_sensitive=False),
-    help="Only flows with this status.",
+    metavar="STATUS",
+    help=f"Only flows with this status: {', '.join(FlowStatus)}.",
 )
 @click.option("--label", metavar="TEXT", help="Only flows with exactly this label.")
 @click.option(
@@ -46,9 +50,7 @@ def command(settings: Settings, status: str | None, label: str | None, limit: in
         print_json([_to_dict(flow) for flow in shown])
         return
     if shown:
-        print_table(
-            ("KEY", "STATUS", "TASKS", "CREATED", "MODIFIED", "LABEL"), [_to_row(flow) for flow in shown]
-        )
+        print_table(_HEADINGS, [_to_row(flow) for flow in shown])
     if len(flows) > limit:
         click.echo(f"There are more; these are the newest {limit}. Raise --limit to see them.", err=True)
 
@@ -58,8 +60,8 @@ def _to_dict(flow: FlowSummary) -> dict[str, Any]:
         "key": flow.key,
         "label": flow.label,
         "status": str(flow.status),
-        "created_at": flow.created_at,
-        "modified_at": flow.modified_at,
+        "created_at": format_time(flow.created_at),
+        "modified_at": format_time(flow.modified_at),
         "tasks": {status: count for status, count in flow.tasks.items() if count},
     }
 

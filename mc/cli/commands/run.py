@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from mc.cli.output import format_counts, print_json, printable, stdout_for_json,
 from mc.cli.progress import make_progress
 from mc.cli.settings import Settings
 from mc.cli.spec_source import parse_data, read_spec
+from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _LONGEST_VALUE = 2_000  # characters of the results, for people
+_HOW_TO_GO_ON = "`houston tick` goes on with it, and so does the same run with `--key`."
 
 
 @click.command("run")
@@ -45,8 +48,9 @@ def command(
 ) -> int:
     """Store a flow and tick it to its end.
 
-    SPEC is a JSON file, or - for stdin. A flow of the same key, made from the same spec and data, is not begun
-    again: it goes on where it stood. Ctrl-C stops after the task that runs; what was done is saved.
+    SPEC is a JSON file, or - for stdin. A flow of the same key, made from the same spec and data, is not
+    begun again: it goes on where it stood. Ctrl-C stops after the task that runs, a second one at once; what
+    was done is saved.
     """
     progress = make_progress(silent=settings.as_json)
     with (
@@ -55,11 +59,60 @@ def command(
     ):
         submission = houston.submit_once(read_spec(spec), data, key=key)
         _announce(settings, submission)
-        with progress.following(submission.key):
-            houston.runner.run_flow(submission.key, max_seconds=max_seconds)
+        try:
+            with progress.following(submission.key):
+                houston.runner.run_flow(submission.key, max_seconds=max_seconds)
+        except KeyboardInterrupt:
+            click.echo(f"Interrupted. Flow {printable(submission.key)} is saved; {_HOW_TO_GO_ON}", err=True)
+            return ExitCode.INTERRUPTED
         flow = houston.load(submission.key)
     if settings.as_json:
         print_json(_to_dict(flow))
     else:
         _print_outcome(flow)
     return _exit_code_of(flow)
+
+
+def _announce(settings: Settings, submission: Submission) -> None:
+    if settings.as_json:
+        return
+    key = printable(submission.key)
+    print(f"flow {key}" if submission.created else f"flow {key} (stored before)")
+
+
+def _to_dict(flow: Flow) -> dict[str, Any]:
+    return {
+        "key": flow.key,
+        "status": flow.status,
+        "tasks": flow.count_tasks(),
+        "results": flow.results,
+        "errors": list(_find_errors(flow)),
+    }
+
+
+def _find_errors(flow: Flow) -> Iterator[dict[str, Any]]:
+    if flow.error:
+        yield {"task": None, "type": flow.error.get("type"), "message": flow.error.get("message")}
+    for task in flow.get_tasks_by_status("FAILED"):
+        error = task.get("error") or {}
+        yield {"task": task["key"], "type": error.get("type"), "message": error.get("message")}
+
+
+def _print_outcome(flow: Flow) -> None:
+    print(f"{flow.status}: {format_counts(flow.count_tasks())}")
+    if flow.results is not None:
+        print(f"results: {printable(to_json_text(flow.results), _LONGEST_VALUE)}")
+    if flow.status == "FAILED":
+        print(f"failure: {printable(flow.describe_failure() or 'no reason given', _LONGEST_VALUE)}")
+    elif flow.blocked_reason:
+        print(f"blocked: {printable(flow.blocked_reason, _LONGEST_VALUE)}")
+    if flow.status not in FINISHED_FLOW_STATUSES:
+        print(f"It is saved; {_HOW_TO_GO_ON}")
+
+
+def _exit_code_of(flow: Flow) -> ExitCode:
+    if flow.status == "COMPLETED":
+        return ExitCode.DONE
+    if flow.status in FINISHED_FLOW_STATUSES:
+        return ExitCode.FLOW_FAILED
+    return ExitCode.UNFINISHED

@@ -20,6 +20,7 @@ from mc.cli.settings import Settings
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow, Task
+    from mc.store.flow_summary import FlowSummary
 
 __all__ = ["command"]
 
@@ -42,6 +43,7 @@ def command(settings: Settings, key: str, graph: str | None) -> None:
     """
     with settings.open_houston() as houston:
         flow = houston.load(key)
+        summary = houston.summary(key)
     if graph is not None:
         from mc.cli.graph_drawing import GRAPH_FORMATS
 
@@ -53,11 +55,11 @@ def command(settings: Settings, key: str, graph: str | None) -> None:
     elif settings.as_json:
         print_json(flow.to_flow_dict(), indent=2)
     else:
-        _print_for_people(flow)
+        _print_for_people(flow, summary)
 
 
-def _print_for_people(flow: Flow) -> None:
-    for name, value in _describe(flow):
+def _print_for_people(flow: Flow, summary: FlowSummary) -> None:
+    for name, value in _describe(flow, summary):
         print(f"{name:<9} {printable(value)}")
     tasks = flow.filter_tasks()
     if tasks:
@@ -65,7 +67,7 @@ def _print_for_people(flow: Flow) -> None:
         print_table(("TASK", "TYPE", "STATUS", "ATTEMPT", "NOTE"), [_to_row(task) for task in tasks])
 
 
-def _describe(flow: Flow) -> Iterator[tuple[str, str]]:
+def _describe(flow: Flow, summary: FlowSummary) -> Iterator[tuple[str, str]]:
     yield "flow", flow.key
     if flow.label:
         yield "label", flow.label
@@ -73,7 +75,14 @@ def _describe(flow: Flow) -> Iterator[tuple[str, str]]:
         yield "about", flow.description
     yield "status", flow.status
     yield "tasks", format_counts(flow.count_tasks())
-    for name, time in (("started", flow.started_at), ("finished", flow.finished_at)):
+    times = {
+        "created": summary.created_at,
+        "started": flow.started_at,
+        "modified": summary.modified_at,
+        "finished": flow.finished_at,
+        "next tick": summary.next_tick_at,
+    }
+    for name, time in times.items():
         if time:
             yield name, format_time_short(time)
     if flow.parent_key:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from signal import SIGINT
 from typing import TYPE_CHECKING
 
 import click
 
 from mc.cli.exit_codes import ExitCode
 from mc.cli.options import common_options
-from mc.cli.output import print_json, stdout_for_json
+from mc.cli.output import count_of, print_json, stdout_for_json
 from mc.cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,12 +33,39 @@ def command(settings: Settings, max_flows: int | None, max_seconds: float | None
     """Advance the flows that are due, then end.
 
     Made for cron: prints nothing when there was nothing to do. Any number of ticks may run at once on one
-    database; each flow is advanced by one of them. Ends with 1 if a flow failed in this tick.
+    database; each flow is advanced by one of them. Ends with 1 if a flow failed in this tick. Ctrl-C and
+    SIGTERM end it after the task that runs; what was done is saved.
     """
-    with stdout_for_json(settings.as_json), settings.open_houston(with_handlers=True) as houston:
+    from mc.runners.stop_signals import StopSignals
+
+    with (
+        stdout_for_json(settings.as_json),
+        settings.open_houston(with_handlers=True) as houston,
+        StopSignals(houston.runner.stop) as signals,
+    ):
         report = houston.tick(max_flows=max_flows, max_seconds=max_seconds)
     if settings.as_json:
         print_json(report.to_dict())
     elif report.claimed or verbose:
         print(describe_report(report))
-    return ExitCode.FLOW_FAILED if report.failed else ExitCode.DONE
+    if signals.received == SIGINT:
+        return ExitCode.INTERRUPTED
+    return ExitCode.FLOW_FAILED if report.failed or report.errors else ExitCode.DONE
+
+
+def describe_report(report: RunnerReport) -> str:
+    """Return one line that tells people what a tick did."""
+    if not report.claimed:
+        return "Nothing to do."
+    flows, calls = count_of(report.claimed, "flow"), count_of(report.tasks, "task call")
+    parts = [f"{flows}, {calls} in {report.seconds:.2f} s"]
+    numbers = {
+        "completed": report.completed,
+        "failed": report.failed,
+        "cancelled": report.cancelled,
+        "waiting": report.waiting,
+        "lost": report.lost,
+        "blocked": len(report.errors),
+    }
+    parts += [f"{number} {name}" for name, number in numbers.items() if number]
+    return "; ".join(parts)

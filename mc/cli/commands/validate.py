@@ -8,7 +8,7 @@ import click
 
 from mc.cli.exit_codes import ExitCode
 from mc.cli.options import common_options
-from mc.cli.output import print_json, printable, stdout_for_json
+from mc.cli.output import count_of, print_json, printable, stdout_for_json
 from mc.cli.settings import Settings
 from mc.cli.spec_source import read_spec
 from mc.errors import Problem, SpecError
@@ -61,8 +61,4 @@ def _print_for_people(specs: tuple[str, ...], problems: list[tuple[str, Problem]
         if source not in wrong:
             print(printable(f"{source}: valid"))
     if problems:
-        print(f"{_count(len(problems), 'problem')} in {len(wrong)} of {_count(len(set(specs)), 'spec')}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+        print(f"{count_of(len(problems), 'problem')} in {len(wrong)} of {count_of(len(set(specs)), 'spec')}")

@@ -30,7 +30,13 @@ _OPTIONS: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb
 def upgrade(connection: Connection) -> None:
     """Create the tables."""
     metadata = MetaData()
-    Table("mc_spec", metadata, Column("digest", String(64), primary_key=True), _required("text", _JSON), **_OPTIONS)
+    Table(
+        "mc_spec",
+        metadata,
+        Column("digest", String(64), primary_key=True),
+        _required("text", _JSON),
+        **_OPTIONS,
+    )
     _flow_table(metadata)
     Table(
         "mc_task",

@@ -11,15 +11,20 @@ from mc.clock import ManualClock
 from mc.errors import FlowError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 Spec = Mapping[str, Any]
 
 
-def count_down(task: dict[str, Any], params: dict[str, Any]) -> None:
-    """Take as many ticks as `ticks` says."""
-    done = task["data"]["ticks"] = task["data"].get("ticks", 0) + 1
-    task["status"] = "COMPLETED" if done >= params.get("ticks", 1) else "RUNNING"
-    task["data"] |= params.get("leave", {})
+class CountDown(BaseTaskHandler):
+    """Takes as many ticks as `ticks` says."""
+
+    has_effects = False
+
+    def tick_task(self) -> None:
+        done = self.data["ticks"] = self.data.get("ticks", 0) + 1
+        if done >= self.params.get("ticks", 1):
+            self.complete()
 
 
 def fail(params: dict[str, Any]) -> None:
@@ -32,7 +37,7 @@ def wait_for_ever(task: dict[str, Any]) -> None:
     task["status"] = "WAITING"
 
 
-HANDLERS = {"count_down": count_down, "fail": fail, "wait_for_ever": wait_for_ever}
+HANDLERS = {"count_down": CountDown, "fail": fail, "wait_for_ever": wait_for_ever}
 
 
 @pytest.fixture
@@ -50,7 +55,7 @@ def run(engine: FlowEngine) -> Callable[..., Flow]:
     """Return a function that runs tasks as one flow to its end, FAILED or not, and checks its books."""
 
     def run_tasks(*tasks: Spec, on: FlowEngine = engine, ctx: Spec | None = None, **spec: Any) -> Flow:
-        flow = Flow.from_flow_spec({"key": "f", "tasks": tasks, **spec})
+        flow = Flow.from_flow_spec({"key": "f", "tasks": list(tasks), **spec})
         try:
             on.run_flow(flow, ctx, max_ticks=200)
         except FlowError:

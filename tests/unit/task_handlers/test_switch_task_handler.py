@@ -111,8 +111,11 @@ def test_values_that_have_no_order_fail_and_are_named(fail_with):
         ({"control_value": 1, "cases": [5]}, "task_params.cases[0] must be a mapping"),
         ({"control_value": 1, "cases": [{"task": {}}]}, "task_params.cases[0].condition must be a mapping"),
         ({"control_value": 1, "cases": [{"condition": {"op": "equals", "arg": 1}}]}, "Unknown operator"),
-        ({"control_value": 1, "cases": [{"condition": {"op": "eq"}}]}, "needs \"arg\""),
-        ({"control_value": 1, "cases": [{"condition": {"op": "eq", "arg": 1}}]}, "cases[0].task must be a task"),
+        ({"control_value": 1, "cases": [{"condition": {"op": "eq"}}]}, 'needs "arg"'),
+        (
+            {"control_value": 1, "cases": [{"condition": {"op": "eq", "arg": 1}}]},
+            "cases[0].task must be a task",
+        ),
         ({"control_value": 1, "default_case": {"task": {"key": "x"}}}, "default_case.task must be a task"),
     ],
 )

@@ -1,0 +1,44 @@
+"""Where log records go while the command runs: to stderr, one line each."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+__all__ = ["log_to_stderr"]
+
+
+class _StderrHandler(logging.StreamHandler[Any]):
+    """Writes to what `sys.stderr` is at that moment, which a live table replaces for a while."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:  # type: ignore[override]  # never assigned
+        return sys.stderr
+
+
+class _OneLine(logging.Formatter):
+    """Leaves tracebacks out, which are for `--debug`."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is logging's
+        return ""
+
+
+def log_to_stderr(*, debug: bool) -> None:
+    """Let records of tasks reach stderr from INFO on, those of the library itself from WARNING on.
+
+    Args:
+        debug: let everything through instead.
+    """
+    root = logging.getLogger()
+    if not any(isinstance(handler, _StderrHandler) for handler in root.handlers):
+        handler = _StderrHandler()
+        formatter = logging.Formatter if debug else _OneLine
+        handler.setFormatter(formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root.addHandler(handler)
+    root.setLevel(logging.DEBUG if debug else logging.INFO)
+    logging.getLogger("mc").setLevel(logging.NOTSET if debug else logging.WARNING)
+    logging.getLogger("mc.task").setLevel(logging.NOTSET if debug else logging.INFO)

@@ -1,0 +1,259 @@
+"""One drive of a runner: claims flows, ticks them, saves them, until nothing is due or time is up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from mc.clock import Clock
+from mc.errors import FlowNotFoundError, LeaseLostError, McError, StoreUnreachableError
+from mc.flows.flow import Flow
+from mc.flows.flow_engine import FlowEngine
+from mc.flows.task_call import TaskCall
+from mc.runners.flow_session import FlowSession, OnProgress
+from mc.runners.fronts import Steps
+from mc.runners.heartbeat import Heartbeat
+from mc.runners.runner_report import RunnerReport
+from mc.statuses import FINISHED_FLOW_STATUSES
+from mc.store.flow_store import FlowStore
+from mc.store.lease import Lease
+
+__all__ = ["Drive", "RunnerSettings"]
+
+_logger = logging.getLogger(__name__)
+
+_LOAD_TASKS: Final = 2_000  # so many tasks of waiting flows are loaded at once
+_FIRST_PAUSE: Final = 0.001  # seconds between ticks that find nothing but tasks to poll; doubled up to
+_LONGEST_PAUSE: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerSettings:
+    """What a runner is told once."""
+
+    owner: str
+    lease_seconds: float
+    batch_size: int
+    task_ctx: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Drive:
+    """What one call of a runner's method does, as steps for a front to make.
+
+    Args:
+        store: the flows.
+        engine: ticks them.
+        settings: of the runner.
+        is_stopping: asked between two tasks.
+        max_seconds: when to stop between two tasks, by the clock.
+        on_progress: told of each tick of a flow.
+    """
+
+    def __init__(
+        self,
+        store: FlowStore,
+        engine: FlowEngine,
+        settings: RunnerSettings,
+        *,
+        is_stopping: Callable[[], bool],
+        max_seconds: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        self.clock: Clock = store.clock
+        self.report = RunnerReport()
+        self._store = store
+        self._engine = engine
+        self._settings = settings
+        self._is_stopping = is_stopping
+        self._on_progress = on_progress
+        self._began_at = self.clock.now()
+        self._ends_at: datetime | None = None
+        if max_seconds is not None:
+            self._ends_at = self._began_at + timedelta(seconds=max_seconds)
+        self._session: FlowSession | None = None
+        self._outcomes: dict[str, str] = {}  # of one pass: flow key -> field of the report
+
+    def call_done(self, call: TaskCall) -> None:
+        """Take note that a call was made and settled."""
+        if self._session is not None:
+            self._session.call_done(call)
+
+    def is_over(self) -> bool:
+        """Tell whether time is up, or the runner is to stop."""
+        return self._is_stopping() or (self._ends_at is not None and self.clock.now() >= self._ends_at)
+
+    # --- what a runner can do --------------------------------------------------------------
+
+    def tick_steps(self, max_flows: int | None = None) -> Steps[RunnerReport]:
+        """Take up what is due, once."""
+        yield from self._pass(max_flows=max_flows)
+        self._finish()
+        return self.report
+
+    def run_steps(self, interval: float) -> Steps[RunnerReport]:
+        """Take up what is due, again and again."""
+        pause = _FIRST_PAUSE
+        while not self.is_over():
+            progressed = yield from self._pass()
+            pause = _FIRST_PAUSE if progressed else min(pause * 2, _LONGEST_PAUSE)
+            if not self.is_over():
+                yield self._pause_until(self._store.next_due_at(), pause, interval)
+        self._finish()
+        return self.report
+
+    def flow_steps(self, key: str, interval: float) -> Steps[str]:
+        """Take up one flow and its stored sub-flows until it is finished or nothing can be done."""
+        pause = _FIRST_PAUSE
+        while True:
+            progressed = yield from self._pass(family_of=key)
+            pause = _FIRST_PAUSE if progressed else min(pause * 2, _LONGEST_PAUSE)
+            status = self._store.summary(key).status
+            if status not in ("PENDING", "RUNNING") or self.is_over():
+                return status
+            due_at = self._store.next_due_at(family_of=key)
+            if due_at is None and not self._store.is_held(family_of=key):
+                return self._store.summary(key).status  # waits for an event from outside
+            yield self._pause_until(due_at, pause, interval)
+
+    def _pause_until(self, due_at: datetime | None, pause: float, longest: float) -> float:
+        now = self.clock.now()
+        if due_at is not None:
+            longest = min(longest, max((due_at - now).total_seconds(), pause))
+        if self._ends_at is not None:
+            longest = min(longest, (self._ends_at - now).total_seconds())
+        return max(longest, 0.0)
+
+    # --- one pass --------------------------------------------------------------------------
+
+    def _pass(self, *, max_flows: int | None = None, family_of: str | None = None) -> Steps[bool]:
+        """Claim and tick until nothing is due; return whether any flow made progress.
+
+        What is only polled is polled once: it is due again later than the pass began, and the pass
+        looks at a later time only after other flows made progress.
+        """
+        settings = self._settings
+        due_at = self.clock.now()
+        polled: set[str] = set()
+        progressed_ever = progressed = False
+        self._outcomes = {}
+        left = max_flows if max_flows is not None else -1
+        try:
+            with Heartbeat(self._store, settings.lease_seconds) as heartbeat:
+                while left and not self.is_over():
+                    leases = self._store.claim(
+                        owner=settings.owner,
+                        limit=settings.batch_size if left < 0 else min(settings.batch_size, left),
+                        lease_seconds=settings.lease_seconds,
+                        family_of=family_of,
+                        due_at=due_at,
+                        skip=polled,
+                    )
+                    if leases:
+                        heartbeat.add(leases)
+                        left -= len(leases) if left > 0 else 0
+                        progressed |= yield from self._work_off(heartbeat, due_at, polled)
+                    elif not progressed:
+                        break
+                    else:
+                        progressed_ever, progressed, due_at = True, False, self.clock.now()
+        finally:
+            self._count_outcomes()
+        return progressed or progressed_ever
+
+    def _work_off(self, heartbeat: Heartbeat, due_at: datetime, polled: set[str]) -> Steps[bool]:
+        progressed = False
+        try:
+            while not self.is_over() and (leases := heartbeat.coming(_LOAD_TASKS)):
+                flows = self._store.load_many([lease.flow_key for lease in leases])
+                for lease in leases:
+                    if self.is_over() or not heartbeat.begin(lease):
+                        break
+                    session = yield from self._tick_one(heartbeat, lease, flows.pop(lease.flow_key))
+                    if session is not None:
+                        progressed |= session.progressed
+                        if session.is_idle and self.clock.now() <= due_at:
+                            polled.add(lease.flow_key)  # on a clock that stands still
+        finally:
+            rest = heartbeat.take_rest()
+            if rest:
+                self._store.release(*rest)
+        return progressed
+
+    def _tick_one(
+        self, heartbeat: Heartbeat, lease: Lease, flow: Flow | McError
+    ) -> Generator[TaskCall | None, None, FlowSession | None]:
+        """Tick one flow; what is wrong with it does not keep the others from being ticked."""
+        key = lease.flow_key
+        released = False
+        try:
+            if isinstance(flow, McError):
+                raise flow
+            session = self._session = FlowSession(
+                self._store,
+                self._engine,
+                lease,
+                flow,
+                task_ctx=self._settings.task_ctx,
+                must_stop=lambda: heartbeat.current_is_lost or self.is_over(),
+                on_progress=self._on_progress,
+            )
+            yield from session.steps()
+            released = True
+            self._outcomes[key] = _OUTCOMES.get(flow.status, "waiting")
+            return session
+        except (LeaseLostError, FlowNotFoundError) as error:
+            released = True
+            self._outcomes[key] = "lost"
+            _logger.warning(
+                "%s", error, extra={"action": "lease_lost", "flow_key": key, "owner": lease.owner}
+            )
+        except StoreUnreachableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one broken flow must not stop the others
+            released = self._block(lease, error)
+        finally:
+            if self._session is not None:
+                self.report.tasks += self._session.calls
+                self._session = None
+            heartbeat.end()
+            if not released:
+                self._store.release(lease)  # interrupted: the flow stays as it was saved last
+        return None
+
+    def _block(self, lease: Lease, error: Exception) -> bool:
+        kind, text = type(error).__name__, str(error)
+        self._outcomes[lease.flow_key] = "error"
+        self.report.errors.append({"flow": lease.flow_key, "type": kind, "message": text})
+        _logger.error(
+            "flow %s cannot be ticked and is blocked: %s: %s",
+            lease.flow_key,
+            kind,
+            text,
+            exc_info=error,
+            extra={"action": "flow_blocked", "flow_key": lease.flow_key, "owner": lease.owner},
+        )
+        try:
+            self._store.block(lease, f"It could not be ticked or saved: {kind}: {text}")
+        except LeaseLostError as lost:
+            _logger.warning("%s", lost, extra={"action": "lease_lost", "flow_key": lease.flow_key})
+        return True
+
+    # --- the report ------------------------------------------------------------------------
+
+    def _count_outcomes(self) -> None:
+        report = self.report
+        report.claimed += len(self._outcomes)
+        for outcome in self._outcomes.values():
+            if outcome != "error":
+                setattr(report, outcome, getattr(report, outcome) + 1)
+        self._outcomes = {}
+
+    def _finish(self) -> None:
+        self.report.next_tick_at = self._store.next_due_at()
+        self.report.seconds = (self.clock.now() - self._began_at).total_seconds()
+
+
+_OUTCOMES: Final = {status: status.lower() for status in FINISHED_FLOW_STATUSES}

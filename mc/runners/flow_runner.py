@@ -1,0 +1,173 @@
+"""The runner: claims stored flows, ticks them, saves them, releases them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mc.errors import McError
+from mc.flows.flow_engine import FlowEngine
+from mc.runners.drive import Drive, RunnerSettings
+from mc.runners.flow_session import OnProgress
+from mc.runners.fronts import adrive_steps, drive_steps
+from mc.runners.runner_report import RunnerReport
+from mc.runners.stop_signals import StopSignals
+from mc.store.flow_store import FlowStore
+from mc.store.lease import DEFAULT_LEASE_SECONDS
+
+__all__ = ["FlowRunner", "OnProgress", "RunnerReport"]
+
+_BATCH_SIZE: Final = 50
+_INTERVAL: Final = 1.0  # seconds
+
+
+class FlowRunner:
+    """Advances stored flows; any number of runners, in any number of processes, may work on one store.
+
+    A flow is ticked for as long as it makes progress. What a task with effects did is saved right after
+    its call, before the next one; tasks without effects are saved together. A runner that is killed
+    loses at most the call that was under way: when its lease is over, another takes the flow up.
+
+    Args:
+        store: the flows.
+        engine: ticks them.
+        owner: who holds the leases, for people; made of host and process unless given.
+        lease_seconds: how long a runner that vanished holds up its flows. A lease is renewed at a
+            sixth of that while a task takes long.
+        batch_size: how many flows are claimed at once.
+        task_ctx: more entries for the `task_ctx` of handlers.
+
+    Raises:
+        McError: `lease_seconds` or `batch_size` is not positive.
+    """
+
+    def __init__(
+        self,
+        store: FlowStore,
+        engine: FlowEngine,
+        *,
+        owner: str | None = None,
+        lease_seconds: float = DEFAULT_LEASE_SECONDS,
+        batch_size: int = _BATCH_SIZE,
+        task_ctx: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not lease_seconds > 0 or batch_size < 1:
+            raise McError(
+                f"A runner needs a positive lease_seconds (found {lease_seconds!r}) and a batch_size of at "
+                f"least 1 (found {batch_size!r})."
+            )
+        self.store = store
+        self.engine = engine
+        self.settings = RunnerSettings(
+            owner=owner or f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+            lease_seconds=lease_seconds,
+            batch_size=batch_size,
+            task_ctx=dict(task_ctx or {}),
+        )
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End what this runner is doing after the task under way, saved and released; from any thread."""
+        self._stopping = True
+
+    def tick(self, max_flows: int | None = None, max_seconds: float | None = None) -> RunnerReport:
+        """Advance every flow that is due as far as it gets without waiting, and return what was done.
+
+        Args:
+            max_flows: how many flows may be claimed; no limit unless given.
+            max_seconds: when to stop between two tasks; no limit unless given.
+
+        Raises:
+            StoreUnreachableError: the database cannot be used. What was saved before stays saved.
+        """
+        drive = self._drive(max_seconds)
+        return drive_steps(drive, drive.tick_steps(max_flows))
+
+    async def atick(self, max_flows: int | None = None, max_seconds: float | None = None) -> RunnerReport:
+        """Do what `tick` does, awaiting the coroutine handlers of a flow concurrently."""
+        drive = self._drive(max_seconds)
+        return await adrive_steps(drive, drive.tick_steps(max_flows))
+
+    def run(self, interval: float = _INTERVAL, max_seconds: float | None = None) -> RunnerReport:
+        """Tick again and again until `stop()`, SIGINT or SIGTERM, or until the time is up.
+
+        Args:
+            interval: seconds after which the database is looked at again, for flows that others made due.
+            max_seconds: when to stop between two tasks; never unless given.
+
+        Returns:
+            What all ticks did; a flow counts once for each tick.
+        """
+        drive = self._drive(max_seconds)
+        with StopSignals(self.stop):
+            return drive_steps(drive, drive.run_steps(interval))
+
+    async def arun(self, interval: float = _INTERVAL, max_seconds: float | None = None) -> RunnerReport:
+        """Do what `run` does, awaiting the coroutine handlers of a flow concurrently."""
+        drive = self._drive(max_seconds)
+        with StopSignals(self.stop):
+            return await adrive_steps(drive, drive.run_steps(interval))
+
+    def run_flow(
+        self,
+        key: str,
+        max_seconds: float | None = None,
+        on_progress: OnProgress | None = None,
+        interval: float = _INTERVAL,
+    ) -> str:
+        """Tick one flow, and its stored sub-flows, to its end, sleeping until the next tick can do something.
+
+        Where another driver holds the flow, it waits for that one. SIGINT (Ctrl-C) ends it after the task
+        under way, saved and released, with `KeyboardInterrupt`.
+
+        Args:
+            key: the flow's key.
+            max_seconds: when to stop between two tasks; no limit unless given.
+            on_progress: called after each tick with the flow (or sub-flow) and the tick's report.
+            interval: seconds after which the database is looked at again, for events from outside.
+
+        Returns:
+            The flow's status. It is unfinished if the time is up, if SIGTERM or `stop()` ended it, or if the
+            flow is PAUSED, BLOCKED, or waits for an event from outside.
+
+        Raises:
+            FlowNotFoundError: no flow has that key.
+            StoreUnreachableError: the database cannot be used.
+        """
+        drive = self._drive(max_seconds, on_progress)
+        with StopSignals(self.stop) as signals:
+            status = drive_steps(drive, drive.flow_steps(key, interval))
+        return _unless_interrupted(signals, status)
+
+    async def arun_flow(
+        self,
+        key: str,
+        max_seconds: float | None = None,
+        on_progress: OnProgress | None = None,
+        interval: float = _INTERVAL,
+    ) -> str:
+        """Do what `run_flow` does, awaiting coroutine handlers concurrently."""
+        drive = self._drive(max_seconds, on_progress)
+        with StopSignals(self.stop) as signals:
+            status = await adrive_steps(drive, drive.flow_steps(key, interval))
+        return _unless_interrupted(signals, status)
+
+    def _drive(self, max_seconds: float | None, on_progress: OnProgress | None = None) -> Drive:
+        self._stopping = False
+        return Drive(
+            self.store,
+            self.engine,
+            self.settings,
+            is_stopping=lambda: self._stopping,
+            max_seconds=max_seconds,
+            on_progress=on_progress,
+        )
+
+
+def _unless_interrupted(signals: StopSignals, status: str) -> str:
+    if signals.received == signal.SIGINT:
+        raise KeyboardInterrupt
+    return status

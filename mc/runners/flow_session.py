@@ -1,0 +1,156 @@
+"""What a driver does with one flow that it holds: ticks it as far as it gets, and saves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from datetime import timedelta
+from typing import Any
+
+from mc.durations import format_time
+from mc.errors import McError
+from mc.flows.flow import Flow
+from mc.flows.flow_engine import FlowEngine
+from mc.flows.task_call import TaskCall
+from mc.flows.tick_report import TickReport
+from mc.runners.stored_sub_flows import StoredSubFlows
+from mc.runners.waking import wake_tasks
+from mc.statuses import FINISHED_FLOW_STATUSES
+from mc.store.flow_store import FlowStore
+from mc.store.lease import Lease
+from mc.store.outbox import Outbox
+from mc.store.wakes import CANCEL
+
+__all__ = ["FlowSession", "OnProgress"]
+
+OnProgress = Callable[[Flow, TickReport], object]
+
+
+class FlowSession:
+    """Ticks a flow under a lease for as long as it makes progress.
+
+    Tasks with effects are saved right after their call, the others together at the end, or when a
+    sixth of the lease has passed. No transaction is open while a handler runs.
+
+    Args:
+        store: where the flow was loaded from.
+        engine: ticks it.
+        lease: the claim on it.
+        flow: the flow.
+        task_ctx: more entries for the `task_ctx` of handlers.
+        must_stop: asked between two calls whether to stop.
+        on_progress: told of each tick.
+    """
+
+    def __init__(
+        self,
+        store: FlowStore,
+        engine: FlowEngine,
+        lease: Lease,
+        flow: Flow,
+        *,
+        task_ctx: Mapping[str, Any],
+        must_stop: Callable[[], bool],
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        self.flow = flow
+        self.calls = 0
+        self.is_idle = False  # the last tick found nothing but tasks to poll
+        self.progressed = False
+        self._store = store
+        self._engine = engine
+        self._lease = lease
+        self._must_stop = must_stop
+        self._on_progress = on_progress
+        self._outbox = Outbox(acted_upon=store.wakes(flow))
+        services = {"mc.flows": StoredSubFlows(store, self._outbox), "mc.save_effects": self._save_effects}
+        self._ctx = {**task_ctx, **services}
+        self._report = TickReport()  # of the tick under way
+        self._survived = not lease.lost_leases
+        self._under_way: set[str] = set()  # tasks whose handlers are at work
+        self._problem: McError | None = None
+        self._save_again_after = timedelta(seconds=lease.seconds / 6)
+
+    def steps(self) -> Generator[TaskCall | None, None, None]:
+        """Yield the calls that ticks want made, None where the driver must wait for all under way.
+
+        The driver says `call_done` after each. At the end the flow is saved and the lease given back.
+
+        Raises:
+            LeaseLostError: another driver took the flow over; what was done since the last save is not
+                saved.
+            McError: the flow cannot be saved.
+        """
+        self._act_upon_wakes()
+        saved_at = self._store.clock.now()
+        stop = self.flow.status in FINISHED_FLOW_STATUSES
+        while not stop:
+            stop = yield from self._tick()
+            if not stop and self._store.clock.now() - saved_at >= self._save_again_after:
+                self._save()
+                saved_at = self._store.clock.now()
+        self._survived = True
+        self._save(release=True)
+
+    def call_done(self, call: TaskCall) -> None:
+        """Take note that a call was made and settled; save it if it has effects."""
+        self._under_way.discard(call.task["key"])
+        if call.has_effects:
+            self._save_effects()
+
+    def _tick(self) -> Generator[TaskCall | None, None, bool]:
+        """Make one tick, and return whether it was the last for now."""
+        tick = self._engine.begin_tick(self.flow, self._ctx)
+        report = self._report = tick.report
+        stop = False
+        for call in tick.calls():
+            if call is not None:
+                if self._lease.lost_leases:
+                    self._save()  # so that the rows name the tasks, should this one end the process
+                self._under_way.add(call.task["key"])
+            yield call
+            if self._problem is not None or self._must_stop():
+                stop = True
+                yield None
+                break
+        if self._problem is not None:
+            raise self._problem
+        tick.finish()
+        self.calls += report.calls
+        self.progressed = self.progressed or report.progressed
+        self.is_idle = not report.progressed
+        if self._on_progress is not None:
+            self._on_progress(self.flow, report)
+        due = report.next_tick_time
+        return stop or self.is_idle or due is None or due > tick.at
+
+    def _act_upon_wakes(self) -> None:
+        flow = self.flow
+        ended = {wake.source_key for wake in self._outbox.acted_upon}
+        cancelled = [wake for wake in self._outbox.acted_upon if wake.kind == CANCEL]
+        if cancelled:
+            self._engine.cancel_flow(flow, cancelled[0].reason, self._ctx)
+            self.progressed = True
+        elif ended:
+            wake_tasks(flow, ended, format_time(self._engine.clock.now()))
+
+    def _save_effects(self) -> bool:
+        """Save after a call with effects; False: it did not work, and nothing more may be called."""
+        if self._problem is None:
+            try:
+                self._save()
+            except McError as error:
+                self._problem = error  # raised by `steps` as soon as the handlers are done
+        return self._problem is None
+
+    def _save(self, *, release: bool = False) -> None:
+        report = self._report
+        if report.completed or report.failed or report.retried:
+            self._survived = True
+        self._store.save(
+            self.flow,
+            lease=self._lease,
+            release=release,
+            keep_lost_leases=not self._survived,
+            leave_out=self._under_way,
+            outbox=self._outbox,
+        )

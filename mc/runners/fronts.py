@@ -1,0 +1,83 @@
+"""The two fronts of a driver: one makes its steps one after the other, one awaits coroutine handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Coroutine, Generator
+from typing import Any, Protocol, TypeVar
+
+from mc.clock import Clock
+from mc.flows.task_call import TaskCall
+
+__all__ = ["Driver", "Step", "Steps", "adrive_steps", "drive_steps"]
+
+T = TypeVar("T")
+
+# A handler call to make; seconds to sleep; None: wait here for the calls that are under way.
+Step = TaskCall | float | None
+Steps = Generator[Step, None, T]
+
+
+class Driver(Protocol):
+    """Who wants the steps made."""
+
+    clock: Clock
+
+    def call_done(self, call: TaskCall) -> None:
+        """Take note that a call was made and settled."""
+
+
+def drive_steps(driver: Driver, steps: Steps[T]) -> T:
+    """Make the steps one after the other, and return what they come to."""
+    try:
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            if step is None:
+                continue
+            if isinstance(step, float):
+                driver.clock.sleep(step)
+            else:
+                step.run()
+                driver.call_done(step)
+    finally:
+        steps.close()
+
+
+async def adrive_steps(driver: Driver, steps: Steps[T]) -> T:
+    """Do what `drive_steps` does, awaiting coroutine handlers of one flow concurrently.
+
+    The store's short transactions are made in the thread of the event loop.
+    """
+    from asyncio import gather
+
+    pending: list[Coroutine[Any, Any, None]] = []
+    try:
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            if step is None:
+                due, pending = pending, []
+                await gather(*due)
+            elif isinstance(step, float):
+                await driver.clock.asleep(step)
+            else:
+                rest = step.begin()
+                if rest is None:
+                    driver.call_done(step)
+                else:
+                    pending.append(_complete(driver, step, rest))
+    finally:
+        for coroutine in pending:
+            coroutine.close()
+        steps.close()
+
+
+async def _complete(driver: Driver, call: TaskCall, rest: Awaitable[None]) -> None:
+    await rest
+    driver.call_done(call)

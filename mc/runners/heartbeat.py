@@ -1,0 +1,116 @@
+"""Keeps a driver's lease alive while a task takes long."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable
+from threading import Event, Lock, Thread
+from types import TracebackType
+from typing import Self
+
+from mc.errors import LeaseLostError, StoreError
+from mc.store.flow_store import FlowStore
+from mc.store.lease import Lease
+
+__all__ = ["Heartbeat"]
+
+_logger = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """The leases that a driver holds: the one it works on, and those that come next.
+
+    From the first claim on a thread looks at them at each sixth of a lease: it renews the one that is
+    worked on, and gives back the others, so that another driver can take up those flows meanwhile.
+
+    Args:
+        store: the store of the leases.
+        lease_seconds: how long a lease lasts.
+    """
+
+    def __init__(self, store: FlowStore, lease_seconds: float) -> None:
+        self._store = store
+        self._interval = lease_seconds / 6
+        self._current: Lease | None = None
+        self._next: deque[Lease] = deque()
+        self._lock = Lock()
+        self._end = Event()
+        self._thread: Thread | None = None
+        self.current_is_lost = False  # another driver works on the same flow
+
+    def add(self, leases: Iterable[Lease]) -> None:
+        """Take over leases that were claimed."""
+        with self._lock:
+            self._next.extend(leases)
+        if self._thread is None:
+            self._thread = Thread(target=self._beat, name="mc-heartbeat", daemon=True)
+            self._thread.start()
+
+    def coming(self, max_tasks: int) -> list[Lease]:
+        """Return the leases that come next: the first, and more of them up to so many tasks in all."""
+        chosen: list[Lease] = []
+        with self._lock:
+            for lease in self._next:
+                max_tasks -= lease.num_tasks
+                if chosen and max_tasks < 0:
+                    break
+                chosen.append(lease)
+        return chosen
+
+    def begin(self, lease: Lease) -> bool:
+        """Work on a lease from now on; False if it was given back meanwhile."""
+        with self._lock:
+            if lease not in self._next:
+                return False
+            self._next.remove(lease)
+            self._current, self.current_is_lost = lease, False
+            return True
+
+    def end(self) -> None:
+        """Work on no lease any more."""
+        with self._lock:
+            self._current = None
+
+    def take_rest(self) -> list[Lease]:
+        """Return the leases that were not begun, and forget them."""
+        with self._lock:
+            rest = list(self._next)
+            self._next.clear()
+        return rest
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._end.wait(self._interval):
+            try:
+                rest = self.take_rest()
+                if rest:
+                    self._store.release(*rest)
+                self._renew()
+            except StoreError as error:
+                # the lease lasts for five more beats; when it is over, the next save finds out
+                _logger.warning("could not renew leases: %s", error, extra={"action": "renew_failed"})
+
+    def _renew(self) -> None:
+        lease = self._current
+        if lease is None:
+            return
+        try:
+            self._store.renew(lease)
+        except LeaseLostError as error:
+            with self._lock:
+                if self._current is not lease:
+                    return  # it was given back in the meantime
+                self.current_is_lost = True
+            _logger.warning(
+                "%s", error, extra={"action": "lease_lost", "flow_key": lease.flow_key, "owner": lease.owner}
+            )

@@ -1,0 +1,57 @@
+"""What a runner did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from mc.durations import format_time
+
+__all__ = ["RunnerReport"]
+
+
+@dataclass(slots=True, kw_only=True)
+class RunnerReport:
+    """What one tick of a runner, or a whole run, did with how many flows.
+
+    `claimed` is the sum of `completed`, `failed`, `cancelled`, `waiting`, `lost` and the errors.
+
+    Attributes:
+        claimed: flows that were taken up; each once for a tick.
+        tasks: handler calls that were made.
+        completed: flows that are COMPLETED now.
+        failed: flows that are FAILED now.
+        cancelled: flows that are CANCELLED now.
+        waiting: flows that are unfinished: they wait, are polled, or time ran out.
+        lost: flows that another driver took over; nothing of what was done was saved.
+        next_tick_at: when the next flow is due; None if only an event from outside makes one due.
+        seconds: how long it took, by the clock.
+        errors: flows that could not be ticked and are BLOCKED now: `{flow, type, message}`.
+    """
+
+    claimed: int = 0
+    tasks: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    waiting: int = 0
+    lost: int = 0
+    next_tick_at: datetime | None = None
+    seconds: float = 0.0
+    errors: list[dict[str, str]] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON-safe data."""
+        return {
+            "claimed": self.claimed,
+            "tasks": self.tasks,
+            "completed": self.completed,
+            "failed": self.failed,
+            "cancelled": self.cancelled,
+            "waiting": self.waiting,
+            "lost": self.lost,
+            "next_tick_at": format_time(self.next_tick_at) if self.next_tick_at else None,
+            "seconds": round(self.seconds, 6),
+            "errors": self.errors,
+        }

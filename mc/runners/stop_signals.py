@@ -1,0 +1,46 @@
+"""Lets SIGINT and SIGTERM stop a driver between two tasks."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from threading import current_thread, main_thread
+from types import FrameType, TracebackType
+from typing import Any, Final, Self
+
+__all__ = ["StopSignals"]
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignals:
+    """Within its block the first SIGINT or SIGTERM asks for a stop; a second SIGINT interrupts at once.
+
+    Outside the main thread, where Python handles no signals, it does nothing.
+
+    Args:
+        stop: called at the first signal.
+    """
+
+    def __init__(self, stop: Callable[[], object]) -> None:
+        self.received: int | None = None
+        self._stop = stop
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if current_thread() is main_thread():
+            for number in _SIGNALS:
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = number
+        self._stop()

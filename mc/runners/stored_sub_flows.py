@@ -1,0 +1,60 @@
+"""Where `flow` tasks keep their sub-flows when a store keeps the flow itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mc.errors import FlowNotFoundError, StoreError
+from mc.flows.sub_flow_service import SubFlowState
+from mc.store.flow_store import FlowStore
+from mc.store.outbox import Outbox
+from mc.store.tables import MAX_KEY_LENGTH
+
+if TYPE_CHECKING:
+    from mc.flows.flow import Flow
+    from mc.flows.task_call import Calls, TaskCall
+
+__all__ = ["StoredSubFlows"]
+
+
+class StoredSubFlows:
+    """The `SubFlowService` of one stored flow while it is ticked.
+
+    What is started or cancelled goes into the outbox, and so into the transaction of the flow's next
+    save. Sub-flows are ticked by whoever claims them; when one ends, its flow becomes due.
+    """
+
+    def __init__(self, store: FlowStore, outbox: Outbox) -> None:
+        self._store = store
+        self._outbox = outbox
+
+    def start(self, flow: Flow, parent: Flow) -> None:
+        """Store a sub-flow with the flow's next save."""
+        if len(flow.key) > MAX_KEY_LENGTH:
+            raise StoreError(
+                f"The sub-flow's key {flow.key[:40]!r}... would have {len(flow.key)} characters; at most "
+                f"{MAX_KEY_LENGTH} can be stored. Choose shorter keys, or nest `flow` tasks less deep.",
+                key=flow.key,
+            )
+        self._outbox.started.setdefault(flow.key, flow)
+
+    def tick(self, key: str, task_ctx: TaskCall) -> Calls | None:
+        """Leave the sub-flow to whoever claims it."""
+        return None
+
+    def poll(self, key: str) -> SubFlowState:
+        """Return how far a sub-flow is."""
+        if key in self._outbox.started:
+            return SubFlowState(status="PENDING")
+        try:
+            flow = self._store.load(key)
+        except FlowNotFoundError as error:
+            raise FlowNotFoundError(f"The sub-flow {key!r} was deleted before it ended.", key=key) from error
+        return SubFlowState(
+            status=flow.status, data=flow.data, results=flow.results, failure=flow.describe_failure()
+        )
+
+    def cancel(self, key: str, reason: str) -> None:
+        """Cancel a sub-flow with the flow's next save, whoever ticks it at that moment."""
+        if self._outbox.started.pop(key, None) is None:
+            self._outbox.cancelled[key] = reason

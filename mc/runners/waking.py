@@ -1,0 +1,42 @@
+"""Makes the tasks due that wait for a sub-flow which ended."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from mc.flows.flow import Flow
+
+__all__ = ["wake_tasks"]
+
+
+def wake_tasks(flow: Flow, sub_flow_keys: Collection[str], at: str) -> None:
+    """Make each WAITING task due that waits for one of these sub-flows, at any depth inside it.
+
+    Args:
+        flow: as it was loaded: flows inside its tasks are flow dicts still.
+        sub_flow_keys: keys of stored sub-flows.
+        at: the present, ISO 8601.
+    """
+    for node in list(flow._running):
+        if node.status == "WAITING" and _wake(node.task, sub_flow_keys, at):
+            node.task["next_tick_at"] = at
+            flow._push_due(node)
+            flow._touch(node)
+
+
+def _wake(task: dict[str, Any], sub_flow_keys: Collection[str], at: str) -> bool:
+    """Tell whether a task waits for one of the sub-flows, and make due what does inside it."""
+    if task.get("data", {}).get("flow_key") in sub_flow_keys:
+        return True
+    found = False
+    proxied = task.get("proxied_task")
+    if isinstance(proxied, dict):
+        found = _wake(proxied, sub_flow_keys, at)
+    flow_dict = task.get("flow_dict")
+    if isinstance(flow_dict, dict):
+        for inner in flow_dict["graph"]["tasks"].values():
+            if inner.get("status") == "WAITING" and _wake(inner, sub_flow_keys, at):
+                inner["next_tick_at"] = at
+                found = True
+    return found

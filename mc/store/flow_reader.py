@@ -1,0 +1,179 @@
+"""Reads flows and lists of flows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Connection, Select, bindparam, select
+
+from mc.context.json_values import loads
+from mc.durations import parse_time
+from mc.errors import StoreError
+from mc.flows.flow import Flow
+from mc.statuses import FINISHED_FLOW_STATUSES, FLOW_CHANGES
+from mc.store import tables
+from mc.store.flow_summary import FlowSummary
+from mc.store.lease import Wake
+from mc.store.row_format import StoredState, StoredTask, make_flow
+from mc.store.wakes import list_wakes
+
+__all__ = ["FlowRows", "chunks", "flow_of", "read_flows", "read_summaries", "summary_query"]
+
+_CHUNK: Final = 500  # keys in one statement; databases limit the number of parameters
+
+
+@dataclass(slots=True)
+class FlowRows:
+    """All rows of a flow."""
+
+    row: dict[str, Any]
+    spec_text: str | None = None
+    tasks: list[tuple[str, StoredTask]] = field(default_factory=list)
+    edges: list[tuple[str, str]] = field(default_factory=list)
+    wakes: tuple[Wake, ...] = ()
+
+
+def chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Cut a list of keys into pieces that one statement can name."""
+    for start in range(0, len(keys), _CHUNK):
+        yield keys[start : start + _CHUNK]
+
+
+def read_flows(connection: Connection, keys: Sequence[str]) -> dict[str, FlowRows]:
+    """Return the rows of flows by key; those that are not stored are left out."""
+    found: dict[str, FlowRows] = {}
+    for chunk in chunks(keys):
+        _read_chunk(connection, chunk, found)
+    return found
+
+
+def _read_chunk(connection: Connection, keys: Sequence[str], found: dict[str, FlowRows]) -> None:
+    named = {"keys": keys}
+    here = {row["key"]: FlowRows(dict(row)) for row in connection.execute(_FLOWS, named).mappings()}
+    for flow_key, key, *columns in connection.execute(_TASKS, named):
+        here[flow_key].tasks.append((key, StoredTask(*columns)))
+    for flow_key, source, dest in connection.execute(_EDGES, named):
+        here[flow_key].edges.append((source, dest))
+    for flow_key, wakes in list_wakes(connection, keys).items():
+        here[flow_key].wakes = tuple(wakes)
+    digests = list({rows.row["spec_digest"] for rows in here.values()} - {None})
+    if digests:
+        texts: dict[str, str] = dict(connection.execute(_SPECS, {"digests": digests}).tuples().all())
+        for rows in here.values():
+            rows.spec_text = texts.get(rows.row["spec_digest"])
+    found.update(here)
+
+
+def flow_of(rows: FlowRows) -> tuple[Flow, StoredState]:
+    """Return the flow that rows hold, and what a save compares it with.
+
+    Raises:
+        StoreError: the rows cannot be read.
+    """
+    row = rows.row
+    flow = make_flow(row, rows.spec_text, rows.tasks, rows.edges)
+    state = StoredState(
+        revision=row["revision"],
+        finished=row["status"] in FINISHED_FLOW_STATUSES,
+        waiter_key=row["waiter_key"],
+        num_edges=len(rows.edges),
+        data=row["data"],
+        tasks=dict(rows.tasks),
+        wakes=rows.wakes,
+    )
+    if rows.spec_text is not None and '"spec":' in row["body"] and "spec" in loads(row["body"]):
+        state.own_spec = flow.spec
+    return flow, state
+
+
+def summary_query(status: str | Iterable[str] | None, label: str | None, limit: int | None) -> Select[Any]:
+    """Return the query for a list of flows, newest first.
+
+    Raises:
+        StoreError: a status is none, or the limit is negative.
+    """
+    query = _SUMMARIES.order_by(tables.flow.c.created_at.desc(), tables.flow.c.key)
+    if status is not None:
+        statuses = [str(status)] if isinstance(status, str) else [str(each) for each in status]
+        for each in statuses:
+            if each not in FLOW_CHANGES:
+                known = ", ".join(FLOW_CHANGES)
+                raise StoreError(f"{each!r} is not a flow status; use one of {known}.", found=each)
+        query = query.where(tables.flow.c.status.in_(statuses))
+    if label is not None:
+        query = query.where(tables.flow.c.label == label)
+    if limit is not None:
+        if limit < 0:
+            raise StoreError(f"A limit of {limit} flows makes no sense; use 0 or more.", found=limit)
+        query = query.limit(limit)
+    return query
+
+
+def read_summaries(connection: Connection, query: Select[Any]) -> list[FlowSummary]:
+    """Return what a query for a list of flows finds."""
+    return [
+        FlowSummary(
+            key=key,
+            label=label,
+            status=status,
+            created_at=parse_time(created_at),
+            modified_at=parse_time(modified_at),
+            next_tick_at=parse_time(next_tick_at) if next_tick_at else None,
+            tasks=loads(counts),
+        )
+        for key, label, status, created_at, modified_at, next_tick_at, counts in connection.execute(query)
+    ]
+
+
+def _named(column: Any, name: str = "keys") -> Any:
+    return column.in_(bindparam(name, expanding=True))
+
+
+_FLOW, _TASK, _EDGE = tables.flow.c, tables.task.c, tables.edge.c
+_FLOWS: Final = select(
+    _FLOW.key,
+    _FLOW.label,
+    _FLOW.status,
+    _FLOW.blocked_reason,
+    _FLOW.parent_key,
+    _FLOW.parent_task_key,
+    _FLOW.finished_at,
+    _FLOW.waiter_key,
+    _FLOW.revision,
+    _FLOW.spec_digest,
+    _FLOW.data,
+    _FLOW.body,
+).where(_named(_FLOW.key))
+_TASKS: Final = (
+    select(
+        _TASK.flow_key,
+        _TASK.key,
+        _TASK.position,
+        _TASK.rank,
+        _TASK.status,
+        _TASK.unmet,
+        _TASK.due_at,
+        _TASK.body,
+    )
+    .where(_named(_TASK.flow_key))
+    .order_by(_TASK.flow_key, _TASK.position)
+)
+_EDGES: Final = (
+    select(_EDGE.flow_key, _EDGE.src_key, _EDGE.dest_key)
+    .where(_named(_EDGE.flow_key))
+    .order_by(_EDGE.flow_key, _EDGE.position)
+)
+_SPECS: Final = select(tables.spec.c.digest, tables.spec.c.text).where(
+    _named(tables.spec.c.digest, "digests")
+)
+_SUMMARIES: Final = select(
+    _FLOW.key,
+    _FLOW.label,
+    _FLOW.status,
+    _FLOW.created_at,
+    _FLOW.modified_at,
+    _FLOW.next_tick_at,
+    _FLOW.task_counts,
+)

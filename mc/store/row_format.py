@@ -1,0 +1,143 @@
+"""Flows as rows of the tables, and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from mc.context.json_values import dumps, loads
+from mc.durations import format_time
+from mc.errors import McError, NotJsonError, StoreError
+from mc.flows.flow import Flow
+from mc.flows.flow_rows import FlowChanges, TaskRow, flow_from_rows, next_tick_at
+from mc.store.lease import Wake
+from mc.store.tables import MAX_KEY_LENGTH
+
+__all__ = ["StoredState", "StoredTask", "check_key", "encode_flow", "encode_task", "make_flow"]
+
+# attributes with a column of their own; the rest of them is the JSON text in `body`
+_COLUMNS: Final = (
+    "key",
+    "label",
+    "status",
+    "blocked_reason",
+    "parent_key",
+    "parent_task_key",
+    "finished_at",
+)
+_IN_COLUMNS: Final = frozenset({*_COLUMNS, "data"})
+_MAX_PRIORITY: Final = 2**31 - 1
+
+
+class StoredTask(NamedTuple):
+    """A row of `mc_task` as it stands in the database, its key and its flow's key left out."""
+
+    position: int
+    rank: int
+    status: str
+    unmet: int
+    due_at: str | None
+    body: str
+
+
+@dataclass(slots=True)
+class StoredState:
+    """What the database holds of a flow that is in memory, so that a save writes only what differs."""
+
+    revision: int = 0
+    finished: bool = False
+    waiter_key: str | None = None  # the stored flow that waits for this one
+    num_edges: int = 0
+    data: str = "{}"
+    tasks: dict[str, StoredTask] = field(default_factory=dict)
+    own_spec: Any = None  # where it differs, in the order of its keys, from the text kept by digest
+    wakes: tuple[Wake, ...] = ()  # that the flow had when it was loaded
+
+
+def check_key(key: Any, what: str) -> None:
+    """Raise `StoreError` for a key that the tables cannot hold."""
+    if not isinstance(key, str) or not key:
+        raise StoreError(f"The {what} {key!r} cannot be stored; a key is a text that is not empty.", key=key)
+    if len(key) > MAX_KEY_LENGTH:
+        raise StoreError(
+            f"The {what} {key[:40]!r}... has {len(key)} characters; at most {MAX_KEY_LENGTH} can be stored. "
+            f"Choose a shorter one.",
+            key=key,
+        )
+    if "\0" in key:
+        raise StoreError(f"The {what} {key!r} holds the character NUL, which no database keeps.", key=key)
+
+
+def encode_flow(flow: Flow, changes: FlowChanges, now: datetime, state: StoredState) -> dict[str, Any]:
+    """Return the columns of a flow's row that a save writes, `data` left out.
+
+    Raises:
+        NotJsonError: JSON cannot hold an attribute; the message names flow and place.
+    """
+    due = next_tick_at(flow, now)
+    attributes = changes.attributes
+    body = {name: value for name, value in attributes.items() if name not in _IN_COLUMNS}
+    if state.own_spec is not None:
+        body["spec"] = state.own_spec
+    row = {name: attributes[name] for name in _COLUMNS}
+    row["priority"] = _priority_of(flow)
+    row["next_tick_at"] = format_time(due) if due is not None else None
+    row["modified_at"] = format_time(now)
+    row["task_counts"] = dumps(flow.count_tasks())
+    row["body"] = encode_json(body, f"flow {flow.key!r}")
+    return row
+
+
+def encode_json(value: Any, what: str, pointer: str = "") -> str:
+    """Return JSON text; an error names what could not be written."""
+    try:
+        return dumps(value)
+    except NotJsonError as error:
+        at = f"{pointer}{getattr(error, 'pointer', '')}"
+        raise NotJsonError(f"The {what} cannot be stored: {error.message}", pointer=at) from error
+
+
+def encode_task(flow_key: str, row: TaskRow) -> StoredTask:
+    """Return a task's row.
+
+    Raises:
+        NotJsonError: JSON cannot hold the task dict; the message names flow, task and place.
+    """
+    due_at = row.due_at if isinstance(row.due_at, str) and len(row.due_at) <= 32 else None
+    body = encode_json(row.task, f"task {row.key!r} of flow {flow_key!r}", f"/graph/tasks/{row.key}")
+    return StoredTask(row.position, row.rank, row.status, row.unmet, due_at, body)
+
+
+def make_flow(
+    row: Mapping[str, Any],
+    spec_text: str | None,
+    tasks: Sequence[tuple[str, StoredTask]],
+    edges: Iterable[tuple[str, str]],
+) -> Flow:
+    """Make a flow of its rows.
+
+    Raises:
+        StoreError: the rows hold something else than was written; the message names the flow.
+    """
+    try:
+        attributes: dict[str, Any] = loads(row["body"])
+        attributes.update({name: row[name] for name in _COLUMNS}, data=loads(row["data"]))
+        if spec_text is not None:
+            attributes.setdefault("spec", loads(spec_text))
+        return flow_from_rows(Flow, attributes, [loads(stored.body) for _, stored in tasks], edges)
+    except (McError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(
+            f"The rows of flow {row['key']!r} cannot be read: {error}. They were changed by something else "
+            f"than mc, or the database is damaged.",
+            key=row["key"],
+        ) from error
+
+
+def _priority_of(flow: Flow) -> int:
+    priority = flow.cfg.get("priority")
+    if isinstance(priority, bool) or not isinstance(priority, int | float) or not math.isfinite(priority):
+        return 0
+    return int(max(-_MAX_PRIORITY, min(_MAX_PRIORITY, priority)))

@@ -1,0 +1,72 @@
+"""What tells a stored flow that something happened elsewhere: a sub-flow ended, somebody cancels it.
+
+A row stays until the save of a tick that acted upon it, so that nothing is missed while a driver
+holds the flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, delete, insert, literal, or_, select, update
+
+from mc.statuses import FINISHED_FLOW_STATUSES
+from mc.store.lease import Wake
+from mc.store.tables import flow, wake
+
+__all__ = ["CANCEL", "FINISHED", "add_wake", "list_wakes", "remove_wakes"]
+
+FINISHED: Final = "finished"
+CANCEL: Final = "cancel"
+
+
+def add_wake(connection: Connection, flow_key: str, found: Wake, now: str) -> None:
+    """Note what happened for a flow, if it is stored and unfinished, and make it due.
+
+    A paused or blocked flow becomes due only to be cancelled; the rest waits until it is resumed.
+    """
+    connection.execute(
+        delete(wake).where(
+            wake.c.flow_key == flow_key, wake.c.kind == found.kind, wake.c.source_key == found.source_key
+        )
+    )
+    unfinished = (flow.c.key == flow_key) & flow.c.status.not_in(FINISHED_FLOW_STATUSES)
+    values = (literal(found.kind), literal(found.source_key), literal(found.reason))
+    row = select(flow.c.key, *values).where(unfinished)
+    connection.execute(insert(wake).from_select(["flow_key", "kind", "source_key", "reason"], row))
+    tickable = unfinished if found.kind == CANCEL else unfinished & flow.c.status.in_(("PENDING", "RUNNING"))
+    connection.execute(
+        update(flow)
+        .where(tickable, or_(flow.c.next_tick_at.is_(None), flow.c.next_tick_at > now))
+        .values(next_tick_at=now)
+    )
+
+
+def list_wakes(connection: Connection, flow_keys: Sequence[str]) -> dict[str, list[Wake]]:
+    """Return what is noted for flows, by flow; those with nothing are left out."""
+    found: dict[str, list[Wake]] = {}
+    for flow_key, kind, source_key, reason in connection.execute(_LIST, {"flow_keys": flow_keys}):
+        found.setdefault(flow_key, []).append(Wake(kind=kind, source_key=source_key, reason=reason))
+    return found
+
+
+def remove_wakes(connection: Connection, flow_key: str, wakes: Iterable[Wake] | None = None) -> None:
+    """Remove what was acted upon; all that a flow has unless `wakes` are given."""
+    if wakes is None:
+        connection.execute(_REMOVE_ALL, {"flow": flow_key})
+        return
+    rows = [{"flow": flow_key, "kind_": each.kind, "source": each.source_key} for each in wakes]
+    if rows:
+        connection.execute(_REMOVE, rows)
+
+
+_LIST: Final = (
+    select(wake.c.flow_key, wake.c.kind, wake.c.source_key, wake.c.reason)
+    .where(wake.c.flow_key.in_(bindparam("flow_keys", expanding=True)))
+    .order_by(wake.c.flow_key, wake.c.kind, wake.c.source_key)
+)
+_REMOVE_ALL: Final = delete(wake).where(wake.c.flow_key == bindparam("flow"))
+_REMOVE: Final = _REMOVE_ALL.where(
+    wake.c.kind == bindparam("kind_"), wake.c.source_key == bindparam("source")
+)

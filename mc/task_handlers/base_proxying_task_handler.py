@@ -1,0 +1,85 @@
+"""What task types derive from that let another task do the work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from mc.flows.task_call import Calls
+from mc.statuses import FINISHED_TASK_STATUSES
+from mc.task_handlers.base_sub_flow_task_handler import drop_sub_flow
+from mc.task_handlers.base_task_handler import BaseTaskHandler
+from mc.task_handlers.proxied_task import (
+    cancel_proxied_task,
+    due_time,
+    new_proxied_task,
+    tick_proxied_task,
+)
+
+__all__ = ["BaseProxyingTaskHandler"]
+
+
+class BaseProxyingTaskHandler(BaseTaskHandler):
+    """Makes a task, the proxied one, and ticks it in the outer task's place until it is finished.
+
+    The proxied task stands in `task["proxied_task"]`. Its references are resolved when it starts, in
+    the outer task's flow; its own `cfg` (`retry`, `timeout`, `when`, `allow_failure`) is kept to.
+    """
+
+    has_effects: ClassVar[bool] = False  # the proxied task tells
+
+    def generate_proxied_task(self) -> Mapping[str, Any]:
+        """Return the spec of the task to proxy; its `key` may be left out."""
+        raise TypeError(f"{type(self).__name__} must define generate_proxied_task.")
+
+    def on_proxied_task_finished(self) -> None:
+        """Settle the outer task once `self.proxied_task` is COMPLETED, FAILED, SKIPPED or CANCELLED.
+
+        By default its outcome becomes the outer task's: data, status, error, and whether it may fail. A
+        handler that leaves the outer task RUNNING and puts another spec through `proxy` goes on.
+        """
+        proxied = self.proxied_task
+        if proxied["status"] == "COMPLETED":
+            self.complete(**proxied["data"])
+            return
+        self.task["status"] = proxied["status"]
+        if proxied["status"] == "FAILED":
+            self.task["error"] = proxied["error"]
+            if (proxied.get("cfg") or {}).get("allow_failure"):
+                self.task["cfg"] = {**(self.task.get("cfg") or {}), "allow_failure": True}
+
+    @property
+    def proxied_task(self) -> dict[str, Any]:
+        """The task dict of the proxied task."""
+        proxied: dict[str, Any] = self.task["proxied_task"]
+        return proxied
+
+    def proxy(self, task_spec: Mapping[str, Any]) -> None:
+        """Make a task the proxied one; it starts when the outer task is ticked next."""
+        self.task["proxied_task"] = new_proxied_task(self, task_spec)
+        self.task_ctx.report.progressed = True
+
+    def initial_tick(self) -> Calls:
+        """Make the proxied task and tick it."""
+        self.proxy(self.generate_proxied_task())
+        return self.intermediate_tick()
+
+    def intermediate_tick(self) -> Calls:
+        """Tick the proxied task."""
+        proxied = self.proxied_task
+        self.task.pop("next_tick_at", None)
+        yield from tick_proxied_task(proxied, self.task_ctx)
+        if proxied["status"] in FINISHED_TASK_STATUSES:
+            drop_sub_flow(self.task_ctx, proxied)
+            self.on_proxied_task_finished()
+            if self.task["status"] in FINISHED_TASK_STATUSES:
+                self.task.pop("proxied_task", None)
+        elif proxied["status"] == "WAITING" or proxied.get("next_tick_at"):
+            self.wait_until(due_time(proxied))
+
+    def cancel(self) -> None:
+        """Stop what the proxied task started elsewhere."""
+        proxied = self.task.pop("proxied_task", None)
+        if proxied is not None:
+            cancel_proxied_task(proxied, self.task_ctx)
+            drop_sub_flow(self.task_ctx, proxied)

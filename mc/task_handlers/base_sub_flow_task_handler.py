@@ -1,0 +1,85 @@
+"""What task types derive from whose sub-flow lives inside the task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from mc.flows.flow import Flow
+from mc.flows.sub_flow_tick import make_sub_flow_ctx, tick_sub_flow
+from mc.flows.task_call import Calls, TaskCall
+from mc.statuses import FINISHED_FLOW_STATUSES
+from mc.task_handlers.base_task_handler import BaseTaskHandler
+from mc.task_handlers.sub_flow import make_failure
+
+__all__ = ["BaseSubFlowTaskHandler", "drop_sub_flow"]
+
+
+class BaseSubFlowTaskHandler(BaseTaskHandler):
+    """Runs a sub-flow inside the task: one tick of the task is one tick of the sub-flow.
+
+    The living sub-flow is kept beside the flow, so that a tick costs what it does and not what the
+    sub-flow is big; it is written into the task as `flow_dict` when the flow is saved or serialised.
+    """
+
+    has_effects: ClassVar[bool] = False  # its tasks tell
+
+    def begin_sub_flow(self) -> Flow | None:
+        """Return a new sub-flow to run, or None where the task has settled its status without one."""
+        raise TypeError(f"{type(self).__name__} must define begin_sub_flow.")
+
+    def on_sub_flow_completed(self, sub_flow: Flow) -> None:
+        """Take over what the sub-flow left and settle the task's status."""
+        raise TypeError(f"{type(self).__name__} must define on_sub_flow_completed.")
+
+    def make_extra_ctx(self) -> Mapping[str, Any]:
+        """Return what the sub-flow's tasks find in their context besides what this task finds."""
+        return {}
+
+    def describe_sub_flow(self) -> str:
+        """Return what the sub-flow is called in an error."""
+        return "The sub-flow"
+
+    def tick_task(self) -> Calls:
+        """Tick the sub-flow; begin one where there is none."""
+        sub_flow = self._find_sub_flow()
+        if sub_flow is None:
+            sub_flow = self.begin_sub_flow()
+            if sub_flow is None:
+                return
+            self.task_ctx.flow._sub_flows[id(self.task)] = (self.task, sub_flow)
+        yield from tick_sub_flow(sub_flow, self.task_ctx, self.make_extra_ctx())
+        if sub_flow.status in FINISHED_FLOW_STATUSES:
+            drop_sub_flow(self.task_ctx, self.task)
+            if sub_flow.status != "COMPLETED":
+                raise make_failure(sub_flow.status, sub_flow.describe_failure(), self.describe_sub_flow())
+            self.task["status"] = "RUNNING"
+            self.on_sub_flow_completed(sub_flow)
+
+    def cancel(self) -> None:
+        """Cancel the sub-flow and what runs in it."""
+        sub_flow = self._find_sub_flow()
+        if sub_flow is not None:
+            drop_sub_flow(self.task_ctx, self.task)
+            if sub_flow.status not in FINISHED_FLOW_STATUSES:
+                ctx = make_sub_flow_ctx(self.task_ctx, self.make_extra_ctx())
+                self.task_ctx.engine.begin_tick(sub_flow, ctx).cancel()
+
+    def _find_sub_flow(self) -> Flow | None:
+        """Return the living sub-flow; after a restart, the one that was saved."""
+        saved = self.task.pop("flow_dict", None)
+        live = self.task_ctx.flow._sub_flows if "flow" in self.task_ctx else {}
+        if id(self.task) in live:
+            return live[id(self.task)][1]
+        if saved is None:
+            return None
+        sub_flow = Flow.from_flow_dict(saved)
+        live[id(self.task)] = (self.task, sub_flow)
+        return sub_flow
+
+
+def drop_sub_flow(task_ctx: TaskCall, task: dict[str, Any]) -> None:
+    """Forget the sub-flow of a task, living or saved."""
+    if "flow" in task_ctx:
+        task_ctx.flow._sub_flows.pop(id(task), None)
+    task.pop("flow_dict", None)

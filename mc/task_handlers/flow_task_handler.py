@@ -1,0 +1,71 @@
+"""The task type `flow`: a sub-flow with a record of its own."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from mc.context.json_values import copy_json
+from mc.flows.flow import Flow
+from mc.flows.sub_flow_service import SubFlowService, SubFlowState
+from mc.flows.task_call import Calls
+from mc.statuses import FINISHED_FLOW_STATUSES
+from mc.task_handlers.base_task_handler import BaseTaskHandler
+from mc.task_handlers.sub_flow import make_failure, make_sub_flow
+
+__all__ = ["FlowTaskHandler", "TaskHandler"]
+
+
+class FlowTaskHandler(BaseTaskHandler):
+    """Starts `flow_spec` as a flow and waits for it; leaves `flow_key`, `flow_data` and `results`.
+
+    Who keeps and ticks the sub-flow is the business of the `SubFlowService`: a store, or memory.
+    """
+
+    has_effects: ClassVar[bool] = False
+    uninterpolated_params: ClassVar[frozenset[str]] = frozenset({"flow_spec"})
+
+    def begin_sub_flow(self) -> Flow | None:
+        """Return a new sub-flow to run, or None where the task has settled its status without one."""
+        return make_sub_flow(self, self.read_param("flow_spec", dict), self.read_param("data", dict, {}))
+
+    def on_sub_flow_completed(self, state: SubFlowState) -> None:
+        """Complete."""
+        self.complete(flow_data=copy_json(state.data), results=copy_json(state.results or {}))
+
+    def tick_task(self) -> Calls:
+        """Start the sub-flow at the first tick; then see how far it is."""
+        service = self._service
+        if "initialised" not in self.task:
+            sub_flow = self.begin_sub_flow()
+            if sub_flow is None:
+                return
+            self.data["flow_key"] = sub_flow.key
+            service.start(sub_flow, self.task_ctx.flow)
+            calls = service.tick(sub_flow.key, self.task_ctx)
+            if calls is None:
+                self.wait_until(None)  # the store writes it with this task's next save and wakes the task
+                return
+        else:
+            calls = service.tick(self.data["flow_key"], self.task_ctx)
+        if calls is not None:
+            yield from calls
+        state = service.poll(self.data["flow_key"])
+        if state.status == "COMPLETED":
+            self.on_sub_flow_completed(state)
+        elif state.status in FINISHED_FLOW_STATUSES:
+            raise make_failure(state.status, state.failure, f"The sub-flow {self.data['flow_key']!r}")
+        elif calls is None:
+            self.wait_until(None)
+
+    def cancel(self) -> None:
+        """Cancel the sub-flow."""
+        key = self.data.get("flow_key")
+        if key and "initialised" in self.task:
+            self._service.cancel(key, f"The task {self.task.get('key')!r} that waits for it was cancelled.")
+
+    @property
+    def _service(self) -> SubFlowService:
+        return self.task_ctx.engine.sub_flow_service(self.task_ctx)
+
+
+TaskHandler = FlowTaskHandler

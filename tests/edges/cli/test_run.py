@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+NAME = {"key": "name", "task_type": "noop", "data": {"name": "world"}}
+GREET = {"key": "greet", "task_type": "print", "task_params": {"msg": "Hello, ${ctx.flow.data.name}!"}}
+LATER = {"key": "later", "task_type": "wait", "task_params": {"duration": "1h"}}
+
+HANDLERS = """
+import os, subprocess, sys
+from mc import task_handler
+
+@task_handler("make_noise")
+def make_noise():
+    print("by print")
+    os.write(1, b"by descriptor\\n")
+    subprocess.run([sys.executable, "-c", "print('by child')"], check=True)
+
+@task_handler("fail")
+def fail():
+    raise ValueError("no such planet")
+
+@task_handler("hang")
+def hang():
+    import time
+    print("hanging", flush=True)
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+
+@task_handler("mark")
+def mark(task):
+    with open("marks", "a") as file:
+        file.write(task["key"] + "\\n")
+
+@task_handler("break_out")
+def break_out():
+    open("reached", "w").close()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _handlers(tmp_path: Path) -> None:
+    (tmp_path / "run_handlers.py").write_text(HANDLERS)
+
+
+class TestPlainOutput:
+    def test_each_change_of_a_task_is_a_line_and_the_outcome_is_the_last(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        ended = houston("run", write_spec([NAME, GREET], key="k", data={"name": "you"}))
+        assert (ended.code, ended.err) == (0, "")
+        lines = [re.sub(r"^\d\d:\d\d:\d\d  ", "", line) for line in ended.out.splitlines()]
+        assert lines == [
+            "flow k",
+            "name  RUNNING",
+            "name  COMPLETED",
+            "greet  RUNNING",
+            "Hello, you!",
+            "greet  COMPLETED",
+            "COMPLETED: 2 COMPLETED",
+        ]
+
+    def test_a_failure_is_told_with_its_message(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        spec = write_spec([{"key": "a", "task_type": "fail"}, NAME])
+        ended = houston("run", spec, "--handlers", "run_handlers")
+        assert ended.code == 1
+        assert re.search(r"a  FAILED  ValueError: no such planet\n", ended.out)
+        assert ended.out.splitlines()[-1] == "failure: task 'a': ValueError: no such planet"
+
+    def test_results_are_printed(self, houston: Callable[..., Any], write_spec: Callable[..., Path]) -> None:
+        spec = write_spec([NAME], results={"who": "$ctx.flow.tasks.name.data.name"})
+        assert houston("run", spec).out.splitlines()[-1] == 'results: {"who": "world"}'
+
+    def test_log_records_of_tasks_go_to_stderr(
+        self, houston_process: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        spec = write_spec([{"key": "a", "task_type": "log", "task_params": {"msg": "noted"}}])
+        ended = houston_process("run", spec)
+        assert ended.code == 0
+        assert ended.err.endswith("INFO mc.task: noted\n")
+
+
+class TestJson:
+    def test_the_document_has_counts_results_and_errors(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        spec = write_spec([NAME], key="k", results={"who": "$ctx.flow.tasks.name.data.name"})
+        ended = houston("run", spec, "--json")
+        assert ended.code == 0
+        assert ended.document == {
+            "key": "k",
+            "status": "COMPLETED",
+            "tasks": {"COMPLETED": 1},
+            "results": {"who": "world"},
+            "errors": [],
+        }
+
+    def test_a_failure_is_listed_with_its_task(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        spec = write_spec([{"key": "a", "task_type": "fail"}, NAME])
+        ended = houston("run", spec, "--json", "--handlers", "run_handlers")
+        assert ended.code == 1
+        assert ended.document["status"] == "FAILED"
+        assert ended.document["errors"] == [{"task": "a", "type": "ValueError", "message": "no such planet"}]
+
+    def test_stdout_holds_nothing_but_the_document(
+        self, houston_process: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        spec = write_spec([{"key": "a", "task_type": "make_noise"}])
+        ended = houston_process("run", spec, "--json", "--handlers", "run_handlers")
+        assert ended.code == 0
+        assert ended.document["status"] == "COMPLETED"
+        assert ended.err.splitlines() == ["by print", "by descriptor", "by child"]
+
+    def test_text_that_stdout_cannot_encode_is_escaped(
+        self, houston_process: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        spec = write_spec([NAME], data={"x": "naïve €"}, results={"x": "$ctx.flow.data.x"})
+        ended = houston_process("run", spec, "--json", env={"PYTHONIOENCODING": "ascii"})
+        assert ended.document["results"] == {"x": "naïve €"}
+
+
+class TestData:
+    def test_values_are_json_where_they_parse_and_text_elsewhere(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        spec = write_spec([NAME], data={"a": 0, "kept": 1}, results={"all": "$ctx.flow.data"})
+        given = ["a=5", 'b={"c": [true]}', "d=plain text", "e=", "f=NaN", 'g="5"', "h=x=y"]
+        options = [word for text in given for word in ("--data", text)]
+        assert houston("run", spec, "--json", *options).document["results"]["all"] == {
+            "a": 5,
+            "kept": 1,
+            "b": {"c": [True]},
+            "d": "plain text",
+            "e": "",
+            "f": "NaN",
+            "g": "5",
+            "h": "x=y",
+        }
+
+    def test_a_spec_may_come_from_stdin(self, houston_process: Callable[..., Any]) -> None:
+        ended = houston_process("run", "-", "--json", stdin=json.dumps({"tasks": [NAME]}))
+        assert ended.document["status"] == "COMPLETED"
+
+
+class TestUnfinished:
+    def test_a_run_that_runs_out_of_time_ends_with_4(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        ended = houston("run", write_spec([NAME, LATER], key="k"), "--max-seconds", "0.01", "--json")
+        assert ended.code == 4
+        assert ended.document["status"] == "RUNNING"
+        assert houston("list", "--json").document[0]["tasks"].get("COMPLETED", 0) <= 1
+
+    def test_people_are_told_how_it_goes_on(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        ended = houston("run", write_spec([LATER], key="k"), "--max-seconds", "0")
+        assert ended.code == 4
+        assert "houston tick" in ended.out
+
+    def test_the_same_run_goes_on_where_it_stood(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        marks = [{"key": key, "task_type": "mark"} for key in ("a", "b", "c")]
+        command = ["run", write_spec(marks, key="k"), "--handlers", "run_handlers"]
+        assert houston(*command, "--max-seconds", "0").code == 4
+        assert houston(*command).code == 0
+        assert houston(*command).code == 0
+        assert Path("marks").read_text().split() == ["a", "b", "c"]
+
+    def test_the_key_of_another_spec_is_refused(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        houston("run", write_spec([NAME], "one.json"), "--key", "k")
+        ended = houston("run", write_spec([GREET], "two.json"), "--key", "k")
+        assert ended.code == 2
+        assert "another spec" in ended.err
+
+
+class TestSignals:
+    @pytest.fixture
+    def begin_run(self, write_spec: Callable[..., Path]) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+        """Start a run whose second task waits for the file `go`, and return it when that task runs."""
+        tasks = [
+            {"key": key, "task_type": kind} for key, kind in (("a", "mark"), ("b", "hang"), ("c", "mark"))
+        ]
+        spec = write_spec(tasks, key="k")
+        started: list[subprocess.Popen[str]] = []
+
+        def begin() -> subprocess.Popen[str]:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "mc", "run", str(spec), "--handlers", "run_handlers"],
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            started.append(process)
+            assert process.stdout is not None
+            while "hanging" not in (line := process.stdout.readline()):
+                assert line
+            return process
+
+        yield begin
+        for process in started:
+            process.kill()
+            process.communicate()
+
+    def test_ctrl_c_ends_a_run_after_the_task_that_runs(
+        self, houston: Callable[..., Any], begin_run: Callable[[], subprocess.Popen[str]]
+    ) -> None:
+        process = begin_run()
+        process.send_signal(signal.SIGINT)
+        Path("go").touch()
+        _, err = process.communicate(timeout=60)
+        assert (process.returncode, err.count("\n")) == (130, 1)
+        assert "Flow k is saved; `houston tick` goes on with it" in err
+        assert houston("list", "--json").document[0]["tasks"] == {"PENDING": 1, "COMPLETED": 2}
+        assert houston("tick", "--handlers", "run_handlers").code == 0
+        assert Path("marks").read_text().split() == ["a", "c"]
+
+    def test_a_second_ctrl_c_ends_it_at_once(
+        self, houston: Callable[..., Any], begin_run: Callable[[], subprocess.Popen[str]]
+    ) -> None:
+        process = begin_run()
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+        assert process.returncode == 130
+        assert "Traceback" not in err
+        Path("go").touch()
+        assert houston("tick", "--handlers", "run_handlers").code == 0
+        assert houston("list", "--json").document[0]["status"] == "COMPLETED"
+        assert Path("marks").read_text().split() == ["a", "c"]
+
+    def test_sigterm_ends_a_run_after_the_task_that_runs(
+        self, houston: Callable[..., Any], begin_run: Callable[[], subprocess.Popen[str]]
+    ) -> None:
+        process = begin_run()
+        process.send_signal(signal.SIGTERM)
+        Path("go").touch()
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (4, "")
+        assert "It is saved; `houston tick` goes on with it" in out
+        assert houston("list", "--json").document[0]["tasks"] == {"PENDING": 1, "COMPLETED": 2}
+
+    def test_a_reader_that_goes_away_does_not_stop_the_run(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        tasks = [{"key": f"t{number}", "task_type": "noop"} for number in range(50)]
+        spec = write_spec([*tasks, {"key": "end", "task_type": "break_out"}], key="k")
+        with subprocess.Popen(
+            [sys.executable, "-m", "mc", "run", str(spec), "--handlers", "run_handlers"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.readline()
+            process.stdout.close()
+            err = process.stderr.read().decode()
+        assert (process.returncode, err) == (141, "")
+        assert Path("reached").exists()
+        assert houston("list", "--json").document[0]["status"] == "COMPLETED"
+
+
+def run_on_terminal(*arguments: str) -> tuple[int, str]:
+    """Run `houston` on a terminal of its own and return the exit code and what the terminal got."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "100"}
+    environment.pop("NO_COLOR", None)
+    with subprocess.Popen(
+        [sys.executable, "-m", "mc", *arguments], env=environment, stdout=theirs, stderr=theirs, stdin=theirs
+    ) as process:
+        os.close(theirs)
+        parts = []
+        try:
+            while part := os.read(ours, 65536):
+                parts.append(part)
+        except OSError:
+            pass  # the other end was closed: the process has ended
+    os.close(ours)
+    return process.returncode, b"".join(parts).decode()
+
+
+class TestTerminal:
+    def test_a_run_shows_a_table_and_then_the_outcome(self, write_spec: Callable[..., Path]) -> None:
+        code, shown = run_on_terminal("run", str(write_spec([NAME, GREET], key="k", data={"name": "you"})))
+        assert code == 0
+        assert "Hello, you!" in shown
+        assert "COMPLETED: 2 COMPLETED" in shown
+        assert "\x1b[" in shown
+
+    def test_a_list_is_a_coloured_table(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        houston("run", write_spec([NAME], key="k", label="[bold]a label[/bold]"))
+        code, shown = run_on_terminal("list")
+        assert code == 0
+        assert "\x1b[32mCOMPLETED" in shown
+        assert "[bold]a label[/bold]" in shown
