@@ -38,6 +38,7 @@ class Houston:
         task_handlers: task type -> handler, or an iterable of handlers that carry their task type.
         clock: where the time comes from; the machine's clock unless given.
         observers: told of each change of a status that a tick of this object makes.
+        lease_seconds: how long a flow is held up by a driver that vanished while it ticked the flow.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Houston:
         task_handlers: Mapping[str, Any] | Iterable[Any] | None = None,
         clock: Clock | None = None,
         observers: Iterable[Observer] = (),
+        lease_seconds: float = 60.0,
     ) -> None:
         self.db = db
         if isinstance(handler_modules, str):
@@ -56,6 +58,7 @@ class Houston:
         self._task_handlers = task_handlers
         self._clock = clock
         self._observers = tuple(observers)
+        self._lease_seconds = lease_seconds
 
     @cached_property
     def engine(self) -> FlowEngine:
@@ -81,7 +84,7 @@ class Houston:
         """Claims stored flows, ticks and saves them."""
         from mc.runners.flow_runner import FlowRunner
 
-        return FlowRunner(self.store, self.engine)
+        return FlowRunner(self.store, self.engine, lease_seconds=self._lease_seconds)
 
     def close(self) -> None:
         """Give the database's connections back; the object can be used again afterwards."""

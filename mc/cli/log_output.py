@@ -16,7 +16,7 @@ class _StderrHandler(logging.StreamHandler[Any]):
         logging.Handler.__init__(self)
 
     @property
-    def stream(self) -> Any:  # type: ignore[override]  # never assigned
+    def stream(self) -> Any:
         return sys.stderr
 
 

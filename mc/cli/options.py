@@ -9,7 +9,7 @@ import click
 
 from mc.cli.settings import DEFAULT_DB_URL, Settings
 
-__all__ = ["common_options"]
+__all__ = ["common_options", "lease_option"]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 
@@ -36,6 +36,21 @@ def common_options(command: Decorated) -> Decorated:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def lease_option(command: Decorated) -> Decorated:
+    """Give a command that ticks flows the option `--lease-seconds`."""
+    option = click.option(
+        "--lease-seconds",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="S",
+        envvar="MC_LEASE_SECONDS",
+        show_envvar=True,
+        default=60.0,
+        show_default=True,
+        help="How long a flow is held up by a driver that vanished while it ticked the flow.",
+    )
+    return option(command)
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:

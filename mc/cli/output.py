@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from mc.statuses import TaskStatus
+
 __all__ = [
     "count_of",
     "format_counts",
@@ -105,8 +107,8 @@ def count_of(number: int, noun: str) -> str:
 
 
 def format_counts(counts: Mapping[str, int]) -> str:
-    """Return task counts for people: `3 COMPLETED, 1 FAILED`."""
-    return ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "none"
+    """Return task counts for people, in the order of a task's life: `3 COMPLETED, 1 FAILED`."""
+    return ", ".join(f"{counts[status]} {status}" for status in TaskStatus if counts.get(status)) or "none"
 
 
 def format_time_short(text: Any) -> str:

@@ -19,7 +19,7 @@ def run_to_exit_code(command: click.Command, arguments: Sequence[str]) -> int:
     _make_streams_lenient()
     as_json = _asks_for(arguments, "--json")
     try:
-        code = _invoke(command, list(arguments))
+        code = _invoke(command, list(arguments) or ["--help"])
         sys.stdout.flush()
         return code
     except BrokenPipeError:

@@ -73,18 +73,10 @@ class Settings:
         """
         if not self.handler_modules:
             return
-        from mc.errors import UnknownTaskTypeError
         from mc.flows.handler_registry import import_module
 
         folder = str(Path.cwd())
         if folder not in sys.path and "" not in sys.path:
             sys.path.insert(0, folder)
         for name in self.handler_modules:
-            try:
-                import_module(name, f"--handlers {name}")
-            except SystemExit as error:  # a script without a main guard would end the command
-                raise UnknownTaskTypeError(
-                    f"--handlers {name}: the module ends the program when it is imported. Put what it runs "
-                    f'below `if __name__ == "__main__":`.',
-                    module=name,
-                ) from error
+            import_module(name, f"--handlers {name}")

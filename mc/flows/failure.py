@@ -37,15 +37,15 @@ def describe_exception(error: BaseException, at: str, max_msg_len: int | None = 
     import traceback  # only failures need it
 
     limit = DEFAULT_MAX_MSG_LEN if max_msg_len is None else max_msg_len
-    frames = traceback.format_exception(type(error), error, error.__traceback__, limit=-_MAX_FRAMES)
-    text = "".join(frames)
     try:
-        message = str(error)
-    except Exception as broken:  # noqa: BLE001 - an error whose own __str__ fails is still recorded
-        message = f"(its message could not be read: {type(broken).__name__})"
+        frames = traceback.format_exception(type(error), error, error.__traceback__, limit=-_MAX_FRAMES)
+        text = "".join(frames)
+    except Exception as broken:  # noqa: BLE001 - an error that cannot be printed is still recorded
+        text = f"(its traceback could not be read: {type(broken).__name__})"
+    message = _read_text(error) or type(error).__name__
     return {
         "type": type(error).__name__,
-        "message": _encodable(shorten(message or type(error).__name__, limit)),
+        "message": _encodable(shorten(message, limit)),
         "traceback": _encodable(text[-_MAX_TRACEBACK_LEN:]),
         "at": at,
         "types": [base.__name__ for base in type(error).__mro__ if base not in (object, BaseException)],
@@ -59,13 +59,23 @@ def describe_failure(task: Task, at: str, max_msg_len: int | None = None) -> dic
     """
     limit = DEFAULT_MAX_MSG_LEN if max_msg_len is None else max_msg_len
     data = task.get("data")
-    given = task.get("error") or (data.get("error") if isinstance(data, dict) else None)
-    if isinstance(given, dict) and given.get("message"):
-        record = {"type": "TaskFailed", **given, "at": given.get("at", at)}
-        record["message"] = shorten(str(record["message"]), limit)
-        return record
-    message = str(given) if given else "The handler set the status FAILED without giving a reason."
-    return {"type": "TaskFailed", "message": _encodable(shorten(message, limit)), "at": at}
+    given = task.get("error")
+    if given is None and isinstance(data, dict):
+        given = data.get("error")
+    record = {"type": "TaskFailed", "at": at}
+    if isinstance(given, dict) and given.get("message") is not None:
+        record = {**record, **given}
+        given = given["message"]
+    message = _read_text(given) if given is not None else ""
+    message = message or "The handler set the status FAILED without giving a reason."
+    return {**record, "message": _encodable(shorten(message, limit))}
+
+
+def _read_text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception as broken:  # noqa: BLE001 - what cannot be read is still recorded
+        return f"(its message could not be read: {type(broken).__name__})"
 
 
 def next_attempt_at(

@@ -11,7 +11,7 @@ from mc.context.json_values import copy_json
 from mc.durations import format_time, parse_time
 from mc.errors import DurationError, GraphError, StatusError
 from mc.flows.flow_books import FlowBooks
-from mc.flows.graph import connect, connect_all, disconnect, has_edge, place
+from mc.flows.graph import connect, connect_all, disconnect, has_edge, place, refuse_cycle
 from mc.flows.task_node import Task, TaskNode
 from mc.spec.task_graph import ROOT_TASK_KEY, assign_task_keys, list_edges, start_rule_task_keys
 from mc.statuses import FLOW_CHANGES
@@ -160,7 +160,7 @@ class Flow(FlowBooks):
             keys = assign_task_keys(task_specs)
             edges = list_edges(keys, task_specs)
         except (AttributeError, KeyError, TypeError) as error:
-            raise GraphError(f"Flow {flow.key!r}: its tasks name each other in no way known: {error}.") from error
+            raise GraphError(f"Flow {flow.key!r}: its list of tasks is malformed: {error}.") from error
         tasks = [
             {**copy_json(task_spec), "key": key} for key, task_spec in zip(keys, task_specs, strict=True)
         ]
@@ -222,15 +222,15 @@ class Flow(FlowBooks):
         node = self._book(_normalise_task(own))
         try:
             named = dict.fromkeys([*named_before, *start_rule_task_keys(own)])
+            named.pop(ROOT_TASK_KEY, None)
             before = [self._edge_ends(key, node.key)[0] for key in named] or [self._root]
             after = _in_order(self._edge_ends(node.key, key)[1] for key in dict.fromkeys(named_after))
-            for dest in after:
-                _refuse_if_started(node, dest)
             place(node, before, after)
             for source in before:
                 connect(source, node)
             for dest in after:
                 connect(node, dest)
+                _refuse_if_started(node, dest)
         except GraphError:
             disconnect(node)
             self._unbook(node)
@@ -438,6 +438,7 @@ def _named_keys(task: Task, name: str) -> list[str]:
 
 def _refuse_if_started(source: TaskNode, dest: TaskNode) -> None:
     if dest.status != "PENDING" and source.status != "COMPLETED":
+        refuse_cycle(source, dest)  # the better reason, where it is one
         raise GraphError(
             f"Task {source.key!r} cannot precede {dest.key!r}, which is {dest.status} already.",
             src_key=source.key,

@@ -51,7 +51,8 @@ class FlowBooks:
         self._doomed: list[TaskNode] = []  # added after what they wait for had failed
         self._just_skipped: list[str] = []  # since the last tick's report
         self._outside_changes: list[tuple[TaskNode | None, str, str]] = []  # for the next tick's observers
-        self._on_change: Callable[[TaskNode | None, str, str], None] | None = self._note_outside_change
+        self._outside_listener = self._note_outside_change
+        self._on_change: Callable[[TaskNode | None, str, str], None] | None = self._outside_listener
         self._root = TaskNode(
             ROOT_TASK_KEY, {"key": ROOT_TASK_KEY, "status": "COMPLETED", "data": {}}, "COMPLETED", 0
         )
@@ -93,7 +94,7 @@ class FlowBooks:
     def _note_outside_change(self, node: TaskNode | None, old: str, new: str) -> None:
         self._outside_changes.append((node, old, new))
 
-    def _change(self, node: TaskNode, new: str) -> None:  # noqa: C901, PLR0912 - calls would cost more than they hide
+    def _change(self, node: TaskNode, new: str) -> None:  # noqa: C901 - calls would cost more than they hide
         """Change a task's status: the only place where one changes."""
         old = node.status
         if new not in TASK_CHANGES[old]:
@@ -256,7 +257,7 @@ class FlowBooks:
             self._has_stale_ready = True
 
     def _count_edge(self, source: TaskNode, dest: TaskNode) -> None:
-        """Count one more precursor; a join that is put together edge by edge is not counted anew each time."""
+        """Count one more precursor, so that a join of n edges costs n steps and not n squared."""
         if dest.rule is None and dest.status == "PENDING":
             if source.status == "COMPLETED":
                 return

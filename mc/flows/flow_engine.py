@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from mc.clock import Clock, SystemClock
-from mc.context.json_values import copy_json
+from mc.context.json_values import to_json_value
 from mc.errors import FlowError, MaxTicksError, SpecError
 from mc.flows.flow import Flow, Task
 from mc.flows.handler_registry import Handler, HandlerRegistry, adapt_handler
@@ -85,17 +85,18 @@ class FlowEngine:
 
         Raises:
             SpecError: the spec is wrong, or its data do not keep to its `params`.
+            NotJsonError: JSON cannot hold `data`.
         """
         from mc.spec.validation import check_flow_data, validate_flow_spec
 
-        validate_flow_spec(flow_spec, task_types=None if self._task_handler else self.registry)
+        validate_flow_spec(flow_spec, task_types=_ANY_TASK_TYPE if self._task_handler else self.registry)
         overrides: dict[str, Any] = {}
         if key is not None:
             overrides["key"] = key
         if label is not None:
             overrides["label"] = label
         if data:
-            overrides["data"] = {**(flow_spec.get("data") or {}), **data}
+            overrides["data"] = {**(flow_spec.get("data") or {}), **to_json_value(data, "/data")}
         if flow_spec.get("params") is not None:
             problems = check_flow_data(
                 flow_spec["params"], overrides.get("data", flow_spec.get("data")) or {}
@@ -134,6 +135,7 @@ class FlowEngine:
 
         Raises:
             StatusError: a task's status was changed from outside in a way that is not allowed.
+            NotJsonError: something was put into the flow's data from outside that JSON cannot hold.
         """
         tick = self.begin_tick(flow, task_ctx, **tick_kwargs) if tick_kwargs else Tick(self, flow, task_ctx)
         for call in tick.calls():
@@ -287,6 +289,16 @@ class FlowEngine:
         return service
 
 
+class _AnyTaskType:
+    """What task types there are for an engine that has one handler for all of them."""
+
+    def __contains__(self, task_type: object) -> bool:
+        return True
+
+
+_ANY_TASK_TYPE: Final = _AnyTaskType()
+
+
 class Pacer:
     """Decides, for `run_flow`, whether to tick again and how long to wait before."""
 
@@ -359,7 +371,7 @@ def flow_spec_to_flow(flow_spec: Mapping[str, Any], **overrides: Any) -> Flow:
 
 def flow_dict_to_flow(flow_dict: Mapping[str, Any]) -> Flow:
     """Make a flow from a flow dict; see `Flow.from_flow_dict`."""
-    return Flow.from_flow_dict(copy_json(flow_dict))
+    return Flow.from_flow_dict(flow_dict)
 
 
 def tick_flow(flow: Flow, task_ctx: Mapping[str, Any] | None = None, **tick_kwargs: Any) -> TickReport:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.json_values import copy_json
-from mc.errors import FlowFormatError
+from mc.durations import parse_time
+from mc.errors import DurationError, FlowFormatError
 from mc.spec.task_graph import ROOT_TASK_KEY
 from mc.statuses import FLOW_CHANGES, TASK_CHANGES
 
@@ -39,6 +40,17 @@ FLOW_ATTRIBUTES: Final[Mapping[str, tuple[type, ...]]] = {
     "deadline_at": (str, type(None)),
     "ticks": (int,),
     "spec": (dict, type(None)),
+}
+# what a task of a flow dict may hold of what the engine relies upon
+_TASK_ATTRIBUTES: Final[Mapping[str, tuple[type, ...]]] = {
+    "status": (str,),
+    "task_params": (dict, type(None)),
+    "data": (dict, type(None)),
+    "cfg": (dict, type(None)),
+    "attempt": (int,),
+    "attempts": (list,),
+    "next_tick_at": (str, type(None)),
+    "deadline_at": (str, type(None)),
 }
 _BY_ARGUMENT: Final = (
     "key",
@@ -145,13 +157,15 @@ def _read_graph(graph: Any) -> tuple[list[dict[str, Any]], list[tuple[str, str]]
     for key, task in tasks.items():
         _check_task(key, task)
     order = graph.get("order") or list(tasks)
-    if not isinstance(order, list) or {*order, ROOT_TASK_KEY} != {*tasks, ROOT_TASK_KEY}:
+    if not _is_order_of(order, tasks):
         raise FlowFormatError(
             "/graph/order: expected a list of all task keys, each once.", pointer="/graph/order"
         )
     pairs = []
     for number, edge in enumerate(edges):
-        if not isinstance(edge, Mapping) or not {"src_key", "dest_key"} <= set(edge):
+        if not isinstance(edge, Mapping) or not all(
+            isinstance(edge.get(end), str) for end in ("src_key", "dest_key")
+        ):
             pointer = f"/graph/edges/{number}"
             raise FlowFormatError(
                 f"{pointer}: expected {{src_key, dest_key}}; found {edge!r:.200}.", pointer=pointer
@@ -165,13 +179,36 @@ def _check_task(key: Any, task: Any) -> None:
     pointer = f"/graph/tasks/{key}"
     if not isinstance(key, str) or not isinstance(task, Mapping):
         raise FlowFormatError(f"{pointer}: expected a text key and a task object.", pointer=pointer)
+    for name, types in _TASK_ATTRIBUTES.items():
+        value = task.get(name)
+        if name in task and (not isinstance(value, types) or (isinstance(value, bool) and types == (int,))):
+            expected = " or ".join(kind.__name__ for kind in types)
+            raise FlowFormatError(
+                f"{pointer}/{name}: found {type(value).__name__}, expected {expected}.",
+                pointer=f"{pointer}/{name}",
+            )
     if task.get("status", "PENDING") not in TASK_CHANGES:
         raise FlowFormatError(
             f"{pointer}/status: {task.get('status')!r} is not a task status; use one of "
             f"{', '.join(TASK_CHANGES)}.",
             pointer=f"{pointer}/status",
         )
+    for name in ("next_tick_at", "deadline_at"):
+        if task.get(name):
+            try:
+                parse_time(task[name])
+            except DurationError as error:
+                raise FlowFormatError(
+                    f"{pointer}/{name}: {error.message}", pointer=f"{pointer}/{name}"
+                ) from error
     if task.get("key", key) != key:
         raise FlowFormatError(
             f"{pointer}/key: found {task['key']!r}, expected {key!r}.", pointer=f"{pointer}/key"
         )
+
+
+def _is_order_of(order: Any, tasks: Mapping[str, Any]) -> bool:
+    if not isinstance(order, list) or not all(isinstance(key, str) for key in order):
+        return False
+    named = {*order, ROOT_TASK_KEY}
+    return len({*order}) == len(order) and named == {*tasks, ROOT_TASK_KEY}

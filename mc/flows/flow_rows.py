@@ -145,13 +145,13 @@ def next_tick_time(flow: Flow, at: str) -> str | None:
         limit = flow.cfg.get("max_running_tasks")
         if limit is None or len(flow._running) < limit:
             return at
-    if flow._counts["RUNNING"] or not flow._unfinished_count():
+    if flow._counts["RUNNING"] or flow._doomed or not flow._unfinished_count():
         return at
     times = [flow.deadline_at] if flow.deadline_at else []
     while flow._due:
         time, _, node = flow._due[0]
         current = (node.task.get("next_tick_at"), node.task.get("deadline_at"))
-        if node.status in ("PENDING", "WAITING") and time in current:
+        if time in current and (node.status == "WAITING" or (node.status == "PENDING" and not node.unmet)):
             times.append(time)
             break
         heappop(flow._due)

@@ -18,7 +18,7 @@ from mc.errors import CycleError
 from mc.flows.task_node import TaskNode
 from mc.spec.task_graph import find_cycle
 
-__all__ = ["ROOT_RANK", "connect", "connect_all", "disconnect", "has_edge", "place"]
+__all__ = ["ROOT_RANK", "connect", "connect_all", "disconnect", "has_edge", "place", "refuse_cycle"]
 
 # Below all others, so that there is always room between ROOT and the first tasks.
 ROOT_RANK: Final = -(1 << 60)
@@ -64,10 +64,8 @@ def connect(source: TaskNode, dest: TaskNode) -> None:
     Raises:
         CycleError: `source` can be reached from `dest`; nothing was changed.
     """
-    if source is dest:
-        raise _cycle_error([source.key, source.key])
     if source.rank >= dest.rank:
-        if all(before.rank == ROOT_RANK for before in source.precursors):
+        if source is not dest and all(before.rank == ROOT_RANK for before in source.precursors):
             # Only ROOT precedes it, so no way leads back to it.
             source.rank = dest.rank - _RANK_GAP
         else:
@@ -112,7 +110,7 @@ def _position(node: TaskNode) -> int:
 
 def _raise_ranks(source: TaskNode, dest: TaskNode) -> None:
     """Move `dest`, and what follows it, behind `source`; each node is moved once."""
-    _refuse_way_back(source, dest)
+    refuse_cycle(source, dest)
     raised = {dest: source.rank + _RANK_GAP}
     # By the old ranks, which grow along every edge: a node's turn comes after that of all before it.
     waiting = [(dest.rank, dest.position, dest)]
@@ -126,7 +124,10 @@ def _raise_ranks(source: TaskNode, dest: TaskNode) -> None:
                 raised[follower] = rank + _RANK_STEP
 
 
-def _refuse_way_back(source: TaskNode, dest: TaskNode) -> None:
+def refuse_cycle(source: TaskNode, dest: TaskNode) -> None:
+    """Raise `CycleError` if `source` can be reached from `dest`."""
+    if source is dest:
+        raise _cycle_error([source.key, source.key])
     came_from: dict[TaskNode, TaskNode] = {dest: source}
     stack = [dest]
     while stack:

@@ -39,7 +39,7 @@ class Handler:
         *,
         has_effects: bool = True,
         uninterpolated_params: Iterable[str] = (),
-        cancel: Callable[..., None] | None = None,
+        cancel: Callable[..., Any] | None = None,
     ) -> None:
         self.call = call
         self.has_effects = has_effects
@@ -74,6 +74,7 @@ class LateResult:
             close()
 
 
+_ARGUMENTS = ("task", "task_ctx", "flow", "params")  # what a handler can be given
 NO_HANDLER = Handler(lambda task, task_ctx: None, has_effects=False)  # of a task that failed before its call
 
 
@@ -110,8 +111,12 @@ def adapt_handler(handler: Any) -> Handler:
     if isinstance(handler, type):
         return _adapt_class(handler)
     if hasattr(handler, "tick_task"):
-        tick = _by_name(handler.tick_task, ("task", "task_ctx", "flow", "params"))
-        return Handler(tick, has_effects=getattr(handler, "has_effects", True))
+        return Handler(
+            _by_name(handler.tick_task, _ARGUMENTS),
+            has_effects=getattr(handler, "has_effects", True),
+            uninterpolated_params=getattr(handler, "uninterpolated_params", ()),
+            cancel=_by_name(handler.cancel, _ARGUMENTS) if hasattr(handler, "cancel") else None,
+        )
     if callable(handler):
         return Handler(_adapt_function(handler), has_effects=getattr(handler, "has_effects", True))
     raise TaskHandlerError(
@@ -130,8 +135,8 @@ def _adapt_class(cls: Any) -> Handler:
     def call(task: Any, task_ctx: Any) -> Any:
         return cls(task, task_ctx).tick_task()
 
-    def cancel(task: Any, task_ctx: Any) -> None:
-        cls(task, task_ctx).cancel()
+    def cancel(task: Any, task_ctx: Any) -> Any:
+        return cls(task, task_ctx).cancel()
 
     return Handler(
         call,
@@ -142,7 +147,7 @@ def _adapt_class(cls: Any) -> Handler:
 
 
 def _adapt_function(function: Callable[..., Any]) -> Callable[..., Any]:
-    invoke = _by_name(function, ("task", "task_ctx", "flow", "params"))
+    invoke = _by_name(function, _ARGUMENTS)
 
     def call(task: Any, task_ctx: Any) -> Any:
         result = invoke(task, task_ctx)
@@ -173,11 +178,11 @@ def _by_name(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[[
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         wanted = {parameter.name for parameter in parameters} & {"flow", "params"} | {"task", "task_ctx"}
     else:
-        wanted = {parameter.name for parameter in parameters} & set(names)
+        wanted = {each.name for each in parameters if each.kind is not each.POSITIONAL_ONLY} & set(names)
         others = [
             parameter.name
             for parameter in parameters
-            if parameter.name not in names
+            if parameter.name not in wanted
             and parameter.default is parameter.empty
             and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         ]
@@ -243,7 +248,9 @@ class HandlerRegistry:
             raise UnknownTaskTypeError(f"{task_type!r} is not a task type; a task needs a task_type.")
         handler = self.known.get(task_type)
         if handler is None:
-            handler = self.known[task_type] = adapt_handler(self._find(task_type))
+            name = canonical_task_type(task_type)
+            found = self.resolve(name) if name != task_type else adapt_handler(self._find(task_type))
+            handler = self.known[task_type] = found
         return handler
 
     def __contains__(self, task_type: object) -> bool:
@@ -265,12 +272,11 @@ class HandlerRegistry:
         return None
 
     def _find(self, task_type: str) -> Any:
-        name = canonical_task_type(task_type)
-        if name in BUILT_IN_TASK_TYPES:
-            return importlib.import_module(f"mc.task_handlers.{name}_task_handler").TaskHandler
+        if task_type in BUILT_IN_TASK_TYPES:
+            return importlib.import_module(f"mc.task_handlers.{task_type}_task_handler").TaskHandler
         plugin = self._entry_points().get(task_type)
         if plugin is not None:
-            return plugin.load()
+            return load_plugin(plugin, task_type)
         self._scan()
         if task_type in self.known:
             return self.known[task_type]
@@ -326,15 +332,29 @@ class HandlerRegistry:
             module = import_module(module_name, module_name)
             for value in list(vars(module).values()):
                 name = getattr(value, "task_type", None)
-                if isinstance(name, str) and callable(value) and name not in self.known:
+                if isinstance(name, str) and callable(value) and self._is_free(name):
                     self.register(name, value)
+
+    def _is_free(self, name: str) -> bool:
+        return not (name in self.known or name in BUILT_IN_TASK_TYPES or name in self._entry_points())
+
+
+def load_plugin(plugin: Any, asked_for: str) -> Any:
+    """Load an entry point, or raise `UnknownTaskTypeError` telling why it cannot be."""
+    try:
+        return plugin.load()
+    except (Exception, SystemExit) as error:
+        raise UnknownTaskTypeError(
+            f"{asked_for!r}: the plugin {plugin.value!r} cannot be loaded: {type(error).__name__}: {error}.",
+            task_type=asked_for,
+        ) from error
 
 
 def import_module(module_name: str, asked_for: str) -> Any:
     """Import a module, or raise `UnknownTaskTypeError` telling why it cannot be."""
     try:
         return importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UnknownTaskTypeError(
             f"{asked_for!r}: the module {module_name!r} cannot be imported: {type(error).__name__}: {error}.",
             task_type=asked_for,

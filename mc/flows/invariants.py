@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from mc.flows.start_rules import NEVER, START, UNDECIDED
 from mc.flows.task_node import TaskNode
 from mc.statuses import FINISHED_FLOW_STATUSES, FINISHED_TASK_STATUSES
 
@@ -37,21 +38,30 @@ def check_invariants(flow: Flow) -> None:
     listed = {node for _, _, node in [*flow._ready, *flow._due]}
     for node in nodes:
         if node.status == "PENDING":
-            _check_pending(node, listed, ended=flow.status in FINISHED_FLOW_STATUSES)
+            _check_pending(flow, node, listed)
         for source in node.precursors:
             if source.rank >= node.rank:
                 raise AssertionError(f"the edge {source.key} -> {node.key} runs against the ranks")
             if node not in source.successors:
                 raise AssertionError(f"the edge {source.key} -> {node.key} is known at one end only")
+        positions = [dest.position for dest in node.successors]
+        if positions != sorted(positions):
+            raise AssertionError(f"the successors of {node.key} are not in the order of the spec")
 
 
-def _check_pending(node: TaskNode, listed: set[TaskNode], *, ended: bool) -> None:
+def _check_pending(flow: Flow, node: TaskNode, listed: set[TaskNode]) -> None:
     statuses = [source.status for source in node.precursors]
     unfinished = sum(status not in FINISHED_TASK_STATUSES for status in statuses)
-    met = node.unmet == 0
-    if node.rule is None and met != all(status == "COMPLETED" for status in statuses):
+    decision, _ = flow._decide(node) if node.precursors != [flow._root] else (START, 0)
+    if (node.unmet == 0) != (decision == START):
         raise AssertionError(f"task {node.key!r}: {node.unmet} unmet, precursors are {statuses}")
-    if not met and not ended and node.unmet > max(unfinished, 1):
+    if flow.status in FINISHED_FLOW_STATUSES or flow._failures or node in flow._doomed:
+        return  # where the flow has ended or will, what waits for a failure is not told
+    if decision == NEVER:
+        raise AssertionError(
+            f"task {node.key!r} can never start and is not SKIPPED, precursors are {statuses}"
+        )
+    if decision == UNDECIDED and node.unmet != unfinished:
         raise AssertionError(f"task {node.key!r}: {node.unmet} unmet, but {unfinished} unfinished")
-    if met and not ended and node not in listed:
+    if decision == START and node not in listed:
         raise AssertionError(f"task {node.key!r} may start but is in no queue")

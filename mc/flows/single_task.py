@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mc.context.interpolation import has_references, interpolate
-from mc.errors import McError
 from mc.flows.handler_registry import NO_HANDLER, adapt_handler
 from mc.flows.task_call import TaskCall
 from mc.flows.tick_report import TickReport
@@ -45,7 +44,7 @@ def prepare_task_call(
         if params and "initialised" not in task and has_references(params):
             ctx = call.path_ctx() if "flow" in call else call
             task["task_params"] = interpolate(params, ctx, skip=call.handler.uninterpolated_params)
-    except McError as error:
+    except Exception as error:  # noqa: BLE001 - recorded in the task
         call.handler = NO_HANDLER
         call.settle(error)
         return None

@@ -25,16 +25,17 @@ def make_sub_flow_ctx(task_ctx: TaskCall, extra: Mapping[str, Any] | None = None
 def tick_sub_flow(flow: Flow, task_ctx: TaskCall, extra: Mapping[str, Any] | None = None) -> Calls:
     """Make one tick of a sub-flow.
 
-    The outer call's report and `has_effects` take up what happened. While the sub-flow is
-    unfinished, the outer task is left RUNNING, or WAITING if the sub-flow can do nothing before a time
-    or an event from outside.
+    The outer call's report and `has_effects` take up what happened. While the sub-flow is unfinished, the
+    outer task is left RUNNING, or WAITING if the sub-flow can do nothing before a time or an event from
+    outside.
 
     Args:
         flow: the sub-flow.
         task_ctx: the call of the outer task.
         extra: more entries for the `task_ctx` of the sub-flow's tasks.
     """
-    tick = task_ctx.engine.begin_tick(flow, make_sub_flow_ctx(task_ctx, extra), task_ctx.get("mc.overrides"))
+    ctx = make_sub_flow_ctx(task_ctx, extra)
+    tick = task_ctx.engine.begin_tick(flow, ctx, task_ctx.get("mc.overrides"))
     made: list[TaskCall] = []
     try:
         for call in tick.calls():

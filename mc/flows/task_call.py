@@ -6,14 +6,15 @@ The same object is the `task_ctx` that the handler is given.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from mc.context.json_values import to_json_value
-from mc.errors import CoroutineHandlerError, McError, StatusError
+from mc.context.json_values import json_type_name, to_json_value
+from mc.errors import CoroutineHandlerError, McError, NotJsonError, StatusError
 from mc.flows.failure import describe_exception, describe_failure
 from mc.flows.task_context import FlowView
+from mc.statuses import TASK_CHANGES
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from mc.flows.handler_registry import Handler
     from mc.flows.tick_report import TickReport
 
-__all__ = ["Calls", "TaskCall", "adrive", "drive"]
+__all__ = ["Calls", "SaveEffects", "TaskCall", "adrive", "drive"]
 
+# What a driver does after a call with effects; False: nothing more may be called.
+SaveEffects = Callable[[], bool]
 # The handler calls that a tick wants made; None: wait here for those that are still under way.
 Calls = Generator["TaskCall | None", None, None]
 
@@ -84,6 +87,9 @@ class TaskCall(dict[str, Any]):
                 self._finish(result)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - user code; recorded in the task
             self.settle(error)
+        except BaseException:
+            self.give_up()
+            raise
         else:
             self.settle()
 
@@ -94,6 +100,9 @@ class TaskCall(dict[str, Any]):
         except (Exception, SystemExit) as error:  # noqa: BLE001 - user code; recorded in the task
             self.settle(error)
             return None
+        except BaseException:
+            self.give_up()
+            raise
         if result is None:
             self.settle()
             return None
@@ -103,28 +112,49 @@ class TaskCall(dict[str, Any]):
     def note_pending(self) -> None:
         """Remember that the outcome comes later, where somebody has to wait for it."""
 
+    def give_up(self) -> None:
+        """Leave the task RUNNING after a call that was interrupted: the next tick makes it again."""
+        self.task["status"] = "RUNNING"
+
     def _finish(self, result: Any) -> None:
         if isinstance(result, GeneratorType):
-            drive(result)
-        elif hasattr(result, "__await__"):
-            close = getattr(result, "close", None)
-            if close is not None:
-                close()  # or Python warns of a coroutine that nobody awaited
-            raise CoroutineHandlerError(
-                f"The handler of task {self.task.get('key')!r} (type {self.task.get('task_type')!r}) is a "
-                f"coroutine function. Tick the flow with `await engine.atick_flow(flow)`, or make the "
-                f"handler a plain function.",
-                task_key=self.task.get("key"),
-            )
+            drive(result, self.get("mc.save_effects"))
+        else:
+            self.refuse_to_await(result)
+
+    def refuse_to_await(self, result: Any) -> None:
+        """Raise `CoroutineHandlerError` for a result that would have to be awaited."""
+        if not hasattr(result, "__await__"):
+            return
+        close = getattr(result, "close", None)
+        if close is not None:
+            close()  # or Python warns of a coroutine that nobody awaited
+        raise CoroutineHandlerError(
+            f"The handler of task {self.task.get('key')!r} (type {self.task.get('task_type')!r}) is a "
+            f"coroutine function. Tick the flow with `await engine.atick_flow(flow)`, or make the "
+            f"handler (and its `cancel`) a plain function.",
+            task_key=self.task.get("key"),
+        )
 
     async def _afinish(self, result: Any) -> None:
+        from asyncio import CancelledError, current_task
+
         try:
             if isinstance(result, GeneratorType):
-                await adrive(result)
+                await adrive(result, self.get("mc.save_effects"))
             elif hasattr(result, "__await__"):
                 await result
         except (Exception, SystemExit) as error:  # noqa: BLE001 - user code; recorded in the task
             self.settle(error)
+        except CancelledError as error:
+            current = current_task()
+            if current is None or current.cancelling():
+                self.give_up()
+                raise
+            self.settle(error)  # nobody cancels the tick: the handler awaited something that was cancelled
+        except BaseException:
+            self.give_up()
+            raise
         else:
             self.settle()
 
@@ -147,17 +177,35 @@ class TaskCall(dict[str, Any]):
 
         Raises:
             NotJsonError: it cannot; the message names the place.
-            StatusError: the status is none.
+            StatusError: the status is none that a handler may set.
         """
         task = self.task
-        for name in ("data", "proxied_task"):
+        status = task.get("status")
+        self.check_status(status)
+        names: Iterable[Any] = ("data", "proxied_task")
+        if "initialised" not in task or status not in ("RUNNING", "WAITING"):
+            names = to_json_value(list(task))  # at the first tick and at the last, all of it
+        for name in names:
             value = task.get(name)
-            if value:
+            if value is not None:
                 checked = to_json_value(value, f"/{name}")
                 if checked is not value:
                     task[name] = checked
-        if not isinstance(task.get("status"), str):
-            raise StatusError(f"Task {task.get('key')!r}: {task.get('status')!r} is not a status.")
+        if type(task.get("data")) is not dict:
+            found = json_type_name(task.get("data"))
+            raise NotJsonError(
+                f"Task {task.get('key')!r}: data must be a mapping; found {found}.", pointer="/data"
+            )
+
+    def check_status(self, status: Any) -> None:
+        """Raise `StatusError` unless a handler may leave its task in this status."""
+        if not isinstance(status, str) or status not in TASK_CHANGES or status == "PENDING":
+            allowed = ", ".join(name for name in TASK_CHANGES if name != "PENDING")
+            raise StatusError(
+                f"The handler of task {self.task.get('key')!r} left the status {status!r}; use one of "
+                f"{allowed}.",
+                key=self.task.get("key"),
+            )
 
     def record_failure(self, error: BaseException | None) -> dict[str, Any]:
         """Write the task's `error` once: type, message, bounded traceback."""
@@ -177,7 +225,13 @@ class TaskCall(dict[str, Any]):
 def drop_what_json_cannot_hold(task: Task) -> None:
     """Replace what JSON cannot hold by null; the task's failure has been recorded already."""
     for name, value in list(task.items()):
-        task[name] = without_unholdable(value) if isinstance(value, dict) else _json_or_none(value)
+        if type(name) is not str:
+            del task[name]
+        else:
+            task[name] = without_unholdable(value) if isinstance(value, dict) else _json_or_none(value)
+    for name in ("data", "task_params"):
+        if type(task.get(name)) is not dict:
+            task[name] = {}
 
 
 def without_unholdable(data: dict[str, Any]) -> dict[str, Any]:
@@ -191,20 +245,32 @@ def without_unholdable(data: dict[str, Any]) -> dict[str, Any]:
 def _json_or_none(value: Any) -> Any:
     try:
         return to_json_value(value)
-    except McError:
-        return None  # the failure that is on record names this value
+    except Exception:  # noqa: BLE001 - the failure that is on record names this value
+        return None
 
 
-def drive(calls: Iterable[TaskCall | None]) -> None:
-    """The sync front: make the calls one after the other."""
+def drive(calls: Iterable[TaskCall | None], save_effects: SaveEffects | None = None) -> None:
+    """The sync front: make the calls one after the other.
+
+    Args:
+        calls: what a tick wants made.
+        save_effects: called after each call with effects; where it returns False, no more are made.
+    """
     for call in calls:
         if call is not None:
             call.run()
+            if save_effects is not None and call.has_effects and not save_effects():
+                return
 
 
-async def adrive(calls: Iterable[TaskCall | None]) -> None:
-    """The async front: make the calls, await those that are coroutines concurrently."""
+async def adrive(calls: Iterable[TaskCall | None], save_effects: SaveEffects | None = None) -> None:
+    """The async front: make the calls, await those that are coroutines concurrently; see `drive`."""
     from asyncio import gather
+
+    async def complete(call: TaskCall, rest: Awaitable[None]) -> None:
+        await rest
+        if save_effects is not None and call.has_effects:
+            save_effects()
 
     pending: list[Awaitable[None]] = []
     for call in calls:
@@ -214,6 +280,8 @@ async def adrive(calls: Iterable[TaskCall | None]) -> None:
         else:
             rest = call.begin()
             if rest is not None:
-                pending.append(rest)
+                pending.append(complete(call, rest))
+            elif save_effects is not None and call.has_effects and not save_effects():
+                break
     if pending:
         await gather(*pending)

@@ -12,22 +12,22 @@ __all__ = ["Timestamper"]
 class Timestamper:
     """Formats times as `mc.durations.format_time` does, remembering the text of the current second."""
 
-    __slots__ = ("_prefix", "_second")
+    __slots__ = ("_latest",)
 
     def __init__(self) -> None:
-        self._second = -1.0
-        self._prefix = ""
+        self._latest = (-1.0, "")  # a second and its text; one object, so that threads may share this
 
     def format(self, timestamp: float) -> str:
         """Return seconds since 1970 as ISO 8601 text in UTC, with microseconds."""
-        past = timestamp - self._second
+        second, prefix = self._latest
+        past = timestamp - second
         if not 0.0 <= past < 0.9999995:
             return self._format_anew(timestamp)
         # a float is good for a quarter of a microsecond in this century
-        return f"{self._prefix}{str(int(past * 1e6 + 1_000_000.5))[1:]}+00:00"
+        return f"{prefix}{str(int(past * 1e6 + 1_000_000.5))[1:]}+00:00"
 
     def _format_anew(self, timestamp: float) -> str:
         text = format_time(datetime.fromtimestamp(timestamp, UTC))
-        self._second = float(int(timestamp // 1))
-        self._prefix = format_time(datetime.fromtimestamp(self._second, UTC))[:20]  # up to the point
+        second = float(timestamp // 1)
+        self._latest = (second, format_time(datetime.fromtimestamp(second, UTC))[:20])  # up to the point
         return text

@@ -124,7 +124,7 @@ class Drive:
             longest = min(longest, max((due_at - now).total_seconds(), pause))
         if self._ends_at is not None:
             longest = min(longest, (self._ends_at - now).total_seconds())
-        return max(longest, 0.0)
+        return float(max(longest, 0.0))
 
     # --- one pass --------------------------------------------------------------------------
 

@@ -66,7 +66,6 @@ class FlowSession:
         self._ctx = {**task_ctx, **services}
         self._report = TickReport()  # of the tick under way
         self._survived = not lease.lost_leases
-        self._under_way: set[str] = set()  # tasks whose handlers are at work
         self._problem: McError | None = None
         self._save_again_after = timedelta(seconds=lease.seconds / 6)
 
@@ -93,7 +92,6 @@ class FlowSession:
 
     def call_done(self, call: TaskCall) -> None:
         """Take note that a call was made and settled; save it if it has effects."""
-        self._under_way.discard(call.task["key"])
         if call.has_effects:
             self._save_effects()
 
@@ -106,7 +104,6 @@ class FlowSession:
             if call is not None:
                 if self._lease.lost_leases:
                     self._save()  # so that the rows name the tasks, should this one end the process
-                self._under_way.add(call.task["key"])
             yield call
             if self._problem is not None or self._must_stop():
                 stop = True
@@ -151,6 +148,5 @@ class FlowSession:
             lease=self._lease,
             release=release,
             keep_lost_leases=not self._survived,
-            leave_out=self._under_way,
             outbox=self._outbox,
         )

@@ -136,10 +136,10 @@ def find_dialect(url: URL) -> Dialect:
             f"Write a URL such as sqlite:///mc.sqlite3.",
             found=name,
         )
-    return _DIALECTS[name]()
+    return _DIALECTS[name]
 
 
-_DIALECTS: Final[dict[str, type[Dialect]]] = {SqliteDialect.name: SqliteDialect}
+_DIALECTS: Final[dict[str, Dialect]] = {SqliteDialect.name: SqliteDialect()}
 
 
 def _switch_to_wal(connection: sqlite3.Connection, busy_seconds: float) -> None:

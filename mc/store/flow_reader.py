@@ -60,7 +60,7 @@ def _read_chunk(connection: Connection, keys: Sequence[str], found: dict[str, Fl
         here[flow_key].wakes = tuple(wakes)
     digests = list({rows.row["spec_digest"] for rows in here.values()} - {None})
     if digests:
-        texts: dict[str, str] = dict(connection.execute(_SPECS, {"digests": digests}).tuples().all())
+        texts = {row.digest: row.text for row in connection.execute(_SPECS, {"digests": digests})}
         for rows in here.values():
             rows.spec_text = texts.get(rows.row["spec_digest"])
     found.update(here)

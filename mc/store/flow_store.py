@@ -19,6 +19,7 @@ from mc.store import leases
 from mc.store.database import BUSY_SECONDS, Database
 from mc.store.flow_deleter import delete_flow
 from mc.store.flow_reader import flow_of, read_flows, read_summaries, summary_query
+from mc.store.flow_statements import save_statement
 from mc.store.flow_summary import FlowSummary
 from mc.store.flow_writer import (
     FlowDraft,
@@ -26,7 +27,6 @@ from mc.store.flow_writer import (
     draft_new_flow,
     draft_save,
     insert_flows,
-    save_statement,
     update_flow,
 )
 from mc.store.lease import DEFAULT_LEASE_SECONDS, Lease, Wake
@@ -145,7 +145,6 @@ class FlowStore:
         lease: Lease | None = None,
         release: bool = False,
         keep_lost_leases: bool = False,
-        leave_out: Iterable[str] = (),
         outbox: Outbox | None = None,
     ) -> None:
         """Write what changed in a flow since it was loaded, created or saved last.
@@ -159,7 +158,6 @@ class FlowStore:
             release: give the lease back in the same transaction.
             keep_lost_leases: leave the count of drivers that vanished as it is, because nothing shows yet
                 that the flow lets this one live.
-            leave_out: tasks whose handlers are at work; their rows stay as they are.
             outbox: what else belongs into the transaction.
 
         Raises:
@@ -173,7 +171,7 @@ class FlowStore:
         state = self._state_of(flow)
         outbox = outbox or Outbox()
         now = self.clock.now()
-        draft = draft_save(flow, state, now, leave_out=leave_out)
+        draft = draft_save(flow, state, now)
         started = [draft_new_flow(child, now, waiter_key=flow.key) for child in outbox.started.values()]
         statement = save_statement(
             leased=lease is not None,
@@ -181,10 +179,10 @@ class FlowStore:
             keep_lost_leases=keep_lost_leases,
             dialect=self._database.dialect,
         )
-        params = {"token": lease.token} if lease is not None else {"seen_revision": state.revision}
+        known = lease.token if lease is not None else state.revision
 
         def write(connection: Connection) -> None:
-            if not update_flow(connection, statement, draft, params, outbox.acted_upon):
+            if not update_flow(connection, statement, draft, known, outbox.acted_upon):
                 raise self._refusal(connection, draft, lease)
             if started:
                 insert_flows(connection, started)

@@ -12,6 +12,7 @@ from mc.context.json_values import loads
 from mc.durations import format_time, parse_time
 from mc.store.dialects import Dialect
 from mc.store.lease import MAX_LOST_LEASES, Lease
+from mc.store.prepared import Prepared, Row
 from mc.store.tables import flow, task
 
 __all__ = ["block", "claim", "family_of", "held_query", "is_leased", "next_due_query", "release", "renew"]
@@ -51,7 +52,7 @@ def claim(
             break
     leases = [_lease(row, lost, owner, expires_at, seconds) for row, lost in chosen]
     if leases:
-        connection.execute(_CLAIM, [_claim_params(lease) for lease in leases])
+        _CLAIM.run_many(connection, [_claim_row(lease) for lease in leases])
     return leases
 
 
@@ -138,14 +139,9 @@ def _lease(row: Any, lost: int, owner: str, expires_at: datetime, seconds: float
     )
 
 
-def _claim_params(lease: Lease) -> dict[str, Any]:
-    return {
-        "flow": lease.flow_key,
-        "new_token": lease.token,
-        "new_owner": lease.owner,
-        "new_expires_at": format_time(lease.expires_at),
-        "new_lost_leases": lease.lost_leases,
-    }
+def _claim_row(lease: Lease) -> Row:
+    expires_at = format_time(lease.expires_at)
+    return (lease.token, lease.owner, expires_at, lease.lost_leases, lease.flow_key)
 
 
 def _block_after_losses(connection: Connection, key: str, lost: int, now: str) -> None:
@@ -161,15 +157,16 @@ def _block_after_losses(connection: Connection, key: str, lost: int, now: str) -
 
 
 _TICKABLE: Final = ("PENDING", "RUNNING")
-_CLAIM: Final = (
+_CLAIM: Final = Prepared(
     update(flow)
     .where(flow.c.key == bindparam("flow"))
     .values(
-        lease_token=bindparam("new_token"),
-        lease_owner=bindparam("new_owner"),
-        lease_expires_at=bindparam("new_expires_at"),
-        lost_leases=bindparam("new_lost_leases"),
-    )
+        lease_token=bindparam("token"),
+        lease_owner=bindparam("owner"),
+        lease_expires_at=bindparam("expires_at"),
+        lost_leases=bindparam("lost"),
+    ),
+    ("token", "owner", "expires_at", "lost", "flow"),
 )
 _HELD: Final = (
     (flow.c.key == bindparam("flow"))

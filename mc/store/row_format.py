@@ -107,7 +107,10 @@ def encode_task(flow_key: str, row: TaskRow) -> StoredTask:
         NotJsonError: JSON cannot hold the task dict; the message names flow, task and place.
     """
     due_at = row.due_at if isinstance(row.due_at, str) and len(row.due_at) <= 32 else None
-    body = encode_json(row.task, f"task {row.key!r} of flow {flow_key!r}", f"/graph/tasks/{row.key}")
+    task = row.task
+    if task.get("status") != row.status:
+        task = {**task, "status": row.status}  # its handler is at work, and what it wrote is not settled
+    body = encode_json(task, f"task {row.key!r} of flow {flow_key!r}", f"/graph/tasks/{row.key}")
     return StoredTask(row.position, row.rank, row.status, row.unmet, due_at, body)
 
 

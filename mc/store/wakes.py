@@ -13,6 +13,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, literal, or_, sele
 
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.lease import Wake
+from mc.store.prepared import Prepared
 from mc.store.tables import flow, wake
 
 __all__ = ["CANCEL", "FINISHED", "add_wake", "list_wakes", "remove_wakes"]
@@ -54,11 +55,9 @@ def list_wakes(connection: Connection, flow_keys: Sequence[str]) -> dict[str, li
 def remove_wakes(connection: Connection, flow_key: str, wakes: Iterable[Wake] | None = None) -> None:
     """Remove what was acted upon; all that a flow has unless `wakes` are given."""
     if wakes is None:
-        connection.execute(_REMOVE_ALL, {"flow": flow_key})
-        return
-    rows = [{"flow": flow_key, "kind_": each.kind, "source": each.source_key} for each in wakes]
-    if rows:
-        connection.execute(_REMOVE, rows)
+        _REMOVE_ALL.run(connection, (flow_key,))
+    else:
+        _REMOVE.run_many(connection, [(flow_key, found.kind, found.source_key) for found in wakes])
 
 
 _LIST: Final = (
@@ -66,7 +65,9 @@ _LIST: Final = (
     .where(wake.c.flow_key.in_(bindparam("flow_keys", expanding=True)))
     .order_by(wake.c.flow_key, wake.c.kind, wake.c.source_key)
 )
-_REMOVE_ALL: Final = delete(wake).where(wake.c.flow_key == bindparam("flow"))
-_REMOVE: Final = _REMOVE_ALL.where(
-    wake.c.kind == bindparam("kind_"), wake.c.source_key == bindparam("source")
+_OF_FLOW = delete(wake).where(wake.c.flow_key == bindparam("flow"))
+_REMOVE_ALL: Final = Prepared(_OF_FLOW, ("flow",))
+_REMOVE: Final = Prepared(
+    _OF_FLOW.where(wake.c.kind == bindparam("what"), wake.c.source_key == bindparam("source")),
+    ("flow", "what", "source"),
 )

@@ -61,7 +61,8 @@ class BaseProxyingTaskHandler(BaseTaskHandler):
 
     def initial_tick(self) -> Calls:
         """Make the proxied task and tick it."""
-        self.proxy(self.generate_proxied_task())
+        if "proxied_task" not in self.task:  # it is there where a first tick was saved halfway
+            self.proxy(self.generate_proxied_task())
         return self.intermediate_tick()
 
     def intermediate_tick(self) -> Calls:
@@ -70,7 +71,6 @@ class BaseProxyingTaskHandler(BaseTaskHandler):
         self.task.pop("next_tick_at", None)
         yield from tick_proxied_task(proxied, self.task_ctx)
         if proxied["status"] in FINISHED_TASK_STATUSES:
-            drop_sub_flow(self.task_ctx, proxied)
             self.on_proxied_task_finished()
             if self.task["status"] in FINISHED_TASK_STATUSES:
                 self.task.pop("proxied_task", None)

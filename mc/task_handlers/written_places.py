@@ -1,4 +1,4 @@
-"""Which parts of a flow wirings wrote to, so that a save looks at those and at no others."""
+"""Which tasks of a flow wirings wrote to, so that a save looks at those and at no others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["note_written_places"]
 
 
 def note_written_places(flow: Flow, wirings: Iterable[Wiring]) -> None:
-    """Tell a flow that wirings have written to it; they wrote past its own books.
+    """Tell a flow to which of its tasks wirings have written; its data are looked at in any case.
 
     Args:
         flow: the flow that the wirings' context showed as `flow`.
@@ -21,7 +21,5 @@ def note_written_places(flow: Flow, wirings: Iterable[Wiring]) -> None:
     for wiring in wirings:
         note_written_places(flow, wiring.wirings)
         steps = parse_path(wiring.dest)
-        if steps[1:3] == ("flow", "data"):
-            flow.data = flow.data  # handing it out is what marks it
-        elif steps[1:3] == ("flow", "tasks"):
-            flow.tasks.get(str(steps[3]))
+        if steps[1:3] == ("flow", "tasks"):
+            flow.tasks.get(str(steps[3]))  # what is handed out is looked at by the next save

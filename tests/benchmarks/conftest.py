@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -33,9 +32,9 @@ _TABLE = Table()
 
 
 @pytest.fixture
-def table() -> Iterator[Table]:
+def table() -> Table:
     """Where a benchmark writes what it found."""
-    yield _TABLE
+    return _TABLE
 
 
 def growth_exponent(costs: dict[int, float]) -> float:

@@ -95,7 +95,14 @@ def bare_engine(count: int) -> int:
     clock, stamp = SystemClock(), Timestamper().format
     handlers = {"noop": _complete}
     tasks = [
-        {"key": f"t{n}", "task_type": "noop", "task_params": {}, "data": {}, "status": "PENDING", "attempt": 0}
+        {
+            "key": f"t{n}",
+            "task_type": "noop",
+            "task_params": {},
+            "data": {},
+            "status": "PENDING",
+            "attempt": 0,
+        }
         for n in range(count)
     ]
     successors = [[n + 1] for n in range(count - 1)] + [[]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mc.cli.exit_codes import ExitCode
-from mc.cli.options import common_options
+from mc.cli.options import common_options, lease_option
 from mc.cli.output import format_counts, print_json, printable, stdout_for_json, to_json_text
 from mc.cli.progress import make_progress
 from mc.cli.settings import Settings
@@ -41,10 +41,16 @@ _HOW_TO_GO_ON = "`houston tick` goes on with it, and so does the same run with `
     metavar="S",
     help="Stop after S seconds, between two tasks; later ticks go on with the flow.",
 )
+@lease_option
 @common_options
 @click.pass_obj
 def command(
-    settings: Settings, spec: str, key: str | None, data: dict[str, Any], max_seconds: float | None
+    settings: Settings,
+    spec: str,
+    key: str | None,
+    data: dict[str, Any],
+    max_seconds: float | None,
+    lease_seconds: float,
 ) -> int:
     """Store a flow and tick it to its end.
 
@@ -55,7 +61,9 @@ def command(
     progress = make_progress(silent=settings.as_json)
     with (
         stdout_for_json(settings.as_json),
-        settings.open_houston(with_handlers=True, observers=(progress,)) as houston,
+        settings.open_houston(
+            with_handlers=True, observers=(progress,), lease_seconds=lease_seconds
+        ) as houston,
     ):
         submission = houston.submit_once(read_spec(spec), data, key=key)
         _announce(settings, submission)
@@ -99,7 +107,7 @@ def _find_errors(flow: Flow) -> Iterator[dict[str, Any]]:
 
 
 def _print_outcome(flow: Flow) -> None:
-    print(f"{flow.status}: {format_counts(flow.count_tasks())}")
+    print(f"flow {printable(flow.key)} is {flow.status}; tasks: {format_counts(flow.count_tasks())}")
     if flow.results is not None:
         print(f"results: {printable(to_json_text(flow.results), _LONGEST_VALUE)}")
     if flow.status == "FAILED":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mc.cli.exit_codes import ExitCode
-from mc.cli.options import common_options
+from mc.cli.options import common_options, lease_option
 from mc.cli.output import count_of, print_json, stdout_for_json
 from mc.cli.settings import Settings
 
@@ -27,9 +27,12 @@ __all__ = ["command"]
     help="Stop after S seconds, between two tasks; what is left is for the next tick.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Say so when there was nothing to do.")
+@lease_option
 @common_options
 @click.pass_obj
-def command(settings: Settings, max_flows: int | None, max_seconds: float | None, verbose: bool) -> int:
+def command(
+    settings: Settings, max_flows: int | None, max_seconds: float | None, verbose: bool, lease_seconds: float
+) -> int:
     """Advance the flows that are due, then end.
 
     Made for cron: prints nothing when there was nothing to do. Any number of ticks may run at once on one
@@ -40,7 +43,7 @@ def command(settings: Settings, max_flows: int | None, max_seconds: float | None
 
     with (
         stdout_for_json(settings.as_json),
-        settings.open_houston(with_handlers=True) as houston,
+        settings.open_houston(with_handlers=True, lease_seconds=lease_seconds) as houston,
         StopSignals(houston.runner.stop) as signals,
     ):
         report = houston.tick(max_flows=max_flows, max_seconds=max_seconds)

@@ -145,6 +145,14 @@ class TestSpecs:
         assert ended.code == 2
         assert_readable(ended.err)
 
+    def test_half_of_a_surrogate_pair_is_refused(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path], command: str
+    ) -> None:
+        ended = houston(command, write_spec([NOOP], data={"x": "\ud800"}))
+        assert ended.code == 2
+        assert_readable(ended.err)
+        assert stored_flows() == 0
+
     def test_a_key_that_the_store_cannot_hold_is_refused(
         self, houston: Callable[..., Any], write_spec: Callable[..., Path], command: str
     ) -> None:

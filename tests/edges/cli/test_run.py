@@ -35,8 +35,11 @@ def fail():
 @task_handler("hang")
 def hang():
     import time
+    open("beats", "w").close()
     print("hanging", flush=True)
     while not os.path.exists("go"):
+        with open("beats", "a") as file:
+            file.write(".")
         time.sleep(0.01)
 
 @task_handler("mark")
@@ -69,7 +72,7 @@ class TestPlainOutput:
             "greet  RUNNING",
             "Hello, you!",
             "greet  COMPLETED",
-            "COMPLETED: 2 COMPLETED",
+            "flow k is COMPLETED; tasks: 2 COMPLETED",
         ]
 
     def test_a_failure_is_told_with_its_message(
@@ -164,7 +167,7 @@ class TestUnfinished:
     ) -> None:
         ended = houston("run", write_spec([NAME, LATER], key="k"), "--max-seconds", "0.01", "--json")
         assert ended.code == 4
-        assert ended.document["status"] == "RUNNING"
+        assert ended.document["status"] in {"PENDING", "RUNNING"}
         assert houston("list", "--json").document[0]["tasks"].get("COMPLETED", 0) <= 1
 
     def test_people_are_told_how_it_goes_on(
@@ -239,9 +242,10 @@ class TestSignals:
         self, houston: Callable[..., Any], begin_run: Callable[[], subprocess.Popen[str]]
     ) -> None:
         process = begin_run()
-        while process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        _, err = process.communicate()
+        process.send_signal(signal.SIGINT)
+        wait_for_beats(2)  # by then the first one has been taken note of
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
         assert process.returncode == 130
         assert "Traceback" not in err
         Path("go").touch()
@@ -281,6 +285,14 @@ class TestSignals:
         assert houston("list", "--json").document[0]["status"] == "COMPLETED"
 
 
+def wait_for_beats(number: int) -> None:
+    """Wait until the hanging task has gone round so often from now on."""
+    beats = Path("beats")
+    before = beats.stat().st_size
+    while beats.stat().st_size < before + number:
+        os.sched_yield()
+
+
 def run_on_terminal(*arguments: str) -> tuple[int, str]:
     """Run `houston` on a terminal of its own and return the exit code and what the terminal got."""
     ours, theirs = pty.openpty()
@@ -305,7 +317,7 @@ class TestTerminal:
         code, shown = run_on_terminal("run", str(write_spec([NAME, GREET], key="k", data={"name": "you"})))
         assert code == 0
         assert "Hello, you!" in shown
-        assert "COMPLETED: 2 COMPLETED" in shown
+        assert "flow k is COMPLETED; tasks: 2 COMPLETED" in shown
         assert "\x1b[" in shown
 
     def test_a_list_is_a_coloured_table(

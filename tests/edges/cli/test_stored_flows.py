@@ -114,6 +114,16 @@ class TestTick:
         assert houston("tick", "--max-flows", "2", "--json").document["completed"] == 2
         assert houston("tick", "--json").document["completed"] == 1
 
+    def test_a_lease_has_a_length(
+        self, houston: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, submit: Callable[..., str]
+    ) -> None:
+        submit(NOOP)
+        assert houston("tick", "--lease-seconds", "0").code == 2
+        monkeypatch.setenv("MC_LEASE_SECONDS", "long")
+        assert "MC_LEASE_SECONDS" in houston("tick").err
+        monkeypatch.setenv("MC_LEASE_SECONDS", "5")
+        assert houston("tick", "--json").document["completed"] == 1
+
 
 class TestList:
     def test_flows_are_listed_newest_first(
@@ -176,17 +186,13 @@ class TestShow:
         submit(NOOP, WRONG, AFTER, key="k", label="mine", description="a test")
         houston("tick")
         lines = houston("show", "k").out.splitlines()
-        assert lines[:5] == [
-            "flow      k",
-            "label     mine",
-            "about     a test",
-            "status    FAILED",
-            "tasks     1 PENDING, 1 COMPLETED, 1 FAILED",
-        ] or lines[:4] == ["flow      k", "label     mine", "about     a test", "status    FAILED"]
+        assert lines[:4] == ["flow      k", "label     mine", "about     a test", "status    FAILED"]
+        assert "1 COMPLETED" in lines[4]
+        assert "1 FAILED" in lines[4]
         rows = {row.split()[0]: row.split()[1:] for row in lines[lines.index("") + 2 :]}
         assert rows["a"] == ["noop", "COMPLETED", "1"]
         assert rows["wrong"][:3] == ["wire", "FAILED", "1"]
-        assert "PathError:" in rows["wrong"]
+        assert "WiringError:" in rows["wrong"]
 
     def test_a_waiting_task_shows_its_time(
         self, houston: Callable[..., Any], submit: Callable[..., str]
@@ -272,14 +278,11 @@ class TestExportAndImport:
         assert (ended.code, ended.error["code"]) == (2, "file-error")
         assert "no/such/folder" in ended.error["message"]
 
-    @pytest.mark.parametrize("text", ["\ud800", "naïve €", "\u202e"])
+    @pytest.mark.parametrize("text", ["naïve €", "\u202e", "\x00", '"\\'])
     def test_any_text_survives(
         self, houston_process: Callable[..., Any], write_spec: Callable[..., Path], text: str
     ) -> None:
-        if houston_process("submit", write_spec([NOOP], key="k", data={"x": text})).code == 0:
-            houston_process("export", "k", "--output", "flow.json")
-            assert houston_process("import", "flow.json", "--key", "copy").code == 0
-            assert houston_process("export", "copy").document["data"] == {"x": text}
-        else:
-            assert text == "\ud800"
-            assert houston_process("list").out == ""
+        assert houston_process("submit", write_spec([NOOP], key="k", data={"x": text})).code == 0
+        houston_process("export", "k", "--output", "flow.json")
+        assert houston_process("import", "flow.json", "--key", "copy").code == 0
+        assert houston_process("export", "copy").document["data"] == {"x": text}

@@ -107,7 +107,7 @@ class TestHandlerModules:
         [
             ("no_such_module", "no_such_module"),
             ("broken_tasks", "nothing_of_that_name"),
-            ("ending_tasks", "ends the program"),
+            ("ending_tasks", "SystemExit"),
         ],
     )
     def test_a_module_that_cannot_be_imported_is_bad_usage(

@@ -92,6 +92,15 @@ class TestTicks:
         assert flow.tasks["t"]["status"] == "WAITING"
         assert report.next_tick_at is None
 
+    def test_a_wait_for_an_event_after_a_wait_for_a_time_has_no_time(self, engine, clock):
+        wait = {"task_type": "wait", "task_params": {"duration": 5}}
+        flow, _ = make(engine, inline(wait, {"task_type": "wait_for_ever"}))
+        clock.advance(5)
+        engine.tick_flow(flow)
+        report = engine.tick_flow(flow)
+        assert flow.tasks["t"]["status"] == "WAITING"
+        assert report.next_tick_at is None
+
     def test_effects_inside_are_effects_of_the_task(self, engine):
         def write_file():
             pass
@@ -104,6 +113,46 @@ class TestTicks:
             drive(calls.append(call) or call for call in tick.calls())
             tick.finish()
             assert [call.has_effects for call in calls if call] == [expected]
+
+    def test_each_call_with_effects_is_saved_where_the_driver_can(self, engine):
+        done, saved = [], []
+        engine.registry.register("write_file", lambda task: done.append(task["key"]))
+        tasks = [{"key": f"w{n}", "task_type": "write_file", "precursors": []} for n in range(3)]
+        flow = Flow.from_flow_spec({"tasks": [inline(*tasks, noop(precursors=[]))]})
+
+        def save():
+            states = flow.to_flow_dict()["graph"]["tasks"]["t"]["flow_dict"]["graph"]["tasks"]
+            saved.append(sum(state["status"] == "COMPLETED" for state in states.values()) - 1)
+            return True
+
+        engine.tick_flow(flow, {"mc.save_effects": save})
+        assert saved == [1, 2, 3]
+
+    def test_after_a_save_that_failed_nothing_more_is_called(self, engine):
+        done = []
+        engine.registry.register("write_file", lambda task: done.append(task["key"]))
+        tasks = [{"key": f"w{n}", "task_type": "write_file", "precursors": []} for n in range(3)]
+        flow = Flow.from_flow_spec({"tasks": [inline(inline(*tasks))]})
+        engine.tick_flow(flow, {"mc.save_effects": lambda: False})
+        assert done == ["w0"]
+
+    def test_a_first_tick_that_was_saved_halfway_goes_on_where_it_was(self, engine):
+        done, saved = [], []
+        engine.registry.register("write_file", lambda task: done.append(task["key"]))
+        tasks = [{"key": f"w{n}", "task_type": "write_file", "precursors": []} for n in range(3)]
+        switch = {"control_value": "$ctx.flow.data.x", "default_case": {"task": inline(*tasks)}}
+        spec = {"tasks": [{"key": "s", "task_type": "switch", "task_params": switch}], "data": {"x": 1}}
+        flow = Flow.from_flow_spec(spec)
+
+        def save():
+            saved.append(json.loads(json.dumps(flow.to_flow_dict())))
+            return len(saved) < 2
+
+        engine.tick_flow(flow, {"mc.save_effects": save})
+        flow = Flow.from_flow_dict(saved[-1])
+        engine.run_flow(flow)
+        assert done == ["w0", "w1", "w2"]
+        flow.check_invariants()
 
     def test_the_living_sub_flow_is_written_only_when_the_flow_is(self, engine):
         flow, _ = make(engine, inline(counting(3)))

@@ -146,6 +146,33 @@ class TestCfgOfTheChosenTask:
         assert (clock.now().minute, clock.now().second) == (0, 20)
         flow.check_invariants()
 
+    def test_woken_too_early_it_is_not_tried_again(self, engine):
+        cfg = {"retry": {"max_attempts": 2, "delay": 10}}
+        flow = Flow.from_flow_spec({"tasks": [switch(1, default={"task_type": "fail", "cfg": cfg})]})
+        engine.tick_flow(flow)
+        flow.tasks["t"]["status"] = "RUNNING"
+        engine.tick_flow(flow)
+        assert flow.tasks["t"]["proxied_task"]["attempt"] == 1
+        assert flow.tasks["t"]["status"] == "WAITING"
+
+    def test_what_runs_in_it_is_cancelled_when_its_time_is_up(self, engine, run):
+        stopped = []
+
+        class Stoppable:
+            def __init__(self, task, task_ctx):
+                self.task = task
+
+            def tick_task(self):
+                self.task["status"] = "WAITING"
+
+            def cancel(self):
+                stopped.append(self.task["key"])
+
+        engine.registry.register("stoppable", Stoppable)
+        params = {"flow_spec": {"tasks": [{"key": "inner", "task_type": "stoppable"}]}}
+        run(switch(1, default={"task_type": "inline_flow", "task_params": params, "cfg": {"timeout": 5}}))
+        assert stopped == ["inner"]
+
     def test_its_time_is_limited(self, run):
         task = {"task_type": "wait", "task_params": {"duration": 60}, "cfg": {"timeout": 5}}
         flow = run(switch(1, default=task))

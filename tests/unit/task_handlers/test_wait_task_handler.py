@@ -42,6 +42,15 @@ def test_what_is_over_already_completes_at_once(engine, params):
     assert "due_at" in flow.tasks["w"]["data"]
 
 
+def test_woken_too_early_it_goes_on_waiting(engine, clock):
+    flow, _ = start(engine, duration=60)
+    clock.advance(59)
+    flow.tasks["w"]["status"] = "RUNNING"
+    report = engine.tick_flow(flow)
+    assert flow.tasks["w"]["status"] == "WAITING"
+    assert (report.next_tick_at - clock.now()).total_seconds() == 1
+
+
 def test_a_new_attempt_waits_anew(engine, clock):
     spec = {
         "key": "w",

@@ -1,0 +1,209 @@
+"""A call of a task of a flow's graph, and what its outcome means for the flow."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from mc.context.json_values import to_json_value
+from mc.durations import format_time, parse_time
+from mc.errors import McError, NotJsonError
+from mc.flows.failure import next_attempt_at
+from mc.flows.task_call import TaskCall, without_unholdable
+from mc.flows.task_node import Task, TaskNode
+
+if TYPE_CHECKING:
+    from mc.flows.tick import Tick
+    from mc.flows.tick_report import TickReport
+
+__all__ = ["FlowTaskCall", "tidy_task"]
+
+# entries of a task dict that only an unfinished attempt has
+_WHILE_ACTIVE: Final = ("next_tick_at", "deadline_at", "initialised", "flow_dict")
+# entries of a task that has nothing to tidy up when it is done: key, task_type, task_params, data,
+# status, attempt, started_at, finished_at
+_PLAIN_TASK_SIZE: Final = 8
+
+
+class FlowTaskCall(TaskCall):
+    """A call of a task of the graph; its outcome is settled in the flow's books."""
+
+    __slots__ = ("node", "tick")
+
+    tick: Tick
+    node: TaskNode
+
+    def __missing__(self, name: str) -> Any:
+        if name == "idempotency_key":
+            value = self[name] = f"{self.tick.flow.key}/{self.node.key}/{self.task['attempt']}"
+            return value
+        raise KeyError(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an entry, the idempotency key included, which is made when it is asked for."""
+        return self[name] if name == "idempotency_key" else super().get(name, default)
+
+    @property
+    def report(self) -> TickReport:
+        """The report of the tick."""
+        return self.tick.report
+
+    def note_pending(self) -> None:
+        """Make the tick wait for the outcome before it ends."""
+        self.tick.has_pending_calls = True
+        self.tick.flow._under_way.add(self.node)
+
+    def give_up(self) -> None:
+        """Leave the task as it was before the call, which was interrupted: the next tick makes it again."""
+        self.tick.flow._under_way.discard(self.node)
+        self.task["status"] = self.node.status
+
+    def now(self) -> datetime:
+        """Return the time of the tick."""
+        return self.tick.now
+
+    def settle(self, error: BaseException | None = None) -> None:
+        """Book the outcome: completed, waiting, failed, or to be tried again."""
+        tick, task, node = self.tick, self.task, self.node
+        flow = tick.flow
+        tick.report.calls += 1
+        if flow._under_way:
+            flow._under_way.discard(node)
+        new = task.get("status")
+        if node.status != "RUNNING":
+            self._settle_late(error)
+            return
+        if error is None:
+            try:
+                if (
+                    len(task) >= _PLAIN_TASK_SIZE
+                    or task["data"]
+                    or task["task_params"]
+                    or type(new) is not str
+                ):
+                    self.check_output()
+                    new = str(new)
+                task["status"] = "RUNNING"
+                if flow._handed_out or flow._data_handed_out:
+                    self._check_flow()
+                if new == "COMPLETED":
+                    task["finished_at"] = tick.at
+                    if len(task) > _PLAIN_TASK_SIZE:
+                        tidy_task(task)
+                        task.pop("raw_task_params", None)
+                    flow._change(node, new)
+                    tick.report.completed.append(node.key)
+                    return
+                if new != "FAILED":
+                    self._book_unfinished(new)
+                    return
+            except Exception as problem:  # noqa: BLE001 - whatever the handler left; recorded in the task
+                error = problem
+        task["status"] = "RUNNING"
+        self._book_failure(error)
+
+    def _settle_late(self, error: BaseException | None) -> None:
+        """Keep what a call left whose task somebody finished while it was made."""
+        failed = error is not None or self.task.get("status") == "FAILED"
+        self.task["status"] = self.node.status
+        if not failed:
+            try:
+                self.check_output()
+            except McError as problem:
+                error = problem
+        if failed or error is not None:
+            self.record_failure(error).pop("types", None)
+        self.tick.flow._touch(self.node)
+
+    def _check_flow(self) -> None:
+        """Look at what else the handler may have changed: statuses and the flow's data."""
+        flow = self.tick.flow
+        flow.reconcile()
+        if flow._data_handed_out:
+            flow._data_handed_out = False
+            try:
+                flow._data = to_json_value(flow._data, "/flow/data")
+            except NotJsonError:
+                flow._data = without_unholdable(flow._data)
+                raise
+
+    def _book_unfinished(self, new: str) -> None:
+        tick, task, node = self.tick, self.task, self.node
+        flow = tick.flow
+        if new == "RUNNING" or new == "WAITING":
+            if "initialised" not in task:
+                task["initialised"] = True
+                flow._touch(node)
+            if new == "WAITING":
+                if task.get("next_tick_at") is not None:
+                    time = task["next_tick_at"]
+                    task["next_tick_at"] = format_time(
+                        time if isinstance(time, datetime) else parse_time(time)
+                    )
+                flow._change(node, "WAITING")
+                flow._push_due(node)
+                tick.report.progressed = True
+            return
+        self.check_status(new)
+        flow._change(node, new)  # SKIPPED or CANCELLED by the handler
+        task["finished_at"] = tick.at
+        tidy_task(task)
+        tick.report.add(new.lower(), node.key)
+        flow._settle_dependents(node)
+
+    def _book_failure(self, error: BaseException | None) -> None:
+        tick, task, node = self.tick, self.task, self.node
+        flow = tick.flow
+        if error is not None:
+            self._note_what_else_is_wrong(error)
+        record = self.record_failure(error)
+        task["status"], task["key"] = node.status, node.key
+        try:
+            again, at = next_attempt_at(flow.key, task, record, tick.now)
+        except Exception as problem:  # noqa: BLE001 - a policy that cannot be carried out; on record
+            again, at = False, None
+            record["retry_error"] = f"cfg.retry cannot be used: {problem}"
+        record.pop("types", None)
+        flow._sub_flows.pop(id(task), None)
+        task["finished_at"] = tick.at
+        tidy_task(task)
+        task.pop("proxied_task", None)
+        if again:
+            self._try_again(record, at)
+            return
+        flow._change(node, "FAILED")
+        tick.report.add("failed", node.key)
+        if node.may_fail or not flow.cfg.get("fail_fast", True):
+            flow._settle_dependents(node)
+
+    def _note_what_else_is_wrong(self, error: BaseException) -> None:
+        """Look at what a handler that failed has done to the flow, lest another task be blamed for it."""
+        flow = self.tick.flow
+        if flow._handed_out or flow._data_handed_out:
+            try:
+                self._check_flow()
+            except McError as problem:
+                if problem is not error:
+                    error.add_note(f"{type(problem).__name__}: {problem.message}")
+
+    def _try_again(self, record: dict[str, Any], at: str | None) -> None:
+        tick, task = self.tick, self.task
+        task.setdefault("attempts", []).append(
+            {
+                "attempt": task["attempt"],
+                "started_at": task.get("started_at"),
+                "finished_at": task.pop("finished_at"),
+                "error": record,
+            }
+        )
+        if at:
+            task["next_tick_at"] = at
+        tick.flow._change(self.node, "PENDING")
+        tick.report.add("retried", self.node.key)
+        tick.report.progressed = True
+
+
+def tidy_task(task: Task) -> None:
+    """Take away what only an unfinished attempt has."""
+    for name in _WHILE_ACTIVE:
+        task.pop(name, None)

@@ -1,0 +1,111 @@
+"""The statements by which flows are written; parameters are named in the order in which rows hold them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import and_, bindparam, case, exists, insert, not_, null, or_, update
+
+from mc.store import tables
+from mc.store.dialects import Dialect
+from mc.store.leases import is_leased
+from mc.store.prepared import Prepared
+from mc.store.wakes import CANCEL
+
+__all__ = [
+    "INSERT_EDGE",
+    "INSERT_FLOW",
+    "INSERT_TASK",
+    "MOVE_TASK",
+    "NEW_FLOW_COLUMNS",
+    "SAVED_COLUMNS",
+    "UPDATE_DATA",
+    "UPDATE_TASK",
+    "save_statement",
+]
+
+# columns of a flow's row that each save writes
+SAVED_COLUMNS: Final = (
+    "label",
+    "status",
+    "blocked_reason",
+    "priority",
+    "parent_key",
+    "parent_task_key",
+    "modified_at",
+    "finished_at",
+    "task_counts",
+    "body",
+    "next_tick_at",
+)
+NEW_FLOW_COLUMNS: Final = (
+    "key",
+    *SAVED_COLUMNS,
+    "data",
+    "waiter_key",
+    "spec_digest",
+    "created_at",
+    "lease_token",
+    "lost_leases",
+    "revision",
+)
+
+INSERT_FLOW: Final = Prepared(insert(tables.flow), NEW_FLOW_COLUMNS)
+INSERT_TASK: Final = Prepared(
+    insert(tables.task), ("flow_key", "key", "position", "rank", "status", "unmet", "due_at", "body")
+)
+INSERT_EDGE: Final = Prepared(insert(tables.edge), ("flow_key", "src_key", "dest_key", "position"))
+UPDATE_DATA: Final = Prepared(
+    update(tables.flow).where(tables.flow.c.key == bindparam("flow")).values(data=bindparam("new_data")),
+    ("new_data", "flow"),
+)
+
+
+def _task_update(*columns: str) -> Prepared:
+    statement = (
+        update(tables.task)
+        .where(tables.task.c.flow_key == bindparam("flow"), tables.task.c.key == bindparam("task"))
+        .values({name: bindparam(f"new_{name}") for name in columns})
+    )
+    return Prepared(statement, [f"new_{name}" for name in columns] + ["flow", "task"])
+
+
+MOVE_TASK: Final = _task_update("rank", "status", "unmet", "due_at")
+UPDATE_TASK: Final = _task_update("rank", "status", "unmet", "due_at", "body")
+
+
+@cache
+def save_statement(
+    *, dialect: Dialect, leased: bool, release: bool = False, keep_lost_leases: bool = False
+) -> Prepared:
+    """Return the statement that writes a flow's row; its condition names the token, or else the revision.
+
+    Its parameters are the saved columns, the present, whether the flow can be ticked (1 or 0), the
+    flow's key, and the token or the revision.
+
+    Args:
+        dialect: of the database.
+        leased: whether the saver names the token that it holds.
+        release: whether the lease ends with the save.
+        keep_lost_leases: whether the count of vanished drivers stays as it is.
+    """
+    row = tables.flow.c
+    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in SAVED_COLUMNS}
+    woken = exists().where(
+        tables.wake.c.flow_key == row.key, or_(tables.wake.c.kind == CANCEL, bindparam("live") == 1)
+    )
+    values["next_tick_at"] = case((woken, bindparam("now")), else_=bindparam("new_next_tick_at"))
+    values["revision"] = row.revision + 1
+    if not keep_lost_leases:
+        values["lost_leases"] = 0
+    if release or not leased:
+        values["lease_owner"] = values["lease_expires_at"] = null()
+    if leased:
+        condition = and_(row.lease_token == bindparam("known"), row.lease_owner.is_not(None))
+    else:
+        # what a driver does at this moment would overwrite the save
+        condition = and_(row.revision == bindparam("known"), not_(is_leased(dialect)))
+        values["lease_token"] = row.lease_token + 1  # a driver whose lease ran out is shut out
+    statement = update(tables.flow).where(row.key == bindparam("flow"), condition).values(values)
+    return Prepared(statement, (*(f"new_{name}" for name in SAVED_COLUMNS), "now", "live", "flow", "known"))

@@ -1,0 +1,68 @@
+"""What the tests of the core share."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+from weakref import WeakSet
+
+import pytest
+
+from mc.clock import ManualClock
+from mc.flows.flow import Flow
+
+
+@pytest.fixture(autouse=True)
+def _books_are_right(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Check the books of each flow that a test made and still holds."""
+    made: WeakSet[Flow] = WeakSet()
+    init = Flow.__init__
+
+    def remember(self: Flow, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        made.add(self)
+
+    monkeypatch.setattr(Flow, "__init__", remember)
+    yield
+    try:
+        for flow in made:
+            flow.check_invariants()
+    except AssertionError:
+        gc.collect()  # a flow that could not be built lives on in the frames of its error
+        for flow in made:
+            flow.check_invariants()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+def _count_steps(call: Callable[[], object]) -> int:
+    steps = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal steps
+        if "/mc/" not in frame.f_code.co_filename:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            steps += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return steps
+
+
+@pytest.fixture
+def count_steps() -> Callable[[Callable[[], object]], int]:
+    """A function that counts the steps of the interpreter inside `mc` while something is called."""
+    return _count_steps
