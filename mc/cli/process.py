@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
+from pathlib import Path
 
 import click
 
@@ -16,11 +17,11 @@ __all__ = ["run_to_exit_code"]
 
 def run_to_exit_code(command: click.Command, arguments: Sequence[str]) -> int:
     """Run a command with its arguments and return the exit code; no error leaves this function."""
-    _make_streams_lenient()
+    _prepare_streams()
     as_json = _asks_for(arguments, "--json")
     try:
         code = _invoke(command, list(arguments) or ["--help"])
-        sys.stdout.flush()
+        _flush_stdout()
         return code
     except BrokenPipeError:
         _silence_stdout()
@@ -60,6 +61,14 @@ def _report(error: Exception, *, as_json: bool, debug: bool) -> int:
     return failure.exit_code
 
 
+def _flush_stdout() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _silence_stdout()
+        raise
+
+
 def _say(text: str) -> None:
     try:
         print(text, file=sys.stderr, flush=True)
@@ -73,15 +82,18 @@ def _asks_for(arguments: Sequence[str], flag: str) -> bool:
     return flag in before_end
 
 
-def _make_streams_lenient() -> None:
-    """Let text that the terminal's encoding cannot show be written with escapes instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
+def _prepare_streams() -> None:
+    """Let text that an encoding cannot hold be written with escapes, and closed streams swallow theirs."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - until the end
+        elif isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _silence_stdout() -> None:
-    """Keep the interpreter from complaining at its end about a pipe that is closed."""
+    """Keep the interpreter from complaining at its end about what cannot be written."""
     try:
         number = sys.stdout.fileno()
     except (OSError, ValueError):  # a stream in memory has no descriptor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["LineProgress", "Progress", "TableProgress", "make_progress"]
 
 _SHOWN_TASKS: Final = 12
+_SHOWN_RUNNING: Final = 8  # among them
 _LONGEST_ERROR: Final = 300
 
 
@@ -92,26 +92,25 @@ class TableProgress(Progress):
             yield
 
     def _draw(self) -> RenderableType:
+        from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
         running = list(self.running.items())
-        counts = format_counts({**dict(self.finished), "RUNNING": len(running)})
-        table = Table(title=Text(f"{printable(self.flow_key)}: {counts}"), title_justify="left", box=None)
-        for heading in ("task", "status", "note"):
-            table.add_column(heading, overflow="fold")
-        rows: list[tuple[str, str, str]] = [*self.recent, *((name, status, "") for name, status in running)]
-        for name, status, note in rows[-_SHOWN_TASKS:]:
+        counts = format_counts({**self.finished, "RUNNING": len(running)})
+        table = Table.grid("task", "status", "note", padding=(0, 2))
+        now = [(name, status, "") for name, status in running[:_SHOWN_RUNNING]]
+        for name, status, note in [*list(self.recent)[len(now) - _SHOWN_TASKS :], *now]:
             style = STATUS_STYLES.get(status, "yellow")
             table.add_row(Text(name), Text(status, style=style), Text(note))
-        return table
+        return Group(Text(f"{printable(self.flow_key)}: {counts}", style="bold"), table)
 
 
 def make_progress(*, silent: bool) -> Progress:
     """Return what fits stdout: nothing where it must stay silent."""
     if silent:
         return Progress()
-    return TableProgress() if is_terminal() and sys.stdout.isatty() else LineProgress()
+    return TableProgress() if is_terminal() else LineProgress()
 
 
 def _describe_change(event: ChangeEvent) -> str:

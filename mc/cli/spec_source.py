@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-__all__ = ["parse_data", "read_spec"]
+__all__ = ["check_key", "parse_data", "read_spec"]
+
+_LONGEST_KEY = 255  # characters that the store can hold
 
 
 def read_spec(source: str) -> Any:
@@ -21,6 +23,13 @@ def read_spec(source: str) -> Any:
     if source == "-":
         return parse_spec_text(sys.stdin.buffer.read(), "stdin")
     return read_spec_file(source)
+
+
+def check_key(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return the key of `--key` if one can be stored under it."""
+    if value is not None and not 0 < len(value) <= _LONGEST_KEY:
+        raise click.BadParameter(f"a key has 1 to {_LONGEST_KEY} characters, not {len(value)}.", ctx, param)
+    return value
 
 
 def parse_data(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:

@@ -133,7 +133,7 @@ class FlowTaskCall(TaskCall):
         if new == "RUNNING" or new == "WAITING":
             if "initialised" not in task:
                 task["initialised"] = True
-                flow._touch(node)
+            flow._touch(node)  # the handler had the task dict
             if new == "WAITING":
                 if task.get("next_tick_at") is not None:
                     time = task["next_tick_at"]

@@ -15,7 +15,7 @@ from mc.store.lease import MAX_LOST_LEASES, Lease
 from mc.store.prepared import Prepared, Row
 from mc.store.tables import flow, task
 
-__all__ = ["block", "claim", "family_of", "held_query", "is_leased", "next_due_query", "release", "renew"]
+__all__ = ["block", "claim", "claim_query", "family_of", "held_query", "is_leased", "next_due_query", "release", "renew"]
 
 
 def claim(
@@ -32,7 +32,7 @@ def claim(
     """Claim flows that are due and that nobody holds; see `FlowStore.claim`."""
     database_now: str = connection.scalars(select(dialect.now())).one()
     expires_at = parse_time(database_now) + timedelta(seconds=seconds)
-    query = dialect.lock_rows(_candidates(due_at, database_now, limit, among))
+    query = dialect.lock_rows(claim_query(due_at, database_now, limit, among))
     while True:
         rows = connection.execute(query).all()
         chosen: list[Any] = []
@@ -106,7 +106,7 @@ def held_query(dialect: Dialect, family: str) -> Select[str]:
     return select(flow.c.key).where(flow.c.key.in_(family_of(family)), is_leased(dialect)).limit(1)
 
 
-def _candidates(
+def claim_query(
     due_at: str, database_now: str, limit: int, among: Sequence[ColumnElement[bool]]
 ) -> Select[Any]:
     return (

@@ -15,7 +15,8 @@ from sqlalchemy import (
     Table,
     Text,
 )
-from sqlalchemy.dialects.mysql import LONGTEXT
+
+from mc.store.long_text import LongText
 
 __all__ = ["MAX_KEY_LENGTH", "edge", "flow", "metadata", "schema", "spec", "task", "wake"]
 
@@ -26,7 +27,7 @@ metadata = MetaData()
 _KEY = String(MAX_KEY_LENGTH)
 _STATUS = String(16)
 _TIME = String(32)
-_JSON = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
+_JSON = LongText()
 # Keys are told apart by every letter's case, on every database.
 _OPTIONS: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 

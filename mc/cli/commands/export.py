@@ -25,7 +25,8 @@ __all__ = ["command"]
 def command(settings: Settings, key: str, output: str | None) -> None:
     """Write a flow as a flow dict in JSON.
 
-    `houston import` makes the same flow of it, in this database or in another one.
+    `houston import` makes the same flow of it, in this database or in another one. The sub-flow of a `flow`
+    task is a flow of its own and is exported by its own key.
     """
     with settings.open_houston() as houston:
         flow_dict = houston.export(key)

@@ -12,7 +12,7 @@ from mc.cli.options import common_options, lease_option
 from mc.cli.output import format_counts, print_json, printable, stdout_for_json, to_json_text
 from mc.cli.progress import make_progress
 from mc.cli.settings import Settings
-from mc.cli.spec_source import parse_data, read_spec
+from mc.cli.spec_source import check_key, parse_data, read_spec
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _HOW_TO_GO_ON = "`houston tick` goes on with it, and so does the same run with `
 
 @click.command("run")
 @click.argument("spec")
-@click.option("--key", help="Key of the flow, in the place of the spec's.")
+@click.option("--key", callback=check_key, help="Key of the flow, in the place of the spec's.")
 @click.option(
     "--data",
     metavar="NAME=VALUE",

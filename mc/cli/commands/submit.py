@@ -9,14 +9,14 @@ import click
 from mc.cli.options import common_options
 from mc.cli.output import print_json, stdout_for_json
 from mc.cli.settings import Settings
-from mc.cli.spec_source import parse_data, read_spec
+from mc.cli.spec_source import check_key, parse_data, read_spec
 
 __all__ = ["command"]
 
 
 @click.command("submit")
 @click.argument("spec")
-@click.option("--key", help="Key of the flow, in the place of the spec's.")
+@click.option("--key", callback=check_key, help="Key of the flow, in the place of the spec's.")
 @click.option(
     "--data",
     metavar="NAME=VALUE",

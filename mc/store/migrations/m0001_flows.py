@@ -16,14 +16,15 @@ from sqlalchemy import (
     Table,
     Text,
 )
-from sqlalchemy.dialects.mysql import LONGTEXT
+
+from mc.store.long_text import LongText
 
 __all__ = ["upgrade"]
 
 _KEY = String(255)
 _STATUS = String(16)
 _TIME = String(32)
-_JSON = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
+_JSON = LongText()
 _OPTIONS: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
 

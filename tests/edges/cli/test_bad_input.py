@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[3]
 NOOP = {"key": "a", "task_type": "noop"}
 CYCLE = json.dumps({"tasks": [{**NOOP, "precursors": ["b"]}, {**NOOP, "key": "b", "precursors": ["a"]}]})
 
@@ -156,9 +160,10 @@ class TestSpecs:
     def test_a_key_that_the_store_cannot_hold_is_refused(
         self, houston: Callable[..., Any], write_spec: Callable[..., Path], command: str
     ) -> None:
-        ended = houston(command, write_spec([NOOP]), "--key", "k" * 300)
-        assert ended.code in (2, 3)
-        assert_readable(ended.err)
+        for key in ("", "k" * 256):
+            ended = houston(command, write_spec([NOOP]), "--key", key)
+            assert ended.code == 2
+            assert f"not {len(key)}." in ended.err
         assert stored_flows() == 0
 
 
@@ -258,6 +263,31 @@ class TestFlowDicts:
         assert said in ended.err
         assert_readable(ended.err)
         assert stored_flows() == 0
+
+
+class TestStreams:
+    def run(self, redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        script = f'exec "$0" -m mc "$@" {redirection}'
+        return subprocess.run(
+            ["sh", "-c", script, sys.executable, *arguments],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+
+    def test_a_full_disk_is_told(self) -> None:
+        done = self.run("> /dev/full", "schema")
+        assert done.returncode == 2
+        assert done.stderr.startswith("houston: No space left on device.")
+        assert done.stderr.count("\n") == 1
+
+    def test_a_closed_output_is_no_error(self) -> None:
+        done = self.run(">&-", "schema")
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_a_reader_that_goes_away_is_no_matter_for_words(self) -> None:
+        done = self.run("| head -c 1", "schema")
+        assert done.stderr == ""
 
 
 class TestBugs:

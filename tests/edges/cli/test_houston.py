@@ -13,7 +13,7 @@ import pytest
 
 from mc import task_handler
 from mc.clock import ManualClock
-from mc.errors import FlowExistsError, FlowFormatError, FlowNotFoundError, SpecError
+from mc.errors import FlowExistsError, FlowFormatError, FlowNotFoundError, NotJsonError, SpecError
 from mc.houston import Houston, Submission
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -101,6 +101,24 @@ class TestSubmit:
     def test_a_wrong_spec_is_refused_and_not_stored(self, houston: Houston) -> None:
         with pytest.raises(SpecError):
             houston.submit({"tasks": [{"key": "a"}]})
+        assert houston.list() == []
+
+    @pytest.mark.parametrize(
+        "wrong", [{1: "one"}, {"data": {2: 3}}, {"data": {"x": {1}}}, {"data": {"x": float("nan")}}, [], None]
+    )
+    def test_a_spec_that_json_cannot_hold_is_refused_and_not_stored(
+        self, houston: Houston, wrong: Any
+    ) -> None:
+        with pytest.raises(SpecError):
+            houston.submit(wrong)
+        assert houston.list() == []
+
+    @pytest.mark.parametrize("value", [{1, 2}, float("nan"), {1: 2}, object()])
+    def test_data_that_json_cannot_hold_are_refused_and_not_stored(
+        self, houston: Houston, value: Any
+    ) -> None:
+        with pytest.raises(NotJsonError, match="x"):
+            houston.submit(SPEC, {"x": value})
         assert houston.list() == []
 
     def test_problems_can_be_asked_for(self, houston: Houston) -> None:

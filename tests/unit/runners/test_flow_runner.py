@@ -20,6 +20,7 @@ from mc.flows.handler_registry import task_handler
 from mc.flows.tick_report import TickReport
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
+from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
 Handlers = dict[str, Any]
@@ -27,6 +28,15 @@ Handlers = dict[str, Any]
 
 def task(key: str, task_type: str = "noop", **rest: Any) -> dict[str, Any]:
     return {"key": key, "task_type": task_type, **rest}
+
+
+class Poll(BaseTaskHandler):
+    """Is done when it was looked at often enough."""
+
+    def tick_task(self) -> None:
+        self.data["polls"] = self.data.get("polls", 0) + 1
+        if self.data["polls"] == self.params["polls"]:
+            self.complete()
 
 
 class SleepyClock(ManualClock):
@@ -163,18 +173,12 @@ class TestTick:
         assert world.status() == world.status("later") == "COMPLETED"
 
     def test_a_task_that_is_polled_is_polled_once_in_a_tick(self, world: World) -> None:
-        polls: list[str] = []
-
-        def poll(task: dict[str, Any]) -> None:
-            polls.append(task["key"])
-            task["status"] = "RUNNING" if len(polls) < 4 else "COMPLETED"
-
-        world.submit(task("t", "poll"))
-        runner = world.runner({"poll": poll})
+        world.submit(task("t", "poll", task_params={"polls": 4}))
+        runner = world.runner({"poll": Poll})
         counts = []
         while world.status() != "COMPLETED":
             runner.tick()
-            counts.append(len(polls))
+            counts.append(world.store.load("f").tasks["t"]["data"]["polls"])
         assert counts == [2, 3, 4]  # the first tick of the task is progress, so another one follows it
 
     def test_a_flow_whose_rows_are_damaged_is_blocked_and_the_others_go_on(self, world: World) -> None:
@@ -476,7 +480,7 @@ class TestSubFlows:
 
         sub = {**self.parent(task("inner")), "precursors": []}
         first = task("first", "act", precursors=[])  # its save stores the child
-        world.submit(first, sub, task("second", "finish", precursors=["first"]))
+        world.submit(sub, first, task("second", "finish", precursors=["first"]))
         handlers = {"finish": finish_the_child, "act": lambda task: None}
         report = world.runner(handlers).tick()
         assert (world.status(), report.completed) == ("COMPLETED", 1)
@@ -531,14 +535,10 @@ class TestRunFlow:
         assert world.status("other") == "PENDING"
 
     def test_it_polls_until_the_task_is_done(self, world: World) -> None:
-        polls: list[int] = []
-
-        def poll(task: dict[str, Any]) -> None:
-            polls.append(1)
-            task["status"] = "RUNNING" if len(polls) < 5 else "COMPLETED"
-
-        world.submit(task("t", "poll"))
-        assert world.runner({"poll": poll}).run_flow("f") == "COMPLETED"
+        world.submit(task("t", "poll", task_params={"polls": 5}))
+        assert world.runner({"poll": Poll}).run_flow("f") == "COMPLETED"
+        assert world.store.load("f").tasks["t"]["data"]["polls"] == 5
+        assert world.clock.asleep_seconds == [0.001, 0.002, 0.004]
 
     def test_it_returns_when_time_is_up(self, world: World) -> None:
         world.submit(task("t", "wait", task_params={"duration": 90}))
