@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mc.flows.flow import Flow
     from mc.flows.flow_engine import FlowEngine, flow_spec_to_flow, tick_flow
     from mc.flows.handler_registry import task_handler
+    from mc.houston import Houston
     from mc.runners.flow_runner import FlowRunner
     from mc.spec.validation import validate_flow_spec
     from mc.store.flow_store import FlowStore
@@ -25,6 +26,7 @@ __all__ = [
     "FlowEngine",
     "FlowRunner",
     "FlowStore",
+    "Houston",
     "McError",
     "SpecError",
     "__version__",
@@ -40,6 +42,7 @@ _MODULES = {
     "FlowEngine": "mc.flows.flow_engine",
     "FlowRunner": "mc.runners.flow_runner",
     "FlowStore": "mc.store.flow_store",
+    "Houston": "mc.houston",
     "McError": "mc.errors",
     "SpecError": "mc.errors",
     "flow_spec_to_flow": "mc.flows.flow_engine",

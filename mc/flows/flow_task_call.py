@@ -73,11 +73,13 @@ class FlowTaskCall(TaskCall):
         if node.status != "RUNNING":
             self._settle_late(error)
             return
-        if error is None:
+        if error is None and new != "FAILED":
             try:
+                data = task["data"]
                 if (
                     len(task) >= _PLAIN_TASK_SIZE
-                    or task["data"]
+                    or data
+                    or type(data) is not dict
                     or task["task_params"]
                     or type(new) is not str
                 ):
@@ -94,9 +96,8 @@ class FlowTaskCall(TaskCall):
                     flow._change(node, new)
                     tick.report.completed.append(node.key)
                     return
-                if new != "FAILED":
-                    self._book_unfinished(new)
-                    return
+                self._book_unfinished(new)
+                return
             except Exception as problem:  # noqa: BLE001 - whatever the handler left; recorded in the task
                 error = problem
         task["status"] = "RUNNING"
@@ -118,14 +119,16 @@ class FlowTaskCall(TaskCall):
     def _check_flow(self) -> None:
         """Look at what else the handler may have changed: statuses and the flow's data."""
         flow = self.tick.flow
-        flow.reconcile()
-        if flow._data_handed_out:
-            flow._data_handed_out = False
-            try:
-                flow._data = to_json_value(flow._data, "/flow/data")
-            except NotJsonError:
-                flow._data = without_unholdable(flow._data)
-                raise
+        try:
+            flow.reconcile()
+        finally:
+            if flow._data_handed_out:
+                flow._data_handed_out = False
+                try:
+                    flow._data = to_json_value(flow._data, "/flow/data")
+                except NotJsonError:
+                    flow._data = without_unholdable(flow._data)
+                    raise
 
     def _book_unfinished(self, new: str) -> None:
         tick, task, node = self.tick, self.task, self.node
@@ -154,9 +157,12 @@ class FlowTaskCall(TaskCall):
     def _book_failure(self, error: BaseException | None) -> None:
         tick, task, node = self.tick, self.task, self.node
         flow = tick.flow
-        if error is not None:
-            self._note_what_else_is_wrong(error)
         record = self.record_failure(error)
+        if flow._handed_out or flow._data_handed_out:
+            try:  # lest another task be blamed for it
+                self._check_flow()
+            except McError as problem:
+                record["also"] = f"{type(problem).__name__}: {problem.message}"
         task["status"], task["key"] = node.status, node.key
         try:
             again, at = next_attempt_at(flow.key, task, record, tick.now)
@@ -175,16 +181,6 @@ class FlowTaskCall(TaskCall):
         tick.report.add("failed", node.key)
         if node.may_fail or not flow.cfg.get("fail_fast", True):
             flow._settle_dependents(node)
-
-    def _note_what_else_is_wrong(self, error: BaseException) -> None:
-        """Look at what a handler that failed has done to the flow, lest another task be blamed for it."""
-        flow = self.tick.flow
-        if flow._handed_out or flow._data_handed_out:
-            try:
-                self._check_flow()
-            except McError as problem:
-                if problem is not error:
-                    error.add_note(f"{type(problem).__name__}: {problem.message}")
 
     def _try_again(self, record: dict[str, Any], at: str | None) -> None:
         tick, task = self.tick, self.task

@@ -161,7 +161,7 @@ class TaskCall(dict[str, Any]):
     def settle(self, error: BaseException | None = None) -> None:
         """Write the outcome into the task dict."""
         task = self.task
-        if error is None:
+        if error is None and task.get("status") != "FAILED":
             try:
                 self.check_output()
             except McError as problem:

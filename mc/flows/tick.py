@@ -139,13 +139,13 @@ class Tick:
         flow, report = self.flow, self.report
         if self._live:
             if flow._just_skipped:
-                report.skipped = [*report.skipped, *flow._just_skipped]
+                report.add("skipped", *flow._just_skipped)
                 flow._just_skipped = []
             if flow._has_stale_ready:
                 flow._drop_stale_ready()
             if flow._failures or not flow._ready or flow.cfg:
                 self._settle_flow()
-            if report.started or report.completed or report.failed or report.skipped:
+            if report.started or report.completed or report._rarer:
                 report.progressed = True
             flow._on_change = flow._outside_listener
         report.next_tick_time = next_tick_time(flow, self.at)

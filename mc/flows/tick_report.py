@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 __all__ = ["TickReport"]
-
-
-_NONE: Final[Sequence[str]] = ()  # shared by all reports: most ticks have nothing to say of a kind
 
 
 class TickReport:
@@ -18,32 +14,18 @@ class TickReport:
     Attributes:
         started: tasks that began an attempt.
         completed: tasks that are done.
-        failed: tasks whose last attempt failed.
-        skipped: tasks that will not run.
-        cancelled: tasks that were stopped because the flow ended.
-        retried: tasks whose attempt failed and that will be tried again.
         calls: how many handler calls were made, those inside sub-flows included.
         progressed: whether anything but polling happened, also inside a sub-flow.
         next_tick_time: when the next tick can do something, ISO 8601; None: when an event from
             outside arrives, or never.
     """
 
-    __slots__ = (
-        "calls",
-        "cancelled",
-        "completed",
-        "failed",
-        "next_tick_time",
-        "progressed",
-        "retried",
-        "skipped",
-        "started",
-    )
+    __slots__ = ("_rarer", "calls", "completed", "next_tick_time", "progressed", "started")
 
     def __init__(self) -> None:
         self.started: list[str] = []
         self.completed: list[str] = []
-        self.failed = self.skipped = self.cancelled = self.retried = _NONE
+        self._rarer: dict[str, list[str]] | None = None  # most ticks have nothing to say of these kinds
         self.calls = 0
         self.progressed = False
         self.next_tick_time: str | None = None
@@ -53,22 +35,41 @@ class TickReport:
         """When the next tick can do something."""
         return datetime.fromisoformat(self.next_tick_time) if self.next_tick_time else None
 
-    def add(self, kind: str, key: str) -> None:
-        """Note what rarely becomes of a task: `failed`, `skipped`, `cancelled` or `retried`."""
-        keys = getattr(self, kind)
-        if keys is _NONE:
-            keys = []
-            setattr(self, kind, keys)
-        keys.append(key)
+    @property
+    def failed(self) -> list[str]:
+        """Tasks whose last attempt failed."""
+        return self._get("failed")
+
+    @property
+    def skipped(self) -> list[str]:
+        """Tasks that will not run."""
+        return self._get("skipped")
+
+    @property
+    def cancelled(self) -> list[str]:
+        """Tasks that were stopped because the flow ended."""
+        return self._get("cancelled")
+
+    @property
+    def retried(self) -> list[str]:
+        """Tasks whose attempt failed and that will be tried again."""
+        return self._get("retried")
+
+    def add(self, kind: str, *keys: str) -> None:
+        """Note what rarely becomes of tasks: `failed`, `skipped`, `cancelled` or `retried`."""
+        if self._rarer is None:
+            self._rarer = {}
+        self._rarer.setdefault(kind, []).extend(keys)
+
+    def _get(self, kind: str) -> list[str]:
+        return self._rarer.get(kind, []) if self._rarer else []
 
     def merge(self, other: TickReport) -> None:
         """Add what a later tick of the same flow did."""
         self.started += other.started
         self.completed += other.completed
-        self.failed = [*self.failed, *other.failed]
-        self.skipped = [*self.skipped, *other.skipped]
-        self.cancelled = [*self.cancelled, *other.cancelled]
-        self.retried = [*self.retried, *other.retried]
+        for kind, keys in (other._rarer or {}).items():
+            self.add(kind, *keys)
         self.calls += other.calls
         self.progressed = self.progressed or other.progressed
         self.next_tick_time = other.next_tick_time

@@ -15,7 +15,17 @@ from mc.store.lease import MAX_LOST_LEASES, Lease
 from mc.store.prepared import Prepared, Row
 from mc.store.tables import flow, task
 
-__all__ = ["block", "claim", "claim_query", "family_of", "held_query", "is_leased", "next_due_query", "release", "renew"]
+__all__ = [
+    "block",
+    "claim",
+    "claim_query",
+    "family_of",
+    "held_query",
+    "is_leased",
+    "next_due_query",
+    "release",
+    "renew",
+]
 
 
 def claim(
@@ -107,8 +117,9 @@ def held_query(dialect: Dialect, family: str) -> Select[str]:
 
 
 def claim_query(
-    due_at: str, database_now: str, limit: int, among: Sequence[ColumnElement[bool]]
+    due_at: str, database_now: str, limit: int, among: Sequence[ColumnElement[bool]] = ()
 ) -> Select[Any]:
+    """Return a query for the flows that are due and that nobody holds, the most urgent first."""
     return (
         select(
             flow.c.key,

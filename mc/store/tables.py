@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -11,12 +9,10 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
-    String,
     Table,
-    Text,
 )
 
-from mc.store.long_text import LongText
+from mc.store.column_types import ExactText, LongText
 
 __all__ = ["MAX_KEY_LENGTH", "edge", "flow", "metadata", "schema", "spec", "task", "wake"]
 
@@ -24,12 +20,10 @@ MAX_KEY_LENGTH = 255  # characters of a key or an owner
 
 metadata = MetaData()
 
-_KEY = String(MAX_KEY_LENGTH)
-_STATUS = String(16)
-_TIME = String(32)
+_KEY = ExactText(MAX_KEY_LENGTH)
+_STATUS = ExactText(16)
+_TIME = ExactText(32)
 _JSON = LongText()
-# Keys are told apart by every letter's case, on every database.
-_OPTIONS: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
 
 def _flow_key() -> Column[str]:
@@ -41,24 +35,22 @@ schema = Table(
     metadata,
     Column("version", Integer, primary_key=True, autoincrement=False),  # number of a migration
     Column("applied_at", _TIME, nullable=False),
-    **_OPTIONS,
 )
 
 spec = Table(
     "mc_spec",
     metadata,
-    Column("digest", String(64), primary_key=True),  # SHA-256 of the canonical text
+    Column("digest", ExactText(64), primary_key=True),  # SHA-256 of the canonical text
     Column("text", _JSON, nullable=False),  # in the order in which it was written
-    **_OPTIONS,
 )
 
 flow = Table(
     "mc_flow",
     metadata,
     Column("key", _KEY, primary_key=True),
-    Column("label", Text),
+    Column("label", LongText),
     Column("status", _STATUS, nullable=False),
-    Column("blocked_reason", Text),
+    Column("blocked_reason", LongText),
     Column("priority", Integer, nullable=False),  # higher first
     Column("next_tick_at", _TIME),  # null: nothing to do until an event from outside, or never
     Column("lease_owner", _KEY),  # who ticks it; null: nobody
@@ -69,7 +61,7 @@ flow = Table(
     Column("parent_key", _KEY),  # the flow that it is inside of, which may itself be inside a task
     Column("parent_task_key", _KEY),
     Column("waiter_key", _KEY),  # the stored flow that is made due when this one is finished
-    Column("spec_digest", String(64), ForeignKey("mc_spec.digest")),
+    Column("spec_digest", ExactText(64), ForeignKey("mc_spec.digest")),
     Column("created_at", _TIME, nullable=False),
     Column("modified_at", _TIME, nullable=False),
     Column("finished_at", _TIME),
@@ -81,7 +73,6 @@ flow = Table(
     Index("mc_flow_status", "status", "created_at"),
     Index("mc_flow_waiter_key", "waiter_key"),
     Index("mc_flow_spec_digest", "spec_digest"),
-    **_OPTIONS,
 )
 
 task = Table(
@@ -96,7 +87,6 @@ task = Table(
     Column("due_at", _TIME),  # when a task that waits can be ticked next
     Column("body", _JSON, nullable=False),  # JSON: the task dict
     Index("mc_task_status", "flow_key", "status"),
-    **_OPTIONS,
 )
 
 edge = Table(
@@ -107,7 +97,6 @@ edge = Table(
     Column("dest_key", _KEY, primary_key=True),
     Column("position", Integer, nullable=False),  # the order in which edges were added, from 0
     sqlite_with_rowid=False,
-    **_OPTIONS,
 )
 
 # What happened elsewhere and concerns a flow; taken out by the save of the tick that acted upon it.
@@ -117,7 +106,6 @@ wake = Table(
     _flow_key(),
     Column("kind", _STATUS, primary_key=True),  # finished: a sub-flow ended; cancel: end this flow
     Column("source_key", _KEY, primary_key=True),  # the flow that caused it
-    Column("reason", Text),
+    Column("reason", LongText),
     sqlite_with_rowid=False,
-    **_OPTIONS,
 )

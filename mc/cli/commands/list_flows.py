@@ -20,6 +20,9 @@ __all__ = ["command"]
 _HEADINGS = ("KEY", "STATUS", "TASKS", "CREATED", "MODIFIED", "LABEL")
 
 
+_MOST_ROWS = 100  # that a person looks at
+
+
 @click.command("list")
 @click.option(
     "--status",
@@ -32,23 +35,23 @@ _HEADINGS = ("KEY", "STATUS", "TASKS", "CREATED", "MODIFIED", "LABEL")
     "--limit",
     type=click.IntRange(min=1),
     metavar="N",
-    default=100,
-    show_default=True,
-    help="At most N flows.",
+    help="At most N flows; 100 unless given, with --json all.",
 )
 @common_options
 @click.pass_obj
-def command(settings: Settings, status: str | None, label: str | None, limit: int) -> None:
+def command(settings: Settings, status: str | None, label: str | None, limit: int | None) -> None:
     """List the stored flows, newest first.
 
     Times are UTC.
     """
     with settings.open_houston() as houston:
+        if settings.as_json:
+            flows = houston.list(status=status, label=label, limit=limit)
+            print_json([_to_dict(flow) for flow in flows])
+            return
+        limit = limit or _MOST_ROWS
         flows = houston.list(status=status, label=label, limit=limit + 1)
     shown = flows[:limit]
-    if settings.as_json:
-        print_json([_to_dict(flow) for flow in shown])
-        return
     if shown:
         print_table(_HEADINGS, [_to_row(flow) for flow in shown])
     if len(flows) > limit:

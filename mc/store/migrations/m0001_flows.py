@@ -12,20 +12,17 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
-    String,
     Table,
-    Text,
 )
 
-from mc.store.long_text import LongText
+from mc.store.column_types import ExactText, LongText
 
 __all__ = ["upgrade"]
 
-_KEY = String(255)
-_STATUS = String(16)
-_TIME = String(32)
+_KEY = ExactText(255)
+_STATUS = ExactText(16)
+_TIME = ExactText(32)
 _JSON = LongText()
-_OPTIONS: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
 
 def upgrade(connection: Connection) -> None:
@@ -34,9 +31,8 @@ def upgrade(connection: Connection) -> None:
     Table(
         "mc_spec",
         metadata,
-        Column("digest", String(64), primary_key=True),
+        Column("digest", ExactText(64), primary_key=True),
         _required("text", _JSON),
-        **_OPTIONS,
     )
     _flow_table(metadata)
     Table(
@@ -51,7 +47,6 @@ def upgrade(connection: Connection) -> None:
         Column("due_at", _TIME),
         _required("body", _JSON),
         Index("mc_task_status", "flow_key", "status"),
-        **_OPTIONS,
     )
     Table(
         "mc_edge",
@@ -61,7 +56,6 @@ def upgrade(connection: Connection) -> None:
         Column("dest_key", _KEY, primary_key=True),
         _required("position", Integer()),
         sqlite_with_rowid=False,
-        **_OPTIONS,
     )
     Table(
         "mc_wake",
@@ -69,9 +63,8 @@ def upgrade(connection: Connection) -> None:
         _flow_key(),
         Column("kind", _STATUS, primary_key=True),
         Column("source_key", _KEY, primary_key=True),
-        Column("reason", Text),
+        Column("reason", LongText),
         sqlite_with_rowid=False,
-        **_OPTIONS,
     )
     metadata.create_all(connection, checkfirst=False)
 
@@ -81,9 +74,9 @@ def _flow_table(metadata: MetaData) -> None:
         "mc_flow",
         metadata,
         Column("key", _KEY, primary_key=True),
-        Column("label", Text),
+        Column("label", LongText),
         _required("status", _STATUS),
-        Column("blocked_reason", Text),
+        Column("blocked_reason", LongText),
         _required("priority", Integer()),
         Column("next_tick_at", _TIME),
         Column("lease_owner", _KEY),
@@ -94,11 +87,11 @@ def _flow_table(metadata: MetaData) -> None:
         Column("parent_key", _KEY),
         Column("parent_task_key", _KEY),
         Column("waiter_key", _KEY),
-        Column("spec_digest", String(64), ForeignKey("mc_spec.digest")),
+        Column("spec_digest", ExactText(64), ForeignKey("mc_spec.digest")),
         _required("created_at", _TIME),
         _required("modified_at", _TIME),
         Column("finished_at", _TIME),
-        _required("task_counts", Text()),
+        _required("task_counts", LongText()),
         _required("data", _JSON),
         _required("body", _JSON),
         Index("mc_flow_next_tick_at", "next_tick_at"),
@@ -106,7 +99,6 @@ def _flow_table(metadata: MetaData) -> None:
         Index("mc_flow_status", "status", "created_at"),
         Index("mc_flow_waiter_key", "waiter_key"),
         Index("mc_flow_spec_digest", "spec_digest"),
-        **_OPTIONS,
     )
 
 

@@ -113,7 +113,9 @@ class TestMaking:
         flow = Flow.from_flow_spec({"tasks": [{"key": "not an identifier", "task_type": 7, "colour": "red"}]})
         assert flow.tasks["not an identifier"]["colour"] == "red"
 
-    @pytest.mark.parametrize("tasks", [["a"], [noop("a", precursors=[[]])], [noop("a", cfg={"start_when": {"all": [{}]}})]])
+    @pytest.mark.parametrize(
+        "tasks", [["a"], [noop("a", precursors=[[]])], [noop("a", cfg={"start_when": {"all": [{}]}})]]
+    )
     def test_a_malformed_list_of_tasks_is_a_graph_error(self, tasks: list[Any]) -> None:
         with pytest.raises(GraphError, match="malformed"):
             Flow.from_flow_spec({"tasks": tasks})
@@ -193,7 +195,10 @@ class TestQuestions:
     def test_filters(self) -> None:
         flow = diamond()
         assert keys(flow.filter_tasks({"task_type": "noop", "key": "b"})) == ["b"]
-        assert keys(flow.filter_tasks([lambda task: task["key"] > "a", lambda task: task["key"] < "d"])) == ["b", "c"]
+        assert keys(flow.filter_tasks([lambda task: task["key"] > "a", lambda task: task["key"] < "d"])) == [
+            "b",
+            "c",
+        ]
         assert keys(flow.filter_tasks(filters=lambda task: task["key"] == "c")) == ["c"]
         assert keys(flow.filter_tasks()) == ["a", "b", "c", "d"]
 
@@ -204,7 +209,9 @@ class TestQuestions:
         assert keys(flow.filter_tasks({"status": "COMPLETED"}, True)) == ["ROOT"]
 
     def test_a_finished_flow_has_nothing_to_tick(self) -> None:
-        flow = Flow.from_flow_spec({"tasks": [{"key": "a", "task_type": "nowhere"}, noop("b", precursors=[])]})
+        flow = Flow.from_flow_spec(
+            {"tasks": [{"key": "a", "task_type": "nowhere"}, noop("b", precursors=[])]}
+        )
         flow.cfg["max_running_tasks"] = 1
         FlowEngine().tick_flow(flow)
         assert flow.status == "FAILED"
@@ -213,7 +220,10 @@ class TestQuestions:
 
     def test_a_failure_is_described_with_its_tasks(self) -> None:
         flow = Flow.from_flow_spec(
-            {"cfg": {"fail_fast": False}, "tasks": [noop(f"t{n}", task_type="x", precursors=[]) for n in range(7)]}
+            {
+                "cfg": {"fail_fast": False},
+                "tasks": [noop(f"t{n}", task_type="x", precursors=[]) for n in range(7)],
+            }
         )
         FlowEngine().tick_flow(flow)
         described = flow.describe_failure()
@@ -360,7 +370,9 @@ class TestGrowing:
         assert ran == ["grow", "new", "other"]
 
     def test_a_task_added_without_precursors_starts_in_the_next_tick(self) -> None:
-        flow, ran = self.run({"tasks": [noop("grow")]}, lambda flow: flow.add_task({"task_type": "noop"}) and None)
+        flow, ran = self.run(
+            {"tasks": [noop("grow")]}, lambda flow: flow.add_task({"task_type": "noop"}) and None
+        )
         assert ran == ["grow", "task_2"]
         assert flow.ticks == 2
 
@@ -374,7 +386,12 @@ class TestGrowing:
             flow.add_task(noop("late", precursors=["bad"]))
 
         flow, _ = self.run(
-            {"tasks": [noop("bad", status="FAILED", cfg={"allow_failure": True}), noop("grow", precursors=[])]},
+            {
+                "tasks": [
+                    noop("bad", status="FAILED", cfg={"allow_failure": True}),
+                    noop("grow", precursors=[]),
+                ]
+            },
             grow,
         )
         assert flow.status == "COMPLETED"
@@ -382,7 +399,8 @@ class TestGrowing:
 
     def test_a_task_added_behind_completed_ones_starts(self) -> None:
         _, ran = self.run(
-            {"tasks": [noop("a"), noop("grow")]}, lambda flow: flow.add_task(noop("z", precursors=["a"])) and None
+            {"tasks": [noop("a"), noop("grow")]},
+            lambda flow: flow.add_task(noop("z", precursors=["a"])) and None,
         )
         assert ran == ["a", "grow", "z"]
 

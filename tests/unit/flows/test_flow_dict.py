@@ -45,10 +45,25 @@ def make_flow() -> Flow:
             "results": {"x": "$ctx.flow.data.z"},
             "tasks": [
                 {"key": "z", "task_type": "unfinished"},
-                {"key": "bad", "task_type": "bad", "precursors": [], "cfg": {"retry": {"max_attempts": 2, "delay": 60}}},
+                {
+                    "key": "bad",
+                    "task_type": "bad",
+                    "precursors": [],
+                    "cfg": {"retry": {"max_attempts": 2, "delay": 60}},
+                },
                 {"key": "b", "task_type": "waiting", "precursors": []},
-                {"key": "a", "task_type": "noop", "precursors": ["z", "b"], "task_params": {"m": "$ctx.flow.data.z"}},
-                {"key": "c", "task_type": "noop", "precursors": ["b", "z"], "cfg": {"start_when": "all_finished"}},
+                {
+                    "key": "a",
+                    "task_type": "noop",
+                    "precursors": ["z", "b"],
+                    "task_params": {"m": "$ctx.flow.data.z"},
+                },
+                {
+                    "key": "c",
+                    "task_type": "noop",
+                    "precursors": ["b", "z"],
+                    "cfg": {"start_when": "all_finished"},
+                },
             ],
         },
         depth=2,
@@ -85,7 +100,9 @@ class TestRoundTrip:
         ran: list[str] = []
         engine = FlowEngine(task_handler=lambda task: ran.append(task["key"]))
         order = ["m", "z", "a", "k"]
-        flow = Flow.from_flow_spec({"tasks": [{"key": key, "task_type": "t", "precursors": []} for key in order]})
+        flow = Flow.from_flow_spec(
+            {"tasks": [{"key": key, "task_type": "t", "precursors": []} for key in order]}
+        )
         engine.run_flow(Flow.from_flow_dict(trip(flow.to_flow_dict())))
         assert ran == order
 
@@ -138,7 +155,9 @@ class TestSharing:
         assert (flow.key, flow.status, list(flow.tasks)) == ("k", "PENDING", ["ROOT"])
 
     def test_its_shape(self) -> None:
-        flow_dict = Flow.from_flow_spec({"key": "k", "tasks": [{"key": "a", "task_type": "noop"}]}).to_flow_dict()
+        flow_dict = Flow.from_flow_spec(
+            {"key": "k", "tasks": [{"key": "a", "task_type": "noop"}]}
+        ).to_flow_dict()
         assert flow_dict["schema_version"] == 1
         assert flow_dict["graph"]["edges"] == [{"src_key": "ROOT", "dest_key": "a"}]
         assert flow_dict["graph"]["order"] == ["a"]
@@ -194,7 +213,9 @@ class TestRefusals:
 
     def test_an_edge_into_root_is_refused(self) -> None:
         with pytest.raises(GraphError, match="leads into ROOT"):
-            Flow.from_flow_dict({"graph": {"tasks": {"a": {}}, "edges": [{"src_key": "a", "dest_key": "ROOT"}]}})
+            Flow.from_flow_dict(
+                {"graph": {"tasks": {"a": {}}, "edges": [{"src_key": "a", "dest_key": "ROOT"}]}}
+            )
 
     def test_a_cycle_is_refused(self) -> None:
         edges = [{"src_key": "a", "dest_key": "b"}, {"src_key": "b", "dest_key": "a"}]

@@ -108,7 +108,9 @@ class TestAttempts:
             {
                 "data": {"x": 1},
                 "tasks": [
-                    task("a", "bad", cfg={"retry": {"max_attempts": 3}}, task_params={"x": "$ctx.flow.data.x"})
+                    task(
+                        "a", "bad", cfg={"retry": {"max_attempts": 3}}, task_params={"x": "$ctx.flow.data.x"}
+                    )
                 ],
             }
         )
@@ -197,7 +199,12 @@ class TestDelays:
         assert delays(clock, {"max_attempts": 5, "delay": "1s", "backoff": 3}) == [1, 3, 9, 27]
 
     def test_max_delay_limits(self, clock: ManualClock) -> None:
-        assert delays(clock, {"max_attempts": 5, "delay": 1, "backoff": 10, "max_delay": 50}) == [1, 10, 50, 50]
+        assert delays(clock, {"max_attempts": 5, "delay": 1, "backoff": 10, "max_delay": 50}) == [
+            1,
+            10,
+            50,
+            50,
+        ]
 
     def test_max_delay_limits_jitter_too(self, clock: ManualClock) -> None:
         policy = {"max_attempts": 9, "delay": 50, "jitter": 1, "max_delay": 50}

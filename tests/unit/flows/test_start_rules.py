@@ -26,11 +26,19 @@ def run(rule: Any, *precursors: str) -> str:
     tasks: list[dict[str, Any]] = []
     for number, status in enumerate(precursors):
         for step in range(number):
-            tasks.append({"key": f"delay_{number}_{step}", "task_type": "noop", **({"precursors": []} if not step else {})})
+            tasks.append(
+                {
+                    "key": f"delay_{number}_{step}",
+                    "task_type": "noop",
+                    **({"precursors": []} if not step else {}),
+                }
+            )
         before = [tasks[-1]["key"]] if number else []
         tasks.append({"key": f"p{number}", "precursors": before, **KINDS[status]})
     keys = [f"p{number}" for number in range(len(precursors))]
-    tasks.append({"key": "it", "task_type": "noop", "precursors": keys, "cfg": {"start_when": rule} if rule else {}})
+    tasks.append(
+        {"key": "it", "task_type": "noop", "precursors": keys, "cfg": {"start_when": rule} if rule else {}}
+    )
     engine, flow = FlowEngine(task_handlers=HANDLERS), Flow.from_flow_spec({"tasks": tasks})
     while flow.status not in {"FAILED", "COMPLETED"}:
         engine.tick_flow(flow)
@@ -52,7 +60,9 @@ def expected(rule: str, precursors: tuple[str, ...]) -> bool:
 
 
 class TestNamedRules:
-    @pytest.mark.parametrize("rule", ["all_completed", "all_finished", "any_completed", "any_failed", "none_failed"])
+    @pytest.mark.parametrize(
+        "rule", ["all_completed", "all_finished", "any_completed", "any_failed", "none_failed"]
+    )
     def test_each_rule_for_all_ends_of_two_precursors(self, rule: str) -> None:
         for precursors in product(KINDS, repeat=2):
             wanted = "COMPLETED" if expected(rule, precursors) else "SKIPPED"
@@ -87,7 +97,12 @@ class TestNamedRules:
         tasks = [
             {"key": "a", "task_type": "noop"},
             {"key": "b", "task_type": "noop"},
-            {"key": "it", "task_type": "noop", "precursors": ["a", "b"], "cfg": {"start_when": "any_completed"}},
+            {
+                "key": "it",
+                "task_type": "noop",
+                "precursors": ["a", "b"],
+                "cfg": {"start_when": "any_completed"},
+            },
         ]
         flow = FlowEngine().run_flow(Flow.from_flow_spec({"tasks": tasks}))
         assert flow.tasks["it"]["attempt"] == 1
@@ -96,7 +111,9 @@ class TestNamedRules:
 class TestCustomRules:
     @pytest.mark.parametrize("group", ["all", "any"])
     def test_each_rule_for_all_ends_of_two_precursors(self, group: str) -> None:
-        rule = {group: [{"task": "p0", "status": "FAILED"}, {"task": "p1", "status": ["SKIPPED", "COMPLETED"]}]}
+        rule = {
+            group: [{"task": "p0", "status": "FAILED"}, {"task": "p1", "status": ["SKIPPED", "COMPLETED"]}]
+        }
         for precursors in product(KINDS, repeat=2):
             verdicts = [precursors[0] == "FAILED", precursors[1] in ("SKIPPED", "COMPLETED")]
             wanted = "COMPLETED" if (all if group == "all" else any)(verdicts) else "SKIPPED"
@@ -105,7 +122,11 @@ class TestCustomRules:
     def test_the_tasks_that_it_names_are_precursors(self) -> None:
         tasks = [
             {"key": "a", "task_type": "noop"},
-            {"key": "it", "task_type": "noop", "cfg": {"start_when": {"any": [{"task": "z", "status": "COMPLETED"}]}}},
+            {
+                "key": "it",
+                "task_type": "noop",
+                "cfg": {"start_when": {"any": [{"task": "z", "status": "COMPLETED"}]}},
+            },
             {"key": "z", "task_type": "noop", "precursors": ["a"]},
         ]
         flow = Flow.from_flow_spec({"tasks": tasks})
@@ -147,7 +168,11 @@ class TestWhen:
     def test_a_condition_is_read_when_the_task_would_start(self) -> None:
         tasks = [
             {"key": "a", "task_type": "set"},
-            {"key": "b", "task_type": "noop", "cfg": {"when": {"value": "$ctx.flow.data.x", "op": "eq", "arg": 5}}},
+            {
+                "key": "b",
+                "task_type": "noop",
+                "cfg": {"when": {"value": "$ctx.flow.data.x", "op": "eq", "arg": 5}},
+            },
         ]
         engine = FlowEngine(task_handlers={"set": lambda flow: flow.data.update(x=5)})
         flow = engine.run_flow(Flow.from_flow_spec({"data": {"x": 0}, "tasks": tasks}))

@@ -86,7 +86,13 @@ class TestOneTick:
 
     def test_a_join_waits_for_all(self) -> None:
         flow = Flow.from_flow_spec(
-            {"tasks": [task("slow", "slow"), task("quick", precursors=[]), task("join", precursors=["slow", "quick"])]}
+            {
+                "tasks": [
+                    task("slow", "slow"),
+                    task("quick", precursors=[]),
+                    task("join", precursors=["slow", "quick"]),
+                ]
+            }
         )
         engine = FlowEngine(task_handlers={"slow": TwoTicks})
         engine.tick_flow(flow)
@@ -96,7 +102,9 @@ class TestOneTick:
         assert flow.tasks["slow"]["data"] == {"first": True, "second": True}
 
     def test_a_failure_does_not_keep_others_of_the_tick_from_being_ticked(self) -> None:
-        flow = Flow.from_flow_spec({"tasks": [task("bad", "bad", precursors=[]), task("good", precursors=[])]})
+        flow = Flow.from_flow_spec(
+            {"tasks": [task("bad", "bad", precursors=[]), task("good", precursors=[])]}
+        )
         report = FlowEngine(task_handlers={"bad": lambda: 1 / 0}).tick_flow(flow)
         assert (report.failed, report.completed) == (["bad"], ["good"])
         assert flow.status == "FAILED"
@@ -112,10 +120,22 @@ class TestOneTick:
 
     def test_what_only_an_unfinished_attempt_has_is_gone_in_the_end(self, clock: ManualClock) -> None:
         engine = FlowEngine(task_handlers={"slow": TwoTicks}, clock=clock)
-        flow = Flow.from_flow_spec({"tasks": [task("a", "slow", cfg={"timeout": 60}, task_params={"x": "$ctx.task.key"})]})
+        flow = Flow.from_flow_spec(
+            {"tasks": [task("a", "slow", cfg={"timeout": 60}, task_params={"x": "$ctx.task.key"})]}
+        )
         engine.run_flow(flow)
         assert set(flow.tasks["a"]) == {
-            *("key", "task_type", "task_params", "data", "status", "cfg", "attempt", "started_at", "finished_at")
+            *(
+                "key",
+                "task_type",
+                "task_params",
+                "data",
+                "status",
+                "cfg",
+                "attempt",
+                "started_at",
+                "finished_at",
+            )
         }
         assert flow.tasks["a"]["task_params"] == {"x": "a"}
 
@@ -154,13 +174,20 @@ class TestContext:
                 "more": lambda task, extra=5, **rest: seen.append((task["key"], extra, set(rest))),
             }
         )
-        tasks = [task(f"t_{name}", name, task_params={"x": 1}) for name in ("names", "positions", "one", "none", "more")]
+        tasks = [
+            task(f"t_{name}", name, task_params={"x": 1})
+            for name in ("names", "positions", "one", "none", "more")
+        ]
         engine.run_flow(Flow.from_flow_spec({"key": "f", "tasks": tasks}))
         assert seen == [("f", {"x": 1}), ("t_positions", "f"), "t_one", "none", ("t_more", 5, {"task_ctx"})]
 
     def test_what_a_function_returns_becomes_data(self) -> None:
-        engine = FlowEngine(task_handlers={"map": lambda: {"x": (1, 2)}, "value": lambda: 7, "none": lambda: None})
-        flow = Flow.from_flow_spec({"tasks": [task("a", "map", data={"y": 0}), task("b", "value"), task("c", "none")]})
+        engine = FlowEngine(
+            task_handlers={"map": lambda: {"x": (1, 2)}, "value": lambda: 7, "none": lambda: None}
+        )
+        flow = Flow.from_flow_spec(
+            {"tasks": [task("a", "map", data={"y": 0}), task("b", "value"), task("c", "none")]}
+        )
         engine.run_flow(flow)
         assert [flow.tasks[key]["data"] for key in "abc"] == [{"y": 0, "x": [1, 2]}, {"result": 7}, {}]
 
@@ -183,9 +210,14 @@ class TestContext:
         assert (statuses(flow), cancelled) == ({"a": "CANCELLED"}, ["a"])
 
     def test_tick_kwargs_put_functions_in_the_place_of_handlers(self) -> None:
-        flow = Flow.from_flow_spec({"tasks": [task("a"), task("b", "mc.tasks.noop"), task("c", "print", task_params={"msg": 1})]})
+        flow = Flow.from_flow_spec(
+            {"tasks": [task("a"), task("b", "mc.tasks.noop"), task("c", "print", task_params={"msg": 1})]}
+        )
         seen: list[str] = []
-        overrides = {"noop": lambda task: seen.append(task["key"]), "print": lambda task, task_ctx: seen.append("p")}
+        overrides = {
+            "noop": lambda task: seen.append(task["key"]),
+            "print": lambda task, task_ctx: seen.append("p"),
+        }
         FlowEngine().run_flow(flow, tick_kwargs={"tick_fn_for_task_ctx_overrides": overrides})
         assert seen == ["a", "b", "p"]
 
@@ -193,7 +225,10 @@ class TestContext:
         flow = Flow.from_flow_spec(
             {
                 "data": {"x": [1]},
-                "tasks": [task("a", "any", task_params={"p": "$ctx.flow.data.x", "t": "${ctx.task.key}!"}), task("b", "any")],
+                "tasks": [
+                    task("a", "any", task_params={"p": "$ctx.flow.data.x", "t": "${ctx.task.key}!"}),
+                    task("b", "any"),
+                ],
             }
         )
         seen: list[Any] = []
@@ -206,7 +241,10 @@ class TestContext:
 class TestLimits:
     def test_no_more_than_max_running_tasks_run(self) -> None:
         flow = Flow.from_flow_spec(
-            {"cfg": {"max_running_tasks": 2}, "tasks": [task(f"t{n}", "slow", precursors=[]) for n in range(5)]}
+            {
+                "cfg": {"max_running_tasks": 2},
+                "tasks": [task(f"t{n}", "slow", precursors=[]) for n in range(5)],
+            }
         )
         engine = FlowEngine(task_handlers={"slow": TwoTicks})
         started = []
@@ -220,7 +258,9 @@ class TestLimits:
         flow = Flow.from_flow_spec(
             {
                 "cfg": {"max_running_tasks": 1},
-                "tasks": [task(key, precursors=[], cfg={"priority": value}) for key, value in priorities.items()],
+                "tasks": [
+                    task(key, precursors=[], cfg={"priority": value}) for key, value in priorities.items()
+                ],
             }
         )
         engine, started = FlowEngine(), []
@@ -249,7 +289,9 @@ class TestLimits:
         engine.tick_flow(flow)
         assert flow.status == "FAILED"
         assert flow.error is not None
-        assert flow.error["message"] == "The flow was unfinished after cfg.max_ticks (2) ticks; still to do: c."
+        assert (
+            flow.error["message"] == "The flow was unfinished after cfg.max_ticks (2) ticks; still to do: c."
+        )
 
     def test_a_flow_that_needs_exactly_its_max_ticks_completes(self) -> None:
         flow = Flow.from_flow_spec({"cfg": {"max_ticks": 3}, "tasks": [task("a"), task("b"), task("c")]})

@@ -351,3 +351,11 @@ def test_a_spec_without_problems_of_its_graph_has_an_order(tasks: list[dict[str,
     except CycleError:
         is_cyclic = True
     assert bool(problems) is (is_cyclic or bool(unknown))
+
+
+def test_keys_that_no_store_could_hold_are_problems() -> None:
+    spec = {"key": "k" * 256, "tasks": [{"key": "a" * 256, "task_type": "noop"}]}
+    assert [(problem.code[:5], problem.pointer) for problem in find_problems(spec)] == [
+        ("MC005", "/key"),
+        ("MC104", "/tasks/0/key"),
+    ]

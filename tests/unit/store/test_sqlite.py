@@ -165,7 +165,9 @@ class TestFailures:
         impatient.create(Flow(key="f"))
         impatient.close()
 
-    def test_a_full_transaction_is_undone_if_it_fails_in_the_middle(self, store: FlowStore, path: Path) -> None:
+    def test_a_full_transaction_is_undone_if_it_fails_in_the_middle(
+        self, store: FlowStore, path: Path
+    ) -> None:
         store.query()
         sql(path, "CREATE TRIGGER no_edges BEFORE INSERT ON mc_edge BEGIN SELECT RAISE(ABORT, 'no'); END")
         with pytest.raises(StoreError, match="refused: no"):

@@ -1,0 +1,125 @@
+"""A driver that is killed loses at most the call that was under way; another one goes on."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from mc.flows.flow import Flow
+from mc.flows.flow_engine import FlowEngine
+from mc.runners.flow_runner import FlowRunner
+from mc.store.flow_store import FlowStore
+
+ROOT = Path(__file__).resolve().parents[2]
+
+DRIVER = """
+import os, sys, time
+from mc.flows.flow_engine import FlowEngine
+from mc.runners.flow_runner import FlowRunner
+from mc.store.flow_store import FlowStore
+
+url, effects, hang_at = sys.argv[1:]
+
+def act(task, task_ctx):
+    descriptor = os.open(effects, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, f"{task_ctx['idempotency_key']}\\n".encode())
+    os.close(descriptor)
+    if task["key"] == hang_at:
+        print("hanging", flush=True)
+        time.sleep(600)
+
+with FlowStore(url) as store:
+    runner = FlowRunner(store, FlowEngine(task_handlers={"act": act}), lease_seconds=0.4)
+    print("ready", flush=True)
+    print(runner.run_flow("f", interval=0.05), flush=True)
+"""
+
+
+def start(url: str, effects: Path, hang_at: str = "") -> subprocess.Popen[str]:
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, url, str(effects), hang_at],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert driver.stdout is not None
+    assert driver.stdout.readline() == "ready\n"
+    return driver
+
+
+def kill(driver: subprocess.Popen[str]) -> None:
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    assert driver.returncode == -signal.SIGKILL
+
+
+def make_flow(num_tasks: int) -> Flow:
+    tasks = [{"key": f"t{number}", "task_type": "act"} for number in range(num_tasks)]
+    return Flow.from_flow_spec({"tasks": tasks}, key="f")
+
+
+def test_another_driver_takes_over_when_the_lease_is_over(tmp_path: Path) -> None:
+    url, effects = f"sqlite:///{tmp_path}/flows.sqlite3", tmp_path / "effects"
+    with FlowStore(url) as store:
+        store.create(make_flow(3))
+        driver = start(url, effects, hang_at="t1")
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "hanging\n"
+        kill(driver)
+        assert {key: task["status"] for key, task in store.load("f").tasks.items()} == {
+            "ROOT": "COMPLETED",
+            "t0": "COMPLETED",
+            "t1": "PENDING",
+            "t2": "PENDING",
+        }
+        calls: list[str] = []
+
+        def act(task_ctx: dict[str, str]) -> None:
+            calls.append(task_ctx["idempotency_key"])
+
+        runner = FlowRunner(store, FlowEngine(task_handlers={"act": act}))
+        assert runner.run_flow("f", interval=0.05) == "COMPLETED"
+    assert effects.read_text().split() == ["f/t0/1", "f/t1/1"]
+    assert calls == ["f/t1/1", "f/t2/1"]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_kills_at_any_moment_repeat_no_finished_task(tmp_path: Path, seed: int) -> None:
+    url, effects = f"sqlite:///{tmp_path}/flows.sqlite3", tmp_path / "effects"
+    moments, num_kills, num_tasks = random.Random(seed), 3, 400
+    finished: list[set[str]] = []
+    with FlowStore(url) as store:
+        store.create(make_flow(num_tasks))
+        for _ in range(num_kills):
+            driver = start(url, effects)
+            target = moments.randrange(5, 60)
+            before = len(effects.read_text().split()) if effects.exists() else 0
+            while (len(effects.read_text().split()) if effects.exists() else 0) < before + target:
+                assert driver.poll() is None
+                Event().wait(moments.uniform(0.0, 0.003))
+            kill(driver)
+            tasks = store.load("f").tasks
+            finished.append({key for key, task in tasks.items() if task["status"] == "COMPLETED"} - {"ROOT"})
+            calls_so_far = Counter(line.split("/")[1] for line in effects.read_text().split())
+            # what has run is finished, but for the one call that was under way
+            assert len(set(calls_so_far) - finished[-1]) <= 1
+        driver = start(url, effects)
+        assert driver.communicate()[0] == "COMPLETED\n"
+        store.load("f").check_invariants()
+    calls = effects.read_text().split()
+    counted = Counter(calls)
+    assert set(counted) == {f"f/t{number}/1" for number in range(num_tasks)}
+    assert len(calls) <= num_tasks + num_kills
+    repeated = {key.split("/")[1] for key, count in counted.items() if count > 1}
+    assert all(
+        len(repeated & (done - finished[number - 1] if number else done)) <= 1
+        for number, done in enumerate(finished)
+    )
