@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.json_values import to_json_value
-from mc.durations import format_time, parse_time
 from mc.errors import McError, NotJsonError
 from mc.flows.failure import next_attempt_at
 from mc.flows.task_call import TaskCall, without_unholdable
@@ -138,11 +137,6 @@ class FlowTaskCall(TaskCall):
                 task["initialised"] = True
             flow._touch(node)  # the handler had the task dict
             if new == "WAITING":
-                if task.get("next_tick_at") is not None:
-                    time = task["next_tick_at"]
-                    task["next_tick_at"] = format_time(
-                        time if isinstance(time, datetime) else parse_time(time)
-                    )
                 flow._change(node, "WAITING")
                 flow._push_due(node)
                 tick.report.progressed = True

@@ -327,13 +327,13 @@ class HandlerRegistry:
         """Import the allowed modules once and register their `@task_handler` functions and classes."""
         if self._scanned:
             return
-        self._scanned = True
         for module_name in self.handler_modules:
             module = import_module(module_name, module_name)
             for value in list(vars(module).values()):
                 name = getattr(value, "task_type", None)
                 if isinstance(name, str) and callable(value) and self._is_free(name):
                     self.register(name, value)
+        self._scanned = True
 
     def _is_free(self, name: str) -> bool:
         return not (name in self.known or name in BUILT_IN_TASK_TYPES or name in self._entry_points())

@@ -178,10 +178,13 @@ class TaskCall(dict[str, Any]):
         Raises:
             NotJsonError: it cannot; the message names the place.
             StatusError: the status is none that a handler may set.
+            DurationError: `next_tick_at` is not a time.
         """
         task = self.task
         status = task.get("status")
         self.check_status(status)
+        if task.get("next_tick_at") is not None:
+            task["next_tick_at"] = _to_time_text(task["next_tick_at"])
         names: Iterable[Any] = ("data", "proxied_task")
         if "initialised" not in task or status not in ("RUNNING", "WAITING"):
             names = to_json_value(list(task))  # at the first tick and at the last, all of it
@@ -220,6 +223,14 @@ class TaskCall(dict[str, Any]):
         drop_what_json_cannot_hold(task)
         record: dict[str, Any] = task["error"]
         return record
+
+
+def _to_time_text(time: Any) -> str:
+    from datetime import datetime
+
+    from mc.durations import format_time, parse_time
+
+    return format_time(time if isinstance(time, datetime) else parse_time(time))
 
 
 def drop_what_json_cannot_hold(task: Task) -> None:

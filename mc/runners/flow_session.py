@@ -118,7 +118,7 @@ class FlowSession:
         if self._on_progress is not None:
             self._on_progress(self.flow, report)
         due = report.next_tick_time
-        return stop or self.is_idle or due is None or due > tick.at
+        return stop or self.is_idle or due is None or due > tick.at or self._must_stop()
 
     def _act_upon_wakes(self) -> None:
         flow = self.flow

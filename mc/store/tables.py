@@ -65,7 +65,7 @@ flow = Table(
     Column("created_at", _TIME, nullable=False),
     Column("modified_at", _TIME, nullable=False),
     Column("finished_at", _TIME),
-    Column("task_counts", Text, nullable=False),  # JSON: status -> number of tasks
+    Column("task_counts", _JSON, nullable=False),  # JSON: status -> number of tasks
     Column("data", _JSON, nullable=False),  # JSON: the flow's data
     Column("body", _JSON, nullable=False),  # JSON: its other attributes
     Index("mc_flow_next_tick_at", "next_tick_at"),

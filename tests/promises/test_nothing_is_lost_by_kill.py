@@ -95,7 +95,7 @@ def test_another_driver_takes_over_when_the_lease_is_over(tmp_path: Path) -> Non
 def test_kills_at_any_moment_repeat_no_finished_task(tmp_path: Path, seed: int) -> None:
     url, effects = f"sqlite:///{tmp_path}/flows.sqlite3", tmp_path / "effects"
     moments, num_kills, num_tasks = random.Random(seed), 3, 400
-    finished: list[set[str]] = []
+    kills: list[tuple[set[str], Counter[str]]] = []  # what was finished, and what had been called
     with FlowStore(url) as store:
         store.create(make_flow(num_tasks))
         for _ in range(num_kills):
@@ -107,19 +107,15 @@ def test_kills_at_any_moment_repeat_no_finished_task(tmp_path: Path, seed: int) 
                 Event().wait(moments.uniform(0.0, 0.003))
             kill(driver)
             tasks = store.load("f").tasks
-            finished.append({key for key, task in tasks.items() if task["status"] == "COMPLETED"} - {"ROOT"})
-            calls_so_far = Counter(line.split("/")[1] for line in effects.read_text().split())
-            # what has run is finished, but for the one call that was under way
-            assert len(set(calls_so_far) - finished[-1]) <= 1
+            finished = {f"f/{key}/1" for key, task in tasks.items() if task["status"] == "COMPLETED"}
+            called = Counter(effects.read_text().split())
+            assert len(called.keys() - finished) <= 1  # the one call that was under way
+            kills.append((finished - {"f/ROOT/1"}, called))
         driver = start(url, effects)
         assert driver.communicate()[0] == "COMPLETED\n"
         store.load("f").check_invariants()
-    calls = effects.read_text().split()
-    counted = Counter(calls)
-    assert set(counted) == {f"f/t{number}/1" for number in range(num_tasks)}
-    assert len(calls) <= num_tasks + num_kills
-    repeated = {key.split("/")[1] for key, count in counted.items() if count > 1}
-    assert all(
-        len(repeated & (done - finished[number - 1] if number else done)) <= 1
-        for number, done in enumerate(finished)
-    )
+    called = Counter(effects.read_text().split())
+    assert set(called) == {f"f/t{number}/1" for number in range(num_tasks)}
+    assert called.total() <= num_tasks + num_kills
+    for finished, before in kills:
+        assert {key: called[key] for key in finished} == {key: before[key] for key in finished}

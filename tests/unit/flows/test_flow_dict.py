@@ -123,7 +123,7 @@ class TestRoundTrip:
         again = Flow.from_flow_dict(trip(flow_dict))
         assert again.to_flow_dict() == flow_dict
         assert make_engine(clock).tick_flow(again).to_dict() == {
-            **dict.fromkeys(("started", "completed", "failed", "skipped", "cancelled", "retried"), []),
+            **{kind: [] for kind in ("started", "completed", "failed", "skipped", "cancelled", "retried")},
             "calls": 0,
             "next_tick_at": None,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ def delays(clock: ManualClock, retry: dict[str, Any], key: str = "f") -> list[fl
 
     with pytest.raises(FlowEngine.FlowError):
         FlowEngine(task_handlers={"bad": handle}, clock=clock).run_flow(flow_with(retry, key))
-    return [after - before for before, after in zip(times, times[1:], strict=False)]
+    return [after - before for before, after in pairwise(times)]
 
 
 class Forgetful(BaseTaskHandler):

@@ -25,14 +25,10 @@ def run(rule: Any, *precursors: str) -> str:
     """Return what becomes of a task whose precursors end so, each in a tick of its own."""
     tasks: list[dict[str, Any]] = []
     for number, status in enumerate(precursors):
-        for step in range(number):
-            tasks.append(
-                {
-                    "key": f"delay_{number}_{step}",
-                    "task_type": "noop",
-                    **({"precursors": []} if not step else {}),
-                }
-            )
+        tasks += [
+            {"key": f"delay_{number}_{step}", "task_type": "noop", **({} if step else {"precursors": []})}
+            for step in range(number)
+        ]
         before = [tasks[-1]["key"]] if number else []
         tasks.append({"key": f"p{number}", "precursors": before, **KINDS[status]})
     keys = [f"p{number}" for number in range(len(precursors))]

@@ -232,7 +232,7 @@ class TestContext:
             }
         )
         seen: list[Any] = []
-        FlowEngine(task_handler=lambda params: seen.append(params)).tick_flow(flow)
+        FlowEngine(task_handler=lambda params: seen.append(params) or {}).tick_flow(flow)
         assert seen == [{"p": [1], "t": "a!"}]
         seen[0]["p"].append(2)
         assert flow.data == {"x": [1]}

@@ -62,8 +62,8 @@ class World:
         self.clock = SleepyClock()
         self.store = FlowStore(self.url, clock=self.clock)
 
-    def submit(self, *tasks: dict[str, Any], key: str = "f", **rest: Any) -> Flow:
-        flow = Flow.from_flow_spec({"tasks": list(tasks), **rest}, key=key)
+    def submit(self, *tasks: dict[str, Any], key: str = "f", status: str = "PENDING", **rest: Any) -> Flow:
+        flow = Flow.from_flow_spec({"tasks": list(tasks), **rest}, key=key, status=status)
         self.store.create(flow)
         return flow
 
@@ -203,6 +203,23 @@ class TestTick:
         flow = world.store.load("f")
         assert flow.status == "BLOCKED"
         assert "task 'later' of flow 'f'" in (flow.blocked_reason or "")
+
+    def test_a_flow_that_fails_for_ever_without_a_call_is_left_when_time_is_up(self, world: World) -> None:
+        def look(flow: Flow, report: TickReport) -> None:
+            world.clock.advance(1)
+
+        retry = {"max_attempts": None, "delay": 0}
+        world.submit(task("t", "print", task_params={"msg": "$ctx.flow.data.nowhere"}, cfg={"retry": retry}))
+        assert world.runner().run_flow("f", max_seconds=5, on_progress=look) == "RUNNING"
+        assert world.store.load("f").tasks["t"]["attempt"] == 5
+
+    def test_a_sub_flow_whose_key_is_taken_blocks_its_parent_and_leaves_the_other(self, world: World) -> None:
+        world.submit(task("t"), key="f/sub/1", status="PAUSED")
+        sub = task("sub", "flow", task_params={"flow_spec": {"tasks": []}})
+        world.submit(sub)
+        report = world.runner().tick()
+        assert [error["type"] for error in report.errors] == ["FlowExistsError"]
+        assert "'f/sub/1'" in (world.store.load("f").blocked_reason or "")
 
     def test_an_unreachable_database_is_reported(self, tmp_path: Path) -> None:
         store = FlowStore(f"sqlite:///{tmp_path}/nowhere/flows.sqlite3")

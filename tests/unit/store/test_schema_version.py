@@ -3,7 +3,6 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,11 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Iterator[Path]:
+def path(tmp_path: Path) -> Path:
     path = tmp_path / "flows.sqlite3"
     with FlowStore(f"sqlite:///{path}") as store:
         store.query()
-    yield path
+    return path
 
 
 def describe(metadata: MetaData) -> dict[str, object]:
