@@ -219,6 +219,8 @@ def _changed_by_saves_only(snapshot: Snapshot, seen: Seen) -> Iterator[str]:
 
 def _start_rule_holds(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
     for flow_key, tasks in snapshot.tasks.items():
+        if flow_key not in snapshot.flows:
+            continue  # "nothing refers to a deleted flow" tells of it
         precursors: dict[str, list[str]] = defaultdict(list)
         for edge in snapshot.edges[flow_key]:
             precursors[edge["dest_key"]].append(edge["src_key"])

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
-from mc.context.json_values import copy_json
+from mc.context.json_values import copy_json, json_type_name
 from mc.durations import format_time, parse_time
-from mc.errors import DurationError, GraphError, StatusError
+from mc.errors import DurationError, FlowFormatError, GraphError, StatusError
 from mc.flows.flow_books import FlowBooks
 from mc.flows.graph import connect, connect_all, disconnect, has_edge, place, refuse_cycle
 from mc.flows.task_node import Task, TaskNode
@@ -95,8 +95,8 @@ class Flow(FlowBooks):
     ) -> None:
         super().__init__()
         self.key = key or self.generate_key()
-        self.cfg: dict[str, Any] = copy_json(cfg) if cfg else {}
-        self._data: dict[str, Any] = copy_json(data) if data else {}
+        self.cfg: dict[str, Any] = copy_json(_mapping(cfg, "cfg")) if cfg is not None else {}
+        self._data: dict[str, Any] = copy_json(_mapping(data, "data")) if data is not None else {}
         self.label = label
         self.status = str(status)
         if self.status not in FLOW_CHANGES:
@@ -104,6 +104,7 @@ class Flow(FlowBooks):
                 f"Flow {self.key!r}: {self.status!r} is not a status. Use one of {', '.join(FLOW_CHANGES)}.",
                 key=self.key,
             )
+        self._booked_status = self.status
         self.depth = depth
         self.parent_key = parent_key
         self.parent_task_key = parent_task_key
@@ -142,7 +143,7 @@ class Flow(FlowBooks):
             GraphError: duplicate keys, or an edge whose end is unknown.
             CycleError: the edges form a cycle.
         """
-        spec: dict[str, Any] = copy_json(dict(flow_spec))
+        spec: dict[str, Any] = copy_json(dict(_mapping(flow_spec, "spec")))
         given = {
             "key": spec.get("key"),
             "cfg": spec.get("cfg"),
@@ -216,7 +217,7 @@ class Flow(FlowBooks):
             GraphError: the key is taken, an edge's end is unknown, or a successor has started.
             CycleError: its edges would form a cycle. In each case nothing was added.
         """
-        own: Task = copy_json(dict(task))
+        own: Task = copy_json(dict(_mapping(task, "task")))
         own["key"] = own.get("key") or self._free_key()
         named_before, named_after = _named_keys(own, "precursors"), _named_keys(own, "successors")
         node = self._book(_normalise_task(own))
@@ -252,9 +253,10 @@ class Flow(FlowBooks):
             GraphError: an end is unknown, the edge leads into ROOT, or its end has started already.
             CycleError: the edge would close a cycle; nothing was added.
         """
-        source_key, dest_key = edge.get("src_key"), edge.get("dest_key")
+        ends = _mapping(edge, "edge")
+        source_key, dest_key = ends.get("src_key"), ends.get("dest_key")
         if not isinstance(source_key, str) or not isinstance(dest_key, str):
-            raise GraphError(f"An edge is {{'src_key': ..., 'dest_key': ...}}; found {dict(edge)!r}.")
+            raise GraphError(f"An edge is {{'src_key': ..., 'dest_key': ...}}; found {dict(edge)!r:.100}.")
         source, dest = self._edge_ends(source_key, dest_key)
         if has_edge(source, dest):
             return
@@ -274,16 +276,27 @@ class Flow(FlowBooks):
         return [
             {"src_key": source.key, "dest_key": dest.key}
             for dest in self._nodes.values()
-            for source in dest.precursors
+            for source in self._shown_precursors(dest)
         ]
+
+    def _shown_precursors(self, node: TaskNode) -> list[TaskNode]:
+        """Return what a task waits for; ROOT only where it waits for nothing else."""
+        before = node.precursors
+        if len(before) > 1 and self._root in before:
+            return [source for source in before if source is not self._root]
+        return before
 
     def get_precursors(self, task: Task | str) -> list[Task]:
         """Return the tasks that this one waits for; ROOT where it waits for none."""
-        return self._hand_out(self._node_of(task).precursors)
+        return self._hand_out(self._shown_precursors(self._node_of(task)))
 
     def get_successors(self, task: Task | str) -> list[Task]:
         """Return the tasks that wait for this one."""
-        return self._hand_out(self._node_of(task).successors)
+        node = self._node_of(task)
+        after = node.successors
+        if node is self._root:
+            after = [dest for dest in after if self._root in self._shown_precursors(dest)]
+        return self._hand_out(after)
 
     def get_tail_tasks(self) -> list[Task]:
         """Return the tasks that no other waits for; ROOT in a flow without tasks."""
@@ -299,7 +312,7 @@ class Flow(FlowBooks):
 
     @data.setter
     def data(self, value: dict[str, Any]) -> None:
-        self._data = value
+        self._data = _mapping(value, "data")
         self._data_handed_out = True
 
     def get_nearest_tickable_pending_tasks(self) -> list[Task]:
@@ -423,6 +436,15 @@ class Flow(FlowBooks):
     def __repr__(self) -> str:
         count = len(self._nodes) - 1
         return f"Flow(key={self.key!r}, label={self.label!r}, status={self.status!r}, tasks={count})"
+
+
+def _mapping(value: Any, name: str) -> Any:
+    """Return a mapping, or raise `FlowFormatError` telling what was given instead."""
+    if not isinstance(value, Mapping):
+        raise FlowFormatError(
+            f"A flow's {name} must be a mapping; found {json_type_name(value)}.", pointer=f"/{name}"
+        )
+    return value
 
 
 def _in_order(nodes: Iterable[TaskNode]) -> list[TaskNode]:

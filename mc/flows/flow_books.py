@@ -12,6 +12,7 @@ from typing import Any
 
 from mc.errors import GraphError, StatusError
 from mc.flows.graph import ROOT_RANK
+from mc.flows.observer import ChangeEvent
 from mc.flows.start_rules import NEVER, START, UNDECIDED, StartRule, start_rule_for
 from mc.flows.task_node import Task, TaskNode
 from mc.spec.task_graph import ROOT_TASK_KEY
@@ -35,6 +36,8 @@ class FlowBooks:
 
     key: str
     status: str
+    _booked_status: str  # as `change_status` left it
+    error: dict[str, Any] | None
 
     def __init__(self) -> None:
         self._nodes: dict[str, TaskNode] = {}  # in the order of the spec, ROOT first
@@ -51,6 +54,7 @@ class FlowBooks:
         self._doomed: list[TaskNode] = []  # added after what they wait for had failed
         self._just_skipped: list[str] = []  # since the last tick's report
         self._outside_changes: list[tuple[TaskNode | None, str, str]] = []  # for the next tick's observers
+        self._journal: list[ChangeEvent] | None = None  # since the last save, for a store to keep
         self._outside_listener = self._note_outside_change
         self._on_change: Callable[[TaskNode | None, str, str], None] | None = self._outside_listener
         self._root = TaskNode(
@@ -69,9 +73,21 @@ class FlowBooks:
         """
         old = self.status
         check_flow_change(self.key, old, new)
-        self.status = new
+        self.status = self._booked_status = new
+        if old in FINISHED_FLOW_STATUSES:
+            for node in self._nodes.values():
+                self._count_unmet(node)  # of what ended with the flow, those that wait for it were not told
         if self._on_change:
             self._on_change(None, old, new)
+
+    def book_status(self) -> None:
+        """Take up a status that was assigned to the flow since the last tick.
+
+        Raises:
+            StatusError: the change is not allowed; the flow has its old status again.
+        """
+        new, self.status = self.status, self._booked_status
+        self.change_status(new)
 
     def change_task_status(self, key: str, new: str) -> None:
         """Change a task's status and keep the books.
@@ -93,6 +109,17 @@ class FlowBooks:
 
     def _note_outside_change(self, node: TaskNode | None, old: str, new: str) -> None:
         self._outside_changes.append((node, old, new))
+        if self._journal is not None:
+            self._journal.append(self._describe_change(node, old, new, ""))
+
+    def _describe_change(self, node: TaskNode | None, old: str, new: str, at: str) -> ChangeEvent:
+        """Return what observers and the journal are told of a change that was just made."""
+        if node is None:
+            error = self.error if new in ("FAILED", "CANCELLED") else None
+            return ChangeEvent(self.key, None, 0, old, new, at, error)
+        task = node.task
+        error = task.get("error") if new in ("FAILED", "PENDING") else None
+        return ChangeEvent(self.key, node.key, task.get("attempt", 0), old, new, at, error)
 
     def _change(self, node: TaskNode, new: str) -> None:  # noqa: C901 - calls would cost more than they hide
         """Change a task's status: the only place where one changes."""
@@ -200,6 +227,12 @@ class FlowBooks:
         if problem is not None:
             raise problem
 
+    def note_kept_dicts(self) -> None:
+        """Look for statuses of active tasks that were written into dicts handed out before the last look."""
+        for node in self._running:
+            if node.task.get("status") != node.status:
+                self._handed_out.add(node)
+
     def _book_written(self, node: TaskNode, status: Any) -> None:
         if not isinstance(status, str):
             raise StatusError(f"Task {node.key!r}: {status!r} is not a status.", key=node.key)
@@ -211,8 +244,10 @@ class FlowBooks:
     def _book(self, task: Task) -> TaskNode:
         """Take up a task that has no edges yet."""
         key, status = task.get("key"), task["status"]
-        if not isinstance(key, str) or key in self._nodes:
-            raise GraphError(f"The task key {key!r} is taken or is not text; keys are unique.", key=key)
+        if not isinstance(key, str):
+            raise GraphError(f"The task key {key!r} is not text; a key is a Python identifier.", key=key)
+        if key in self._nodes:
+            raise GraphError(f"There is a task {key!r} already; keys are unique in a flow.", key=key)
         if status not in TASK_CHANGES:
             check_task_change(key, "PENDING", status)
         rule = _read_cfg(key, task["cfg"]) if "cfg" in task else None
@@ -347,7 +382,7 @@ class FlowBooks:
 
     def _describe_failure(self, error: dict[str, Any] | None) -> str | None:
         parts = [f"{error.get('type')}: {error.get('message')}"] if error else []
-        failed = [node for node in self._nodes.values() if node.status == "FAILED"]
+        failed = [node for node in self._nodes.values() if node.status == "FAILED" and not node.may_fail]
         for node in failed[:5]:
             record = node.task.get("error") or {}
             kind, message = record.get("type", "TaskFailed"), record.get("message", "no reason given")

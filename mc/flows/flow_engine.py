@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mc.clock import Clock, SystemClock
 from mc.context.json_values import to_json_value
-from mc.errors import FlowError, MaxTicksError, SpecError
+from mc.errors import FlowError, MaxTicksError, McError, SpecError
 from mc.flows.flow import Flow, Task
 from mc.flows.handler_registry import Handler, HandlerRegistry, adapt_handler
 from mc.flows.observer import Observer
@@ -59,6 +59,9 @@ class FlowEngine:
             self.known_handlers = {}
         self.clock: Clock = clock or SystemClock()
         self.observers = tuple(observers)
+        for observer in self.observers:
+            if not callable(getattr(observer, "on_change", None)):
+                raise McError(f"{observer!r} is no observer: it has no method on_change(event).")
         self.read_timestamp = self.clock.timestamp
         self.format_timestamp = Timestamper().format
         self.max_msg_len = max_msg_len

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from mc.context.json_values import copy_json
+from mc.context.json_values import copy_json, json_type_name
 from mc.durations import parse_time
 from mc.errors import DurationError, FlowFormatError
 from mc.spec.task_graph import ROOT_TASK_KEY
@@ -67,6 +67,10 @@ _BY_ARGUMENT: Final = (
     "result_paths",
     "spec",
 )
+_TYPE_NAMES: Final = {str: "text", dict: "a mapping", int: "a whole number", bool: "true or false"} | {
+    type(None): "null",
+    object: "anything",
+}
 _COMPUTED: Final = frozenset({"schema_version", "graph", "num_tickable_tasks", "spec_digest"})
 
 
@@ -111,7 +115,13 @@ def read_attributes(flow_dict: Mapping[str, Any]) -> dict[str, Any]:
         FlowFormatError: an attribute is unknown or of the wrong type, or the version is newer.
     """
     if not isinstance(flow_dict, Mapping):
-        raise FlowFormatError(f"A flow dict is a JSON object; found {type(flow_dict).__name__}.", pointer="")
+        raise FlowFormatError(f"A flow dict is a mapping; found {json_type_name(flow_dict)}.", pointer="")
+    if "tasks" in flow_dict and "graph" not in flow_dict:
+        raise FlowFormatError(
+            "This is a flow spec, not a flow dict. Make a flow of it first (`houston submit`, "
+            "`FlowEngine.flow_spec_to_flow`).",
+            pointer="",
+        )
     version = flow_dict.get("schema_version", FLOW_DICT_VERSION)
     if version != FLOW_DICT_VERSION or isinstance(version, bool):
         raise FlowFormatError(
@@ -129,9 +139,9 @@ def read_attributes(flow_dict: Mapping[str, Any]) -> dict[str, Any]:
                 f"/{name}: a flow dict has no such key; it has {known}.", pointer=f"/{name}"
             )
         if not isinstance(value, types) or (isinstance(value, bool) and types == (int,)):
-            expected = " or ".join(kind.__name__ for kind in types)
+            expected = " or ".join(_TYPE_NAMES[kind] for kind in types)
             raise FlowFormatError(
-                f"/{name}: found {type(value).__name__}, expected {expected}.", pointer=f"/{name}"
+                f"/{name}: found {json_type_name(value)}, expected {expected}.", pointer=f"/{name}"
             )
     status = flow_dict.get("status", "PENDING")
     if status not in FLOW_CHANGES:

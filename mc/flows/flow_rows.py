@@ -15,6 +15,7 @@ from mc.flows.task_node import Task, TaskNode
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
+    from mc.flows.observer import ChangeEvent
 
 __all__ = [
     "FlowChanges",
@@ -47,6 +48,7 @@ class FlowChanges:
     attributes: dict[str, Any]  # all of FLOW_ATTRIBUTES but `spec`
     task_rows: list[TaskRow]  # tasks that were touched or handed out, in order
     edges: list[tuple[str, str]]  # edges that are new
+    journal: list[ChangeEvent]  # changes of status in order; `at` is empty for those made between ticks
     nodes: tuple[TaskNode, ...]  # what the rows were made from
 
 
@@ -69,16 +71,20 @@ def collect_changes(flow: Flow) -> FlowChanges:
         },
         task_rows=[_to_row(node) for node in nodes],
         edges=list(flow._new_edges),
+        journal=list(flow._journal or ()),
         nodes=nodes,
     )
 
 
 def mark_saved(flow: Flow, changes: FlowChanges) -> None:
-    """Forget changes that a store has committed."""
+    """Forget changes that a store has committed; from the first save on the flow keeps a journal."""
     for node in changes.nodes:
         node.touched = False
     flow._touched = [node for node in flow._touched if node.touched]
     del flow._new_edges[: len(changes.edges)]
+    if flow._journal is None:
+        flow._journal = []
+    del flow._journal[: len(changes.journal)]
 
 
 def _position(node: TaskNode) -> int:
@@ -121,6 +127,7 @@ def flow_from_rows(
         node.touched = False
     flow._touched.clear()
     flow._new_edges.clear()
+    flow._journal = []
     return flow
 
 
@@ -141,6 +148,8 @@ def next_tick_time(flow: Flow, at: str) -> str | None:
         return at
     if flow.status != "RUNNING":
         return None
+    if flow._failures and flow.cfg.get("fail_fast", True):
+        return at  # the tick in which the task failed was cut short; the next one ends the flow
     if flow._ready:
         limit = flow.cfg.get("max_running_tasks")
         if limit is None or len(flow._running) < limit:

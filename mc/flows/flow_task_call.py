@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from mc.context.json_values import to_json_value
-from mc.errors import McError, NotJsonError
+from mc.context.json_values import copy_json, to_json_value
+from mc.errors import McError, NotJsonError, TaskHandlerError
 from mc.flows.failure import next_attempt_at
 from mc.flows.task_call import TaskCall, without_unholdable
 from mc.flows.task_node import Task, TaskNode
@@ -27,10 +27,12 @@ _PLAIN_TASK_SIZE: Final = 8
 class FlowTaskCall(TaskCall):
     """A call of a task of the graph; its outcome is settled in the flow's books."""
 
-    __slots__ = ("node", "tick")
+    __slots__ = ("cfg", "node", "owned", "tick")
 
     tick: Tick
     node: TaskNode
+    owned: tuple[str, Any, int]  # the entries of the task dict that are the engine's, as they were
+    cfg: dict[str, Any] | None  # likewise, a copy
 
     def __missing__(self, name: str) -> Any:
         if name == "idempotency_key":
@@ -57,6 +59,11 @@ class FlowTaskCall(TaskCall):
         self.tick.flow._under_way.discard(self.node)
         self.task["status"] = self.node.status
 
+    def allow_failure(self) -> None:
+        """Let the task's failure count for nothing."""
+        super().allow_failure()
+        self.cfg = copy_json(self.task["cfg"])
+
     def now(self) -> datetime:
         """Return the time of the tick."""
         return self.tick.now
@@ -72,6 +79,12 @@ class FlowTaskCall(TaskCall):
         if node.status != "RUNNING":
             self._settle_late(error)
             return
+        if (
+            (task.get("key"), task.get("task_type"), task.get("attempt")) != self.owned
+            or task.get("cfg") != self.cfg
+            or flow.status != flow._booked_status
+        ):
+            error = self._restore_owned() if error is None else error
         if error is None and new != "FAILED":
             try:
                 data = task["data"]
@@ -97,10 +110,35 @@ class FlowTaskCall(TaskCall):
                     return
                 self._book_unfinished(new)
                 return
+            except KeyError as problem:
+                error = TaskHandlerError(
+                    f"The handler of task {node.key!r} removed {problem} from the task dict; change its "
+                    f"value instead.",
+                    task_key=node.key,
+                )
             except Exception as problem:  # noqa: BLE001 - whatever the handler left; recorded in the task
                 error = problem
         task["status"] = "RUNNING"
         self._book_failure(error)
+
+    def _restore_owned(self) -> TaskHandlerError:
+        """Put back what a handler may not change, and return what it is told."""
+        task, flow = self.task, self.tick.flow
+        before = dict(zip(("key", "task_type", "attempt"), self.owned, strict=True), cfg=self.cfg)
+        changed = [name for name, value in before.items() if task.get(name) != value]
+        for name in changed:
+            task[name] = before[name]
+        if self.cfg is None:
+            task.pop("cfg", None)
+        if flow.status != flow._booked_status:
+            changed.append("the flow's status")
+            flow.status = flow._booked_status
+        return TaskHandlerError(
+            f"The handler of task {self.node.key!r} changed {', '.join(changed)}, which is the "
+            f"engine's. It may change the task's status, data, task_params, next_tick_at and error, and the "
+            f"flow's data.",
+            task_key=self.node.key,
+        )
 
     def _settle_late(self, error: BaseException | None) -> None:
         """Keep what a call left whose task somebody finished while it was made."""

@@ -83,7 +83,8 @@ def task_handler(task_type: str, *, has_effects: bool = True) -> Callable[[Funct
 
     The function may take any of `task`, `task_ctx`, `flow`, `params` (the task's parameters) by
     name. A mapping that it returns is laid over the task's `data`, any other value but None becomes
-    `data["result"]`; unless it sets a status, the task is then COMPLETED. It may be `async`.
+    `data["result"]`; the task is then COMPLETED, unless the function set it to WAITING, FAILED or SKIPPED
+    (what is to be ticked again at once is a `BaseTaskHandler`). It may be `async`.
     The engine knows it when it is passed in `task_handlers`, or lives in one of `handler_modules`.
 
     Args:
@@ -161,7 +162,7 @@ def _adapt_function(function: Callable[..., Any]) -> Callable[..., Any]:
             task["data"].update(result)
         elif result is not None:
             task["data"]["result"] = result
-        if task["status"] == "RUNNING":
+        if task.get("status") == "RUNNING":
             task["status"] = "COMPLETED"
 
     return call

@@ -50,14 +50,14 @@ def check_invariants(flow: Flow) -> None:
 
 
 def _check_pending(flow: Flow, node: TaskNode, listed: set[TaskNode]) -> None:
+    if flow.status in FINISHED_FLOW_STATUSES or (flow._failures and flow.cfg.get("fail_fast", True)):
+        return  # what waits for tasks that failed or were cancelled with the flow is not told
     statuses = [source.status for source in node.precursors]
     unfinished = sum(status not in FINISHED_TASK_STATUSES for status in statuses)
     decision, _ = flow._decide(node) if node.precursors != [flow._root] else (START, 0)
     if (node.unmet == 0) != (decision == START):
         raise AssertionError(f"task {node.key!r}: {node.unmet} unmet, precursors are {statuses}")
-    if flow.status in FINISHED_FLOW_STATUSES or flow._failures or node in flow._doomed:
-        return  # where the flow has ended or will, what waits for a failure is not told
-    if decision == NEVER:
+    if decision == NEVER and node not in flow._doomed:
         raise AssertionError(
             f"task {node.key!r} can never start and is not SKIPPED, precursors are {statuses}"
         )

@@ -200,6 +200,10 @@ class TaskCall(dict[str, Any]):
                 f"Task {task.get('key')!r}: data must be a mapping; found {found}.", pointer="/data"
             )
 
+    def allow_failure(self) -> None:
+        """Let the task's failure count for nothing, as that of the task inside it does."""
+        self.task["cfg"] = {**(self.task.get("cfg") or {}), "allow_failure": True}
+
     def check_status(self, status: Any) -> None:
         """Raise `StatusError` unless a handler may leave its task in this status."""
         if not isinstance(status, str) or status not in TASK_CHANGES or status == "PENDING":

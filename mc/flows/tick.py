@@ -6,14 +6,14 @@ asks for `finish()`. Nothing here calls a handler, sleeps or does I/O.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from mc.context.conditions import evaluate_condition
 from mc.context.interpolation import has_references, interpolate
-from mc.context.json_values import to_json_value
+from mc.context.json_values import copy_json, to_json_value
 from mc.context.paths import read_copy
 from mc.durations import format_time, parse_duration
 from mc.errors import McError
@@ -21,7 +21,6 @@ from mc.flows.failure import describe_exception
 from mc.flows.flow_rows import next_tick_time
 from mc.flows.flow_task_call import FlowTaskCall, tidy_task
 from mc.flows.handler_registry import NO_HANDLER, Handler
-from mc.flows.observer import ChangeEvent
 from mc.flows.task_call import Calls, TaskCall
 from mc.flows.task_context import FlowView
 from mc.flows.task_node import TaskNode
@@ -31,6 +30,7 @@ from mc.spec.task_types import canonical_task_type
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
     from mc.flows.flow_engine import FlowEngine
+    from mc.flows.observer import ChangeEvent
 
 __all__ = ["Tick"]
 
@@ -64,6 +64,8 @@ class Tick:
         task_ctx: Mapping[str, Any] | None = None,
         overrides: Mapping[str, Handler] | None = None,
     ) -> None:
+        if flow.status != flow._booked_status:
+            flow.book_status()
         self.engine = engine
         self.flow = flow
         self.report = TickReport()
@@ -88,12 +90,11 @@ class Tick:
         if not self._live:
             return
         flow = self.flow
-        flow._on_change = self._notify if self.engine.observers else None
+        flow._on_change = self._listener()
         if flow._outside_changes:
             self._tell_outside_changes()
-        for node in flow._running:  # whoever was handed the dict earlier may have kept it
-            if node.task.get("status") != node.status:
-                flow._handed_out.add(node)
+        if flow._running:
+            flow.note_kept_dicts()
         if flow._handed_out:
             flow.reconcile()
         if flow._data_handed_out:
@@ -155,7 +156,7 @@ class Tick:
         """End an unfinished flow CANCELLED, with what runs in it."""
         flow = self.flow
         told = flow._on_change
-        flow._on_change = self._notify if self.engine.observers else None
+        flow._on_change = self._listener()
         self._tell_outside_changes()
         try:
             flow.reconcile()
@@ -274,10 +275,13 @@ class Tick:
 
     def _new_call(self, node: TaskNode, handler: Handler) -> FlowTaskCall:
         call = FlowTaskCall(self._base_ctx)
-        call["task"] = call.task = node.task
+        task = node.task
+        call["task"] = call.task = task
         call.node = node
         call.tick = self
         call.handler = handler
+        call.owned = (node.key, task.get("task_type"), task["attempt"])
+        call.cfg = copy_json(task["cfg"]) if "cfg" in task else None
         return call
 
     # --- settling --------------------------------------------------------------------------
@@ -351,24 +355,24 @@ class Tick:
             except (Exception, SystemExit) as error:  # noqa: BLE001 - user code; recorded in the task
                 call.record_failure(error)
 
+    def _listener(self) -> Callable[[TaskNode | None, str, str], None] | None:
+        """Return who hears of changes of status; None where that would be nobody."""
+        return self._notify if self.engine.observers or self.flow._journal is not None else None
+
     def _tell_outside_changes(self) -> None:
-        """Tell observers what was changed between two ticks."""
+        """Tell observers what was changed between two ticks; the journal has it already."""
         changes, self.flow._outside_changes = self.flow._outside_changes, []
         if self.engine.observers:
             for node, old, new in changes:
-                self._notify(node, old, new)
+                self._tell(self.flow._describe_change(node, old, new, self.at))
 
     def _notify(self, node: TaskNode | None, old: str, new: str) -> None:
-        task = node.task if node is not None else None
-        event = ChangeEvent(
-            flow_key=self.flow.key,
-            task_key=node.key if node is not None else None,
-            attempt=task.get("attempt", 0) if task else 0,
-            old_status=old,
-            new_status=new,
-            at=self.at,
-            error=(task.get("error") if task else self.flow.error) if new in ("FAILED", "PENDING") else None,
-        )
+        event = self.flow._describe_change(node, old, new, self.at)
+        if self.flow._journal is not None:
+            self.flow._journal.append(event)
+        self._tell(event)
+
+    def _tell(self, event: ChangeEvent) -> None:
         for observer in self.engine.observers:
             try:
                 observer.on_change(event)

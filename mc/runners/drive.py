@@ -9,17 +9,19 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from mc.clock import Clock
-from mc.errors import FlowNotFoundError, LeaseLostError, McError, StoreUnreachableError
+from mc.errors import FlowNotFoundError, LeaseLostError, McError, StoreError, StoreUnreachableError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.task_call import TaskCall
 from mc.runners.flow_session import FlowSession, OnProgress
 from mc.runners.fronts import Steps
-from mc.runners.heartbeat import Heartbeat
+from mc.runners.heartbeat import Heartbeat, give_back
 from mc.runners.runner_report import RunnerReport
+from mc.runners.tick_account import TickAccount
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
+from mc.store.tick_log import Tick
 
 __all__ = ["Drive", "RunnerSettings"]
 
@@ -36,6 +38,7 @@ class RunnerSettings:
 
     owner: str
     lease_seconds: float
+    heartbeat_seconds: float
     batch_size: int
     task_ctx: Mapping[str, Any] = field(default_factory=dict)
 
@@ -47,6 +50,7 @@ class Drive:
         store: the flows.
         engine: ticks them.
         settings: of the runner.
+        account: of the runner.
         is_stopping: asked between two tasks.
         max_seconds: when to stop between two tasks, by the clock.
         on_progress: told of each tick of a flow.
@@ -57,6 +61,7 @@ class Drive:
         store: FlowStore,
         engine: FlowEngine,
         settings: RunnerSettings,
+        account: TickAccount,
         *,
         is_stopping: Callable[[], bool],
         max_seconds: float | None = None,
@@ -67,6 +72,8 @@ class Drive:
         self._store = store
         self._engine = engine
         self._settings = settings
+        self._account = account
+        self._open_row: Tick | None = None
         self._is_stopping = is_stopping
         self._on_progress = on_progress
         self._began_at = self.clock.now()
@@ -97,7 +104,7 @@ class Drive:
         """Take up what is due, again and again."""
         pause = _FIRST_PAUSE
         while not self.is_over():
-            progressed = yield from self._pass()
+            progressed = yield from self._pass(goes_on=True)
             pause = _FIRST_PAUSE if progressed else min(pause * 2, _LONGEST_PAUSE)
             if not self.is_over():
                 yield self._pause_until(self._store.next_due_at(), pause, interval)
@@ -106,9 +113,18 @@ class Drive:
 
     def flow_steps(self, key: str, interval: float) -> Steps[str]:
         """Take up one flow and its stored sub-flows until it is finished or nothing can be done."""
+        try:
+            status = yield from self._follow(key, interval)
+        except FlowNotFoundError:
+            self._end_interrupted()
+            raise
+        self._end_row()
+        return status
+
+    def _follow(self, key: str, interval: float) -> Steps[str]:
         pause = _FIRST_PAUSE
         while True:
-            progressed = yield from self._pass(family_of=key)
+            progressed = yield from self._pass(family_of=key, goes_on=True)
             pause = _FIRST_PAUSE if progressed else min(pause * 2, _LONGEST_PAUSE)
             status = self._store.summary(key).status
             if status not in ("PENDING", "RUNNING") or self.is_over():
@@ -128,7 +144,34 @@ class Drive:
 
     # --- one pass --------------------------------------------------------------------------
 
-    def _pass(self, *, max_flows: int | None = None, family_of: str | None = None) -> Steps[bool]:
+    def _pass(
+        self, *, max_flows: int | None = None, family_of: str | None = None, goes_on: bool = False
+    ) -> Steps[bool]:
+        """Make one tick, and keep account of it; return whether any flow made progress."""
+        tick = self._account.begin(one_flow=family_of is not None, open_row=self._open_row)
+        self._open_row = tick
+        try:
+            progressed = yield from self._claim_and_tick(tick, max_flows, family_of)
+        except StoreError:
+            raise  # its row stays as it is: there is no place to write to
+        except BaseException:
+            self._end_interrupted()
+            raise
+        self._open_row = self._account.end(tick, progressed=progressed, goes_on=goes_on)
+        return progressed
+
+    def _end_row(self) -> None:
+        row, self._open_row = self._open_row, None
+        if row is not None:
+            self._account.end(row)
+
+    def _end_interrupted(self) -> None:
+        try:
+            self._end_row()
+        except StoreError as error:
+            _logger.warning("the end of a tick was not noted: %s", error, extra={"action": "tick_not_noted"})
+
+    def _claim_and_tick(self, tick: Tick, max_flows: int | None, family_of: str | None) -> Steps[bool]:
         """Claim and tick until nothing is due; return whether any flow made progress.
 
         What is only polled is polled once: it is due again later than the pass began, and the pass
@@ -139,9 +182,11 @@ class Drive:
         polled: set[str] = set()
         progressed_ever = progressed = False
         self._outcomes = {}
+        report = self.report
+        flows, tasks, errors = report.claimed, report.tasks, len(report.errors)
         left = max_flows if max_flows is not None else -1
         try:
-            with Heartbeat(self._store, settings.lease_seconds) as heartbeat:
+            with Heartbeat(self._store, settings.heartbeat_seconds) as heartbeat:
                 while left and not self.is_over():
                     leases = self._store.claim(
                         owner=settings.owner,
@@ -150,6 +195,7 @@ class Drive:
                         family_of=family_of,
                         due_at=due_at,
                         skip=polled,
+                        tick=tick,
                     )
                     if leases:
                         heartbeat.add(leases)
@@ -161,6 +207,9 @@ class Drive:
                         progressed_ever, progressed, due_at = True, False, self.clock.now()
         finally:
             self._count_outcomes()
+            tick.flows += report.claimed - flows
+            tick.tasks += report.tasks - tasks
+            tick.errors += len(report.errors) - errors
         return progressed or progressed_ever
 
     def _work_off(self, heartbeat: Heartbeat, due_at: datetime, polled: set[str]) -> Steps[bool]:
@@ -179,7 +228,7 @@ class Drive:
         finally:
             rest = heartbeat.take_rest()
             if rest:
-                self._store.release(*rest)
+                give_back(self._store, *rest)
         return progressed
 
     def _tick_one(
@@ -220,7 +269,7 @@ class Drive:
                 self._session = None
             heartbeat.end()
             if not released:
-                self._store.release(lease)  # interrupted: the flow stays as it was saved last
+                give_back(self._store, lease)  # interrupted: the flow stays as it was saved last
         return None
 
     def _block(self, lease: Lease, error: Exception) -> bool:
@@ -252,6 +301,7 @@ class Drive:
         self._outcomes = {}
 
     def _finish(self) -> None:
+        self._end_row()
         self.report.next_tick_at = self._store.next_due_at()
         self.report.seconds = (self.clock.now() - self._began_at).total_seconds()
 

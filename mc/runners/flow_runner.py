@@ -15,6 +15,7 @@ from mc.runners.flow_session import OnProgress
 from mc.runners.fronts import adrive_steps, drive_steps
 from mc.runners.runner_report import RunnerReport
 from mc.runners.stop_signals import StopSignals
+from mc.runners.tick_account import TickAccount
 from mc.store.flow_store import FlowStore
 from mc.store.lease import DEFAULT_LEASE_SECONDS
 
@@ -35,13 +36,15 @@ class FlowRunner:
         store: the flows.
         engine: ticks them.
         owner: who holds the leases, for people; made of host and process unless given.
-        lease_seconds: how long a runner that vanished holds up its flows. A lease is renewed at a
-            sixth of that while a task takes long.
+        lease_seconds: how long a runner that vanished holds up its flows.
+        heartbeat_seconds: how often a lease is renewed while a task takes long; a sixth of `lease_seconds`
+            unless given.
         batch_size: how many flows are claimed at once.
         task_ctx: more entries for the `task_ctx` of handlers.
 
     Raises:
-        McError: `lease_seconds` or `batch_size` is not positive.
+        McError: `lease_seconds` or `batch_size` is not positive, or `heartbeat_seconds` is not less than a
+            third of `lease_seconds`: a lease must outlast a beat that fails.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class FlowRunner:
         *,
         owner: str | None = None,
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
+        heartbeat_seconds: float | None = None,
         batch_size: int = _BATCH_SIZE,
         task_ctx: Mapping[str, Any] | None = None,
     ) -> None:
@@ -59,14 +63,24 @@ class FlowRunner:
                 f"A runner needs a positive lease_seconds (found {lease_seconds!r}) and a batch_size of at "
                 f"least 1 (found {batch_size!r})."
             )
+        if heartbeat_seconds is None:
+            heartbeat_seconds = lease_seconds / 6
+        elif not 0 < heartbeat_seconds < lease_seconds / 3:
+            raise McError(
+                f"A heartbeat of {heartbeat_seconds!r} s is too slow for a lease of {lease_seconds!r} s, or "
+                f"not positive; choose less than a third of the lease, such as {lease_seconds / 6:g}.",
+                found=heartbeat_seconds,
+            )
         self.store = store
         self.engine = engine
         self.settings = RunnerSettings(
             owner=owner or f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             lease_seconds=lease_seconds,
+            heartbeat_seconds=heartbeat_seconds,
             batch_size=batch_size,
             task_ctx=dict(task_ctx or {}),
         )
+        self._account = TickAccount(store, self.settings.owner)
         self._stopping = False
 
     def stop(self) -> None:
@@ -161,6 +175,7 @@ class FlowRunner:
             self.store,
             self.engine,
             self.settings,
+            self._account,
             is_stopping=lambda: self._stopping,
             max_seconds=max_seconds,
             on_progress=on_progress,

@@ -13,6 +13,7 @@ from mc.flows.flow_engine import FlowEngine
 from mc.flows.task_call import TaskCall
 from mc.flows.tick_report import TickReport
 from mc.runners.stored_sub_flows import StoredSubFlows
+from mc.runners.task_transaction import TaskTransaction
 from mc.runners.waking import wake_tasks
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
@@ -29,7 +30,8 @@ class FlowSession:
     """Ticks a flow under a lease for as long as it makes progress.
 
     Tasks with effects are saved right after their call, the others together at the end, or when a
-    sixth of the lease has passed. No transaction is open while a handler runs.
+    sixth of the lease has passed. No transaction is open while a handler runs, but that of a transactional
+    task.
 
     Args:
         store: where the flow was loaded from.
@@ -62,7 +64,15 @@ class FlowSession:
         self._must_stop = must_stop
         self._on_progress = on_progress
         self._outbox = Outbox(acted_upon=store.wakes(flow))
-        services = {"mc.flows": StoredSubFlows(store, self._outbox), "mc.save_effects": self._save_effects}
+        sub_flows = StoredSubFlows(store, self._outbox, self._note_problem)
+        self._transaction = TaskTransaction(
+            store, lease, before=self._save_what_was_asked_for, on_problem=self._note_problem
+        )
+        services = {
+            "mc.flows": sub_flows,
+            "mc.save_effects": self._save_effects,
+            "mc.transaction": self._transaction.begin,
+        }
         self._ctx = {**task_ctx, **services}
         self._report = TickReport()  # of the tick under way
         self._survived = not lease.lost_leases
@@ -82,13 +92,16 @@ class FlowSession:
         self._act_upon_wakes()
         saved_at = self._store.clock.now()
         stop = self.flow.status in FINISHED_FLOW_STATUSES
-        while not stop:
-            stop = yield from self._tick()
-            if not stop and self._store.clock.now() - saved_at >= self._save_again_after:
-                self._save()
-                saved_at = self._store.clock.now()
-        self._survived = True
-        self._save(release=True)
+        try:
+            while not stop:
+                stop = yield from self._tick()
+                if not stop and self._store.clock.now() - saved_at >= self._save_again_after:
+                    self._save()
+                    saved_at = self._store.clock.now()
+            self._survived = True
+            self._save(release=True)
+        finally:
+            self._transaction.roll_back()
 
     def call_done(self, call: TaskCall) -> None:
         """Take note that a call was made and settled; save it if it has effects."""
@@ -99,9 +112,10 @@ class FlowSession:
         """Make one tick, and return whether it was the last for now."""
         tick = self._engine.begin_tick(self.flow, self._ctx)
         report = self._report = tick.report
-        stop = False
+        called = stop = False
         for call in tick.calls():
             if call is not None:
+                called = True
                 if self._lease.lost_leases:
                     self._save()  # so that the rows name the tasks, should this one end the process
             yield call
@@ -118,7 +132,9 @@ class FlowSession:
         if self._on_progress is not None:
             self._on_progress(self.flow, report)
         due = report.next_tick_time
-        return stop or self.is_idle or due is None or due > tick.at or self._must_stop()
+        if not called:
+            stop = self._must_stop()
+        return stop or self.is_idle or due is None or due > tick.at
 
     def _act_upon_wakes(self) -> None:
         flow = self.flow
@@ -129,6 +145,13 @@ class FlowSession:
             self.progressed = True
         elif ended:
             wake_tasks(flow, ended, format_time(self._engine.clock.now()))
+
+    def _note_problem(self, error: McError) -> None:
+        self._problem = self._problem or error
+
+    def _save_what_was_asked_for(self) -> None:
+        if self._outbox.started or self._outbox.cancelled:
+            self._save()  # lest a rival of theirs undo what the function wrote
 
     def _save_effects(self) -> bool:
         """Save after a call with effects; False: it did not work, and nothing more may be called."""
@@ -143,10 +166,14 @@ class FlowSession:
         report = self._report
         if report.completed or report.failed or report.retried:
             self._survived = True
-        self._store.save(
-            self.flow,
-            lease=self._lease,
-            release=release,
-            keep_lost_leases=not self._survived,
-            outbox=self._outbox,
-        )
+        try:
+            self._store.save(
+                self.flow,
+                lease=self._lease,
+                release=release,
+                keep_lost_leases=not self._survived,
+                outbox=self._outbox,
+                within=self._transaction.take(),
+            )
+        finally:
+            self._transaction.roll_back()

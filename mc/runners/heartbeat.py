@@ -13,7 +13,7 @@ from mc.errors import LeaseLostError, StoreError
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
 
-__all__ = ["Heartbeat"]
+__all__ = ["Heartbeat", "give_back"]
 
 _logger = logging.getLogger(__name__)
 
@@ -21,17 +21,17 @@ _logger = logging.getLogger(__name__)
 class Heartbeat:
     """The leases that a driver holds: the one it works on, and those that come next.
 
-    From the first claim on a thread looks at them at each sixth of a lease: it renews the one that is
-    worked on, and gives back the others, so that another driver can take up those flows meanwhile.
+    From the first claim on a thread looks at them again and again: it renews the one that is worked on,
+    and gives back the others, so that another driver can take up those flows meanwhile.
 
     Args:
         store: the store of the leases.
-        lease_seconds: how long a lease lasts.
+        seconds: between two looks; less than a third of what a lease lasts.
     """
 
-    def __init__(self, store: FlowStore, lease_seconds: float) -> None:
+    def __init__(self, store: FlowStore, seconds: float) -> None:
         self._store = store
-        self._interval = lease_seconds / 6
+        self._interval = seconds
         self._current: Lease | None = None
         self._next: deque[Lease] = deque()
         self._lock = Lock()
@@ -94,10 +94,10 @@ class Heartbeat:
             try:
                 rest = self.take_rest()
                 if rest:
-                    self._store.release(*rest)
+                    give_back(self._store, *rest)
                 self._renew()
             except StoreError as error:
-                # the lease lasts for five more beats; when it is over, the next save finds out
+                # the lease lasts for more than one further beat; when it is over, the next save finds out
                 _logger.warning("could not renew leases: %s", error, extra={"action": "renew_failed"})
 
     def _renew(self) -> None:
@@ -113,4 +113,17 @@ class Heartbeat:
                 self.current_is_lost = True
             _logger.warning(
                 "%s", error, extra={"action": "lease_lost", "flow_key": lease.flow_key, "owner": lease.owner}
+            )
+
+
+def give_back(store: FlowStore, *leases: Lease) -> None:
+    """Give leases back; those that were taken over belong to other drivers and are left to them."""
+    try:
+        store.release(*leases)
+    except LeaseLostError as error:
+        for lease in error.lost:
+            _logger.info(
+                "the lease on flow %s had been taken over before it was given back",
+                lease.flow_key,
+                extra={"action": "lease_lost", "flow_key": lease.flow_key, "owner": lease.owner},
             )

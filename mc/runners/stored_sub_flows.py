@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mc.errors import FlowNotFoundError, StoreError
+from mc.errors import FlowNotFoundError, StoreError, StoreUnreachableError
 from mc.flows.sub_flow_service import SubFlowState
 from mc.store.flow_store import FlowStore
 from mc.store.outbox import Outbox
@@ -22,11 +23,20 @@ class StoredSubFlows:
 
     What is started or cancelled goes into the outbox, and so into the transaction of the flow's next
     save. Sub-flows are ticked by whoever claims them; when one ends, its flow becomes due.
+
+    Args:
+        store: where the sub-flows are.
+        outbox: of the flow.
+        on_outage: told where the store cannot be read: that is no failure of the task, so nothing may
+            be saved of its call.
     """
 
-    def __init__(self, store: FlowStore, outbox: Outbox) -> None:
+    def __init__(
+        self, store: FlowStore, outbox: Outbox, on_outage: Callable[[StoreUnreachableError], object]
+    ) -> None:
         self._store = store
         self._outbox = outbox
+        self._on_outage = on_outage
 
     def start(self, flow: Flow, parent: Flow) -> None:
         """Store a sub-flow with the flow's next save."""
@@ -50,6 +60,9 @@ class StoredSubFlows:
             flow = self._store.load(key)
         except FlowNotFoundError as error:
             raise FlowNotFoundError(f"The sub-flow {key!r} was deleted before it ended.", key=key) from error
+        except StoreUnreachableError as error:
+            self._on_outage(error)
+            raise
         return SubFlowState(
             status=flow.status, data=flow.data, results=flow.results, failure=flow.describe_failure()
         )

@@ -11,7 +11,7 @@ __all__ = ["wake_tasks"]
 
 
 def wake_tasks(flow: Flow, sub_flow_keys: Collection[str], at: str) -> None:
-    """Make each WAITING task due that waits for one of these sub-flows, at any depth inside it.
+    """Make each task due that waits for one of these sub-flows, itself or at any depth inside it.
 
     Args:
         flow: as it was loaded: flows inside its tasks are flow dicts still.
@@ -19,9 +19,11 @@ def wake_tasks(flow: Flow, sub_flow_keys: Collection[str], at: str) -> None:
         at: the present, ISO 8601.
     """
     for node in list(flow._running):
-        if node.status == "WAITING" and _wake(node.task, sub_flow_keys, at):
-            node.task["next_tick_at"] = at
-            flow._push_due(node)
+        # A task is RUNNING with others waiting inside it, where its tick was cut short.
+        if _wake(node.task, sub_flow_keys, at):
+            if node.status == "WAITING":
+                node.task["next_tick_at"] = at
+                flow._push_due(node)
             flow._touch(node)
 
 
@@ -36,7 +38,8 @@ def _wake(task: dict[str, Any], sub_flow_keys: Collection[str], at: str) -> bool
     flow_dict = task.get("flow_dict")
     if isinstance(flow_dict, dict):
         for inner in flow_dict["graph"]["tasks"].values():
-            if inner.get("status") == "WAITING" and _wake(inner, sub_flow_keys, at):
-                inner["next_tick_at"] = at
+            if inner.get("status") in ("RUNNING", "WAITING") and _wake(inner, sub_flow_keys, at):
+                if inner["status"] == "WAITING":
+                    inner["next_tick_at"] = at
                 found = True
     return found

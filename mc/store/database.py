@@ -6,18 +6,20 @@ import os
 import random
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from threading import RLock
 from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from mc.clock import Clock
 from mc.durations import format_time
 from mc.errors import StoreBusyError, StoreError, StoreUnreachableError
 from mc.store.dialects import Dialect, find_dialect
+from mc.store.held_transaction import HeldTransaction
 from mc.store.schema_version import bring_up_to_date
 
 __all__ = ["BUSY_SECONDS", "Database"]
@@ -25,21 +27,25 @@ __all__ = ["BUSY_SECONDS", "Database"]
 T = TypeVar("T")
 
 BUSY_SECONDS: Final = 30.0  # for so long a transaction waits for other writers
+_MOST_CONFLICTS: Final = 5  # in a row; more are no accident
 
 
 class Database:
-    """Opens a database at the first transaction and brings its tables up to date.
+    """Opens a database at the first transaction and brings its tables up to date, unless told not to.
 
     Args:
-        url: as SQLAlchemy reads it, `sqlite:///mc.sqlite3`.
+        url: as SQLAlchemy reads it, `sqlite:///mc.sqlite3`, `postgresql://user@host/database`.
         clock: for the times at which migrations are applied.
         busy_seconds: how long a transaction waits for a lock.
+        upgrades: False leaves the tables as they are, or not there at all.
 
     Raises:
         StoreUnreachableError: the text is not a URL, or of a kind of database that is not supported.
     """
 
-    def __init__(self, url: str, clock: Clock, busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self, url: str, clock: Clock, busy_seconds: float = BUSY_SECONDS, *, upgrades: bool = True
+    ) -> None:
         try:
             parsed = make_url(url)
         except SQLAlchemyError as error:
@@ -50,6 +56,7 @@ class Database:
         self._url = self.dialect.normalise(parsed)
         self._clock = clock
         self._busy_seconds = busy_seconds
+        self._upgrades = upgrades
         # One connection cannot hold two transactions, so threads take turns.
         self._turn: AbstractContextManager[object] = (
             RLock() if self.dialect.is_private(self._url) else nullcontext()
@@ -64,6 +71,21 @@ class Database:
         """The URL for people: without password and options."""
         return self._url.set(query={}).render_as_string(hide_password=True)
 
+    @property
+    def url(self) -> URL:
+        """The URL under which the database is opened."""
+        return self._url
+
+    def upgrade(self) -> list[int]:
+        """Bring the tables up to date, and return the numbers of the migrations that this took.
+
+        Raises:
+            SchemaVersionError: they are newer than this code; nothing was changed.
+        """
+        if self._opened_in != os.getpid():
+            self._open()
+        return self._upgrade()
+
     def read(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` finds in one transaction that only reads."""
         return self._transact(work, writes=False)
@@ -71,8 +93,9 @@ class Database:
     def write(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` does in one transaction: committed when it returns, rolled back if it raises.
 
-        Other writers are kept out from its start. It may be called more than once, because the
-        whole transaction is tried again where the database was busy.
+        On SQLite other writers are kept out from its start; elsewhere it locks the rows that it is
+        about to change. It may be called more than once, because the whole transaction is tried again
+        where a rival was in the way, or the connection was lost before the commit.
 
         Raises:
             StoreBusyError: others held the lock for longer than `busy_seconds`.
@@ -80,6 +103,23 @@ class Database:
             StoreError: the database refused.
         """
         return self._transact(work, writes=True)
+
+    def hold(self, work: Callable[[Connection], object]) -> HeldTransaction:
+        """Begin a transaction that writes, do `work` in it, and return it open; see `write`."""
+        if self._opened_in != os.getpid():
+            self._open()
+        engine = self._writer
+        assert engine is not None
+
+        def begin(_attempts: _Attempts) -> HeldTransaction:
+            with ExitStack() as rest:
+                rest.enter_context(self._turn)
+                connection = rest.enter_context(engine.connect())
+                connection.begin()
+                work(connection)
+                return HeldTransaction(connection, rest.pop_all(), self._explain)
+
+        return self._repeat(begin)
 
     def close(self) -> None:
         """Close all connections; the next transaction opens new ones."""
@@ -101,30 +141,84 @@ class Database:
             self.close()  # connections must not be shared with the process that this one was forked from
             self._engine = self.dialect.open(self._url, self._busy_seconds)
             self._writer = self._engine.execution_options(mc_write=True)
-            bring_up_to_date(
-                read=lambda work: self._attempt(work, writes=False),
-                write=lambda work: self._attempt(work, writes=True),
-                now=format_time(self._clock.now()),
-            )
+            if self._upgrades:
+                self._upgrade()
             self._opened_in = os.getpid()
+
+    def _upgrade(self) -> list[int]:
+        return bring_up_to_date(
+            read=lambda work: self._attempt(work, writes=False),
+            write=lambda work: self._attempt(work, writes=True),
+            lock=lambda connection: self.dialect.migration_lock(connection, self._busy_seconds),
+            now=format_time(self._clock.now()),
+        )
 
     def _attempt(self, work: Callable[[Connection], T], writes: bool) -> T:
         engine = self._writer if writes else self._engine
         assert engine is not None
-        give_up_at = time.monotonic() + self._busy_seconds
+
+        def transact(attempts: _Attempts) -> T:
+            with self._turn, engine.connect() as connection, connection.begin():
+                result = work(connection)
+                attempts.committing = True
+            return result
+
+        return self._repeat(transact)
+
+    def _repeat(self, transact: Callable[[_Attempts], T]) -> T:
+        attempts = _Attempts(self._busy_seconds)
         while True:
             try:
-                with self._turn, engine.begin() as connection:
-                    return work(connection)
+                return transact(attempts)
             except SQLAlchemyError as error:
                 problem = self._explain(error)
-                if not isinstance(problem, StoreBusyError) or time.monotonic() >= give_up_at:
+                if not attempts.may_repeat(error, problem):
                     raise problem from error
-                time.sleep(random.uniform(0.002, 0.02))  # noqa: S311 - no secret, only to part two rivals
+            attempts.wait()
 
     def _explain(self, error: SQLAlchemyError) -> StoreError:
         original = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(error, PoolTimeoutError):
+            return StoreBusyError(
+                f"All connections of this process to {self.shown_url} are in use; use fewer threads.",
+                url=self.shown_url,
+            )
         kind, advice = self.dialect.explain(original, self._url)
-        text = str(original).strip().rstrip(".") or type(original).__name__
+        text = _text_of(original)
         opening = "cannot be used" if issubclass(kind, StoreUnreachableError) else "refused"
         return kind(f"The database {self.shown_url} {opening}: {text}. {advice}".rstrip(), url=self.shown_url)
+
+
+class _Attempts:
+    """Whether and when a transaction that failed is done again."""
+
+    def __init__(self, busy_seconds: float) -> None:
+        self.committing = False
+        self._give_up_at = time.monotonic() + busy_seconds
+        self._conflicts = self._losses = 0
+
+    def may_repeat(self, error: SQLAlchemyError, problem: StoreError) -> bool:
+        """Tell whether nothing of the transaction was done and another attempt may succeed."""
+        committing, self.committing = self.committing, False
+        if isinstance(problem, StoreBusyError):
+            return time.monotonic() < self._give_up_at
+        if isinstance(error, IntegrityError):
+            # A rival wrote the same between a look and a write; the next look finds what it wrote.
+            self._conflicts += 1
+            return self._conflicts <= _MOST_CONFLICTS
+        if isinstance(error, DBAPIError) and error.connection_invalidated and not committing:
+            # The connection was lost, perhaps long ago while it was idle, and the work with it.
+            self._losses += 1
+            return self._losses <= 1
+        return False
+
+    def wait(self) -> None:
+        """Let rivals go first."""
+        time.sleep(random.uniform(0.002, 0.02))  # noqa: S311 - no secret, only to part two rivals
+
+
+def _text_of(error: BaseException | None) -> str:
+    """Return what a driver says, in one line without the number before it."""
+    parts = error.args if error is not None else ()
+    said = parts[1] if len(parts) > 1 and isinstance(parts[0], int) else error
+    return " ".join(str(said).split()).rstrip(".") or type(error).__name__

@@ -1,10 +1,10 @@
-"""What differs from database to database: opening it, locking, its clock, and what its errors mean."""
+"""The kinds of database that the store speaks, and SQLite, which needs nothing installed."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -13,47 +13,10 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql.elements import ColumnElement
 
 from mc.errors import StoreBusyError, StoreError, StoreUnreachableError
+from mc.store.dialect import Dialect
 from mc.store.network_mounts import find_network_mount
 
 __all__ = ["Dialect", "SqliteDialect", "find_dialect"]
-
-
-class Dialect(ABC):
-    """One kind of database.
-
-    Attributes:
-        name: as in the URL.
-    """
-
-    name: ClassVar[str]
-
-    @abstractmethod
-    def normalise(self, url: URL) -> URL:
-        """Return the URL under which every connection finds the same database."""
-
-    @abstractmethod
-    def is_private(self, url: URL) -> bool:
-        """Tell whether the database lives in this process and has one connection only."""
-
-    @abstractmethod
-    def open(self, url: URL, busy_seconds: float) -> Engine:
-        """Return an engine that has connected to nothing yet.
-
-        Where the options of a connection say `mc_write`, its transactions keep other writers out
-        from their start.
-        """
-
-    @abstractmethod
-    def now(self) -> ColumnElement[str]:
-        """Return an expression for the database's time, ISO 8601 UTC with microseconds."""
-
-    @abstractmethod
-    def lock_rows(self, query: Select[Any]) -> Select[Any]:
-        """Return a query that locks the rows it finds and passes over those locked by others."""
-
-    @abstractmethod
-    def explain(self, error: BaseException | None, url: URL) -> tuple[type[StoreError], str]:
-        """Return what an error of the driver means: the class to raise and a sentence with advice."""
 
 
 class SqliteDialect(Dialect):
@@ -101,6 +64,9 @@ class SqliteDialect(Dialect):
     def lock_rows(self, query: Select[Any]) -> Select[Any]:
         return query  # the transaction holds the only write lock already
 
+    def migration_lock(self, connection: Connection, busy_seconds: float) -> AbstractContextManager[object]:
+        return nullcontext()  # the transaction keeps all writers out
+
     def explain(self, error: BaseException | None, url: URL) -> tuple[type[StoreError], str]:
         code = getattr(error, "sqlite_errorcode", None)
         kind = code & 0xFF if isinstance(code, int) else None
@@ -129,17 +95,25 @@ def find_dialect(url: URL) -> Dialect:
     Raises:
         StoreUnreachableError: this version speaks no such dialect.
     """
-    name = url.get_backend_name()
-    if name not in _DIALECTS:
-        raise StoreUnreachableError(
-            f"The store cannot use a database of kind {name!r}; it speaks {', '.join(sorted(_DIALECTS))}. "
-            f"Write a URL such as sqlite:///mc.sqlite3.",
-            found=name,
-        )
-    return _DIALECTS[name]
+    kind = url.drivername.partition("+")[0]
+    if kind == SqliteDialect.name:
+        return _SQLITE
+    if kind in ("postgresql", "postgres"):
+        from mc.store.postgresql_dialect import POSTGRESQL
+
+        return POSTGRESQL
+    if kind in ("mysql", "mariadb"):
+        from mc.store.mysql_dialect import MYSQL
+
+        return MYSQL
+    raise StoreUnreachableError(
+        f"The store cannot use a database of kind {kind!r}; it speaks sqlite, postgresql, mysql and mariadb. "
+        f"Write a URL such as sqlite:///mc.sqlite3.",
+        found=kind,
+    )
 
 
-_DIALECTS: Final[dict[str, Dialect]] = {SqliteDialect.name: SqliteDialect()}
+_SQLITE: Final = SqliteDialect()
 
 
 def _switch_to_wal(connection: sqlite3.Connection, busy_seconds: float) -> None:

@@ -12,9 +12,10 @@ from mc.store.flow_reader import chunks
 from mc.store.lease import Wake
 from mc.store.leases import family_of, is_leased
 from mc.store.tables import flow, spec, wake
+from mc.store.used_keys import keep_used_keys
 from mc.store.wakes import FINISHED, add_wake
 
-__all__ = ["delete_flow"]
+__all__ = ["delete_flow", "remove_flows"]
 
 
 def delete_flow(connection: Connection, dialect: Dialect, key: str, now: str) -> list[str]:
@@ -22,26 +23,54 @@ def delete_flow(connection: Connection, dialect: Dialect, key: str, now: str) ->
     top = connection.execute(select(flow.c.waiter_key).where(flow.c.key == key)).one_or_none()
     if top is None:
         raise FlowNotFoundError(f"No flow with the key {key!r} is stored.", key=key)
-    keys: list[str] = list(connection.scalars(family_of(key)))
-    for chunk in chunks(keys):
-        _refuse_leased(connection, dialect, chunk)
-    digests: set[str | None] = set()
-    for chunk in chunks(keys):
-        here = flow.c.key.in_(chunk)
-        digests.update(connection.scalars(select(flow.c.spec_digest).where(here).distinct()))
-        connection.execute(delete(wake).where(wake.c.source_key.in_(chunk)))
-        connection.execute(delete(flow).where(here))  # the database deletes tasks and edges with it
-    for digest in digests - {None}:
-        still_used = exists().where(flow.c.spec_digest == digest)
-        connection.execute(delete(spec).where(spec.c.digest == digest, ~still_used))
+    keys: list[str] = []
+    while set(found := list(connection.scalars(family_of(key)))) - set(keys):
+        keys = found  # until no driver can have started another sub-flow meanwhile
+        for chunk in chunks(keys):
+            _refuse_leased(connection, dialect, chunk)
+    remove_flows(connection, keys, now)
     if top.waiter_key is not None:
         # The task that waits for the flow finds it gone, instead of waiting for ever.
         add_wake(connection, top.waiter_key, Wake(kind=FINISHED, source_key=key), now)
     return keys
 
 
+def remove_flows(connection: Connection, keys: Sequence[str], now: str) -> int:
+    """Delete flows with all that belongs to them, and the specs that no flow uses any more.
+
+    Args:
+        connection: in a transaction that has made sure that nobody works on them.
+        keys: of flows of which no other flow waits for one.
+        now: ISO 8601.
+
+    Returns:
+        How many specs were deleted.
+    """
+    digests: set[str] = set()
+    for chunk in chunks(keys):
+        here = flow.c.key.in_(chunk)
+        known = flow.c.spec_digest.is_not(None)
+        digests.update(connection.scalars(select(flow.c.spec_digest).where(here, known).distinct()))
+        connection.execute(delete(wake).where(wake.c.source_key.in_(chunk)))
+        keep_used_keys(connection, chunk, now)
+        connection.execute(delete(flow).where(here))  # the database deletes what belongs to it
+    return sum(_delete_unused_spec(connection, digest) for digest in sorted(digests))
+
+
+def _delete_unused_spec(connection: Connection, digest: str) -> int:
+    is_used = exists().where(flow.c.spec_digest == digest)
+    if connection.scalar(select(is_used)):
+        return 0
+    # Whoever stores a flow with that spec at this moment has locked it, or waits and finds it gone.
+    connection.execute(select(spec.c.digest).where(spec.c.digest == digest).with_for_update())
+    return connection.execute(delete(spec).where(spec.c.digest == digest, ~is_used)).rowcount
+
+
 def _refuse_leased(connection: Connection, dialect: Dialect, keys: Sequence[str]) -> None:
-    query = select(flow.c.key, flow.c.lease_owner).where(flow.c.key.in_(keys), is_leased(dialect))
+    here = flow.c.key.in_(keys)
+    # locked first, so that nobody claims one between the look and the deletion
+    connection.execute(select(flow.c.key).where(here).order_by(flow.c.key).with_for_update())
+    query = select(flow.c.key, flow.c.lease_owner).where(here, is_leased(dialect))
     held = connection.execute(query.limit(1)).one_or_none()
     if held is not None:
         raise StoreError(

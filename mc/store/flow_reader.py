@@ -52,9 +52,9 @@ def read_flows(connection: Connection, keys: Sequence[str]) -> dict[str, FlowRow
 def _read_chunk(connection: Connection, keys: Sequence[str], found: dict[str, FlowRows]) -> None:
     named = {"keys": keys}
     here = {row["key"]: FlowRows(dict(row)) for row in connection.execute(_FLOWS, named).mappings()}
-    for flow_key, key, *columns in connection.execute(_TASKS, named):
-        here[flow_key].tasks.append((key, StoredTask(*columns)))
-    for flow_key, source, dest in connection.execute(_EDGES, named):
+    for row in connection.execute(_TASKS, named).all():
+        here[row[0]].tasks.append((row[1], StoredTask._make(row[2:])))
+    for flow_key, source, dest in connection.execute(_EDGES, named).all():
         here[flow_key].edges.append((source, dest))
     for flow_key, wakes in list_wakes(connection, keys).items():
         here[flow_key].wakes = tuple(wakes)
@@ -76,6 +76,7 @@ def flow_of(rows: FlowRows) -> tuple[Flow, StoredState]:
     flow = make_flow(row, rows.spec_text, rows.tasks, rows.edges)
     state = StoredState(
         revision=row["revision"],
+        status=row["status"],
         finished=row["status"] in FINISHED_FLOW_STATUSES,
         waiter_key=row["waiter_key"],
         num_edges=len(rows.edges),

@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, case, exists, insert, not_, null, or_, update
+from sqlalchemy import and_, bindparam, insert, not_, null, update
 
 from mc.store import tables
 from mc.store.dialects import Dialect
 from mc.store.leases import is_leased
 from mc.store.prepared import Prepared
-from mc.store.wakes import CANCEL
 
 __all__ = [
     "INSERT_EDGE",
@@ -81,8 +80,7 @@ def save_statement(
 ) -> Prepared:
     """Return the statement that writes a flow's row; its condition names the token, or else the revision.
 
-    Its parameters are the saved columns, the present, whether the flow can be ticked (1 or 0), the
-    flow's key, and the token or the revision.
+    Its parameters are the saved columns, the flow's key, and the token or the revision.
 
     Args:
         dialect: of the database.
@@ -92,10 +90,6 @@ def save_statement(
     """
     row = tables.flow.c
     values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in SAVED_COLUMNS}
-    woken = exists().where(
-        tables.wake.c.flow_key == row.key, or_(tables.wake.c.kind == CANCEL, bindparam("live") == 1)
-    )
-    values["next_tick_at"] = case((woken, bindparam("now")), else_=bindparam("new_next_tick_at"))
     values["revision"] = row.revision + 1
     if not keep_lost_leases:
         values["lost_leases"] = 0
@@ -108,4 +102,4 @@ def save_statement(
         condition = and_(row.revision == bindparam("known"), not_(is_leased(dialect)))
         values["lease_token"] = row.lease_token + 1  # a driver whose lease ran out is shut out
     statement = update(tables.flow).where(row.key == bindparam("flow"), condition).values(values)
-    return Prepared(statement, (*(f"new_{name}" for name in SAVED_COLUMNS), "now", "live", "flow", "known"))
+    return Prepared(statement, (*(f"new_{name}" for name in SAVED_COLUMNS), "flow", "known"))

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from mc.clock import Clock, SystemClock
 from mc.durations import format_time, parse_time
-from mc.errors import FlowNotFoundError, LeaseLostError, McError, StaleFlowError, StoreError
+from mc.errors import FlowNotFoundError, LeaseLostError, McError, StoreError
 from mc.flows.flow import Flow
 from mc.store import leases
 from mc.store.database import BUSY_SECONDS, Database
+from mc.store.event import Attempt, Event
+from mc.store.event_log import add_events, read_attempts, read_events
 from mc.store.flow_deleter import delete_flow
-from mc.store.flow_reader import flow_of, read_flows, read_summaries, summary_query
+from mc.store.flow_reader import FlowRows, flow_of, read_flows, read_summaries, summary_query
 from mc.store.flow_statements import save_statement
 from mc.store.flow_summary import FlowSummary
 from mc.store.flow_writer import (
@@ -29,10 +31,16 @@ from mc.store.flow_writer import (
     insert_flows,
     update_flow,
 )
+from mc.store.gc_pause import gc_paused
+from mc.store.held_transaction import HeldTransaction
+from mc.store.history_draft import draft_lost_result
 from mc.store.lease import DEFAULT_LEASE_SECONDS, Lease, Wake
 from mc.store.outbox import Outbox
+from mc.store.pruning import PruneReport, prune
+from mc.store.refusals import explain_refusal, lease_lost
 from mc.store.row_format import StoredState
 from mc.store.tables import flow as flow_table
+from mc.store.tick_log import Tick, begin_tick, end_tick, read_ticks, ticks_query
 from mc.store.wakes import CANCEL, add_wake
 
 __all__ = ["FlowStore", "FlowSummary"]
@@ -105,7 +113,8 @@ class FlowStore:
     def create_many(self, flows: Iterable[Flow]) -> None:
         """Store new flows, all or none; see `create`."""
         now = self.clock.now()
-        drafts = [draft_new_flow(flow, now) for flow in flows]
+        with gc_paused():
+            drafts = [draft_new_flow(flow, now) for flow in flows]
         if drafts:
             self._database.write(lambda connection: insert_flows(connection, drafts))
             self._remember(drafts)
@@ -124,19 +133,9 @@ class FlowStore:
 
     def load_many(self, keys: Sequence[str]) -> dict[str, Flow | McError]:
         """Return stored flows by key as they stood at one moment; in the place of an unreadable one, why."""
-        rows = self._database.read(lambda connection: read_flows(connection, keys))
-        found: dict[str, Flow | McError] = {}
-        for key in keys:
-            if key not in rows:
-                found[key] = FlowNotFoundError(f"No flow with the key {key!r} is stored.", key=key)
-                continue
-            try:
-                flow, self._states[flow] = flow_of(rows[key])
-            except StoreError as error:
-                found[key] = error
-            else:
-                found[key] = flow
-        return found
+        with gc_paused():
+            rows = self._database.read(lambda connection: read_flows(connection, keys))
+            return {key: self._flow_or_error(key, rows.get(key)) for key in keys}
 
     def save(
         self,
@@ -146,6 +145,7 @@ class FlowStore:
         release: bool = False,
         keep_lost_leases: bool = False,
         outbox: Outbox | None = None,
+        within: HeldTransaction | None = None,
     ) -> None:
         """Write what changed in a flow since it was loaded, created or saved last.
 
@@ -159,9 +159,11 @@ class FlowStore:
             keep_lost_leases: leave the count of drivers that vanished as it is, because nothing shows yet
                 that the flow lets this one live.
             outbox: what else belongs into the transaction.
+            within: what `hold` returned, committed with the save; one of its own unless given.
 
         Raises:
-            LeaseLostError: another driver took the flow over; nothing was saved.
+            LeaseLostError: another driver took the flow over; nothing was saved. What would have been is kept
+                in the flow's history, as evidence.
             StaleFlowError: somebody else saved the flow since it was read, or a driver holds it; nothing was
                 saved.
             FlowNotFoundError: the flow is not stored (any more).
@@ -171,8 +173,11 @@ class FlowStore:
         state = self._state_of(flow)
         outbox = outbox or Outbox()
         now = self.clock.now()
-        draft = draft_save(flow, state, now)
-        started = [draft_new_flow(child, now, waiter_key=flow.key) for child in outbox.started.values()]
+        with gc_paused():
+            draft = draft_save(flow, state, now, lease)
+        started = [
+            draft_new_flow(child, now, waiter_key=flow.key, lease=lease) for child in outbox.started.values()
+        ]
         statement = save_statement(
             leased=lease is not None,
             release=release,
@@ -183,14 +188,18 @@ class FlowStore:
 
         def write(connection: Connection) -> None:
             if not update_flow(connection, statement, draft, known, outbox.acted_upon):
-                raise self._refusal(connection, draft, lease)
+                raise explain_refusal(connection, flow.key, state.revision, lease)
             if started:
                 insert_flows(connection, started)
             for key, reason in outbox.cancelled.items():
                 wake = Wake(kind=CANCEL, source_key=flow.key, reason=reason)
                 add_wake(connection, key, wake, format_time(now))
 
-        self._database.write(write)
+        try:
+            (within or self._database).write(write)
+        except LeaseLostError as error:
+            self._keep_lost_result(draft, lease, error)
+            raise
         draft.mark_saved()
         outbox.clear()
 
@@ -241,6 +250,28 @@ class FlowStore:
             raise FlowNotFoundError(f"No flow with the key {key!r} is stored.", key=key)
         return found[0]
 
+    def history(self, key: str) -> list[Event]:
+        """Return all that happened to a flow, in order.
+
+        Raises:
+            FlowNotFoundError: there is none with that key.
+        """
+        found = self._database.read(lambda connection: read_events(connection, key))
+        if not found:
+            self.summary(key)
+        return found
+
+    def attempts(self, key: str) -> list[Attempt]:
+        """Return each try of each task of a flow, in the order in which they were recorded.
+
+        Raises:
+            FlowNotFoundError: there is none with that key.
+        """
+        found = self._database.read(lambda connection: read_attempts(connection, key))
+        if not found:
+            self.summary(key)
+        return found
+
     # --- leases ----------------------------------------------------------------------------
 
     def claim(
@@ -253,6 +284,7 @@ class FlowStore:
         family_of: str | None = None,
         due_at: datetime | None = None,
         skip: Collection[str] = (),
+        tick: Tick | None = None,
     ) -> list[Lease]:
         """Claim flows that are due and that no driver holds: by priority, then those due longest.
 
@@ -268,9 +300,13 @@ class FlowStore:
             family_of: only this flow and its stored sub-flows.
             due_at: what is due then; now unless given.
             skip: none of these flows.
+            tick: what the claim is part of; noted with the first flow that is claimed for it.
 
         Returns:
             The leases, empty if nothing is due.
+
+        Raises:
+            SchemaVersionError: newer code has changed the tables since this store was opened.
         """
         if limit < 1:
             return []
@@ -282,8 +318,9 @@ class FlowStore:
             among.append(flow_table.c.key.in_(leases.family_of(family_of)))
         if skip:
             among.append(flow_table.c.key.not_in(skip))
-        return self._database.write(
-            lambda connection: leases.claim(
+
+        def work(connection: Connection) -> list[Lease]:
+            claimed = leases.claim(
                 connection,
                 self._database.dialect,
                 owner=owner[:255],
@@ -293,7 +330,14 @@ class FlowStore:
                 now=format_time(now),
                 among=among,
             )
-        )
+            if claimed and tick is not None and not tick.is_stored:
+                begin_tick(connection, tick)
+            return claimed
+
+        found = self._database.write(work)
+        if found and tick is not None:
+            tick.is_stored = True
+        return found
 
     def renew(self, lease: Lease) -> Lease:
         """Return the lease, prolonged by its length from now on.
@@ -305,12 +349,34 @@ class FlowStore:
             lambda connection: leases.renew(connection, self._database.dialect, lease)
         )
         if expires_at is None:
-            raise _lease_lost(lease)
+            raise lease_lost(lease)
         return replace(lease, expires_at=expires_at)
 
+    def hold(self, lease: Lease) -> HeldTransaction:
+        """Begin a transaction in which a claimed flow stays its driver's; a task writes in it, then `save`.
+
+        On SQLite it keeps all other writers out until it ends.
+
+        Raises:
+            LeaseLostError: another driver took the flow over, or the lease was given back.
+        """
+
+        def keep(connection: Connection) -> None:
+            if not leases.keep(connection, lease):
+                raise lease_lost(lease)
+
+        return self._database.hold(keep)
+
     def release(self, *held: Lease) -> None:
-        """Give leases back without saving; those that were taken over are left alone."""
-        self._database.write(lambda connection: leases.release(connection, held))
+        """Give leases back without saving.
+
+        Raises:
+            LeaseLostError: some were taken over or given back before, `.lost` holds them; they are left as
+                they are, and the others were given back.
+        """
+        lost = self._database.write(lambda connection: leases.release(connection, held))
+        if lost:
+            raise lease_lost(*lost)
 
     def block(self, lease: Lease, reason: str) -> None:
         """Make a flow that cannot be ticked BLOCKED, and give its lease back.
@@ -320,7 +386,7 @@ class FlowStore:
         """
         now = format_time(self.clock.now())
         if not self._database.write(lambda connection: leases.block(connection, lease, reason, now)):
-            raise _lease_lost(lease)
+            raise lease_lost(lease)
 
     def next_due_at(self, family_of: str | None = None) -> datetime | None:
         """Return when the next flow is due that no driver holds; None if time alone makes none due.
@@ -341,6 +407,45 @@ class FlowStore:
         """Return what had happened elsewhere for a flow when it was loaded."""
         return self._state_of(flow).wakes
 
+    # --- operation -------------------------------------------------------------------------
+
+    def note_tick(self, tick: Tick) -> None:
+        """Write what a tick came to; a row that was pruned meanwhile stays away.
+
+        Raises:
+            SchemaVersionError: newer code has changed the tables since this store was opened.
+        """
+        write = end_tick if tick.is_stored else begin_tick
+        self._database.write(lambda connection: write(connection, tick))
+        tick.is_stored = True
+
+    def ticks(self, *, since: datetime | None = None, limit: int | None = None) -> list[Tick]:
+        """Return what drivers did, newest first.
+
+        Args:
+            since: ticks that began then or later.
+            limit: at most so many.
+        """
+        query = ticks_query(since, limit)
+        return self._database.read(lambda connection: read_ticks(connection, query))
+
+    def prune(
+        self, older_than: timedelta, *, keep_failed: bool = False, dry_run: bool = False
+    ) -> PruneReport:
+        """Remove what was finished long ago: flows with their stored sub-flows, and the rows of old ticks.
+
+        A sub-flow goes with the flow that started it and never before. What a driver holds, or what has an
+        unfinished or younger sub-flow, stays. It is done in batches, each whole or not at all, so it may be
+        interrupted and called again, and others work meanwhile. Keys of flows that are gone are not free.
+
+        Args:
+            older_than: how long ago by the store's clock.
+            keep_failed: leave flows that are FAILED or have a FAILED sub-flow.
+            dry_run: only count.
+        """
+        before = self.clock.now() - older_than
+        return prune(self._database, before, self.clock.now(), keep_failed=keep_failed, dry_run=dry_run)
+
     # --- inside ----------------------------------------------------------------------------
 
     def _state_of(self, flow: Flow) -> StoredState:
@@ -352,37 +457,28 @@ class FlowStore:
             )
         return state
 
+    def _flow_or_error(self, key: str, rows: FlowRows | None) -> Flow | McError:
+        if rows is None:
+            return FlowNotFoundError(f"No flow with the key {key!r} is stored.", key=key)
+        try:
+            flow, state = flow_of(rows)
+        except StoreError as error:
+            return error
+        self._states[flow] = state
+        return flow
+
     def _remember(self, drafts: Iterable[NewFlow]) -> None:
         for new in drafts:
             new.draft.mark_saved()
             self._states[new.draft.flow] = new.draft.state
 
-    def _refusal(self, connection: Connection, draft: FlowDraft, lease: Lease | None) -> StoreError:
-        key = draft.flow.key
-        if lease is not None:
-            return _lease_lost(lease)
-        columns = (flow_table.c.revision, flow_table.c.lease_owner)
-        row = connection.execute(select(*columns).where(flow_table.c.key == key)).one_or_none()
-        if row is None:
-            return FlowNotFoundError(f"Flow {key!r} is not stored any more; nothing was saved.", key=key)
-        if row.revision == draft.state.revision:
-            return StaleFlowError(
-                f"Flow {key!r} is being ticked by {row.lease_owner}; nothing was saved. Load it again when "
-                f"that driver has let go of it.",
-                key=key,
-                owner=row.lease_owner,
-            )
-        return StaleFlowError(
-            f"Flow {key!r} was saved by somebody else since it was loaded (revision {row.revision}, loaded "
-            f"was {draft.state.revision}); nothing was saved. Load it again and repeat the change.",
-            key=key,
-        )
-
-
-def _lease_lost(lease: Lease) -> LeaseLostError:
-    return LeaseLostError(
-        f"The lease of {lease.owner} on flow {lease.flow_key!r} (token {lease.token}) was taken over or "
-        f"given back; nothing was saved. Another driver goes on with the flow.",
-        key=lease.flow_key,
-        token=lease.token,
-    )
+    def _keep_lost_result(self, draft: FlowDraft, lease: Lease | None, error: LeaseLostError) -> None:
+        """Keep as evidence, in a transaction of its own, what could not be saved."""
+        if lease is None:
+            return
+        state, now = draft.state, format_time(self.clock.now())
+        try:
+            rows = draft_lost_result(draft.flow, state, draft.stored, now, lease)
+            self._database.write(lambda connection: add_events(connection, draft.flow.key, rows))
+        except McError as problem:
+            error.add_note(f"What it wanted to save could not be kept in the history: {problem}")

@@ -18,6 +18,7 @@ from mc.flows.flow_rows import FlowChanges, collect_changes, mark_saved
 from mc.spec.digest import spec_digest
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store import tables
+from mc.store.event_log import HistoryDraft, write_history
 from mc.store.flow_reader import chunks
 from mc.store.flow_statements import (
     INSERT_EDGE,
@@ -29,10 +30,12 @@ from mc.store.flow_statements import (
     UPDATE_DATA,
     UPDATE_TASK,
 )
-from mc.store.lease import Wake
+from mc.store.history_draft import draft_history
+from mc.store.lease import Lease, Wake
 from mc.store.prepared import Prepared, Row
 from mc.store.row_format import StoredState, StoredTask, check_key, encode_flow, encode_json, encode_task
-from mc.store.wakes import FINISHED, add_wake, remove_wakes
+from mc.store.used_keys import find_taken_keys
+from mc.store.wakes import FINISHED, add_wake, remove_wakes, wake_if_noted
 
 __all__ = [
     "FlowDraft",
@@ -58,11 +61,13 @@ class FlowDraft:
     moved_tasks: list[Row] = field(default_factory=list)  # whose dict is as it was
     new_edges: list[Row] = field(default_factory=list)
     stored: dict[str, StoredTask] = field(default_factory=dict)  # rows as the save leaves them
+    history: HistoryDraft = field(default_factory=HistoryDraft)
 
     def mark_saved(self) -> None:
         """Take over into `state` what has been committed."""
         state = self.state
         state.revision += 1
+        state.status = self.flow.status
         state.finished = self.flow.status in FINISHED_FLOW_STATUSES
         state.num_edges += len(self.new_edges)
         state.tasks.update(self.stored)
@@ -71,8 +76,14 @@ class FlowDraft:
         mark_saved(self.flow, self.changes)
 
 
-def draft_save(flow: Flow, state: StoredState, now: datetime) -> FlowDraft:
+def draft_save(flow: Flow, state: StoredState, now: datetime, lease: Lease | None = None) -> FlowDraft:
     """Compare a flow with what is stored of it.
+
+    Args:
+        flow: what is to be saved.
+        state: what is stored.
+        now: the present.
+        lease: under which it is saved, for the history.
 
     Raises:
         NotJsonError: JSON cannot hold a part of the flow.
@@ -95,6 +106,7 @@ def draft_save(flow: Flow, state: StoredState, now: datetime) -> FlowDraft:
         (flow.key, source, dest, position)
         for position, (source, dest) in enumerate(changes.edges, state.num_edges)
     ]
+    draft.history = draft_history(flow, state, changes, draft.stored, draft.columns["modified_at"], lease)
     return draft
 
 
@@ -136,20 +148,22 @@ def update_flow(
     flow, key, columns = draft.flow, draft.flow.key, draft.columns
     finished = flow.status in FINISHED_FLOW_STATUSES
     now = columns["modified_at"]
-    if finished:
-        remove_wakes(connection, key)
-    elif acted_upon:
-        remove_wakes(connection, key, acted_upon)
-    live = int(flow.status in ("PENDING", "RUNNING"))
-    row = (*(columns[name] for name in SAVED_COLUMNS), now, live, key, known)
+    row = (*(columns[name] for name in SAVED_COLUMNS), key, known)
     if statement.run(connection, row) != 1:
         return False
+    if finished:
+        remove_wakes(connection, key)
+    else:
+        if acted_upon:
+            remove_wakes(connection, key, acted_upon)
+        wake_if_noted(connection, key, flow.status in ("PENDING", "RUNNING"), now)
     if draft.data is not None:
         UPDATE_DATA.run(connection, (draft.data, key))
     UPDATE_TASK.run_many(connection, draft.changed_tasks)
     MOVE_TASK.run_many(connection, draft.moved_tasks)
     INSERT_TASK.run_many(connection, draft.new_tasks)
     INSERT_EDGE.run_many(connection, draft.new_edges)
+    write_history(connection, [draft.history])
     waiter = draft.state.waiter_key
     if finished and not draft.state.finished and waiter is not None:
         add_wake(connection, waiter, Wake(kind=FINISHED, source_key=key), now)
@@ -165,8 +179,16 @@ class NewFlow:
     spec_text: str | None
 
 
-def draft_new_flow(flow: Flow, now: datetime, waiter_key: str | None = None) -> NewFlow:
+def draft_new_flow(
+    flow: Flow, now: datetime, waiter_key: str | None = None, lease: Lease | None = None
+) -> NewFlow:
     """Return all rows of a flow.
+
+    Args:
+        flow: what is to be stored.
+        now: the present.
+        waiter_key: the stored flow that waits for it.
+        lease: of the driver that stores it, for the history.
 
     Raises:
         StoreError: a key is too long.
@@ -175,7 +197,7 @@ def draft_new_flow(flow: Flow, now: datetime, waiter_key: str | None = None) -> 
     check_key(flow.key, "flow key")
     flow.filter_tasks()  # what is handed out is written; the flow may have been saved elsewhere
     state = StoredState(data="", waiter_key=waiter_key)
-    draft = draft_save(flow, state, now)
+    draft = draft_save(flow, state, now, lease)
     digest = spec_digest(flow.spec) if flow.spec is not None else None
     row = {
         **draft.columns,
@@ -200,11 +222,13 @@ def insert_flows(connection: Connection, flows: Sequence[NewFlow]) -> None:
     keys = [new.row["key"] for new in flows]
     taken = [key for key, count in Counter(keys).items() if count > 1]
     for chunk in chunks(keys):
-        taken += connection.scalars(_FIND_FLOWS, {"keys": chunk})
+        for found in find_taken_keys(connection, chunk):
+            if found.deleted_at is not None:
+                raise _used_before(found.key, found.deleted_at)
+            taken.append(found.key)
     if taken:
         raise FlowExistsError(
-            f"A flow with the key {taken[0]!r} is stored already. Choose another key, or delete that flow.",
-            key=taken[0],
+            f"A flow with the key {taken[0]!r} is stored already. Choose another key.", key=taken[0]
         )
     for new in flows:
         if new.spec_text is not None:
@@ -212,6 +236,16 @@ def insert_flows(connection: Connection, flows: Sequence[NewFlow]) -> None:
     INSERT_FLOW.run_many(connection, [[new.row[name] for name in NEW_FLOW_COLUMNS] for new in flows])
     INSERT_TASK.run_many(connection, [row for new in flows for row in new.draft.new_tasks])
     INSERT_EDGE.run_many(connection, [row for new in flows for row in new.draft.new_edges])
+    write_history(connection, [new.draft.history for new in flows])
+
+
+def _used_before(key: str, deleted_at: str) -> FlowExistsError:
+    return FlowExistsError(
+        f"The key {key!r} was used before, by a flow that was deleted at {deleted_at}. Choose another key; "
+        f"each names one flow for ever, so that none is taken for another.",
+        key=key,
+        deleted_at=deleted_at,
+    )
 
 
 def _insert_spec(connection: Connection, new: NewFlow) -> None:
@@ -227,4 +261,3 @@ def _insert_spec(connection: Connection, new: NewFlow) -> None:
 
 _INSERT_SPEC: Final = insert(tables.spec)
 _FIND_SPEC: Final = select(tables.spec.c.text).where(tables.spec.c.digest == bindparam("spec"))
-_FIND_FLOWS: Final = select(tables.flow.c.key).where(tables.flow.c.key.in_(bindparam("keys", expanding=True)))

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, null, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, null, select, update
 
 from mc.context.json_values import loads
 from mc.durations import format_time, parse_time
+from mc.store.column_types import storable_text
 from mc.store.dialects import Dialect
+from mc.store.due_flows import Search, find_due
+from mc.store.event import EventKind
+from mc.store.event_log import EventRow, insert_events
 from mc.store.lease import MAX_LOST_LEASES, Lease
 from mc.store.prepared import Prepared, Row
 from mc.store.tables import flow, task
@@ -18,10 +22,10 @@ from mc.store.tables import flow, task
 __all__ = [
     "block",
     "claim",
-    "claim_query",
     "family_of",
     "held_query",
     "is_leased",
+    "keep",
     "next_due_query",
     "release",
     "renew",
@@ -42,9 +46,9 @@ def claim(
     """Claim flows that are due and that nobody holds; see `FlowStore.claim`."""
     database_now: str = connection.scalars(select(dialect.now())).one()
     expires_at = parse_time(database_now) + timedelta(seconds=seconds)
-    query = dialect.lock_rows(claim_query(due_at, database_now, limit, among))
+    search = Search(due_at=due_at, database_now=database_now, among=tuple(among))
     while True:
-        rows = connection.execute(query).all()
+        rows = find_due(connection, dialect, search, limit)
         chosen: list[Any] = []
         blocked = False
         for row in rows:
@@ -63,6 +67,7 @@ def claim(
     leases = [_lease(row, lost, owner, expires_at, seconds) for row, lost in chosen]
     if leases:
         _CLAIM.run_many(connection, [_claim_row(lease) for lease in leases])
+        _note_take_overs(connection, leases, [row for row, _ in chosen], now)
     return leases
 
 
@@ -74,17 +79,27 @@ def renew(connection: Connection, dialect: Dialect, lease: Lease) -> datetime | 
     return expires_at if connection.execute(_RENEW, params).rowcount == 1 else None
 
 
-def release(connection: Connection, leases: Sequence[Lease]) -> None:
-    """Give leases back; those that were taken over are left alone."""
-    params = [{"flow": lease.flow_key, "held": lease.token} for lease in leases]
-    if params:
-        connection.execute(_RELEASE, params)
+def keep(connection: Connection, lease: Lease) -> bool:
+    """Lock a flow's row until the transaction ends; False if the lease was taken over or given back."""
+    return connection.scalar(_KEEP, {"flow": lease.flow_key, "held": lease.token}) is not None
+
+
+def release(connection: Connection, leases: Sequence[Lease]) -> list[Lease]:
+    """Give leases back, and return those that were taken over or given back before."""
+    in_order = sorted(leases, key=lambda lease: lease.flow_key)  # lest two drivers wait for each other
+    return [lease for lease in in_order if _RELEASE.run(connection, (lease.flow_key, lease.token)) != 1]
 
 
 def block(connection: Connection, lease: Lease, reason: str, now: str) -> bool:
     """Make a flow BLOCKED and give its lease back; return False if it was taken over."""
-    params = {"flow": lease.flow_key, "held": lease.token, "reason": reason, "now": now}
-    return connection.execute(_BLOCK_HELD, params).rowcount == 1
+    params = {"flow": lease.flow_key, "held": lease.token}
+    status = connection.scalar(_HELD_STATUS, params)
+    if status is None:
+        return False
+    text = storable_text(reason)
+    connection.execute(_BLOCK_HELD, {**params, "reason": text, "now": now})
+    _note_blocked(connection, EventRow(lease.flow_key, now, lease), status, text)
+    return True
 
 
 def is_leased(dialect: Dialect) -> ColumnElement[bool]:
@@ -116,28 +131,6 @@ def held_query(dialect: Dialect, family: str) -> Select[str]:
     return select(flow.c.key).where(flow.c.key.in_(family_of(family)), is_leased(dialect)).limit(1)
 
 
-def claim_query(
-    due_at: str, database_now: str, limit: int, among: Sequence[ColumnElement[bool]] = ()
-) -> Select[Any]:
-    """Return a query for the flows that are due and that nobody holds, the most urgent first."""
-    return (
-        select(
-            flow.c.key,
-            flow.c.lease_owner,
-            flow.c.lease_token,
-            flow.c.lost_leases,
-            flow.c.task_counts,
-        )
-        .where(
-            flow.c.next_tick_at <= due_at,
-            or_(flow.c.lease_owner.is_(None), flow.c.lease_expires_at <= database_now),
-            *among,
-        )
-        .order_by(flow.c.priority.desc(), flow.c.next_tick_at, flow.c.created_at, flow.c.key)
-        .limit(limit)
-    )
-
-
 def _lease(row: Any, lost: int, owner: str, expires_at: datetime, seconds: float) -> Lease:
     return Lease(
         flow_key=row.key,
@@ -164,7 +157,30 @@ def _block_after_losses(connection: Connection, key: str, lost: int, now: str) -
         f"{lost} drivers in a row vanished while they ticked this flow (killed, crashed or out of memory); "
         f"tasks that were running: {shown}. Find out why they end their process before the flow is resumed."
     )
+    status = connection.scalar(_STATUS, {"flow": key})
     connection.execute(_BLOCK, {"flow": key, "reason": reason, "now": now})
+    _note_blocked(connection, EventRow(key, now), status, reason)
+
+
+def _note_blocked(connection: Connection, rows: EventRow, status: str | None, reason: str) -> None:
+    if status in _TICKABLE:
+        event = rows.make(EventKind.CHANGED, "BLOCKED", old=status, detail={"reason": reason})
+        insert_events(connection, [event])
+
+
+def _note_take_overs(
+    connection: Connection, leases: Sequence[Lease], before: Sequence[Any], now: str
+) -> None:
+    events = [
+        EventRow(lease.flow_key, now, lease).make(
+            EventKind.TAKEN_OVER,
+            None,
+            detail={"from": row.lease_owner, "from_token": row.lease_token, "lost_leases": lease.lost_leases},
+        )
+        for lease, row in zip(leases, before, strict=True)
+        if row.lease_owner is not None
+    ]
+    insert_events(connection, events)
 
 
 _TICKABLE: Final = ("PENDING", "RUNNING")
@@ -184,8 +200,13 @@ _HELD: Final = (
     & (flow.c.lease_token == bindparam("held"))
     & flow.c.lease_owner.is_not(None)
 )
+_KEEP: Final = select(flow.c.key).where(_HELD).with_for_update()
 _RENEW: Final = update(flow).where(_HELD).values(lease_expires_at=bindparam("new_expires_at"))
-_RELEASE: Final = update(flow).where(_HELD).values(lease_owner=null(), lease_expires_at=null())
+_RELEASE: Final = Prepared(
+    update(flow).where(_HELD).values(lease_owner=null(), lease_expires_at=null()), ("flow", "held")
+)
+_STATUS: Final = select(flow.c.status).where(flow.c.key == bindparam("flow"))
+_HELD_STATUS: Final = select(flow.c.status).where(_HELD).with_for_update()
 _BLOCK: Final = (
     update(flow)
     .where(flow.c.key == bindparam("flow"))

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["Mount", "find_network_mount"]
+__all__ = ["Mount", "find_mount", "find_network_mount"]
 
 # file systems whose locks or shared memory do not hold between machines
 _NETWORK_KINDS: Final = frozenset(
@@ -32,6 +32,12 @@ def find_network_mount(path: str, table: str | None = None) -> Mount | None:
         path: the file, which need not exist.
         table: the text of a mount table in the form of `/proc/mounts`; the machine's unless given.
     """
+    mount = find_mount(path, table)
+    return mount if mount is not None and mount.kind in _NETWORK_KINDS else None
+
+
+def find_mount(path: str, table: str | None = None) -> Mount | None:
+    """Return the file system that a file is on; None if nobody can tell. See `find_network_mount`."""
     if table is None:
         try:
             table = Path("/proc/mounts").read_text(encoding="utf-8", errors="surrogateescape")
@@ -48,7 +54,7 @@ def find_network_mount(path: str, table: str | None = None) -> Mount | None:
         # a later line hides an earlier one at the same place
         if inside and (best is None or len(place) >= len(best.path)):
             best = Mount(place, fields[2])
-    return best if best is not None and best.kind in _NETWORK_KINDS else None
+    return best
 
 
 def _unescape(text: str) -> str:

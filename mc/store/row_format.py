@@ -13,6 +13,7 @@ from mc.durations import format_time
 from mc.errors import McError, NotJsonError, StoreError
 from mc.flows.flow import Flow
 from mc.flows.flow_rows import FlowChanges, TaskRow, flow_from_rows, next_tick_at
+from mc.store.column_types import storable_text
 from mc.store.lease import Wake
 from mc.store.tables import MAX_KEY_LENGTH
 
@@ -48,6 +49,7 @@ class StoredState:
     """What the database holds of a flow that is in memory, so that a save writes only what differs."""
 
     revision: int = 0
+    status: str = "PENDING"
     finished: bool = False
     waiter_key: str | None = None  # the stored flow that waits for this one
     num_edges: int = 0
@@ -71,6 +73,16 @@ def check_key(key: Any, what: str) -> None:
         raise StoreError(f"The {what} {key!r} holds the character NUL, which no database keeps.", key=key)
 
 
+def _check_label(flow: Flow) -> None:
+    label = flow.label
+    if label is not None and storable_text(label) != label:
+        raise StoreError(
+            f"The label of flow {flow.key!r} cannot be stored: {label[:100]!r} holds a character that not every "
+            f"database keeps (NUL, or half of a surrogate pair). Choose another.",
+            key=flow.key,
+        )
+
+
 def encode_flow(flow: Flow, changes: FlowChanges, now: datetime, state: StoredState) -> dict[str, Any]:
     """Return the columns of a flow's row that a save writes, `data` left out.
 
@@ -83,6 +95,9 @@ def encode_flow(flow: Flow, changes: FlowChanges, now: datetime, state: StoredSt
     if state.own_spec is not None:
         body["spec"] = state.own_spec
     row = {name: attributes[name] for name in _COLUMNS}
+    _check_label(flow)
+    if flow.blocked_reason is not None:
+        row["blocked_reason"] = storable_text(flow.blocked_reason)
     row["priority"] = _priority_of(flow)
     row["next_tick_at"] = format_time(due) if due is not None else None
     row["modified_at"] = format_time(now)
@@ -96,8 +111,12 @@ def encode_json(value: Any, what: str, pointer: str = "") -> str:
     try:
         return dumps(value)
     except NotJsonError as error:
-        at = f"{pointer}{getattr(error, 'pointer', '')}"
-        raise NotJsonError(f"The {what} cannot be stored: {error.message}", pointer=at) from error
+        raise _not_json(error, what, pointer) from error
+
+
+def _not_json(error: NotJsonError, what: str, pointer: str) -> NotJsonError:
+    at = f"{pointer}{getattr(error, 'pointer', '')}"
+    return NotJsonError(f"The {what} cannot be stored: {error.message}", pointer=at)
 
 
 def encode_task(flow_key: str, row: TaskRow) -> StoredTask:
@@ -110,7 +129,11 @@ def encode_task(flow_key: str, row: TaskRow) -> StoredTask:
     task = row.task
     if task.get("status") != row.status:
         task = {**task, "status": row.status}  # its handler is at work, and what it wrote is not settled
-    body = encode_json(task, f"task {row.key!r} of flow {flow_key!r}", f"/graph/tasks/{row.key}")
+    try:
+        body = dumps(task)
+    except NotJsonError as error:
+        what = f"task {row.key!r} of flow {flow_key!r}"
+        raise _not_json(error, what, f"/graph/tasks/{row.key}") from error
     return StoredTask(row.position, row.rank, row.status, row.unmet, due_at, body)
 
 

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from sqlalchemy import Connection, func, insert, inspect, select
 
 from mc.errors import SchemaVersionError
-from mc.store.migrations import m0001_flows
+from mc.store.migrations import m0001_flows, m0002_history, m0003_ticks
 from mc.store.tables import schema
 
-__all__ = ["MIGRATIONS", "NEWEST_VERSION", "Transact", "bring_up_to_date", "read_version"]
+__all__ = [
+    "MIGRATIONS",
+    "NEWEST_VERSION",
+    "Lock",
+    "Transact",
+    "bring_up_to_date",
+    "check_version",
+    "read_version",
+]
 
 T = TypeVar("T")
+Lock = Callable[[Connection], AbstractContextManager[object]]
 
-MIGRATIONS: Final[Mapping[int, Callable[[Connection], None]]] = {1: m0001_flows.upgrade}
+# A migration that was published never changes. It does each change of a table only if it is not made yet,
+# because MariaDB and MySQL cannot take back what was done before an interruption.
+MIGRATIONS: Final[Mapping[int, Callable[[Connection], None]]] = {
+    1: m0001_flows.upgrade,
+    2: m0002_history.upgrade,
+    3: m0003_ticks.upgrade,
+}
 NEWEST_VERSION: Final = max(MIGRATIONS)
 
 
@@ -27,16 +43,26 @@ class Transact(Protocol):
         """Return what the work returns."""
 
 
-def bring_up_to_date(*, read: Transact, write: Transact, now: str) -> None:
+def bring_up_to_date(*, read: Transact, write: Transact, lock: Lock, now: str) -> list[int]:
     """Apply the migrations that a database has not seen yet, in one transaction that locks out all others.
 
     Processes may do so at the same time: the first applies them, the others find them applied.
 
+    Args:
+        read: makes a transaction that only reads.
+        write: makes one that may write.
+        lock: keeps other migrations out; taken within the transaction.
+        now: ISO 8601.
+
+    Returns:
+        The numbers of the migrations that were applied.
+
     Raises:
         SchemaVersionError: the tables are newer than this code; nothing was changed.
     """
-    if read(read_version) != NEWEST_VERSION:
-        write(partial(_migrate, now))
+    if read(read_version) == NEWEST_VERSION:
+        return []
+    return write(partial(_migrate, now, lock))
 
 
 def read_version(connection: Connection) -> int:
@@ -48,6 +74,12 @@ def read_version(connection: Connection) -> int:
     if not inspect(connection).has_table(schema.name):
         return 0
     version: int = connection.scalar(select(func.max(schema.c.version))) or 0
+    check_version(version)
+    return version
+
+
+def check_version(version: int) -> None:
+    """Raise `SchemaVersionError` if tables of that version are newer than this code."""
     if version > NEWEST_VERSION:
         raise SchemaVersionError(
             f"The database has tables of version {version}; this version of mc knows them up to version "
@@ -55,13 +87,15 @@ def read_version(connection: Connection) -> int:
             found=version,
             expected=NEWEST_VERSION,
         )
-    return version
 
 
-def _migrate(now: str, connection: Connection) -> None:
-    version = read_version(connection)
-    if version == 0:
-        schema.create(connection, checkfirst=True)
-    for number in range(version + 1, NEWEST_VERSION + 1):
-        MIGRATIONS[number](connection)
-        connection.execute(insert(schema).values(version=number, applied_at=now))
+def _migrate(now: str, lock: Lock, connection: Connection) -> list[int]:
+    with lock(connection):
+        version = read_version(connection)
+        if version == 0:
+            schema.create(connection, checkfirst=True)
+        numbers = [number for number in sorted(MIGRATIONS) if number > version]
+        for number in numbers:
+            MIGRATIONS[number](connection)
+            connection.execute(insert(schema).values(version=number, applied_at=now))
+        return numbers

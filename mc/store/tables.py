@@ -14,7 +14,20 @@ from sqlalchemy import (
 
 from mc.store.column_types import ExactText, LongText
 
-__all__ = ["MAX_KEY_LENGTH", "edge", "flow", "metadata", "schema", "spec", "task", "wake"]
+__all__ = [
+    "MAX_KEY_LENGTH",
+    "attempt",
+    "edge",
+    "event",
+    "flow",
+    "metadata",
+    "schema",
+    "spec",
+    "task",
+    "tick",
+    "used_key",
+    "wake",
+]
 
 MAX_KEY_LENGTH = 255  # characters of a key or an owner
 
@@ -28,6 +41,15 @@ _JSON = LongText()
 
 def _flow_key() -> Column[str]:
     return Column("flow_key", _KEY, ForeignKey("mc_flow.key", ondelete="CASCADE"), primary_key=True)
+
+
+def _row_id() -> Column[int]:
+    # counted up by the database; SQLite does so for INTEGER only
+    return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+
+
+def _belongs_to_flow() -> Column[str]:
+    return Column("flow_key", _KEY, ForeignKey("mc_flow.key", ondelete="CASCADE"), nullable=False)
 
 
 schema = Table(
@@ -107,5 +129,68 @@ wake = Table(
     Column("kind", _STATUS, primary_key=True),  # finished: a sub-flow ended; cancel: end this flow
     Column("source_key", _KEY, primary_key=True),  # the flow that caused it
     Column("reason", LongText),
+    sqlite_with_rowid=False,
+)
+
+# What drivers did when: a row for each tick of a runner.
+tick = Table(
+    "mc_tick",
+    metadata,
+    Column("id", ExactText(32), primary_key=True),
+    Column("owner", _KEY, nullable=False),  # the runner, as in leases
+    Column("host", _KEY, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", _TIME, nullable=False),
+    Column("ended_at", _TIME),  # null: under way, or its process vanished
+    Column("one_flow", Integer, nullable=False),  # 1: took up one flow and its sub-flows only
+    Column("ticks", Integer, nullable=False),  # more than one where ticks found nothing new to do
+    Column("flows", Integer, nullable=False),  # that were claimed
+    Column("tasks", Integer, nullable=False),  # calls of handlers
+    Column("errors", Integer, nullable=False),  # flows that could not be ticked
+    Index("mc_tick_started_at", "started_at"),
+)
+
+# What happened to a flow, in order of `id`; rows are only ever added.
+event = Table(
+    "mc_event",
+    metadata,
+    _row_id(),
+    _belongs_to_flow(),
+    Column("task_key", _KEY),  # null: the flow itself
+    Column("attempt", Integer, nullable=False),  # of the task, from 1; 0 before the first and for flows
+    Column("kind", _STATUS, nullable=False),  # see mc.store.event
+    Column("old_status", _STATUS),
+    Column("new_status", _STATUS),
+    Column("at", _TIME, nullable=False),  # when it happened, by the engine's clock
+    Column("recorded_at", _TIME, nullable=False),  # when it was saved
+    Column("owner", _KEY),  # the driver; null: saved without a lease
+    Column("token", BigInteger),  # of its lease
+    Column("error", LongText),  # JSON: type, message, traceback
+    Column("detail", LongText),  # JSON: what else there is to say
+    Index("mc_event_flow_key", "flow_key"),
+)
+
+# Each try of each task; a later one leaves the earlier ones as they are.
+attempt = Table(
+    "mc_attempt",
+    metadata,
+    _row_id(),
+    _belongs_to_flow(),
+    Column("task_key", _KEY, nullable=False),
+    Column("attempt", Integer, nullable=False),  # from 1
+    Column("status", _STATUS, nullable=False),  # RUNNING until it is finished
+    Column("started_at", _TIME),
+    Column("finished_at", _TIME),
+    Column("owner", _KEY),  # the driver that began it, or ended it
+    Column("error", LongText),  # JSON: type, message, traceback
+    Index("mc_attempt_task", "flow_key", "task_key"),
+)
+
+# The keys of flows that were deleted; none is given out again.
+used_key = Table(
+    "mc_used_key",
+    metadata,
+    Column("flow_key", _KEY, primary_key=True),
+    Column("deleted_at", _TIME, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, literal, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, insert, literal, or_, select, update
 
 from mc.statuses import FINISHED_FLOW_STATUSES
+from mc.store.column_types import LongText, storable_text
 from mc.store.lease import Wake
 from mc.store.prepared import Prepared
 from mc.store.tables import flow, wake
 
-__all__ = ["CANCEL", "FINISHED", "add_wake", "list_wakes", "remove_wakes"]
+__all__ = ["CANCEL", "FINISHED", "add_wake", "list_wakes", "remove_wakes", "wake_if_noted"]
 
 FINISHED: Final = "finished"
 CANCEL: Final = "cancel"
@@ -27,13 +28,17 @@ def add_wake(connection: Connection, flow_key: str, found: Wake, now: str) -> No
 
     A paused or blocked flow becomes due only to be cancelled; the rest waits until it is resumed.
     """
+    # A save of that flow which is under way is over before anything is looked at, or waits until this
+    # transaction is over and finds its wake.
+    connection.execute(_LOCK, {"flow": flow_key})
     connection.execute(
         delete(wake).where(
             wake.c.flow_key == flow_key, wake.c.kind == found.kind, wake.c.source_key == found.source_key
         )
     )
     unfinished = (flow.c.key == flow_key) & flow.c.status.not_in(FINISHED_FLOW_STATUSES)
-    values = (literal(found.kind), literal(found.source_key), literal(found.reason))
+    reason = storable_text(found.reason) if found.reason is not None else None
+    values = (literal(found.kind), literal(found.source_key), literal(reason, LongText()))
     row = select(flow.c.key, *values).where(unfinished)
     connection.execute(insert(wake).from_select(["flow_key", "kind", "source_key", "reason"], row))
     tickable = unfinished if found.kind == CANCEL else unfinished & flow.c.status.in_(("PENDING", "RUNNING"))
@@ -42,6 +47,19 @@ def add_wake(connection: Connection, flow_key: str, found: Wake, now: str) -> No
         .where(tickable, or_(flow.c.next_tick_at.is_(None), flow.c.next_tick_at > now))
         .values(next_tick_at=now)
     )
+
+
+def wake_if_noted(connection: Connection, flow_key: str, live: bool, now: str) -> None:
+    """Make a flow due if something is noted for it; its row has been written in this transaction.
+
+    Args:
+        connection: in the transaction of a save, after the row was written: what others noted before that
+            is seen by this statement, and not by the one that waited for them.
+        flow_key: the flow's key.
+        live: whether it can be ticked; if not, only a cancellation makes it due.
+        now: ISO 8601.
+    """
+    _WAKE.run(connection, (now, flow_key, now, int(live)))
 
 
 def list_wakes(connection: Connection, flow_keys: Sequence[str]) -> dict[str, list[Wake]]:
@@ -64,6 +82,18 @@ _LIST: Final = (
     select(wake.c.flow_key, wake.c.kind, wake.c.source_key, wake.c.reason)
     .where(wake.c.flow_key.in_(bindparam("flow_keys", expanding=True)))
     .order_by(wake.c.flow_key, wake.c.kind, wake.c.source_key)
+)
+_LOCK: Final = select(flow.c.key).where(flow.c.key == bindparam("flow")).with_for_update()
+_NOTED = exists().where(wake.c.flow_key == flow.c.key, or_(wake.c.kind == CANCEL, bindparam("live") == 1))
+_WAKE: Final = Prepared(
+    update(flow)
+    .where(
+        flow.c.key == bindparam("flow"),
+        or_(flow.c.next_tick_at.is_(None), flow.c.next_tick_at > bindparam("now")),
+        _NOTED,
+    )
+    .values(next_tick_at=bindparam("due_at")),
+    ("due_at", "flow", "now", "live"),
 )
 _OF_FLOW = delete(wake).where(wake.c.flow_key == bindparam("flow"))
 _REMOVE_ALL: Final = Prepared(_OF_FLOW, ("flow",))

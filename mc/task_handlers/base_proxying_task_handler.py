@@ -46,7 +46,7 @@ class BaseProxyingTaskHandler(BaseTaskHandler):
         if proxied["status"] == "FAILED":
             self.task["error"] = proxied["error"]
             if (proxied.get("cfg") or {}).get("allow_failure"):
-                self.task["cfg"] = {**(self.task.get("cfg") or {}), "allow_failure": True}
+                self.task_ctx.allow_failure()
 
     @property
     def proxied_task(self) -> dict[str, Any]:

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import BuiltinFunctionType, FunctionType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from mc.errors import TaskHandlerError
 from mc.flows.handler_registry import LateResult, import_attribute, import_module
+from mc.flows.task_call import TaskCall
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
-__all__ = ["CallTaskHandler", "TaskHandler"]
+__all__ = ["CallTaskHandler", "TaskHandler", "TransactionService"]
+
+
+class TransactionService(Protocol):
+    """Offers the store's connection; found by handlers as `task_ctx["mc.transaction"]`."""
+
+    def __call__(self, call: TaskCall, /) -> AbstractContextManager[Any]:
+        """Return a block that is given the connection.
+
+        What is written in the block is committed together with the status of the call's task, if that is
+        COMPLETED, and is gone otherwise.
+        """
 
 
 class CallTaskHandler(BaseTaskHandler):
     """Calls `function` with `args` and `kwargs`; leaves `result`.
 
     A parameter of the function named `task_ctx` is given the context. A coroutine function is awaited,
-    under the async front only.
+    under the async front only. If `transactional`, a parameter named `connection` is given the store's
+    connection, in a transaction that ends with the save of the task.
     """
 
     has_effects: ClassVar[bool] = True
@@ -25,12 +39,43 @@ class CallTaskHandler(BaseTaskHandler):
     def tick_task(self) -> Any:
         """Call the function and complete."""
         function = self._find_function()
+        if self.read_param("transactional", bool, False):
+            self._call_in_transaction(function)
+            return None
         args, kwargs = self._make_arguments(function)
         result = function(*args, **kwargs)
         if hasattr(result, "__await__"):
             return LateResult(result, lambda value: self.complete(result=value))
         self.complete(result=result)
         return None
+
+    def _call_in_transaction(self, function: Callable[..., Any]) -> None:
+        begin: TransactionService | None = self.task_ctx.get("mc.transaction")
+        if begin is None:
+            raise TaskHandlerError(
+                f"Task {self.task.get('key')!r} is transactional, which needs a store whose driver offers "
+                f"its connection to tasks; this one offers none. Tick the flow by a FlowRunner (`houston "
+                f"tick`), or leave `transactional` out and let the function open a connection of its own.",
+                task_key=self.task.get("key"),
+            )
+        self._make_arguments(function, connection=None)  # what is wrong with them needs no transaction
+        with begin(self.task_ctx) as connection:
+            args, kwargs = self._make_arguments(function, connection=connection)
+            result = function(*args, **kwargs)
+            if hasattr(result, "__await__"):
+                self._refuse_to_wait(result)
+            self.complete(result=result)
+
+    def _refuse_to_wait(self, result: Any) -> None:
+        close = getattr(result, "close", None)
+        if close is not None:
+            close()  # or Python warns of a coroutine that nobody awaited
+        raise TaskHandlerError(
+            f"{self.params['function']!r} of task {self.task.get('key')!r} is a coroutine function, and the "
+            f"task is transactional: the database would be locked while it waits. Make it a plain "
+            f"function, or leave `transactional` out.",
+            task_key=self.task.get("key"),
+        )
 
     def _find_function(self) -> Callable[..., Any]:
         name: str = self.read_param("function", str)
@@ -59,19 +104,18 @@ class CallTaskHandler(BaseTaskHandler):
         if origin != module_name and name.partition(":")[2] not in offered:
             self.task_ctx.engine.registry.check_allowed(origin, name)
 
-    def _make_arguments(self, function: Callable[..., Any]) -> tuple[list[Any], dict[str, Any]]:
+    def _make_arguments(
+        self, function: Callable[..., Any], **offered: Any
+    ) -> tuple[list[Any], dict[str, Any]]:
         import inspect
 
         args, kwargs = self.read_param("args", list, []), dict(self.read_param("kwargs", dict, {}))
-        connection = self._find_connection()
         try:
             signature = inspect.signature(function)
         except (ValueError, TypeError):  # a builtin that does not tell
             return args, kwargs
-        if "task_ctx" in signature.parameters:
-            kwargs["task_ctx"] = self.task_ctx
-        if connection is not None and "connection" in signature.parameters:
-            kwargs["connection"] = connection
+        offered["task_ctx"] = self.task_ctx
+        kwargs |= {name: value for name, value in offered.items() if name in signature.parameters}
         try:
             signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -80,19 +124,6 @@ class CallTaskHandler(BaseTaskHandler):
                 f"{self.task.get('key')!r}: {error}."
             ) from error
         return args, kwargs
-
-    def _find_connection(self) -> Any:
-        if not self.read_param("transactional", bool, False):
-            return None
-        connection = self.task_ctx.get("mc.connection")
-        if connection is None:
-            raise TaskHandlerError(
-                f"Task {self.task.get('key')!r} is transactional, which needs a store whose driver offers "
-                f"its connection to tasks; this one offers none. Leave `transactional` out and let the "
-                f"function open a connection of its own.",
-                task_key=self.task.get("key"),
-            )
-        return connection
 
 
 TaskHandler = CallTaskHandler

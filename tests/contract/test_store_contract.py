@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,17 +38,6 @@ CHAIN = {
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock(START)
-
-
-@pytest.fixture(params=["file", "memory"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return "sqlite://" if request.param == "memory" else f"sqlite:///{tmp_path}/flows.sqlite3"
-
-
-@pytest.fixture
-def store(store_url: str, clock: ManualClock) -> Iterator[FlowStore]:
-    with FlowStore(store_url, clock=clock) as opened:
-        yield opened
 
 
 @pytest.fixture

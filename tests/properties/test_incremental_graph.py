@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -20,13 +21,31 @@ STEPS = st.lists(
 )
 
 
-def grow(flow: Flow, step: tuple[Any, ...], keys: list[str]) -> list[tuple[str, str]]:
-    """Take a step; return the edges that it is about, whether or not they were refused."""
+def list_new_edges(step: tuple[Any, ...], keys: list[str]) -> list[tuple[str, str]]:
+    """Return the edges that a step is about."""
     if step[0] == "edge":
         source, dest = keys[step[1] % len(keys)], keys[step[2] % len(keys)]
         return [(source, dest)]
     new = f"t{len(keys)}"
     return [(keys[n % len(keys)], new) for n in step[1]] + [(new, keys[n % len(keys)]) for n in step[2]]
+
+
+def try_to_grow(flow: Flow, step: tuple[Any, ...], new: list[tuple[str, str]], key: str) -> CycleError | None:
+    try:
+        if step[0] == "edge":
+            flow.add_edge({"src_key": new[0][0], "dest_key": new[0][1]})
+        else:
+            flow.add_task(
+                {
+                    "key": key,
+                    "task_type": "noop",
+                    "precursors": [source for source, dest in new if dest == key],
+                    "successors": [dest for source, dest in new if source == key],
+                }
+            )
+    except CycleError as error:
+        return error
+    return None
 
 
 @given(STEPS)
@@ -35,32 +54,19 @@ def test_it_refuses_exactly_the_edges_that_close_a_cycle(steps: list[tuple[Any, 
     flow.add_task({"key": "t0", "task_type": "noop"})
     keys = ["t0"]
     for step in steps:
-        new = grow(flow, step, keys)
+        new = list_new_edges(step, keys)
         all_keys = keys if step[0] == "edge" else [*keys, f"t{len(keys)}"]
         cycle = find_cycle(all_keys, [*edges, *new])
         before = flow.to_flow_dict()
-        try:
-            if step[0] == "edge":
-                flow.add_edge({"src_key": new[0][0], "dest_key": new[0][1]})
-            else:
-                flow.add_task(
-                    {
-                        "key": all_keys[-1],
-                        "task_type": "noop",
-                        "precursors": [source for source, dest in new if dest == all_keys[-1]],
-                        "successors": [dest for source, dest in new if source == all_keys[-1]],
-                    }
-                )
-        except CycleError as error:
-            assert cycle is not None
-            found = list(zip(error.cycle, error.cycle[1:], strict=False))
-            assert error.cycle[0] == error.cycle[-1]
-            assert set(found) <= {*edges, *new}
-            assert flow.to_flow_dict() == before
-        else:
-            assert cycle is None
+        refusal = try_to_grow(flow, step, new, all_keys[-1])
+        assert (refusal is None) == (cycle is None)
+        if refusal is None:
             keys = all_keys
             edges.update(new)
+        else:
+            assert refusal.cycle[0] == refusal.cycle[-1]
+            assert set(pairwise(refusal.cycle)) <= {*edges, *new}
+            assert flow.to_flow_dict() == before
         flow.check_invariants()
     named = {(edge["src_key"], edge["dest_key"]) for edge in flow.get_edges()}
     assert {edge for edge in named if edge[0] != "ROOT"} == edges
@@ -76,7 +82,7 @@ def test_it_does_the_same_as_one_that_was_made_at_once(steps: list[tuple[Any, ..
         keys = [key for key in grown.tasks if key != "ROOT"]
         try:
             if step[0] == "edge":
-                ((source, dest),) = grow(grown, step, keys)
+                ((source, dest),) = list_new_edges(step, keys)
                 grown.add_edge({"src_key": source, "dest_key": dest})
             else:
                 grown.add_task(

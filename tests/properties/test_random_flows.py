@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import given
@@ -47,8 +48,6 @@ class Act(BaseTaskHandler):
         if data["polls"]:
             data["polls"] -= 1
         elif data["waits"]:
-            from datetime import timedelta
-
             self.wait_until(self.task_ctx.now() + timedelta(seconds=data["waits"].pop()))
         elif self.task["attempt"] <= params.get("fails", 0):
             raise ValueError(f"attempt {self.task['attempt']}")

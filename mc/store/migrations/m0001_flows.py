@@ -16,6 +16,7 @@ from sqlalchemy import (
 )
 
 from mc.store.column_types import ExactText, LongText
+from mc.store.migrations.resumable import create_missing
 
 __all__ = ["upgrade"]
 
@@ -66,7 +67,7 @@ def upgrade(connection: Connection) -> None:
         Column("reason", LongText),
         sqlite_with_rowid=False,
     )
-    metadata.create_all(connection, checkfirst=False)
+    create_missing(connection, metadata)
 
 
 def _flow_table(metadata: MetaData) -> None:

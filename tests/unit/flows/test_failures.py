@@ -182,7 +182,7 @@ class TestOutput:
         assert record["type"] == "NotJsonError"
         assert place in record["message"]
 
-    @pytest.mark.parametrize("name", ["label", "extra", "task_params", "cfg", 5])
+    @pytest.mark.parametrize("name", ["label", "extra", "task_params", 5])
     def test_it_is_found_outside_data_too(self, name: Any) -> None:
         assert fail(lambda task: task.update({name: {"x": object()}}), label="l")["type"] == "NotJsonError"
 
@@ -469,3 +469,54 @@ class TestFlowsOwnFailures:
         flow = Flow.from_flow_dict(flow_dict)
         FlowEngine().run_flow(flow)
         assert statuses(flow) == {"a": "SKIPPED", "b": "COMPLETED"}
+
+
+class TestEntriesOfTheEngine:
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("key", "zz"), ("task_type", "noop"), ("attempt", "q"), ("cfg", {"priority": "x"}), ("cfg", None)],
+    )
+    def test_a_handler_that_changes_one_fails_and_it_is_put_back(self, name: str, value: Any) -> None:
+        def change(task: dict[str, Any]) -> None:
+            task[name] = value
+
+        spec = {"tasks": [{"key": "a", "task_type": "change", "cfg": {"priority": 1}}]}
+        engine = FlowEngine(task_handlers={"change": change})
+        flow = Flow.from_flow_spec(spec)
+        engine.tick_flow(flow)
+        task = flow.tasks["a"]
+        assert task["status"] == "FAILED"
+        assert task["error"]["type"] == "TaskHandlerError"
+        assert f"changed {name}" in task["error"]["message"]
+        assert (task["key"], task["task_type"], task["attempt"]) == ("a", "change", 1)
+        assert task["cfg"] == {"priority": 1}
+        assert Flow.from_flow_dict(flow.to_flow_dict()).to_flow_dict() == flow.to_flow_dict()
+
+    def test_a_handler_that_sets_the_status_of_the_flow_fails(self) -> None:
+        def end(flow: Flow) -> None:
+            flow.status = "COMPLETED"
+
+        engine = FlowEngine(task_handlers={"end": end})
+        flow = Flow.from_flow_spec(
+            {"tasks": [{"key": "a", "task_type": "end"}, {"key": "b", "task_type": "end"}]}
+        )
+        engine.tick_flow(flow)
+        assert flow.status == "FAILED"
+        assert "the flow's status" in flow.tasks["a"]["error"]["message"]
+
+    def test_data_of_a_flow_that_are_no_mapping_fail_the_task_that_set_them(self) -> None:
+        def set_data(flow: Flow) -> None:
+            flow.data = [1]  # type: ignore[assignment]
+
+        engine = FlowEngine(task_handlers={"set": set_data})
+        flow = Flow.from_flow_spec({"data": {"x": 1}, "tasks": [{"key": "a", "task_type": "set"}]})
+        engine.tick_flow(flow)
+        assert flow.tasks["a"]["error"]["type"] == "FlowFormatError"
+        assert flow.data == {"x": 1}
+
+    def test_an_entry_that_was_removed_is_named(self) -> None:
+        engine = FlowEngine(task_handlers={"clear": lambda task: task.clear()})
+        flow = Flow.from_flow_spec({"tasks": [{"key": "a", "task_type": "clear"}]})
+        engine.tick_flow(flow)
+        assert flow.tasks["a"]["status"] == "FAILED"
+        assert "changed key" in flow.tasks["a"]["error"]["message"]

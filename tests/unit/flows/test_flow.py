@@ -159,6 +159,13 @@ class TestWhatPrecedesWhat:
         flow.add_task(noop("e", precursors=["ROOT", "a"]))
         assert keys(flow.get_precursors("e")) == ["a"]
 
+    def test_successors_come_in_the_order_of_the_spec(self) -> None:
+        flow = diamond()
+        flow.add_task(noop("e", successors=["d", "b"]))
+        flow.add_edge({"src_key": "e", "dest_key": "c"})
+        assert keys(flow.get_successors("e")) == ["b", "c", "d"]
+        assert keys(Flow.from_flow_dict(flow.to_flow_dict()).get_successors("e")) == ["b", "c", "d"]
+
     def test_unknown_tasks_are_named(self) -> None:
         with pytest.raises(GraphError, match="has no task 'x'"):
             diamond().get_precursors("x")

@@ -15,8 +15,8 @@ from sqlalchemy.dialects import sqlite
 from mc.errors import McError, StoreBusyError, StoreError, StoreUnreachableError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.store.due_flows import Search, claim_query
 from mc.store.flow_store import FlowStore
-from mc.store.leases import claim_query
 
 ROOT = Path(__file__).resolve().parents[3]
 CHAIN = {"tasks": [{"key": f"t{number}", "task_type": "noop"} for number in range(50)]}
@@ -211,7 +211,7 @@ class TestCost:
 
     def test_an_idle_claim_is_one_look_up_in_an_index(self, store: FlowStore, path: Path) -> None:
         store.query()
-        query = claim_query("2026", "2026", 10)
+        query = claim_query(Search(due_at="2026", database_now="2026"), 10)
         text = str(query.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}))
         plan = [row[3] for row in sql(path, f"EXPLAIN QUERY PLAN {text}")]
         assert plan[0] == "SEARCH mc_flow USING INDEX mc_flow_next_tick_at (next_tick_at<?)"

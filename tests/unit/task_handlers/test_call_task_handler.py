@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import nullcontext
 
 import pytest
 
@@ -159,5 +160,5 @@ def test_transactional_needs_a_connection(fail_with, allowed):
 
 def test_transactional_passes_the_connection(run, allowed):
     task = call("call_functions.functions:use", transactional=True)
-    flow = run(task, on=allowed, ctx={"mc.connection": "the connection"})
+    flow = run(task, on=allowed, ctx={"mc.transaction": lambda call: nullcontext("the connection")})
     assert flow.tasks["t"]["data"] == {"result": "the connection"}

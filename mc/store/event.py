@@ -1,0 +1,121 @@
+"""The history of a flow as values: events, attempts, and what a flow is after its events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from mc.durations import format_time
+
+__all__ = ["ACTIVE_STATUSES", "Attempt", "Event", "EventKind", "Replayed", "replay"]
+
+ACTIVE_STATUSES: Final = frozenset({"RUNNING", "WAITING"})  # between the start and the end of an attempt
+
+
+class EventKind(StrEnum):
+    """What an event tells of."""
+
+    CREATED = "created"  # the flow was stored; for a task: what it was already at that time
+    ADDED = "added"  # a task was added to the stored flow
+    CHANGED = "changed"  # a status changed, of a task or of the flow
+    TAKEN_OVER = "taken_over"  # a driver claimed the flow over the expired lease of another
+    LOST_RESULT = "lost_result"  # what a driver wanted to save after its lease had been taken over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to a flow; what is recorded once is never changed."""
+
+    flow_key: str
+    number: int  # place in the history of the flow, from 1
+    kind: EventKind
+    task_key: str | None  # None: the flow itself
+    attempt: int  # of the task, from 1; 0 before the first and for flows
+    old_status: str | None
+    new_status: str | None
+    at: datetime  # when it happened, by the engine's clock
+    recorded_at: datetime  # when it was saved
+    owner: str | None  # the driver; None: saved without a lease
+    token: int | None  # of the driver's lease
+    error: dict[str, Any] | None  # type, message, traceback
+    detail: dict[str, Any] | None  # what else there is to say
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as JSON-safe data."""
+        return {
+            "number": self.number,
+            "kind": str(self.kind),
+            "task_key": self.task_key,
+            "attempt": self.attempt,
+            "old_status": self.old_status,
+            "new_status": self.new_status,
+            "at": format_time(self.at),
+            "recorded_at": format_time(self.recorded_at),
+            "owner": self.owner,
+            "token": self.token,
+            "error": self.error,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try of a task; later ones leave it as it is."""
+
+    task_key: str
+    attempt: int  # from 1
+    status: str  # RUNNING until it is finished; FAILED where another attempt followed
+    started_at: datetime | None
+    finished_at: datetime | None
+    owner: str | None  # the driver that began it, or ended it; None: saved without a lease
+    error: dict[str, Any] | None  # type, message, traceback
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attempt as JSON-safe data."""
+        return {
+            "task_key": self.task_key,
+            "attempt": self.attempt,
+            "status": self.status,
+            "started_at": format_time(self.started_at) if self.started_at else None,
+            "finished_at": format_time(self.finished_at) if self.finished_at else None,
+            "owner": self.owner,
+            "error": self.error,
+        }
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What a flow is after its events; a task that no event names is PENDING, without an attempt."""
+
+    status: str | None = None  # None: no event tells of the flow
+    tasks: dict[str, str] = field(default_factory=dict)  # key -> status
+    attempts: dict[str, int] = field(default_factory=dict)  # key -> number of the last attempt
+    breaks: list[str] = field(default_factory=list)  # where an event does not begin with what was before it
+
+
+def replay(events: Iterable[Event]) -> Replayed:
+    """Return what a flow is after its events, which come in order.
+
+    A break is a change whose old status is not the one that the events before it led to: a change that
+    is missing, or was recorded twice.
+    """
+    after = Replayed()
+    for event in events:
+        if event.kind in (EventKind.TAKEN_OVER, EventKind.LOST_RESULT):
+            continue
+        key, new = event.task_key, event.new_status or "PENDING"
+        known = after.status if key is None else after.tasks.get(key, "PENDING")
+        if event.kind is EventKind.CHANGED and event.old_status != known:
+            after.breaks.append(
+                f"event {event.number}: {key or 'the flow'} goes from {event.old_status} to {new}, "
+                f"but was {known}"
+            )
+        if key is None:
+            after.status = new
+        else:
+            after.tasks[key] = new
+            after.attempts[key] = event.attempt
+    return after

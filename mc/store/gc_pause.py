@@ -1,0 +1,26 @@
+"""Keeps Python's garbage collector from walking over what is being built."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["gc_paused"]
+
+
+@contextmanager
+def gc_paused() -> Iterator[None]:
+    """Make many objects that stay alive.
+
+    Each of them would make the collector look at all the others again; a flow of 10,000 tasks is
+    loaded twice as fast without.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -1,0 +1,98 @@
+"""A transaction that stays open between a driver's look at a flow and its save, for what a task writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Final, TypeVar
+
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from mc.errors import StoreBusyError, StoreError, StoreUnreachableError, TaskHandlerError
+
+__all__ = ["HeldTransaction"]
+
+T = TypeVar("T")
+
+_MARK: Final = "mc_task"
+
+
+class HeldTransaction:
+    """A transaction in which a task's function writes, and the save of its task after it.
+
+    It must be ended by `write` or `roll_back`, in the thread that began it.
+
+    Args:
+        connection: in the transaction, with the flow's row locked.
+        rest: closes the connection, and with it what is not committed.
+        explain: turns an error of the database into one of the store.
+    """
+
+    def __init__(
+        self, connection: Connection, rest: ExitStack, explain: Callable[[SQLAlchemyError], StoreError]
+    ) -> None:
+        self.connection = connection
+        self._rest = rest
+        self._explain = explain
+        self._may_commit = False
+        # It is gone as soon as the transaction is, however that ended.
+        connection.exec_driver_sql(f"SAVEPOINT {_MARK}")
+        event.listen(connection, "commit", self._before_commit)
+
+    def check(self) -> None:
+        """Make sure that what the function wrote can still be committed or taken back as a whole.
+
+        Raises:
+            TaskHandlerError: the function ended the transaction, or an error did that it did not pass on.
+            DBAPIError: the connection was lost.
+        """
+        try:
+            if self.connection.in_transaction():
+                self.connection.exec_driver_sql(f"RELEASE SAVEPOINT {_MARK}")
+                return
+            reason = "It was rolled back."
+        except DBAPIError as error:
+            if self.was_lost(error) is not None:
+                raise
+            reason = str(self._explain(error))
+        raise TaskHandlerError(
+            f"The function ended the transaction of its task: by a commit, a rollback, a statement that "
+            f"commits by itself (such as CREATE TABLE on MariaDB), or an error that it did not pass on. Leave "
+            f"begin and commit to the driver; use `connection.begin_nested()` for what may fail. {reason}"
+        )
+
+    def was_lost(self, error: BaseException) -> StoreError | None:
+        """Return what to raise if the database went away, which is no fault of the task."""
+        if not isinstance(error, SQLAlchemyError):
+            return None
+        problem = self._explain(error)
+        gone = isinstance(problem, StoreUnreachableError) and not isinstance(problem, StoreBusyError)
+        return problem if gone else None
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` does in the transaction, and commit; or roll back if it raises.
+
+        Raises:
+            StoreError: the database refused or has gone away.
+        """
+        try:
+            result = work(self.connection)
+            self._may_commit = True
+            self.connection.commit()
+        except SQLAlchemyError as error:
+            raise self._explain(error) from error
+        finally:
+            self.roll_back()
+        return result
+
+    def roll_back(self) -> None:
+        """Take back what was not committed and close the connection; harmless when that was done before."""
+        self._rest.close()
+
+    def _before_commit(self, _connection: Connection) -> None:
+        if not self._may_commit:
+            raise TaskHandlerError(
+                "A transactional function must not commit: its driver does, together with the task's status. "
+                "Leave the commit out."
+            )

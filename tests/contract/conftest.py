@@ -1,0 +1,71 @@
+"""The stores that the contract holds for: one of each kind, emptied for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from sqlalchemy import create_engine, delete
+
+from mc.clock import ManualClock
+from mc.store import tables
+from mc.store.flow_store import FlowStore
+from tests.databases import DATABASES, STORES, fresh_url
+
+
+class Places:
+    """Databases of the test run, made when they are first needed."""
+
+    def __init__(self) -> None:
+        self._rooms = ExitStack()
+        self._urls: dict[str, str] = {}
+
+    def empty_url(self, name: str) -> str:
+        """Return the URL of a store without flows."""
+        if name not in self._urls:
+            url = self._urls[name] = self._rooms.enter_context(fresh_url(name))
+            with FlowStore(url) as store:
+                store.query()  # which makes the tables
+        elif name != "memory":
+            engine = create_engine(self._urls[name])
+            with engine.begin() as connection:
+                for table in reversed(tables.metadata.sorted_tables):
+                    if table is not tables.schema:
+                        connection.execute(delete(table))
+            engine.dispose()
+        return self._urls[name]
+
+    def close(self) -> None:
+        self._rooms.close()
+
+
+@pytest.fixture(scope="session")
+def places() -> Iterator[Places]:
+    made = Places()
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=STORES)
+def store_url(request: pytest.FixtureRequest, places: Places) -> str:
+    return places.empty_url(request.param)
+
+
+@pytest.fixture(params=DATABASES)
+def database(request: pytest.FixtureRequest) -> str:
+    """The name of a kind of database that processes can share."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def shared_url(database: str, places: Places) -> str:
+    """The URL of a store without flows that processes can share."""
+    return places.empty_url(database)
+
+
+@pytest.fixture
+def store(store_url: str, clock: ManualClock) -> Iterator[FlowStore]:
+    with FlowStore(store_url, clock=clock) as opened:
+        yield opened

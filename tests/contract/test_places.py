@@ -1,0 +1,201 @@
+"""What a URL leads to: drivers, settings of connections, and what is told where it leads nowhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.engine import make_url
+
+from mc.clock import ManualClock
+from mc.errors import StoreError, StoreUnreachableError
+from mc.flows.flow import Flow
+from mc.store.dialects import find_dialect
+from mc.store.due_flows import Search, claim_query
+from mc.store.flow_store import FlowStore
+from mc.store.leases import next_due_query
+from tests.databases import server_url
+
+
+@pytest.fixture
+def store(shared_url: str) -> Iterator[FlowStore]:
+    with FlowStore(shared_url) as opened:
+        yield opened
+
+
+def ask(store: FlowStore, statement: str) -> Any:
+    return store._database.read(lambda connection: connection.execute(text(statement)).all())
+
+
+class TestUrls:
+    @pytest.mark.parametrize(
+        ("url", "driver"),
+        [
+            ("postgresql://u@h/d", "postgresql+psycopg"),
+            ("postgres://u@h/d", "postgresql+psycopg"),
+            ("postgresql+psycopg://u@h/d", "postgresql+psycopg"),
+            ("mysql://u@h/d", "mysql+pymysql"),
+            ("mariadb://u@h/d", "mysql+pymysql"),
+            ("mariadb+pymysql://u@h/d", "mysql+pymysql"),
+            ("sqlite:///f", "sqlite"),
+        ],
+    )
+    def test_a_url_without_a_driver_finds_the_one_that_the_store_uses(self, url: str, driver: str) -> None:
+        parsed = make_url(url)
+        assert find_dialect(parsed).normalise(parsed).drivername == driver
+
+    @pytest.mark.parametrize("url", ["postgresql+psycopg2://u@h/d", "mysql+mysqldb://u@h/d"])
+    def test_another_driver_is_refused_by_name(self, url: str) -> None:
+        with pytest.raises(StoreUnreachableError, match=r"does not use the driver '(psycopg2|mysqldb)'; begin"):
+            FlowStore(url)
+
+    def test_a_server_without_a_database_is_refused(self) -> None:
+        with pytest.raises(StoreUnreachableError, match="names no database"):
+            FlowStore("mysql://root@127.0.0.1")
+
+    @pytest.mark.parametrize(
+        ("url", "module", "extra"),
+        [("postgresql://u@h/d", "psycopg", "postgres"), ("mysql://u@h/d", "pymysql", "mysql")],
+    )
+    def test_a_driver_that_is_not_installed_is_named_with_the_command_that_installs_it(
+        self, monkeypatch: pytest.MonkeyPatch, url: str, module: str, extra: str
+    ) -> None:
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(StoreUnreachableError, match=rf"pip install 'mission-control\[{extra}\]'"):
+            FlowStore(url).query()
+
+    @pytest.mark.parametrize("url", ["postgresql://u:secret@127.0.0.1:1/d", "mysql://u:secret@127.0.0.1:1/d"])
+    def test_a_server_that_is_not_there_is_told_without_the_password(self, url: str) -> None:
+        with pytest.raises(StoreUnreachableError, match="Check that the server runs") as caught:
+            FlowStore(url).query()
+        assert "secret" not in str(caught.value)
+        assert "127.0.0.1:1" in str(caught.value)
+
+    @pytest.mark.parametrize("database", ["postgres", "mariadb"])
+    def test_a_database_that_is_not_there_is_told(self, database: str, shared_url: str) -> None:
+        url = server_url(database).set(database="mc_nowhere").render_as_string(hide_password=False)
+        with pytest.raises(StoreUnreachableError, match="mc_nowhere.*(Create|Check that).* database"):
+            FlowStore(url).query()
+
+
+class TestConnections:
+    def test_lease_times_are_those_of_the_database(self, shared_url: str) -> None:
+        with FlowStore(shared_url, clock=ManualClock(datetime(2001, 1, 1, tzinfo=UTC))) as store:
+            store.create(Flow(key="f"))
+            (lease,) = store.claim(owner="d", lease_seconds=60)
+            left = lease.expires_at - datetime.now(UTC)
+            assert timedelta(seconds=30) < left <= timedelta(seconds=61)
+
+    def test_the_time_of_the_database_has_microseconds_and_names_utc(self, store: FlowStore) -> None:
+        query = select(store._database.dialect.now())
+        found = store._database.read(lambda connection: connection.scalar(query))
+        assert datetime.fromisoformat(found).utcoffset() == timedelta(0)
+        assert len(found) == len("2026-01-02T03:04:05.000006+00:00")
+
+    @pytest.mark.parametrize("database", ["postgres"], indirect=True)
+    def test_nothing_waits_for_ever_on_postgresql(self, store: FlowStore) -> None:
+        names = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+        found = [ask(store, f"SHOW {name}")[0][0] for name in names]
+        assert found == ["30s", "10min", "10min"]
+
+    @pytest.mark.parametrize("database", ["mariadb"], indirect=True)
+    def test_nothing_waits_for_ever_on_mariadb(self, store: FlowStore) -> None:
+        names = ("innodb_lock_wait_timeout", "lock_wait_timeout", "max_statement_time")
+        found = ask(store, "SELECT " + ", ".join(f"@@{name}" for name in names))[0]
+        assert list(found) == [30, 30, 600]
+
+    @pytest.mark.parametrize("database", ["postgres", "mariadb"], indirect=True)
+    def test_a_connection_that_was_cut_while_idle_is_replaced(self, database: str, store: FlowStore) -> None:
+        store.create(Flow(key="f"))
+        with FlowStore(store._database._url.render_as_string(hide_password=False)) as other:
+            if database == "postgres":
+                own = ask(store, "SELECT pg_backend_pid()")[0][0]
+                cut = f"SELECT pg_terminate_backend({own})"
+            else:
+                own = ask(store, "SELECT connection_id()")[0][0]
+                cut = f"KILL {own}"
+            other._database.write(lambda connection: connection.execute(text(cut)))
+        assert [flow.key for flow in store.query()] == ["f"]
+
+    @pytest.mark.parametrize("database", ["mariadb"], indirect=True)
+    def test_tables_keep_every_character_whatever_the_database_is_set_to(self, store: FlowStore) -> None:
+        label = "\N{CAT FACE} é \N{CJK UNIFIED IDEOGRAPH-4E2D}"
+        store.create(Flow(key=label, label=label))
+        assert [(flow.key, flow.label) for flow in store.query()] == [(label, label)]
+
+
+class TestText:
+    def test_a_reason_that_not_every_database_keeps_is_spelled_out(self, store: FlowStore) -> None:
+        store.create(Flow(key="f"))
+        (lease,) = store.claim(owner="d")
+        store.block(lease, "bad: \0 and \ud800")
+        assert store.load("f").blocked_reason == "bad: \\x00 and \\ud800"
+
+    @pytest.mark.parametrize("label", ["\0", "\udfff"])
+    def test_a_label_that_not_every_database_keeps_is_refused(self, store: FlowStore, label: str) -> None:
+        with pytest.raises(StoreError, match="label of flow 'f' cannot be stored"):
+            store.create(Flow(key="f", label=label))
+        assert store.query() == []
+
+    def test_flows_are_listed_in_the_same_order_everywhere(self, shared_url: str) -> None:
+        keys = ["b", "B", "a", "A", "_", "é", "z", "a-1", "a1", "a_1", " a", "\N{CAT FACE}", "\uffff"]
+        with FlowStore(shared_url, clock=ManualClock()) as store:
+            store.create_many(Flow(key=key) for key in keys)
+            assert [flow.key for flow in store.query()] == sorted(keys)
+            assert [lease.flow_key for lease in store.claim(owner="d", limit=99)] == sorted(keys)
+
+
+class TestPlans:
+    """An idle tick looks at an index, however many flows sleep or are finished."""
+
+    @pytest.fixture
+    def full_store(self, store: FlowStore, database: str) -> FlowStore:
+        """A store with many sleeping and finished flows, of which the database has taken notice."""
+        store.create(Flow(key="f"))
+        numbers = {
+            "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) ",
+            "postgres": "WITH n(i) AS (SELECT generate_series(1, 3000)) ",
+            "mariadb": "",
+        }[database]
+        source = "n" if numbers else "(SELECT seq AS i FROM seq_1_to_3000) AS n"
+        text_of_i = "CAST(i AS CHAR(8))"
+        key = {"mariadb": f"CONCAT('many ', {text_of_i})"}.get(database, f"'many ' || {text_of_i}")
+        quoted = "`key`" if database == "mariadb" else "key"
+        fill = (
+            f"INSERT INTO mc_flow ({quoted}, status, priority, next_tick_at, lease_token, lost_leases, revision,"
+            f" created_at, modified_at, task_counts, data, body) {numbers if database != 'mariadb' else ''}"
+            f"SELECT {key}, 'RUNNING', 0, CASE WHEN MOD(i, 10) = 0 THEN '9999' END, 0, 0, 1,"
+            f" '2026', '2026', '{{}}', '{{}}', '{{}}' FROM {source}"
+        ).replace("MOD(i, 10)", "i % 10" if database != "mariadb" else "MOD(i, 10)")
+        notice = "ANALYZE TABLE mc_flow" if database == "mariadb" else "ANALYZE mc_flow"
+        for statement in (fill, notice):
+            store._database.write(
+                lambda connection, statement=statement: connection.exec_driver_sql(statement).close()
+            )
+        return store
+
+    def explain(self, store: FlowStore, query: Any) -> str:
+        def work(connection: Any) -> str:
+            compiled = query.compile(connection, compile_kwargs={"literal_binds": True})
+            how = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
+            rows = connection.exec_driver_sql(f"{how} {str(compiled).replace('%', '%%')}").all()
+            return "\n".join(" ".join(map(str, row)) for row in rows)
+
+        return store._database.read(work)
+
+    def test_an_idle_claim_asks_the_index_of_what_is_due(self, full_store: FlowStore) -> None:
+        search = Search(due_at="2026", database_now="2026")
+        for by_priority in (True, False):
+            plan = self.explain(full_store, claim_query(search, 50, by_priority=by_priority))
+            assert "mc_flow_next_tick_at" in plan
+            assert "Seq Scan" not in plan
+
+    def test_the_next_time_is_the_first_entry_of_an_index(self, full_store: FlowStore) -> None:
+        plan = self.explain(full_store, next_due_query(full_store._database.dialect))
+        assert "mc_flow_next_tick_at" in plan
+        assert "Sort" not in plan
+        assert "filesort" not in plan

@@ -1,0 +1,166 @@
+"""Kills a process at each point of an operation, and looks at what is left; run as a program of its own.
+
+    python -m tests.crash.kill_at_points URL OPERATION
+
+A process of its own, because it forks, which one with threads must not do. Prints as JSON how many
+points there were.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+from tests.crash.crash_points import CrashPoints
+from tests.crash.operations import OPERATIONS, Operation
+from tests.crash.world import World, fork
+from tests.invariants import Seen, check_store
+
+__all__ = ["main"]
+
+
+class Killer:
+    """Repeats an operation, each time with another end."""
+
+    def __init__(self, url: str, operation: Operation) -> None:
+        self.url = url
+        self.operation = operation
+        self.seen = Seen()
+
+    def run(self) -> int:
+        """Die at each point; return how many there are."""
+        names = self.count()
+        not_done, done = self.learn()
+        states: list[str] = []
+        for number, name in enumerate(names, start=1):
+            try:
+                states.append(self.die_at(number, not_done, done))
+            except AssertionError as error:
+                error.add_note(f"killed at point {number} of {len(names)}: {name}")
+                raise
+        if self.operation.whole:
+            self.check_moment_of_commit(names, states)
+        return len(names)
+
+    def count(self) -> list[str]:
+        """Do the operation untouched, and return its points."""
+        self.arrange()
+
+        def act() -> list[str]:
+            points = CrashPoints()
+            self.act(points)
+            return points.names
+
+        return self.in_child(act)
+
+    def learn(self) -> tuple[list[str], list[str]]:
+        """Return rows and outcome of a process that dies before the operation, and of one that does not."""
+        ends = []
+        for kill_at, code in ((1, -signal.SIGKILL), (None, 0)):
+            self.arrange()
+            assert fork(lambda kill_at=kill_at: self.act(CrashPoints(kill_at))) == code
+            ends.append([self.rows(), self.finish()])
+        return ends[0], ends[1]
+
+    def die_at(self, number: int, not_done: list[str], done: list[str]) -> str:
+        """Die at one point; return what is left: `before` or `after` the operation, or `between`."""
+        self.arrange()
+        self.seen = check_store(self.url, Seen())
+        code = fork(lambda: self.act(CrashPoints(number)))
+        assert code == -signal.SIGKILL, f"the process ended by itself: {code}"
+        check_store(self.url, self.seen)
+        rows = self.rows()
+        state = "before" if rows == not_done[0] else "after" if rows == done[0] else "between"
+        outcome = self.finish()
+        allowed = {"before": [not_done[1]], "after": [done[1]]}.get(state, [not_done[1], done[1]])
+        assert outcome in allowed, f"{state}: the flows came to {outcome}, expected {allowed}"
+        return state
+
+    def check_moment_of_commit(self, names: list[str], states: list[str]) -> None:
+        """See that all was done by the commit, and nothing before."""
+        for number, (name, state) in enumerate(zip(names, states, strict=True), start=1):
+            after = "after COMMIT" in names[:number] and names[number:].count("before COMMIT") == 0
+            expected = "after" if after else "before"
+            if expected == "before" and name == "after COMMIT":
+                continue  # of a transaction that reads
+            assert state == expected, f"killed at point {number}, {name}: {state}, expected {expected}"
+
+    # --- the processes ---------------------------------------------------------------------
+
+    def arrange(self) -> None:
+        """Make the store what the operation begins with."""
+
+        with closing(World(self.url)) as world:
+            world.wipe()
+            self.seen = Seen()
+            self.operation.arrange(world)
+
+    def act(self, points: CrashPoints) -> None:
+        """Do the operation, in a child."""
+        world = World(self.url)
+        world.store.query()  # the database is open and its tables are there
+        self.operation.act(world, points.arm)
+
+    def rows(self) -> str:
+        """Return all rows."""
+        with closing(World(self.url)) as world:
+            return world.rows()
+
+    def finish(self) -> str:
+        """Finish all flows in a fresh process, check them, and return what they came to."""
+
+        def work() -> str:
+            with closing(World(self.url)) as world:
+                world.finish_all()
+                return json.dumps(world.outcome(), sort_keys=True)
+
+        outcome: str = self.in_child(work)
+        check_store(self.url, self.seen)
+        return outcome
+
+    def in_child(self, work: Callable[[], Any]) -> Any:
+        """Return what a forked process returns."""
+        reader, writer = os.pipe()
+
+        def write() -> None:
+            os.close(reader)
+            with os.fdopen(writer, "w") as pipe:
+                json.dump(work(), pipe)
+
+        # What is written may be more than a pipe holds, so it is read while the child lives.
+        child = os.fork()
+        if child == 0:
+            os._exit(fork_and_tell(write))
+        os.close(writer)
+        with os.fdopen(reader) as pipe:
+            text = pipe.read()
+        _, status = os.waitpid(child, 0)
+        assert status == 0, "a process failed, see above"
+        return json.loads(text)
+
+
+def fork_and_tell(work: Callable[[], None]) -> int:
+    """Return 0 when the work is done, 70 after printing why it is not."""
+    try:
+        work()
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        return 70
+    return 0
+
+
+def main(url: str, name: str) -> None:
+    """Print what came out."""
+    killer = Killer(url, OPERATIONS[name])
+    print(json.dumps({"points": killer.run()}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,190 @@
+"""The operations at each point of which a process dies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mc.flows.flow import Flow
+from mc.runners.stored_sub_flows import StoredSubFlows
+from mc.store.lease import Lease
+from mc.store.outbox import Outbox
+from tests.crash.world import World
+
+__all__ = ["OPERATIONS", "Operation"]
+
+Arm = Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """Something that is done to a store.
+
+    Attributes:
+        arrange: stores what it needs.
+        act: comes up to the operation, calls `arm`, and does it.
+        whole: it is one transaction, done or not done, and its rows tell which.
+    """
+
+    arrange: Callable[[World], Any]
+    act: Callable[[World, Arm], Any]
+    whole: bool = True
+
+
+def _add(*names: str) -> Callable[[World], None]:
+    return lambda world: world.add(*names)
+
+
+def _begin(*names: str) -> Callable[[World], None]:
+    """Store flows and bring them so far that sub-flows are stored and tasks wait."""
+
+    def begin(world: World) -> None:
+        world.add(*names)
+        world.runner.tick(max_flows=len(names))
+
+    return begin
+
+
+def _lose(*names: str, times: int = 1) -> Callable[[World], None]:
+    """Store flows and let drivers claim them and vanish."""
+
+    def lose(world: World) -> None:
+        world.add(*names)
+        for _ in range(times):
+            assert _claim(world)
+            world.expire_leases()
+
+    return lose
+
+
+def _begin_and_lose(world: World) -> None:
+    _begin("parent", "failing")(world)
+    world.clock.advance(60)
+    assert _claim(world, limit=10)
+    world.expire_leases()
+
+
+def _claim(world: World, *keys: str, limit: int = 3) -> list[Lease]:
+    return world.store.claim(owner="victim", limit=limit, keys=keys or None)
+
+
+def _hold(world: World, key: str) -> tuple[Lease, Flow, Outbox]:
+    (lease,) = _claim(world, key)
+    flow = world.store.load(key)
+    return lease, flow, Outbox(acted_upon=world.store.wakes(flow))
+
+
+def _tick(world: World, flow: Flow, outbox: Outbox, times: int) -> None:
+    for _ in range(times):
+        world.engine.tick_flow(flow, {"mc.flows": StoredSubFlows(world.store, outbox)})
+
+
+def _create(world: World, arm: Arm) -> None:
+    arm()
+    world.add("chain", "parent", "branches", "failing")
+
+
+def _take(world: World, arm: Arm) -> None:
+    arm()
+    assert _claim(world, limit=10)
+
+
+def _block_by_claim(world: World, arm: Arm) -> None:
+    arm()
+    assert not _claim(world)
+
+
+def _renew(world: World, arm: Arm) -> None:
+    (lease,) = _claim(world, "chain")
+    arm()
+    world.store.renew(lease)
+
+
+def _release(world: World, arm: Arm) -> None:
+    leases = _claim(world)
+    arm()
+    world.store.release(*leases)
+
+
+def _save_a_task(world: World, arm: Arm) -> None:
+    lease, flow, outbox = _hold(world, "chain")
+    _tick(world, flow, outbox, 1)
+    arm()
+    world.store.save(flow, lease=lease, outbox=outbox)
+
+
+def _save_many_tasks(world: World, arm: Arm) -> None:
+    lease, flow, outbox = _hold(world, "branches")
+    _tick(world, flow, outbox, 3)
+    arm()
+    world.store.save(flow, lease=lease, outbox=outbox, release=True)
+
+
+def _save_a_sub_flow(world: World, arm: Arm) -> None:
+    lease, flow, outbox = _hold(world, "parent")
+    _tick(world, flow, outbox, 2)
+    assert outbox.started
+    arm()
+    world.store.save(flow, lease=lease, outbox=outbox, release=True)
+
+
+def _save_the_end_of_a_sub_flow(world: World, arm: Arm) -> None:
+    lease, flow, outbox = _hold(world, "parent/sub/1")
+    _tick(world, flow, outbox, 2)
+    assert flow.status == "COMPLETED"
+    arm()
+    world.store.save(flow, lease=lease, outbox=outbox, release=True)
+
+
+def _save_a_failure(world: World, arm: Arm) -> None:
+    world.clock.advance(60)
+    lease, flow, outbox = _hold(world, "failing")
+    _tick(world, flow, outbox, 2)
+    assert flow.status == "FAILED"
+    assert outbox.cancelled
+    arm()
+    world.store.save(flow, lease=lease, outbox=outbox, release=True)
+
+
+def _save_without_a_lease(world: World, arm: Arm) -> None:
+    flow = world.store.load("chain")
+    flow.change_status("PAUSED")
+    arm()
+    world.store.save(flow)
+
+
+def _block(world: World, arm: Arm) -> None:
+    (lease,) = _claim(world, "chain")
+    arm()
+    world.store.block(lease, "somebody has to look at it")
+
+
+def _delete(world: World, arm: Arm) -> None:
+    arm()
+    world.store.delete("parent")
+
+
+def _run(world: World, arm: Arm) -> None:
+    arm()
+    world.runner.tick()
+
+
+OPERATIONS: dict[str, Operation] = {
+    "create": Operation(arrange=lambda world: None, act=_create),
+    "claim": Operation(arrange=_add("chain", "parent"), act=_take),
+    "renew": Operation(arrange=_add("chain"), act=_renew, whole=False),  # a time is all that changes
+    "release": Operation(arrange=_add("chain", "parent"), act=_release),
+    "save a task": Operation(arrange=_add("chain"), act=_save_a_task),
+    "save many tasks": Operation(arrange=_add("branches"), act=_save_many_tasks),
+    "save and start a sub-flow": Operation(arrange=_add("parent"), act=_save_a_sub_flow),
+    "save the end of a sub-flow": Operation(arrange=_begin("parent"), act=_save_the_end_of_a_sub_flow),
+    "save a failure, cancel a sub-flow": Operation(arrange=_begin("failing"), act=_save_a_failure),
+    "save without a lease": Operation(arrange=_add("chain"), act=_save_without_a_lease),
+    "block": Operation(arrange=_add("chain"), act=_block),
+    "reclaim": Operation(arrange=_lose("chain", "parent"), act=_take),
+    "reclaim and block": Operation(arrange=_lose("chain", times=3), act=_block_by_claim),
+    "delete": Operation(arrange=_begin("parent"), act=_delete),
+    "tick": Operation(arrange=_add("chain", "parent", "failing"), act=_run, whole=False),
+    "tick after a loss": Operation(arrange=_begin_and_lose, act=_run, whole=False),
+}

@@ -1,0 +1,168 @@
+"""Every order in which processes can use a store, one run after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from tests.simulation.stage import Actor, Process
+from tests.simulation.world import World, open_world
+
+__all__ = ["Bounds", "Schedule", "explore"]
+
+Option = tuple[str, object]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What may happen in a schedule besides that the processes take turns.
+
+    Attributes:
+        preemptions: how often one may be interrupted that could go on; None: at each transaction.
+        expiries: how often so much time passes that the leases run out.
+        kills: how many processes may be killed, at any transaction.
+    """
+
+    preemptions: int | None = None
+    expiries: int = 0
+    kills: int = 0
+
+
+@dataclass
+class Schedule:
+    """One order, and what is left to choose."""
+
+    bounds: Bounds
+    prefix: list[int]
+    path: list[tuple[int, int]] = field(default_factory=list)  # (what was chosen, of how many)
+    preemptions: int = 0
+    expiries: int = 0
+    kills: int = 0
+
+    def choose(self, options: list[Option]) -> Option:
+        """Return what happens next."""
+        if len(options) == 1:
+            return options[0]
+        place = len(self.path)
+        number = self.prefix[place] if place < len(self.prefix) else 0
+        self.path.append((number, len(options)))
+        return options[number]
+
+    def next_prefix(self) -> list[int] | None:
+        """Return how the next order begins; None after the last."""
+        path = list(self.path)
+        while path:
+            number, count = path.pop()
+            if number + 1 < count:
+                return [chosen for chosen, _ in path] + [number + 1]
+        return None
+
+
+class _Play:
+    """One run of a scenario under one schedule."""
+
+    def __init__(self, world: World, schedule: Schedule) -> None:
+        self.world = world
+        self.schedule = schedule
+        self.last: Actor | None = None
+        self.decided: Option | None = None
+        world.stage.stays = self.stays
+
+    def run(self) -> None:
+        stage = self.world.stage
+        stage.settle()
+        while True:
+            option = self.decided or self.decide()
+            self.decided = None
+            if option is None:
+                break
+            kind, subject = option
+            if kind == "go":
+                assert isinstance(subject, Actor)
+                self.last = subject
+                stage.step(subject)
+            elif kind == "kill":
+                assert isinstance(subject, Process)
+                self.schedule.kills += 1
+                self.world.note(f"{subject.name} is killed")
+                stage.kill(subject)
+            else:
+                assert isinstance(subject, float)
+                self.pass_time(subject)
+        stage.stays = None
+
+    def stays(self, actor: Actor) -> bool:
+        """Decide while an actor pauses; True where it goes on."""
+        if self.world.stage.local():
+            return False
+        self.decided = self.decide()
+        if self.decided == ("go", actor):
+            self.decided = None
+            return True
+        return False
+
+    def decide(self) -> Option | None:
+        """Return what happens next, None when nobody can go on any more."""
+        stage, bounds, schedule = self.world.stage, self.schedule.bounds, self.schedule
+        ready = stage.ready()
+        if not ready:
+            wake = stage.next_wake()
+            return ("pass", wake - stage.now) if wake is not None else None
+        if self.last in ready:
+            ready.remove(self.last)
+            ready.insert(0, self.last)
+            if bounds.preemptions is not None and schedule.preemptions >= bounds.preemptions:
+                del ready[1:]
+        options: list[Option] = [("go", actor) for actor in ready]
+        if schedule.kills < bounds.kills:
+            options += [("kill", process) for process in _processes(ready[:1])]
+        if schedule.expiries < bounds.expiries:
+            options.append(("pass", 61.0))
+        chosen = schedule.choose(options)
+        if chosen[0] == "go" and self.last in ready and chosen[1] is not self.last:
+            schedule.preemptions += 1
+        return chosen
+
+    def pass_time(self, seconds: float) -> None:
+        if seconds == 61.0:
+            self.schedule.expiries += 1
+        self.world.note(f"{seconds:g} s pass")
+        self.world.stage.now += seconds
+        self.world.stage.settle()
+
+
+def _processes(actors: list[Actor]) -> list[Process]:
+    return list(dict.fromkeys(actor.process for actor in actors))
+
+
+def explore(
+    enter: Callable[[World], None],
+    check: Callable[[World], None],
+    bounds: Bounds,
+    first: list[int] | None = None,
+) -> Iterator[World]:
+    """Run a scenario in each order, and yield the world after each run.
+
+    Args:
+        enter: puts the processes on the stage.
+        check: what must hold at the end of each run.
+        bounds: what may happen.
+        first: how the first order begins; what comes before it is left out.
+
+    Raises:
+        AssertionError: something does not hold; it names the order, which `first` repeats.
+    """
+    prefix: list[int] | None = first or []
+    while prefix is not None:
+        schedule = Schedule(bounds, prefix)
+        with open_world() as world:
+            try:
+                enter(world)
+                _Play(world, schedule).run()
+                check(world)
+            except BaseException as error:
+                order = [number for number, _ in schedule.path]
+                error.add_note("\n".join(["", f"in the order {order}:", *world.trace]))
+                raise
+        yield world
+        prefix = schedule.next_prefix()
