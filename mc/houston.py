@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mc.flows.flow_engine import FlowEngine
     from mc.flows.observer import Observer
     from mc.runners.flow_runner import FlowRunner, RunnerReport
+    from mc.store.event import Event
     from mc.store.flow_store import FlowStore
     from mc.store.flow_summary import FlowSummary
 
@@ -145,7 +146,8 @@ class Houston:
 
         Raises:
             SpecError: the spec is wrong, or the data do not keep to its `params`.
-            FlowExistsError: the key belongs to a flow that was made from another spec or other data.
+            FlowExistsError: the key belongs to a flow that was made from another spec or other data, or to
+                one that was deleted.
             StoreUnreachableError: the database cannot be opened.
         """
         from mc.errors import FlowExistsError
@@ -156,6 +158,8 @@ class Houston:
         try:
             self.store.create(flow)
         except FlowExistsError as error:
+            if "deleted_at" in error.details:
+                raise
             if self._is_same(flow):
                 return Submission(flow.key, created=False)
             raise FlowExistsError(
@@ -239,8 +243,16 @@ class Houston:
         """
         return self.store.load(key)
 
+    def history(self, key: str) -> Sequence[Event]:
+        """Return all that happened to a stored flow, in order.
+
+        Raises:
+            FlowNotFoundError: there is none with that key.
+        """
+        return self.store.history(key)
+
     def delete(self, key: str) -> None:
-        """Remove a stored flow and all that belongs to it.
+        """Remove a stored flow and all that belongs to it; its key is not given out again.
 
         Raises:
             FlowNotFoundError: there is none with that key.

@@ -90,8 +90,8 @@ def _describe_os_error(error: OSError) -> Failure:
 
 def _describe_bug(error: Exception) -> Failure:
     message = _shorten(
-        f"This is a bug in houston: {type(error).__name__}: {error}. Flows are stored as they were at the "
-        f"last save. Please report it with the traceback that --debug shows."
+        f"This is a bug in houston: {type(error).__name__}: {str(error).rstrip('.')}. Flows are stored as they "
+        f"were at the last save. Please report it with the traceback that --debug shows."
     )
     return Failure(
         exit_code=ExitCode.BUG,

@@ -15,6 +15,7 @@ class ExitCode(IntEnum):
 
     DONE = 0
     FLOW_FAILED = 1
+    NEEDS_A_PERSON = 1  # the same for a shell: look at what was said
     BAD_INPUT = 2
     STORE_UNREACHABLE = 3
     UNFINISHED = 4
@@ -26,7 +27,7 @@ class ExitCode(IntEnum):
 EXIT_CODE_MEANINGS: Final[Mapping[ExitCode, str]] = MappingProxyType(
     {
         ExitCode.DONE: "done, or nothing to do",
-        ExitCode.FLOW_FAILED: "a flow failed, or cannot be ticked and is BLOCKED",
+        ExitCode.FLOW_FAILED: "a flow failed or is BLOCKED; doctor or selftest: something needs a person",
         ExitCode.BAD_INPUT: "bad usage, or a bad spec",
         ExitCode.STORE_UNREACHABLE: "the store cannot be reached or used",
         ExitCode.UNFINISHED: "the flow is unfinished: time ran out, SIGTERM came, or it waits for an event",

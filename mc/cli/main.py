@@ -21,10 +21,21 @@ COMMANDS: Final = MappingProxyType(
         "validate": LazyCommand("mc.cli.commands.validate", "Check flow specs."),
         "submit": LazyCommand("mc.cli.commands.submit", "Store a flow for later ticks and print its key."),
         "tick": LazyCommand("mc.cli.commands.tick", "Advance the flows that are due, then end."),
+        "loop": LazyCommand("mc.cli.commands.loop", "Advance flows again and again, until it is stopped."),
         "list": LazyCommand("mc.cli.commands.list_flows", "List the stored flows, newest first."),
         "show": LazyCommand("mc.cli.commands.show", "Show one flow and its tasks."),
+        "history": LazyCommand("mc.cli.commands.history", "Show what happened to one flow, in order."),
         "export": LazyCommand("mc.cli.commands.export", "Write a flow as a flow dict in JSON."),
         "import": LazyCommand("mc.cli.commands.import_flow", "Store a flow that was exported."),
+        "db": LazyCommand(
+            "mc.cli.commands.db", "Look after the database: its tables and what is kept in them."
+        ),
+        "doctor": LazyCommand(
+            "mc.cli.commands.doctor", "Tell what is wrong with the store, what it means and what to do."
+        ),
+        "selftest": LazyCommand(
+            "mc.cli.commands.selftest", "Try the disk or the server that flows will be kept on."
+        ),
         "schema": LazyCommand("mc.cli.commands.schema", "Print the JSON Schema of flow specs."),
     }
 )

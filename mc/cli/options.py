@@ -8,10 +8,24 @@ from typing import Any, TypeVar
 import click
 
 from mc.cli.settings import DEFAULT_DB_URL, Settings
+from mc.cli.spec_source import check_key, parse_data
 
-__all__ = ["common_options", "lease_option"]
+__all__ = ["SecondsRange", "common_options", "lease_option", "max_seconds_option", "spec_options"]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
+
+
+class SecondsRange(click.FloatRange):
+    """A number of seconds; infinite ones, and what is no number at all, are refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or fail as bad usage."""
+        from mc.durations import MAX_DURATION_SECONDS
+
+        seconds = float(super().convert(value, param, ctx))
+        if not abs(seconds) <= MAX_DURATION_SECONDS:  # NaN, which is neither more nor less, fails too
+            self.fail(f"{value!r} is not a number of seconds of at most 100 years.", param, ctx)
+        return seconds
 
 
 def common_options(command: Decorated) -> Decorated:
@@ -38,11 +52,39 @@ def common_options(command: Decorated) -> Decorated:
     return command
 
 
+def spec_options(command: Decorated) -> Decorated:
+    """Give a command that stores a flow the argument `SPEC` and the options `--key` and `--data`."""
+    parameters = [
+        click.argument("spec"),
+        click.option("--key", callback=check_key, help="Key of the flow, in the place of the spec's."),
+        click.option(
+            "--data",
+            metavar="NAME=VALUE",
+            multiple=True,
+            callback=parse_data,
+            help="Lay an entry over the spec's data; the value is JSON if it parses, else text. Repeatable.",
+        ),
+    ]
+    for parameter in reversed(parameters):
+        command = parameter(command)
+    return command
+
+
+def max_seconds_option(what_then: str) -> Callable[[Decorated], Decorated]:
+    """Return what gives a command the option `--max-seconds`; the help ends with `what_then`."""
+    return click.option(
+        "--max-seconds",
+        type=SecondsRange(min=0),
+        metavar="S",
+        help=f"Stop after S seconds, between two tasks; {what_then}",
+    )
+
+
 def lease_option(command: Decorated) -> Decorated:
     """Give a command that ticks flows the option `--lease-seconds`."""
     option = click.option(
         "--lease-seconds",
-        type=click.FloatRange(min=0, min_open=True),
+        type=SecondsRange(min=0, min_open=True),
         metavar="S",
         envvar="MC_LEASE_SECONDS",
         show_envvar=True,

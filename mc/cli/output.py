@@ -24,6 +24,9 @@ __all__ = [
     "to_json_text",
 ]
 
+_LONGEST_WORD: Final = 16  # characters; longer ones may be folded
+_BETWEEN_COLUMNS: Final = 3
+
 # Control characters, and the marks that turn the direction of what follows.
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -119,11 +122,19 @@ def format_time_short(text: Any) -> str:
     return f"{iso[:10]} {iso[11:19]}"
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows below their headings: a table on a terminal, aligned columns elsewhere."""
+def print_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], droppable: Sequence[str] = ()
+) -> None:
+    """Print rows below their headings: a table on a terminal, aligned columns elsewhere.
+
+    Args:
+        headings: of the columns; the first one is not folded on a terminal as long as it fits.
+        rows: a text for each heading.
+        droppable: headings of columns that a narrow terminal goes without, the first one first.
+    """
     clean = [[printable(cell) for cell in row] for row in rows]
     if is_terminal():
-        _print_rich_table(headings, clean)
+        _print_rich_table(headings, clean, droppable)
         return
     widths = [max(len(row[at]) for row in [headings, *clean]) for at in range(len(headings))]
     for row in [headings, *clean]:
@@ -131,7 +142,9 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(cells).rstrip())
 
 
-def _print_rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _print_rich_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], droppable: Sequence[str]
+) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -139,9 +152,25 @@ def _print_rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
     from mc.cli.status_styles import STATUS_STYLES
 
+    console = Console()
+    columns = {heading: [row[at] for row in rows] for at, heading in enumerate(headings)}
+    for heading in droppable:
+        if _least_width(columns) > console.width:
+            del columns[heading]
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
+    for at, heading in enumerate(columns):
+        whole = at == 0 and _least_width(columns) <= console.width
+        table.add_column(heading, overflow="fold", no_wrap=whole)
+    for row in zip(*columns.values(), strict=True):
         table.add_row(*(Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row))
-    Console().print(table)
+    console.print(table)
+
+
+def _least_width(columns: Mapping[str, Sequence[str]]) -> int:
+    """Return how wide a table must be that folds no first cell, and no short word of the others."""
+    first, *others = columns.items()
+    widths = [max(map(len, [first[0], *first[1]]))]
+    for heading, cells in others:
+        words = [word for cell in (heading, *cells) for word in cell.split()]
+        widths.append(min(max(map(len, words)), _LONGEST_WORD))
+    return sum(widths) + _BETWEEN_COLUMNS * len(others)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import click
 
 if TYPE_CHECKING:
     from mc.houston import Houston
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_DB_URL", "Settings"]
 
 DEFAULT_DB_URL: Final = "sqlite:///mc.sqlite3"
+_URL_START: Final = re.compile(r"[A-Za-z][\w+.-]*://")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,8 +38,18 @@ class Settings:
 
     @property
     def db_url(self) -> str:
-        """The database to use."""
-        return self.db or os.environ.get("MC_DB_URL") or DEFAULT_DB_URL
+        """The database to use.
+
+        Raises:
+            click.UsageError: it is not written as a URL.
+        """
+        url = self.db or os.environ.get("MC_DB_URL") or DEFAULT_DB_URL
+        if not _URL_START.match(url):
+            raise click.UsageError(
+                f"{url[:100]!r}, given by {'--db' if self.db else 'MC_DB_URL'}, is not a database URL. Write "
+                f"one such as {DEFAULT_DB_URL}, or sqlite:////absolute/path for a file elsewhere."
+            )
+        return url
 
     @property
     def handler_modules(self) -> tuple[str, ...]:
@@ -44,19 +58,28 @@ class Settings:
         names = (name.strip() for text in given for name in text.split(","))
         return tuple(dict.fromkeys(name for name in names if name))
 
-    def open_houston(self, *, with_handlers: bool = False, **options: Any) -> Houston:
+    def open_houston(
+        self, *, with_handlers: bool = False, only_reads: bool = False, **options: Any
+    ) -> Houston:
         """Return the facade on the chosen database.
 
         Args:
             with_handlers: import the handler modules now, so that one which is missing or broken
                 is an error before anything is stored. Local modules are found.
+            only_reads: the command stores nothing, so a database that is not there is not made either.
             **options: passed on to `Houston`.
 
         Raises:
             UnknownTaskTypeError: a handler module cannot be imported.
+            StoreUnreachableError: `only_reads`, and there is no such database.
         """
         from mc.houston import Houston
 
+        if only_reads:
+            from mc.clock import SystemClock
+            from mc.store.health import open_existing
+
+            open_existing(self.db_url, SystemClock()).close()
         if with_handlers:
             from mc.cli.log_output import log_to_stderr
 

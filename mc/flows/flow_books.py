@@ -407,4 +407,4 @@ def _read_cfg(key: str, cfg: Any) -> StartRule | None:
     try:
         return start_rule_for(cfg)
     except (ValueError, KeyError, TypeError) as error:
-        raise GraphError(f"Task {key!r}: cfg.start_when: {error}.", key=key) from error
+        raise GraphError(f"Task {key!r}: cfg.start_when: {str(error).rstrip('.')}.", key=key) from error

@@ -346,7 +346,7 @@ def load_plugin(plugin: Any, asked_for: str) -> Any:
         return plugin.load()
     except (Exception, SystemExit) as error:
         raise UnknownTaskTypeError(
-            f"{asked_for!r}: the plugin {plugin.value!r} cannot be loaded: {type(error).__name__}: {error}.",
+            f"{asked_for!r}: the plugin {plugin.value!r} cannot be loaded: {_say(error)}.",
             task_type=asked_for,
         ) from error
 
@@ -357,7 +357,7 @@ def import_module(module_name: str, asked_for: str) -> Any:
         return importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
         raise UnknownTaskTypeError(
-            f"{asked_for!r}: the module {module_name!r} cannot be imported: {type(error).__name__}: {error}.",
+            f"{asked_for!r}: the module {module_name!r} cannot be imported: {_say(error)}.",
             task_type=asked_for,
             module=module_name,
         ) from error
@@ -387,6 +387,10 @@ def import_attribute(module_name: str, attribute: str, asked_for: str) -> Any:
                 module=value.__name__,
             )
     return value
+
+
+def _say(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(".: ")
 
 
 def _name_handlers(task_handlers: Mapping[str, Any] | Iterable[Any] | None) -> Iterator[tuple[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -13,6 +13,7 @@ from mc.errors import FlowNotFoundError, LeaseLostError, McError, StoreError, St
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.task_call import TaskCall
+from mc.runners.final_saves import FinalSaves
 from mc.runners.flow_session import FlowSession, OnProgress
 from mc.runners.fronts import Steps
 from mc.runners.heartbeat import Heartbeat, give_back
@@ -51,7 +52,6 @@ class Drive:
         engine: ticks them.
         settings: of the runner.
         account: of the runner.
-        is_stopping: asked between two tasks.
         max_seconds: when to stop between two tasks, by the clock.
         on_progress: told of each tick of a flow.
     """
@@ -63,7 +63,6 @@ class Drive:
         settings: RunnerSettings,
         account: TickAccount,
         *,
-        is_stopping: Callable[[], bool],
         max_seconds: float | None = None,
         on_progress: OnProgress | None = None,
     ) -> None:
@@ -74,13 +73,14 @@ class Drive:
         self._settings = settings
         self._account = account
         self._open_row: Tick | None = None
-        self._is_stopping = is_stopping
+        self._stopping = False
         self._on_progress = on_progress
         self._began_at = self.clock.now()
         self._ends_at: datetime | None = None
         if max_seconds is not None:
             self._ends_at = self._began_at + timedelta(seconds=max_seconds)
         self._session: FlowSession | None = None
+        self._finals = FinalSaves(store)
         self._outcomes: dict[str, str] = {}  # of one pass: flow key -> field of the report
 
     def call_done(self, call: TaskCall) -> None:
@@ -88,9 +88,13 @@ class Drive:
         if self._session is not None:
             self._session.call_done(call)
 
+    def stop(self) -> None:
+        """End after the task under way; may be called by a signal handler and from any thread."""
+        self._stopping = True
+
     def is_over(self) -> bool:
         """Tell whether time is up, or the runner is to stop."""
-        return self._is_stopping() or (self._ends_at is not None and self.clock.now() >= self._ends_at)
+        return self._stopping or (self._ends_at is not None and self.clock.now() >= self._ends_at)
 
     # --- what a runner can do --------------------------------------------------------------
 
@@ -123,6 +127,7 @@ class Drive:
 
     def _follow(self, key: str, interval: float) -> Steps[str]:
         pause = _FIRST_PAUSE
+        was_idle = False
         while True:
             progressed = yield from self._pass(family_of=key, goes_on=True)
             pause = _FIRST_PAUSE if progressed else min(pause * 2, _LONGEST_PAUSE)
@@ -131,7 +136,11 @@ class Drive:
                 return status
             due_at = self._store.next_due_at(family_of=key)
             if due_at is None and not self._store.is_held(family_of=key):
-                return self._store.summary(key).status  # waits for an event from outside
+                if was_idle:
+                    return self._store.summary(key).status  # waits for an event from outside
+                was_idle = True  # or a lease ran out between the two looks
+                continue
+            was_idle = False
             yield self._pause_until(due_at, pause, interval)
 
     def _pause_until(self, due_at: datetime | None, pause: float, longest: float) -> float:
@@ -186,7 +195,7 @@ class Drive:
         flows, tasks, errors = report.claimed, report.tasks, len(report.errors)
         left = max_flows if max_flows is not None else -1
         try:
-            with Heartbeat(self._store, settings.heartbeat_seconds) as heartbeat:
+            with Heartbeat(self._store, settings.heartbeat_seconds, self._finals.write_at_beat) as heartbeat:
                 while left and not self.is_over():
                     leases = self._store.claim(
                         owner=settings.owner,
@@ -225,17 +234,24 @@ class Drive:
                         progressed |= session.progressed
                         if session.is_idle and self.clock.now() <= due_at:
                             polled.add(lease.flow_key)  # on a clock that stands still
+                    if self._finals.is_due():
+                        self._write_finals()
+        except StoreUnreachableError:
+            self._finals.forget()
+            raise
         finally:
-            rest = heartbeat.take_rest()
-            if rest:
-                give_back(self._store, *rest)
+            try:
+                self._write_finals()
+            finally:
+                rest = heartbeat.take_rest()
+                if rest:
+                    give_back(self._store, *rest)
         return progressed
 
     def _tick_one(
         self, heartbeat: Heartbeat, lease: Lease, flow: Flow | McError
     ) -> Generator[TaskCall | None, None, FlowSession | None]:
         """Tick one flow; what is wrong with it does not keep the others from being ticked."""
-        key = lease.flow_key
         released = False
         try:
             if isinstance(flow, McError):
@@ -248,21 +264,20 @@ class Drive:
                 task_ctx=self._settings.task_ctx,
                 must_stop=lambda: heartbeat.current_is_lost or self.is_over(),
                 on_progress=self._on_progress,
+                before_effects=self._write_finals,
             )
             yield from session.steps()
             released = True
-            self._outcomes[key] = _OUTCOMES.get(flow.status, "waiting")
+            if session.final is not None:
+                self._finals.add(session.final)
+            else:
+                self._settle(lease, flow.status)
             return session
-        except (LeaseLostError, FlowNotFoundError) as error:
-            released = True
-            self._outcomes[key] = "lost"
-            _logger.warning(
-                "%s", error, extra={"action": "lease_lost", "flow_key": key, "owner": lease.owner}
-            )
         except StoreUnreachableError:
             raise
         except Exception as error:  # noqa: BLE001 - one broken flow must not stop the others
-            released = self._block(lease, error)
+            self._settle(lease, error)
+            released = True
         finally:
             if self._session is not None:
                 self.report.tasks += self._session.calls
@@ -272,7 +287,22 @@ class Drive:
                 give_back(self._store, lease)  # interrupted: the flow stays as it was saved last
         return None
 
-    def _block(self, lease: Lease, error: Exception) -> bool:
+    def _write_finals(self) -> None:
+        for save, error in self._finals.write():
+            self._settle(save.lease, error or save.flow.status)
+
+    def _settle(self, lease: Lease, outcome: str | Exception) -> None:
+        """Note what became of a flow: the status with which it was saved, or why it was not."""
+        if isinstance(outcome, str):
+            self._outcomes[lease.flow_key] = _OUTCOMES.get(outcome, "waiting")
+        elif isinstance(outcome, LeaseLostError | FlowNotFoundError):
+            self._outcomes[lease.flow_key] = "lost"
+            about = {"action": "lease_lost", "flow_key": lease.flow_key, "owner": lease.owner}
+            _logger.warning("%s", outcome, extra=about)
+        else:
+            self._block(lease, outcome)
+
+    def _block(self, lease: Lease, error: Exception) -> None:
         kind, text = type(error).__name__, str(error)
         self._outcomes[lease.flow_key] = "error"
         self.report.errors.append({"flow": lease.flow_key, "type": kind, "message": text})
@@ -288,7 +318,6 @@ class Drive:
             self._store.block(lease, f"It could not be ticked or saved: {kind}: {text}")
         except LeaseLostError as lost:
             _logger.warning("%s", lost, extra={"action": "lease_lost", "flow_key": lease.flow_key})
-        return True
 
     # --- the report ------------------------------------------------------------------------
 

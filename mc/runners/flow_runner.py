@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from mc.errors import McError
@@ -81,11 +82,19 @@ class FlowRunner:
             task_ctx=dict(task_ctx or {}),
         )
         self._account = TickAccount(store, self.settings.owner)
-        self._stopping = False
+        self.stop_signal: int | None = None  # SIGINT or SIGTERM, where one ended the last run
+        self._drives: list[Drive] = []
+        self._stop_next = False
 
     def stop(self) -> None:
-        """End what this runner is doing after the task under way, saved and released; from any thread."""
-        self._stopping = True
+        """End what this runner is doing after the task under way, saved and released; from any thread.
+
+        Where it is doing nothing, its next call ends at once: a stop that comes too early is not lost.
+        """
+        drives = list(self._drives)
+        self._stop_next = not drives
+        for drive in drives:
+            drive.stop()
 
     def tick(self, max_flows: int | None = None, max_seconds: float | None = None) -> RunnerReport:
         """Advance every flow that is due as far as it gets without waiting, and return what was done.
@@ -97,32 +106,39 @@ class FlowRunner:
         Raises:
             StoreUnreachableError: the database cannot be used. What was saved before stays saved.
         """
-        drive = self._drive(max_seconds)
-        return drive_steps(drive, drive.tick_steps(max_flows))
+        with self._driving(max_seconds) as drive:
+            return drive_steps(drive, drive.tick_steps(max_flows))
 
     async def atick(self, max_flows: int | None = None, max_seconds: float | None = None) -> RunnerReport:
         """Do what `tick` does, awaiting the coroutine handlers of a flow concurrently."""
-        drive = self._drive(max_seconds)
-        return await adrive_steps(drive, drive.tick_steps(max_flows))
+        with self._driving(max_seconds) as drive:
+            return await adrive_steps(drive, drive.tick_steps(max_flows))
 
-    def run(self, interval: float = _INTERVAL, max_seconds: float | None = None) -> RunnerReport:
+    def run(
+        self, interval: float = _INTERVAL, max_seconds: float | None = None, *, handle_signals: bool = True
+    ) -> RunnerReport:
         """Tick again and again until `stop()`, SIGINT or SIGTERM, or until the time is up.
+
+        It ends after the task under way, saved and released; a second SIGINT ends it at once, with
+        `KeyboardInterrupt`. `stop_signal` tells which signal it was.
 
         Args:
             interval: seconds after which the database is looked at again, for flows that others made due.
             max_seconds: when to stop between two tasks; never unless given.
+            handle_signals: False leaves signals to the application, which then calls `stop()` itself. In any
+                other than the main thread they are left alone anyway.
 
         Returns:
             What all ticks did; a flow counts once for each tick.
         """
-        drive = self._drive(max_seconds)
-        with StopSignals(self.stop):
+        with self._driving(max_seconds, signals=handle_signals) as drive:
             return drive_steps(drive, drive.run_steps(interval))
 
-    async def arun(self, interval: float = _INTERVAL, max_seconds: float | None = None) -> RunnerReport:
+    async def arun(
+        self, interval: float = _INTERVAL, max_seconds: float | None = None, *, handle_signals: bool = True
+    ) -> RunnerReport:
         """Do what `run` does, awaiting the coroutine handlers of a flow concurrently."""
-        drive = self._drive(max_seconds)
-        with StopSignals(self.stop):
+        with self._driving(max_seconds, signals=handle_signals) as drive:
             return await adrive_steps(drive, drive.run_steps(interval))
 
     def run_flow(
@@ -151,10 +167,9 @@ class FlowRunner:
             FlowNotFoundError: no flow has that key.
             StoreUnreachableError: the database cannot be used.
         """
-        drive = self._drive(max_seconds, on_progress)
-        with StopSignals(self.stop) as signals:
+        with self._driving(max_seconds, on_progress, signals=True) as drive:
             status = drive_steps(drive, drive.flow_steps(key, interval))
-        return _unless_interrupted(signals, status)
+        return self._unless_interrupted(status)
 
     async def arun_flow(
         self,
@@ -164,25 +179,38 @@ class FlowRunner:
         interval: float = _INTERVAL,
     ) -> str:
         """Do what `run_flow` does, awaiting coroutine handlers concurrently."""
-        drive = self._drive(max_seconds, on_progress)
-        with StopSignals(self.stop) as signals:
+        with self._driving(max_seconds, on_progress, signals=True) as drive:
             status = await adrive_steps(drive, drive.flow_steps(key, interval))
-        return _unless_interrupted(signals, status)
+        return self._unless_interrupted(status)
 
-    def _drive(self, max_seconds: float | None, on_progress: OnProgress | None = None) -> Drive:
-        self._stopping = False
-        return Drive(
+    @contextmanager
+    def _driving(
+        self, max_seconds: float | None, on_progress: OnProgress | None = None, *, signals: bool = False
+    ) -> Iterator[Drive]:
+        drive = Drive(
             self.store,
             self.engine,
             self.settings,
             self._account,
-            is_stopping=lambda: self._stopping,
             max_seconds=max_seconds,
             on_progress=on_progress,
         )
+        self._drives.append(drive)
+        self.stop_signal = None
+        if self._stop_next:
+            self._stop_next = False
+            drive.stop()
+        try:
+            if not signals:
+                yield drive
+                return
+            with StopSignals(drive.stop) as caught:
+                yield drive
+            self.stop_signal = caught.received
+        finally:
+            self._drives.remove(drive)
 
-
-def _unless_interrupted(signals: StopSignals, status: str) -> str:
-    if signals.received == signal.SIGINT:
-        raise KeyboardInterrupt
-    return status
+    def _unless_interrupted(self, status: str) -> str:
+        if self.stop_signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        return status

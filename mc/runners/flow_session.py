@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from mc.durations import format_time
 from mc.errors import McError
@@ -16,6 +16,7 @@ from mc.runners.stored_sub_flows import StoredSubFlows
 from mc.runners.task_transaction import TaskTransaction
 from mc.runners.waking import wake_tasks
 from mc.statuses import FINISHED_FLOW_STATUSES
+from mc.store.final_save import FinalSave
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
 from mc.store.outbox import Outbox
@@ -24,6 +25,8 @@ from mc.store.wakes import CANCEL
 __all__ = ["FlowSession", "OnProgress"]
 
 OnProgress = Callable[[Flow, TickReport], object]
+
+_SMALL: Final = 500  # tasks; larger flows are saved alone
 
 
 class FlowSession:
@@ -41,6 +44,7 @@ class FlowSession:
         task_ctx: more entries for the `task_ctx` of handlers.
         must_stop: asked between two calls whether to stop.
         on_progress: told of each tick.
+        before_effects: called before each call with effects.
     """
 
     def __init__(
@@ -53,16 +57,19 @@ class FlowSession:
         task_ctx: Mapping[str, Any],
         must_stop: Callable[[], bool],
         on_progress: OnProgress | None = None,
+        before_effects: Callable[[], object] = lambda: None,
     ) -> None:
         self.flow = flow
         self.calls = 0
         self.is_idle = False  # the last tick found nothing but tasks to poll
         self.progressed = False
+        self.final: FinalSave | None = None  # the last save, where it may share a commit with others
         self._store = store
         self._engine = engine
         self._lease = lease
         self._must_stop = must_stop
         self._on_progress = on_progress
+        self._before_effects = before_effects
         self._outbox = Outbox(acted_upon=store.wakes(flow))
         sub_flows = StoredSubFlows(store, self._outbox, self._note_problem)
         self._transaction = TaskTransaction(
@@ -82,7 +89,8 @@ class FlowSession:
     def steps(self) -> Generator[TaskCall | None, None, None]:
         """Yield the calls that ticks want made, None where the driver must wait for all under way.
 
-        The driver says `call_done` after each. At the end the flow is saved and the lease given back.
+        The driver says `call_done` after each. At the end the flow is saved and the lease given back, or
+        `final` tells the driver to do so.
 
         Raises:
             LeaseLostError: another driver took the flow over; what was done since the last save is not
@@ -99,7 +107,7 @@ class FlowSession:
                     self._save()
                     saved_at = self._store.clock.now()
             self._survived = True
-            self._save(release=True)
+            self._finish()
         finally:
             self._transaction.roll_back()
 
@@ -118,6 +126,8 @@ class FlowSession:
                 called = True
                 if self._lease.lost_leases:
                     self._save()  # so that the rows name the tasks, should this one end the process
+                if call.has_effects:
+                    self._before_effects()
             yield call
             if self._problem is not None or self._must_stop():
                 stop = True
@@ -161,6 +171,14 @@ class FlowSession:
             except McError as error:
                 self._problem = error  # raised by `steps` as soon as the handlers are done
         return self._problem is None
+
+    def _finish(self) -> None:
+        lease, outbox = self._lease, self._outbox
+        alone = outbox.started or outbox.cancelled or lease.lost_leases or lease.num_tasks > _SMALL
+        if alone or self._transaction.is_open:
+            self._save(release=True)
+        else:
+            self.final = FinalSave(flow=self.flow, lease=lease, acted_upon=outbox.acted_upon)
 
     def _save(self, *, release: bool = False) -> None:
         report = self._report

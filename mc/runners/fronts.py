@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine, Generator
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Coroutine, Generator, Iterator
+from typing import Any, Final, Protocol, TypeVar
 
 from mc.clock import Clock
 from mc.flows.task_call import TaskCall
@@ -11,6 +11,8 @@ from mc.flows.task_call import TaskCall
 __all__ = ["Driver", "Step", "Steps", "adrive_steps", "drive_steps"]
 
 T = TypeVar("T")
+
+_LONGEST_NAP: Final = 0.25  # seconds
 
 # A handler call to make; seconds to sleep; None: wait here for the calls that are under way.
 Step = TaskCall | float | None
@@ -25,6 +27,9 @@ class Driver(Protocol):
     def call_done(self, call: TaskCall) -> None:
         """Take note that a call was made and settled."""
 
+    def is_over(self) -> bool:
+        """Tell whether to end as soon as possible; asked again and again while it sleeps."""
+
 
 def drive_steps(driver: Driver, steps: Steps[T]) -> T:
     """Make the steps one after the other, and return what they come to."""
@@ -38,7 +43,8 @@ def drive_steps(driver: Driver, steps: Steps[T]) -> T:
             if step is None:
                 continue
             if isinstance(step, float):
-                driver.clock.sleep(step)
+                for nap in _naps(driver, step):
+                    driver.clock.sleep(nap)
             else:
                 step.run()
                 driver.call_done(step)
@@ -65,7 +71,8 @@ async def adrive_steps(driver: Driver, steps: Steps[T]) -> T:
                 due, pending = pending, []
                 await gather(*due)
             elif isinstance(step, float):
-                await driver.clock.asleep(step)
+                for nap in _naps(driver, step):
+                    await driver.clock.asleep(nap)
             else:
                 rest = step.begin()
                 if rest is None:
@@ -76,6 +83,14 @@ async def adrive_steps(driver: Driver, steps: Steps[T]) -> T:
         for coroutine in pending:
             coroutine.close()
         steps.close()
+
+
+def _naps(driver: Driver, seconds: float) -> Iterator[float]:
+    """Yield parts of a sleep: Python goes on sleeping after a signal, so a long one would hold up the end."""
+    while seconds > 0 and not driver.is_over():
+        nap = min(seconds, _LONGEST_NAP)
+        yield nap
+        seconds -= nap
 
 
 async def _complete(driver: Driver, call: TaskCall, rest: Awaitable[None]) -> None:

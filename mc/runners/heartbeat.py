@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Self
@@ -27,11 +27,13 @@ class Heartbeat:
     Args:
         store: the store of the leases.
         seconds: between two looks; less than a third of what a lease lasts.
+        on_beat: called at each look, in that thread.
     """
 
-    def __init__(self, store: FlowStore, seconds: float) -> None:
+    def __init__(self, store: FlowStore, seconds: float, on_beat: Callable[[], object]) -> None:
         self._store = store
         self._interval = seconds
+        self._on_beat = on_beat
         self._current: Lease | None = None
         self._next: deque[Lease] = deque()
         self._lock = Lock()
@@ -96,6 +98,7 @@ class Heartbeat:
                 if rest:
                     give_back(self._store, *rest)
                 self._renew()
+                self._on_beat()
             except StoreError as error:
                 # the lease lasts for more than one further beat; when it is over, the next save finds out
                 _logger.warning("could not renew leases: %s", error, extra={"action": "renew_failed"})
@@ -111,7 +114,8 @@ class Heartbeat:
                 if self._current is not lease:
                     return  # it was given back in the meantime
                 self.current_is_lost = True
-            _logger.warning(
+            # the save that fails for it is the one that warns; a save may just have given the lease back
+            _logger.info(
                 "%s", error, extra={"action": "lease_lost", "flow_key": lease.flow_key, "owner": lease.owner}
             )
 

@@ -65,6 +65,7 @@ def _claim(order: dict[str, Any]) -> None:
 def _write(order: dict[str, Any]) -> None:
     """Try to write what the parent process has locked."""
     database = Database(order["url"], SystemClock(), busy_seconds=0.5)
+    sys.stdin.readline()  # the lock is held now, or not any more
     try:
         database.write(touch)
     except StoreBusyError:

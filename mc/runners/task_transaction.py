@@ -77,6 +77,11 @@ class TaskTransaction:
             return None
         return held
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a transaction waits for the save of its task."""
+        return self._held is not None
+
     def roll_back(self) -> None:
         """Take back what was written and not committed; harmless when there is nothing."""
         held, self._held, self._call = self._held, None, None

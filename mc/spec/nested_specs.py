@@ -5,6 +5,7 @@ So nothing recurses from level to level, and alike tasks stay alike whatever the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +18,7 @@ __all__ = ["NestedSpec", "take_out_nested_specs"]
 # What is put in the place of a nested spec: nothing is wrong with it.
 _EMPTY_FLOW: Final[Mapping[str, Any]] = {}
 _EMPTY_TASK: Final[Mapping[str, Any]] = {"task_type": "noop"}
+_EDGES: Final = re.compile(r"\bctx\.skeleton\.(precursors|successors)\s*$")
 _HOLDERS: Final = frozenset({"flow", "inline_flow", "loop", "spread", "switch"})
 
 
@@ -30,6 +32,7 @@ class NestedSpec:
         is_flow: a flow spec, else a task spec.
         is_template: wirings complete it, so parameters may be missing.
         is_proxied: a task that stands in the outer task's place, in the same flow.
+        has_wired_edges: wirings say which tasks it waits for.
     """
 
     value: dict[str, Any]
@@ -37,6 +40,7 @@ class NestedSpec:
     is_flow: bool
     is_template: bool
     is_proxied: bool = False
+    has_wired_edges: bool = False
 
 
 def take_out_nested_specs(
@@ -78,9 +82,25 @@ def _take_skeleton(params: dict[str, Any], place: str) -> tuple[dict[str, Any], 
     if type(mapping) is not dict or type(mapping.get("skeleton")) is not dict:
         return params, []
     nested = NestedSpec(
-        value=mapping["skeleton"], pointer=f"{place}/mapping_params/skeleton", is_flow=False, is_template=True
+        value=mapping["skeleton"],
+        pointer=f"{place}/mapping_params/skeleton",
+        is_flow=False,
+        is_template=True,
+        has_wired_edges=_writes_edges(mapping.get("wirings")),
     )
-    return {**params, "mapping_params": {**mapping, "skeleton": dict(_EMPTY_TASK)}}, [nested]
+    # The type is left, because it says where the wirings may write.
+    left = {"task_type": mapping["skeleton"].get("task_type") or _EMPTY_TASK["task_type"]}
+    if type(left["task_type"]) is not str:
+        left = dict(_EMPTY_TASK)
+    return {**params, "mapping_params": {**mapping, "skeleton": left}}, [nested]
+
+
+def _writes_edges(wirings: Any) -> bool:
+    ends = [
+        item.get("dest") if type(item) is dict else item
+        for item in (wirings if type(wirings) is list else ())
+    ]
+    return any(type(end) is str and _EDGES.search(end) for end in ends)
 
 
 def _take_cases(

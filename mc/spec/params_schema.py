@@ -10,12 +10,14 @@ from mc.errors import Problem
 from mc.spec.findings import Findings
 from mc.spec.json_tree import make_plain
 from mc.spec.problems import join_pointer, make_problem, shorten
+from mc.spec.schema_references import find_reference_faults
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
 __all__ = ["check_flow_data", "check_params_schema"]
 
+_REFERENCE: Final = "a `$ref` into the schema itself, which ends somewhere"
 _EXPECTED: Final = "a JSON Schema (draft 2020-12 unless `$schema` says otherwise)"
 
 
@@ -33,11 +35,15 @@ def check_params_schema(schema: Any, pointer: str, findings: Findings) -> None:
 
     validator = validator_for(schema, default=Draft202012Validator)
     checker = validator(validator.META_SCHEMA, format_checker=validator.FORMAT_CHECKER)
+    since = len(findings.problems)
     try:
         for error in map(_most_exact, checker.iter_errors(schema)):
             place = join_pointer(pointer, *error.absolute_path)
             message = f"Not a JSON Schema: {_reason(error)}."
             findings.add("MC160", place, message, found=error.instance, expected=_EXPECTED)
+        if len(findings.problems) == since:
+            for below, reason, found in find_reference_faults(schema, validator.META_SCHEMA["$schema"]):
+                findings.add("MC160", pointer + below, reason, found=found, expected=_REFERENCE)
     except RecursionError:
         message = "The JSON Schema is nested too deeply."
         findings.add("MC160", pointer, message, found=schema, expected=_EXPECTED)

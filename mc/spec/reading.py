@@ -56,13 +56,14 @@ def read_spec_file(path: str | Path) -> Any:
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError as error:
-        raise _file_error(f"There is no file {shown}. Check the path.", shown) from error
+        raise _file_error(path, f"There is no file {shown}. Check the path.") from error
     except IsADirectoryError as error:
-        raise _file_error(f"{shown} is a folder; name a file with a flow spec.", shown) from error
+        raise _file_error(path, f"{shown} is a folder; name a file with a flow spec.") from error
     except PermissionError as error:
-        raise _file_error(f"The file {shown} may not be read by this user.", shown) from error
+        raise _file_error(path, f"The file {shown} may not be read by this user.") from error
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise _file_error(f"The file {shown} cannot be read: {error}.", shown) from error
+        reason = getattr(error, "strerror", None) or error
+        raise _file_error(path, f"The file {shown} cannot be read: {reason}.") from error
     return parse_spec_text(content, str(path))
 
 
@@ -117,12 +118,12 @@ def _explain(error: json.JSONDecodeError, text: str) -> str:
 def _syntax_error(text: str, source: str, position: int, reason: str) -> SpecSyntaxError:
     line = text.count("\n", 0, position) + 1
     column = position - (text.rfind("\n", 0, position) + 1) + 1
-    message = f"{source}, line {line}, column {column}: {reason}."
+    place = f"line {line}, column {column}: {reason}."
     found = text[position : position + 40]
-    problem = make_problem("MC021", "", message, found=found, expected="JSON text")
-    return SpecSyntaxError(message, line=line, column=column, problems=[problem])
+    problem = make_problem("MC021", "", f"L{place[1:]}", found=found, expected="JSON text")
+    return SpecSyntaxError(f"{source}, {place}", line=line, column=column, problems=[problem])
 
 
-def _file_error(message: str, shown: str) -> SpecError:
-    problem = make_problem("MC020", "", message, found=shown, expected="a file that can be read")
+def _file_error(path: str | Path, message: str) -> SpecError:
+    problem = make_problem("MC020", "", message, found=str(path), expected="a file that can be read")
     return SpecError(message, problems=[problem])

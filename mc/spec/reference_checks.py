@@ -10,6 +10,7 @@ from mc.context.interpolation import find_references, has_references
 from mc.context.paths import parse_path
 from mc.errors import ContextError, PathError
 from mc.spec.findings import Findings
+from mc.spec.placement_checks import check_skeleton_path
 from mc.spec.problems import shorten
 from mc.spec.task_graph import ROOT_TASK_KEY
 
@@ -44,6 +45,7 @@ def check_wirings(
     *,
     since: int,
     in_skeleton: bool = False,
+    skeleton_type: str | None = None,
 ) -> None:
     """Check a list of wirings.
 
@@ -53,7 +55,8 @@ def check_wirings(
         keys: the tasks of the flow that `ctx.flow` will be, or None where that is not known.
         findings: where problems go.
         since: number of problems noted before this task; what the schema refused since is left alone.
-        in_skeleton: they may write below `ctx.skeleton` too.
+        in_skeleton: they may write below `ctx.skeleton` too, which is a task.
+        skeleton_type: its task type, canonical; None where it is not known.
     """
     if type(wirings) is not list:
         return
@@ -78,6 +81,10 @@ def check_wirings(
             continue
         for one, may_fill_skeleton in _with_inner(wiring, in_skeleton):
             _check_ends(one, place, keys, findings, may_fill_skeleton)
+        steps = parse_path(wiring.dest)
+        if in_skeleton and steps[1:2] == ("skeleton",) and len(steps) > 2:
+            # The skeleton of a transform may be anything, this one is a task.
+            check_skeleton_path(wiring.dest, steps, skeleton_type, place, findings)
 
 
 def _with_inner(wiring: Wiring, in_skeleton: bool) -> Iterator[tuple[Wiring, bool]]:

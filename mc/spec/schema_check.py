@@ -15,7 +15,7 @@ from mc.spec.shapes import Shape, ShapeBuilder
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
-__all__ = ["PartChecker", "part_checker"]
+__all__ = ["PartChecker", "known_names", "part_checker"]
 
 _MAX_REMEMBERED: Final = 4096
 
@@ -68,6 +68,17 @@ class PartChecker:
 def part_checker(definition: str) -> PartChecker:
     """Return the checker of a definition below `$defs`; it remembers the shapes that it found sound."""
     return PartChecker(definition)
+
+
+@cache
+def known_names(*steps: str) -> tuple[str, ...] | None:
+    """Return the keys that a definition below `$defs` knows; None if there is no such definition."""
+    node: Any = _schema()["$defs"]
+    for step in steps:
+        if step not in node:
+            return None
+        node = node[step]
+    return tuple(node.get("properties", ()))
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mc.context.interpolation import has_references
 from mc.durations import parse_duration, parse_time
-from mc.errors import DurationError
+from mc.errors import DurationError, TaskTypeNotAllowedError
 from mc.spec.condition_checks import check_patterns
 from mc.spec.findings import Findings
 from mc.spec.params_schema import check_params_schema
@@ -27,6 +27,8 @@ _DURATION_PARAMS: Final[Mapping[str, tuple[str, ...]]] = {
     "wait_for_signal": ("timeout",),
     "approval": ("timeout",),
 }
+
+_OWN_TYPES: Final = "Name the module of your own types in handler_modules (command line: --handlers MODULE)."
 
 _UNREAD_PARAMS: Final = frozenset({"wirings", "mapping_params"})
 
@@ -79,7 +81,7 @@ def _check_type(task_type: str, name: str, pointer: str, findings: Findings) -> 
     known = findings.known_types
     if task_type not in known:
         can_be_run = name in findings.task_types or task_type in findings.task_types
-        known[task_type] = None if can_be_run else _why_not(task_type, findings)
+        known[task_type] = None if can_be_run else _why_not(name, findings)
     reason = known[task_type]
     if reason is None:
         return
@@ -93,7 +95,7 @@ def _check_type(task_type: str, name: str, pointer: str, findings: Findings) -> 
         )
         return
     suggestion = findings.suggester.nearest(name.removeprefix(OLDER_PREFIX), findings.type_names)
-    message = f"There is no task type {shorten(task_type)}."
+    message = f"There is no task type {shorten(task_type)}. {_OWN_TYPES}"
     expected = "a built-in or registered task type"
     if findings.type_names:
         expected += f": {', '.join(sorted(findings.type_names)[:20])}"
@@ -103,7 +105,8 @@ def _check_type(task_type: str, name: str, pointer: str, findings: Findings) -> 
 def _why_not(task_type: str, findings: Findings) -> str | None:
     """Return why a type cannot be run: a sentence, or "" where there is no more to say; None if it can."""
     ask = getattr(findings.task_types, "why_not", None)
-    if ask is None or not ("." in task_type or ":" in task_type):
+    is_path = ("." in task_type or ":" in task_type) and not task_type.startswith(OLDER_PREFIX)
+    if ask is None or not is_path:
         return ""
     reason: str | None = ask(task_type)
     return reason
@@ -131,7 +134,7 @@ def _check_params(
 ) -> None:
     read = params
     if name == "spread" or (name == "wire" and type(params.get("wirings")) is list):
-        # Wirings are taken as they are written: a text that looks like a reference is a value.
+        # Of wirings only the values of `wire` are read as references, and not the rest.
         read = {key: part for key, part in params.items() if key not in _UNREAD_PARAMS}
     check_references(read, pointer, keys, findings)
     for key in _DURATION_PARAMS.get(name, ()):
@@ -140,12 +143,11 @@ def _check_params(
     if name == "wait":
         _check_time(params.get("until"), f"{pointer}/until", findings)
     elif name == "wire":
-        check_wirings(params.get("wirings"), f"{pointer}/wirings", keys, findings, since=since)
+        _check_wire(params.get("wirings"), f"{pointer}/wirings", keys, findings, since)
     elif name == "spread":
-        mapping = params.get("mapping_params")
-        if type(mapping) is dict:
-            place = f"{pointer}/mapping_params/wirings"
-            check_wirings(mapping.get("wirings"), place, keys, findings, since=since, in_skeleton=True)
+        _check_spread(params.get("mapping_params"), f"{pointer}/mapping_params", keys, findings, since)
+    elif name == "call":
+        _check_function(params.get("function"), f"{pointer}/function", findings)
     elif name == "loop":
         for key in ("while", "until"):
             check_patterns(params.get(key), f"{pointer}/{key}", findings)
@@ -155,6 +157,45 @@ def _check_params(
                 check_patterns(case.get("condition"), f"{pointer}/cases/{at}/condition", findings)
     elif name == "wait_for_signal":
         check_params_schema(params.get("schema"), f"{pointer}/schema", findings)
+
+
+def _check_wire(
+    wirings: Any, pointer: str, keys: Collection[str] | None, findings: Findings, since: int
+) -> None:
+    check_wirings(wirings, pointer, keys, findings, since=since)
+    for at, item in enumerate(wirings if type(wirings) is list else ()):
+        if type(item) is dict:
+            check_references(item.get("value"), f"{pointer}/{at}/value", keys, findings)
+
+
+def _check_spread(
+    mapping: Any, pointer: str, keys: Collection[str] | None, findings: Findings, since: int
+) -> None:
+    if type(mapping) is not dict:
+        return
+    skeleton, wirings = mapping.get("skeleton"), mapping.get("wirings")
+    task_type = skeleton.get("task_type") if type(skeleton) is dict else None
+    name = canonical_task_type(task_type) if type(task_type) is str else None
+    if type(wirings) is list and any("ctx.skeleton.task_type" in str(item) for item in wirings):
+        name = None  # each item may be of another type
+    place = f"{pointer}/wirings"
+    check_wirings(wirings, place, keys, findings, since=since, in_skeleton=True, skeleton_type=name)
+
+
+def _check_function(function: Any, pointer: str, findings: Findings) -> None:
+    """Ask whether the module of a function that is named as it is, and not by a reference, is allowed."""
+    check_allowed = getattr(findings.task_types, "check_allowed", None)
+    if check_allowed is None or type(function) is not str or has_references(function):
+        return
+    module_name, colon, _ = function.partition(":")
+    if not module_name or not colon:
+        return  # which the schema has refused
+    try:
+        check_allowed(module_name, function)
+    except TaskTypeNotAllowedError as error:
+        findings.add(
+            "MC112", pointer, error.message, found=function, expected="a function of an allowed module"
+        )
 
 
 def _check_later_keys(cfg: dict[str, Any], later: tuple[str, ...], pointer: str, findings: Findings) -> None:

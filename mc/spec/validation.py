@@ -12,6 +12,7 @@ from mc.spec.graph_checks import check_graph
 from mc.spec.json_tree import make_plain
 from mc.spec.nested_specs import NestedSpec, take_out_nested_specs
 from mc.spec.params_schema import check_flow_data
+from mc.spec.placement_checks import check_placement
 from mc.spec.reference_checks import check_references
 from mc.spec.schema_check import part_checker
 from mc.spec.task_checks import check_flow_head, check_task
@@ -68,6 +69,7 @@ def _check_flows(spec: Any, findings: Findings) -> None:
     _check_flow(spec, "", False, findings, waiting)
     while waiting:
         nested, keys = waiting.popleft()
+        check_placement(nested, findings)
         if nested.is_flow:
             _check_flow(nested.value, nested.pointer, nested.is_template, findings, waiting)
         else:

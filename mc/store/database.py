@@ -6,7 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from threading import RLock
 from typing import Final, TypeVar
 
@@ -48,7 +48,7 @@ class Database:
     ) -> None:
         try:
             parsed = make_url(url)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ValueError) as error:  # ValueError: the port is no number
             raise StoreUnreachableError(
                 f"{str(url)[:100]!r} is not a database URL. Write one such as sqlite:///mc.sqlite3."
             ) from error
@@ -108,18 +108,9 @@ class Database:
         """Begin a transaction that writes, do `work` in it, and return it open; see `write`."""
         if self._opened_in != os.getpid():
             self._open()
-        engine = self._writer
-        assert engine is not None
-
-        def begin(_attempts: _Attempts) -> HeldTransaction:
-            with ExitStack() as rest:
-                rest.enter_context(self._turn)
-                connection = rest.enter_context(engine.connect())
-                connection.begin()
-                work(connection)
-                return HeldTransaction(connection, rest.pop_all(), self._explain)
-
-        return self._repeat(begin)
+        writer = self._writer
+        assert writer is not None
+        return self._repeat(lambda _: HeldTransaction.begin(writer, self._turn, work, self._explain))
 
     def close(self) -> None:
         """Close all connections; the next transaction opens new ones."""

@@ -40,7 +40,7 @@ def check_flows(
 
 def _count_flows(connection: Connection) -> Finding:
     query = select(flow.c.status, func.count()).group_by(flow.c.status).order_by(flow.c.status)
-    counts: dict[str, int] = dict(connection.execute(query).tuples().all())
+    counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(query)}
     shown = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none"
     return Finding(code="flows", severity=Severity.OK, message=f"Flows: {shown}.", details=counts)
 
@@ -92,7 +92,7 @@ def _check_blocked(connection: Connection) -> Iterator[Finding]:
     query = (
         select(flow.c.key, flow.c.blocked_reason).where(blocked).order_by(flow.c.modified_at).limit(_SHOWN)
     )
-    reasons = dict(connection.execute(query).tuples().all())
+    reasons = {row[0]: row[1] for row in connection.execute(query)}
     shown = "; ".join(f"{key}: {reason}" for key, reason in reasons.items())
     yield Finding(
         code="blocked-flows",

@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import and_, bindparam, insert, not_, null, update
 
 from mc.store import tables
+from mc.store.bulk_update import BulkUpdate
 from mc.store.dialects import Dialect
 from mc.store.leases import is_leased
 from mc.store.prepared import Prepared
@@ -16,11 +17,11 @@ __all__ = [
     "INSERT_EDGE",
     "INSERT_FLOW",
     "INSERT_TASK",
-    "MOVE_TASK",
+    "MOVE_TASKS",
     "NEW_FLOW_COLUMNS",
     "SAVED_COLUMNS",
     "UPDATE_DATA",
-    "UPDATE_TASK",
+    "UPDATE_TASKS",
     "save_statement",
 ]
 
@@ -61,17 +62,8 @@ UPDATE_DATA: Final = Prepared(
 )
 
 
-def _task_update(*columns: str) -> Prepared:
-    statement = (
-        update(tables.task)
-        .where(tables.task.c.flow_key == bindparam("flow"), tables.task.c.key == bindparam("task"))
-        .values({name: bindparam(f"new_{name}") for name in columns})
-    )
-    return Prepared(statement, [f"new_{name}" for name in columns] + ["flow", "task"])
-
-
-MOVE_TASK: Final = _task_update("rank", "status", "unmet", "due_at")
-UPDATE_TASK: Final = _task_update("rank", "status", "unmet", "due_at", "body")
+MOVE_TASKS: Final = BulkUpdate(tables.task, ("rank", "status", "unmet", "due_at"))
+UPDATE_TASKS: Final = BulkUpdate(tables.task, ("rank", "status", "unmet", "due_at", "body"))
 
 
 @cache

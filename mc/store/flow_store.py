@@ -13,35 +13,31 @@ from sqlalchemy import Connection
 
 from mc.clock import Clock, SystemClock
 from mc.durations import format_time, parse_time
-from mc.errors import FlowNotFoundError, LeaseLostError, McError, StoreError
+from mc.errors import FlowNotFoundError, McError, StoreError
 from mc.flows.flow import Flow
 from mc.store import leases
 from mc.store.database import BUSY_SECONDS, Database
 from mc.store.event import Attempt, Event
-from mc.store.event_log import add_events, read_attempts, read_events
+from mc.store.event_log import read_attempts, read_events
+from mc.store.final_save import FinalSave
 from mc.store.flow_deleter import delete_flow
 from mc.store.flow_reader import FlowRows, flow_of, read_flows, read_summaries, summary_query
-from mc.store.flow_statements import save_statement
+from mc.store.flow_saver import FlowSaver
 from mc.store.flow_summary import FlowSummary
 from mc.store.flow_writer import (
-    FlowDraft,
     NewFlow,
     draft_new_flow,
-    draft_save,
     insert_flows,
-    update_flow,
 )
 from mc.store.gc_pause import gc_paused
 from mc.store.held_transaction import HeldTransaction
-from mc.store.history_draft import draft_lost_result
 from mc.store.lease import DEFAULT_LEASE_SECONDS, Lease, Wake
 from mc.store.outbox import Outbox
 from mc.store.pruning import PruneReport, prune
-from mc.store.refusals import explain_refusal, lease_lost
+from mc.store.refusals import lease_lost
 from mc.store.row_format import StoredState
 from mc.store.tables import flow as flow_table
 from mc.store.tick_log import Tick, begin_tick, end_tick, read_ticks, ticks_query
-from mc.store.wakes import CANCEL, add_wake
 
 __all__ = ["FlowStore", "FlowSummary"]
 
@@ -74,6 +70,7 @@ class FlowStore:
         self.clock: Clock = clock or SystemClock()
         self._database = Database(url, self.clock, busy_seconds)
         self._states: WeakKeyDictionary[Flow, StoredState] = WeakKeyDictionary()
+        self._saver = FlowSaver(self._database, lambda: self.clock.now(), self._states)
 
     @property
     def url(self) -> str:
@@ -170,38 +167,25 @@ class FlowStore:
             NotJsonError: JSON cannot hold a part of it; the message names the place.
             StatusError: a status was written into a task dict that is not allowed.
         """
-        state = self._state_of(flow)
-        outbox = outbox or Outbox()
-        now = self.clock.now()
-        with gc_paused():
-            draft = draft_save(flow, state, now, lease)
-        started = [
-            draft_new_flow(child, now, waiter_key=flow.key, lease=lease) for child in outbox.started.values()
-        ]
-        statement = save_statement(
-            leased=lease is not None,
+        self._saver.save(
+            flow,
+            lease=lease,
             release=release,
             keep_lost_leases=keep_lost_leases,
-            dialect=self._database.dialect,
+            outbox=outbox or Outbox(),
+            within=within,
         )
-        known = lease.token if lease is not None else state.revision
 
-        def write(connection: Connection) -> None:
-            if not update_flow(connection, statement, draft, known, outbox.acted_upon):
-                raise explain_refusal(connection, flow.key, state.revision, lease)
-            if started:
-                insert_flows(connection, started)
-            for key, reason in outbox.cancelled.items():
-                wake = Wake(kind=CANCEL, source_key=flow.key, reason=reason)
-                add_wake(connection, key, wake, format_time(now))
+    def save_many(self, saves: Sequence[FinalSave]) -> dict[str, McError]:
+        """Save flows and give their leases back, as many in one transaction as can be; see `save`.
 
-        try:
-            (within or self._database).write(write)
-        except LeaseLostError as error:
-            self._keep_lost_result(draft, lease, error)
-            raise
-        draft.mark_saved()
-        outbox.clear()
+        Returns:
+            Errors by flow key. The flows without one are saved, whatever is wrong with others.
+
+        Raises:
+            StoreError: the database refused; some of the flows may be saved.
+        """
+        return self._saver.save_many(saves)
 
     def delete(self, key: str) -> list[str]:
         """Delete a flow with its stored sub-flows and all that belongs to them.
@@ -405,7 +389,7 @@ class FlowStore:
 
     def wakes(self, flow: Flow) -> tuple[Wake, ...]:
         """Return what had happened elsewhere for a flow when it was loaded."""
-        return self._state_of(flow).wakes
+        return self._saver.state_of(flow).wakes
 
     # --- operation -------------------------------------------------------------------------
 
@@ -448,15 +432,6 @@ class FlowStore:
 
     # --- inside ----------------------------------------------------------------------------
 
-    def _state_of(self, flow: Flow) -> StoredState:
-        state = self._states.get(flow)
-        if state is None:
-            raise StoreError(
-                f"Flow {flow.key!r} was neither loaded from this store nor created in it. Load or create it.",
-                key=flow.key,
-            )
-        return state
-
     def _flow_or_error(self, key: str, rows: FlowRows | None) -> Flow | McError:
         if rows is None:
             return FlowNotFoundError(f"No flow with the key {key!r} is stored.", key=key)
@@ -471,14 +446,3 @@ class FlowStore:
         for new in drafts:
             new.draft.mark_saved()
             self._states[new.draft.flow] = new.draft.state
-
-    def _keep_lost_result(self, draft: FlowDraft, lease: Lease | None, error: LeaseLostError) -> None:
-        """Keep as evidence, in a transaction of its own, what could not be saved."""
-        if lease is None:
-            return
-        state, now = draft.state, format_time(self.clock.now())
-        try:
-            rows = draft_lost_result(draft.flow, state, draft.stored, now, lease)
-            self._database.write(lambda connection: add_events(connection, draft.flow.key, rows))
-        except McError as problem:
-            error.add_note(f"What it wanted to save could not be kept in the history: {problem}")

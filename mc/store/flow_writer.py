@@ -24,11 +24,11 @@ from mc.store.flow_statements import (
     INSERT_EDGE,
     INSERT_FLOW,
     INSERT_TASK,
-    MOVE_TASK,
+    MOVE_TASKS,
     NEW_FLOW_COLUMNS,
     SAVED_COLUMNS,
     UPDATE_DATA,
-    UPDATE_TASK,
+    UPDATE_TASKS,
 )
 from mc.store.history_draft import draft_history
 from mc.store.lease import Lease, Wake
@@ -40,10 +40,11 @@ from mc.store.wakes import FINISHED, add_wake, remove_wakes, wake_if_noted
 __all__ = [
     "FlowDraft",
     "NewFlow",
+    "Update",
     "draft_new_flow",
     "draft_save",
     "insert_flows",
-    "update_flow",
+    "update_flows",
 ]
 
 
@@ -130,44 +131,60 @@ def _compare_tasks(draft: FlowDraft) -> None:
             draft.changed_tasks.append((rank, status, unmet, due_at, body, flow_key, key))
 
 
-def update_flow(
-    connection: Connection, statement: Prepared, draft: FlowDraft, known: int, acted_upon: Sequence[Wake]
-) -> bool:
-    """Write a draft, if the flow's row still fulfils the condition of the statement.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Update:
+    """A draft that is to be written if the flow's row still fulfils a condition."""
+
+    draft: FlowDraft
+    known: int  # the token or the revision that the statement compares
+    acted_upon: Sequence[Wake] = ()  # what the flow need not be woken for again
+
+
+def update_flows(connection: Connection, statement: Prepared, updates: Sequence[Update]) -> list[Update]:
+    """Write drafts of different flows, each if its row still fulfils the condition of the statement.
 
     Args:
         connection: in a transaction.
         statement: see `save_statement`.
-        draft: what to write.
-        known: the token or the revision that the statement compares.
-        acted_upon: what the flow need not be woken for again.
+        updates: what to write.
 
     Returns:
-        False if it does not, or there is none; then nothing of it may be committed.
+        Those whose row does, and which were written.
     """
-    flow, key, columns = draft.flow, draft.flow.key, draft.columns
-    finished = flow.status in FINISHED_FLOW_STATUSES
-    now = columns["modified_at"]
-    row = (*(columns[name] for name in SAVED_COLUMNS), key, known)
-    if statement.run(connection, row) != 1:
-        return False
-    if finished:
-        remove_wakes(connection, key)
-    else:
-        if acted_upon:
-            remove_wakes(connection, key, acted_upon)
-        wake_if_noted(connection, key, flow.status in ("PENDING", "RUNNING"), now)
-    if draft.data is not None:
-        UPDATE_DATA.run(connection, (draft.data, key))
-    UPDATE_TASK.run_many(connection, draft.changed_tasks)
-    MOVE_TASK.run_many(connection, draft.moved_tasks)
-    INSERT_TASK.run_many(connection, draft.new_tasks)
-    INSERT_EDGE.run_many(connection, draft.new_edges)
-    write_history(connection, [draft.history])
-    waiter = draft.state.waiter_key
-    if finished and not draft.state.finished and waiter is not None:
-        add_wake(connection, waiter, Wake(kind=FINISHED, source_key=key), now)
-    return True
+    written = [update for update in updates if _update_row(connection, statement, update)]
+    drafts = [update.draft for update in written]
+    for update in written:
+        _settle_wakes(connection, update)
+    for draft in drafts:
+        if draft.data is not None:
+            UPDATE_DATA.run(connection, (draft.data, draft.flow.key))
+    UPDATE_TASKS.run(connection, [row for draft in drafts for row in draft.changed_tasks])
+    MOVE_TASKS.run(connection, [row for draft in drafts for row in draft.moved_tasks])
+    INSERT_TASK.run_many(connection, [row for draft in drafts for row in draft.new_tasks])
+    INSERT_EDGE.run_many(connection, [row for draft in drafts for row in draft.new_edges])
+    write_history(connection, [draft.history for draft in drafts])
+    for draft in drafts:
+        waiter, finished = draft.state.waiter_key, draft.flow.status in FINISHED_FLOW_STATUSES
+        if finished and not draft.state.finished and waiter is not None:
+            wake = Wake(kind=FINISHED, source_key=draft.flow.key)
+            add_wake(connection, waiter, wake, draft.columns["modified_at"])
+    return written
+
+
+def _update_row(connection: Connection, statement: Prepared, update: Update) -> bool:
+    columns = update.draft.columns
+    row = (*(columns[name] for name in SAVED_COLUMNS), update.draft.flow.key, update.known)
+    return statement.run(connection, row) == 1
+
+
+def _settle_wakes(connection: Connection, update: Update) -> None:
+    flow, now = update.draft.flow, update.draft.columns["modified_at"]
+    if flow.status in FINISHED_FLOW_STATUSES:
+        remove_wakes(connection, flow.key)
+        return
+    if update.acted_upon:
+        remove_wakes(connection, flow.key, update.acted_upon)
+    wake_if_noted(connection, flow.key, flow.status in ("PENDING", "RUNNING"), now)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -62,8 +62,8 @@ def open_existing(url: str, clock: Clock, busy_seconds: float = BUSY_SECONDS) ->
     if database.dialect.name == "sqlite" and not database.dialect.is_private(database.url):
         if not place.startswith("file:") and not Path(place).exists():
             raise StoreUnreachableError(
-                f"There is no database {place!r} yet. It is made when the first flow is stored, or by "
-                f"houston db init; or name another by --db.",
+                f"There is no database {place!r} yet. It is made when the first flow is stored (houston run, "
+                f"houston submit), or by houston db init; or name another by --db.",
                 database=place,
             )
     return database

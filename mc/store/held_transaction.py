@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
-from typing import Final, TypeVar
+from contextlib import AbstractContextManager, ExitStack
+from typing import Final, NoReturn, Self, TypeVar
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, RootTransaction
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from mc.errors import StoreBusyError, StoreError, StoreUnreachableError, TaskHandlerError
@@ -14,6 +14,7 @@ from mc.errors import StoreBusyError, StoreError, StoreUnreachableError, TaskHan
 __all__ = ["HeldTransaction"]
 
 T = TypeVar("T")
+Explain = Callable[[SQLAlchemyError], StoreError]
 
 _MARK: Final = "mc_task"
 
@@ -22,23 +23,41 @@ class HeldTransaction:
     """A transaction in which a task's function writes, and the save of its task after it.
 
     It must be ended by `write` or `roll_back`, in the thread that began it.
-
-    Args:
-        connection: in the transaction, with the flow's row locked.
-        rest: closes the connection, and with it what is not committed.
-        explain: turns an error of the database into one of the store.
     """
 
     def __init__(
-        self, connection: Connection, rest: ExitStack, explain: Callable[[SQLAlchemyError], StoreError]
-    ) -> None:
+        self, connection: Connection, transaction: RootTransaction, rest: ExitStack, explain: Explain
+    ):
         self.connection = connection
+        self._transaction = transaction
         self._rest = rest
         self._explain = explain
-        self._may_commit = False
-        # It is gone as soon as the transaction is, however that ended.
-        connection.exec_driver_sql(f"SAVEPOINT {_MARK}")
-        event.listen(connection, "commit", self._before_commit)
+
+    @classmethod
+    def begin(
+        cls,
+        engine: Engine,
+        turn: AbstractContextManager[object],
+        work: Callable[[Connection], object],
+        explain: Explain,
+    ) -> Self:
+        """Begin a transaction, and do `work` in it; what that raises ends the transaction.
+
+        Args:
+            engine: of the database.
+            turn: what is to be held as long as the transaction.
+            work: what comes first in it.
+            explain: turns an error of the database into one of the store.
+        """
+        with ExitStack() as rest:
+            rest.enter_context(turn)
+            connection = rest.enter_context(engine.connect())
+            transaction = connection.begin()
+            work(connection)
+            # It is gone as soon as the transaction is, however that ended.
+            connection.exec_driver_sql(f"SAVEPOINT {_MARK}")
+            connection.commit = _refuse_to_commit  # type: ignore[method-assign]
+            return cls(connection, transaction, rest.pop_all(), explain)
 
     def check(self) -> None:
         """Make sure that what the function wrote can still be committed or taken back as a whole.
@@ -58,7 +77,7 @@ class HeldTransaction:
             reason = str(self._explain(error))
         raise TaskHandlerError(
             f"The function ended the transaction of its task: by a commit, a rollback, a statement that "
-            f"commits by itself (such as CREATE TABLE on MariaDB), or an error that it did not pass on. Leave "
+            f"commits by itself (such as CREATE TABLE on MariaDB), or an error that it kept to itself. Leave "
             f"begin and commit to the driver; use `connection.begin_nested()` for what may fail. {reason}"
         )
 
@@ -78,8 +97,7 @@ class HeldTransaction:
         """
         try:
             result = work(self.connection)
-            self._may_commit = True
-            self.connection.commit()
+            self._transaction.commit()
         except SQLAlchemyError as error:
             raise self._explain(error) from error
         finally:
@@ -90,9 +108,9 @@ class HeldTransaction:
         """Take back what was not committed and close the connection; harmless when that was done before."""
         self._rest.close()
 
-    def _before_commit(self, _connection: Connection) -> None:
-        if not self._may_commit:
-            raise TaskHandlerError(
-                "A transactional function must not commit: its driver does, together with the task's status. "
-                "Leave the commit out."
-            )
+
+def _refuse_to_commit() -> NoReturn:
+    raise TaskHandlerError(
+        "A transactional function must not commit: its driver does, together with the task's status. Leave "
+        "the commit out."
+    )

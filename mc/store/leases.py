@@ -155,7 +155,8 @@ def _block_after_losses(connection: Connection, key: str, lost: int, now: str) -
     shown = ", ".join(running) or "none that is known"
     reason = (
         f"{lost} drivers in a row vanished while they ticked this flow (killed, crashed or out of memory); "
-        f"tasks that were running: {shown}. Find out why they end their process before the flow is resumed."
+        f"tasks that were running: {shown}. Find out why they end their process, then submit the spec under "
+        f"another key; Houston.delete(key) in Python removes this flow."
     )
     status = connection.scalar(_STATUS, {"flow": key})
     connection.execute(_BLOCK, {"flow": key, "reason": reason, "now": now})

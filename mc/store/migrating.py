@@ -48,7 +48,8 @@ def list_migrations(database: Database) -> list[Migration]:
     def read(connection: Any) -> dict[int, str]:
         if not inspect(connection).has_table(schema.name):
             return {}
-        return dict(connection.execute(select(schema.c.version, schema.c.applied_at)).tuples().all())
+        rows = connection.execute(select(schema.c.version, schema.c.applied_at))
+        return {row.version: row.applied_at for row in rows}
 
     applied = database.read(read)
     numbers = sorted(MIGRATIONS.keys() | applied.keys())

@@ -156,8 +156,8 @@ def make_flow(
         return flow_from_rows(Flow, attributes, [loads(stored.body) for _, stored in tasks], edges)
     except (McError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(
-            f"The rows of flow {row['key']!r} cannot be read: {error}. They were changed by something else "
-            f"than mc, or the database is damaged.",
+            f"The rows of flow {row['key']!r} cannot be read: {str(error).rstrip('.')}. They were changed "
+            f"by something else than mc, or the database is damaged.",
             key=row["key"],
         ) from error
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from mc.context.interpolation import interpolate
 from mc.context.wiring import parse_wirings, run_wirings
@@ -13,7 +14,7 @@ __all__ = ["TaskHandler", "WireTaskHandler"]
 
 
 class WireTaskHandler(BaseTaskHandler):
-    """Carries out `wirings` in order, all or none."""
+    """Carries out `wirings` in order, all or none; references in a `value` are replaced before the first."""
 
     has_effects: ClassVar[bool] = False
     uninterpolated_params: ClassVar[frozenset[str]] = frozenset({"wirings"})
@@ -22,12 +23,20 @@ class WireTaskHandler(BaseTaskHandler):
         """Carry the wirings out and complete."""
         ctx = self.task_ctx.path_ctx()
         written = self.read_param("wirings")
-        if isinstance(written, str):  # a reference to a list of wirings
+        if isinstance(written, str):  # a reference to a list of wirings; what it brings is data
             written = interpolate(written, ctx)
+        elif isinstance(written, list):
+            written = [_fill_value(item, ctx) for item in written]
         wirings = parse_wirings(written)
         run_wirings(wirings, ctx)
         note_written_places(self.task_ctx.flow, wirings)
         self.task["status"] = "COMPLETED"
+
+
+def _fill_value(item: Any, ctx: Mapping[str, Any]) -> Any:
+    if not isinstance(item, Mapping) or "value" not in item:
+        return item
+    return {**item, "value": interpolate(item["value"], ctx)}
 
 
 TaskHandler = WireTaskHandler

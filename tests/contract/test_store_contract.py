@@ -371,12 +371,14 @@ class TestDelete:
         assert [summary.key for summary in store.query()] == ["b"]
         assert store.load("b").spec is not None  # which both were made from
 
-    def test_a_key_is_free_again_after_its_flow_was_deleted(
+    def test_a_key_is_not_given_out_again_after_its_flow_was_deleted(
         self, store: FlowStore, make: Callable[..., Flow]
     ) -> None:
         make()
         store.delete("f")
-        assert text_of(make()) == text_of(store.load("f"))
+        with pytest.raises(FlowExistsError, match="'f' was used before, by a flow that was deleted at 2026-01-02"):
+            make()
+        assert store.query() == []
 
     def test_an_unknown_key_is_named(self, store: FlowStore) -> None:
         with pytest.raises(FlowNotFoundError, match="'nowhere'"):
@@ -513,7 +515,8 @@ class TestClaims:
         make()
         lost = claim_one(store, lease_seconds=0)
         kept = claim_one(store)
-        store.release(lost)
+        with pytest.raises(LeaseLostError, match="token 1"):
+            store.release(lost)
         store.save(store.load("f"), lease=kept)
 
     def test_a_held_flow_is_known_as_held(self, store: FlowStore, make: Callable[..., Flow]) -> None:

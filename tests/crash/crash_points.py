@@ -1,6 +1,7 @@
 """Numbers each moment at which a process can die while it talks to a database, and dies at one of them.
 
-A point lies before and after each statement, and before and after each COMMIT.
+A point lies before each statement, and before and after each COMMIT; the end of a statement is the point
+before the next one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ class CrashPoints:
         self.names: list[str] = []  # of the points passed
         self._armed = False
         event.listen(Engine, "before_cursor_execute", self._before_statement)
-        event.listen(Engine, "after_cursor_execute", self._after_statement)
         commit = DefaultDialect.do_commit
         points = self
 
@@ -52,9 +52,6 @@ class CrashPoints:
 
     def _before_statement(self, *args: Any) -> None:
         self.reach(f"before {_shorten(args[2])}")
-
-    def _after_statement(self, *args: Any) -> None:
-        self.reach(f"after {_shorten(args[2])}")
 
 
 def _shorten(statement: str) -> str:

@@ -8,6 +8,7 @@ points there were.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from tests.crash.operations import OPERATIONS, Operation
 from tests.crash.world import World, fork
 from tests.invariants import Seen, check_store
 
-__all__ = ["main"]
+__all__ = ["Killer", "main"]
 
 
 class Killer:
@@ -37,7 +38,9 @@ class Killer:
         names = self.count()
         not_done, done = self.learn()
         states: list[str] = []
+        parent = os.getppid()
         for number, name in enumerate(names, start=1):
+            assert os.getppid() == parent, "whoever wanted to know has gone"
             try:
                 states.append(self.die_at(number, not_done, done))
             except AssertionError as error:
@@ -70,10 +73,8 @@ class Killer:
     def die_at(self, number: int, not_done: list[str], done: list[str]) -> str:
         """Die at one point; return what is left: `before` or `after` the operation, or `between`."""
         self.arrange()
-        self.seen = check_store(self.url, Seen())
         code = fork(lambda: self.act(CrashPoints(number)))
         assert code == -signal.SIGKILL, f"the process ended by itself: {code}"
-        check_store(self.url, self.seen)
         rows = self.rows()
         state = "before" if rows == not_done[0] else "after" if rows == done[0] else "between"
         outcome = self.finish()
@@ -97,8 +98,8 @@ class Killer:
 
         with closing(World(self.url)) as world:
             world.wipe()
-            self.seen = Seen()
             self.operation.arrange(world)
+            self.seen = check_store(world.store)
 
     def act(self, points: CrashPoints) -> None:
         """Do the operation, in a child."""
@@ -107,8 +108,9 @@ class Killer:
         self.operation.act(world, points.arm)
 
     def rows(self) -> str:
-        """Return all rows."""
+        """Check and return all rows."""
         with closing(World(self.url)) as world:
+            check_store(world.store, self.seen)
             return world.rows()
 
     def finish(self) -> str:
@@ -117,10 +119,10 @@ class Killer:
         def work() -> str:
             with closing(World(self.url)) as world:
                 world.finish_all()
+                check_store(world.store, self.seen)
                 return json.dumps(world.outcome(), sort_keys=True)
 
         outcome: str = self.in_child(work)
-        check_store(self.url, self.seen)
         return outcome
 
     def in_child(self, work: Callable[[], Any]) -> Any:
@@ -159,6 +161,7 @@ def fork_and_tell(work: Callable[[], None]) -> int:
 def main(url: str, name: str) -> None:
     """Print what came out."""
     killer = Killer(url, OPERATIONS[name])
+    gc.freeze()  # or each fork copies what the collector touches
     print(json.dumps({"points": killer.run()}))
 
 

@@ -1,4 +1,4 @@
-"""A process is killed before and after each statement and each commit of each operation of a store.
+"""A process is killed at each statement and each commit of each operation of a store.
 
 What is left fulfils the invariants, is the state before the operation or after it, and a fresh process
 finishes all flows as if nothing had happened.
@@ -49,5 +49,5 @@ def test_a_kill_at_any_point_loses_nothing(
         )
     assert done.returncode == 0, done.stderr
     points = json.loads(done.stdout)["points"]
-    assert points >= 6  # a transaction that writes has at least BEGIN or a query, a statement, COMMIT
+    assert points >= 3  # a transaction that writes has a statement, and dies before and after its COMMIT
     figure("Crash points", row=operation, column=database, value=points)

@@ -65,6 +65,10 @@ def commit(connection, task_ctx):
     write(connection, task_ctx)
     connection.commit()
 
+def commit_on_driver(connection, task_ctx):
+    write(connection, task_ctx)
+    connection.connection.dbapi_connection.commit()
+
 def hide_commit(connection, task_ctx):
     write(connection, task_ctx)
     try:
@@ -209,7 +213,6 @@ def test_nothing_is_seen_of_it_before_it_is_completed(world: World, functions: A
         ("fail", "no luck"),
         ("odd", "/data/result"),
         ("commit", "must not commit"),
-        ("hide_commit", "ended the transaction"),
         ("roll_back", "ended the transaction"),
         ("roll_back_and_write", "ended the transaction"),
         ("wait", "coroutine function"),
@@ -223,6 +226,18 @@ def test_what_a_failing_function_wrote_is_gone_and_the_failure_is_saved(
     assert (report.failed, report.errors) == (1, [])
     assert problem in world.task()["error"]["message"]
     assert world.markers() == []
+
+
+def test_a_commit_by_the_function_is_refused_before_it_happens(world: World) -> None:
+    world.submit("hide_commit")
+    assert world.tick().completed == 1  # it swallowed the error, and nothing was committed by it
+    assert world.markers() == [("f", "t0")]
+
+
+def test_a_commit_past_the_connection_is_noticed(world: World) -> None:
+    world.submit("commit_on_driver")
+    assert world.runner().tick().failed == 1
+    assert "ended the transaction" in world.task()["error"]["message"]
 
 
 def test_an_error_of_the_database_that_is_not_passed_on_cannot_lose_half(world: World) -> None:
@@ -302,7 +317,7 @@ def test_it_may_be_inside_other_tasks(world: World, front: str) -> None:
     report = runner.tick() if front == "sync" else asyncio.run(runner.atick())
     assert report.completed == 1, world.store.load("f").describe_failure()
     keys = [task_key for _, task_key in world.markers()]
-    assert sorted(keys) == ["a", "b", "chosen", "each", "each"]
+    assert sorted(keys) == ["a", "b", "chosen", "item_0", "item_1"]
 
 
 def test_a_lost_connection_is_no_failure_of_the_task(world: World, functions: Any) -> None:
@@ -333,7 +348,7 @@ from mc.store.flow_store import FlowStore
 
 url, module = sys.argv[1:]
 with FlowStore(url) as store:
-    FlowRunner(store, FlowEngine(handler_modules=[module]), lease_seconds=0.2).tick()
+    FlowRunner(store, FlowEngine(handler_modules=[module]), lease_seconds=0.5).run_flow("f", interval=0.05)
 """
 
 
@@ -373,7 +388,7 @@ def write_and_die(self, work):
 
 HeldTransaction.write = write_and_die
 with FlowStore(url) as store:
-    FlowRunner(store, FlowEngine(handler_modules=[module]), lease_seconds=0.2).tick()
+    FlowRunner(store, FlowEngine(handler_modules=[module]), lease_seconds=0.5).run_flow("f", interval=0.05)
 """
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mc.clock import ManualClock
-from mc.errors import GraphError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.observer import ChangeEvent
-from mc.task_handlers.base_task_handler import BaseTaskHandler
+from tests.random_specs import Act, graphs, meddling_specs, wild_specs
 
 MAX_TICKS = 400
 Trip = Callable[[Flow], Flow]
@@ -31,39 +29,6 @@ def copy(flow: Flow) -> Flow:
 
 def through_sorted_text(flow: Flow) -> Flow:
     return Flow.from_flow_dict(json.loads(json.dumps(flow.to_flow_dict(), sort_keys=True, allow_nan=False)))
-
-
-class Act(BaseTaskHandler):
-    """Does what its parameters say.
-
-    `fails`: how many attempts fail; `polls`: ticks that find it unfinished; `waits`: seconds for which
-    it then waits; `adds`: tasks that it adds; `writes`: statuses that it writes into other tasks.
-    """
-
-    def tick_task(self) -> None:
-        params, data = self.params, self.data
-        if "initialised" not in self.task:
-            data.update(polls=params.get("polls", 0), waits=list(params.get("waits", ())))
-            self.grow(params)
-        if data["polls"]:
-            data["polls"] -= 1
-        elif data["waits"]:
-            self.wait_until(self.task_ctx.now() + timedelta(seconds=data["waits"].pop()))
-        elif self.task["attempt"] <= params.get("fails", 0):
-            raise ValueError(f"attempt {self.task['attempt']}")
-        else:
-            self.complete()
-
-    def grow(self, params: dict[str, Any]) -> None:
-        flow = self.task_ctx.flow
-        for task in params.get("adds", ()):
-            try:
-                flow.add_task(task)
-            except GraphError:
-                continue  # its key is taken, an end is not there or has started, or it would close a cycle
-        for key, status in params.get("writes", {}).items():
-            if key in flow.tasks and key != self.task["key"]:
-                flow.tasks[key]["status"] = status
 
 
 class Recorder:
@@ -91,108 +56,6 @@ def run(spec: dict[str, Any], trip: Trip = stay, strict: bool = True) -> tuple[F
             clock.advance(max((report.next_tick_at - clock.now()).total_seconds(), 0))
     assert report.next_tick_at is None
     return flow, recorder.events
-
-
-@st.composite
-def graphs(draw: st.DrawFn, max_tasks: int = 10) -> list[dict[str, Any]]:
-    """Tasks with edges, in an order that need not be that of the edges."""
-    count = draw(st.integers(0, max_tasks))
-    names = draw(st.permutations([f"t{number}" for number in range(count)]))
-    tasks = []
-    for place, name in enumerate(names):
-        earlier = st.lists(st.sampled_from(names[:place]), unique=True, max_size=4) if place else st.just([])
-        task: dict[str, Any] = {"key": name, "task_type": "act", "precursors": draw(earlier)}
-        tasks.append(task)
-    return draw(st.permutations(tasks))
-
-
-STATUSES = ["COMPLETED", "FAILED", "SKIPPED", "CANCELLED"]
-
-
-@st.composite
-def start_rules(draw: st.DrawFn, precursors: list[str]) -> Any:
-    named = ["all_completed", "all_finished", "any_completed", "none_failed"]
-    if not precursors:
-        return draw(st.sampled_from(named))
-    conditions = st.fixed_dictionaries(
-        {
-            "task": st.sampled_from(precursors),
-            "status": st.sampled_from(STATUSES)
-            | st.lists(st.sampled_from(STATUSES), min_size=1, unique=True),
-        }
-    )
-    custom = st.builds(dict, any=st.lists(conditions, min_size=1, max_size=3)) | st.builds(
-        dict, all=st.lists(conditions, min_size=1, max_size=3, unique_by=lambda condition: condition["task"])
-    )
-    return draw(st.sampled_from([*named, "any_failed"]) | custom)
-
-
-@st.composite
-def task_cfgs(draw: st.DrawFn, precursors: list[str]) -> dict[str, Any]:
-    cfg: dict[str, Any] = {}
-    if draw(st.booleans()):
-        cfg["start_when"] = draw(start_rules(precursors))
-    if draw(st.integers(0, 4)) == 0:
-        cfg["when"] = {draw(st.sampled_from(["all", "any"])): []}
-    if draw(st.booleans()):
-        retry: dict[str, Any] = {"max_attempts": draw(st.integers(1, 3))}
-        if draw(st.booleans()):
-            retry.update(delay=draw(st.integers(0, 100)), backoff=2, jitter=draw(st.sampled_from([0, 0.5])))
-        cfg["retry"] = retry
-    if draw(st.integers(0, 2)) == 0:
-        cfg["allow_failure"] = True
-    if draw(st.integers(0, 3)) == 0:
-        cfg["timeout"] = draw(st.integers(1, 150))
-    if draw(st.integers(0, 3)) == 0:
-        cfg["priority"] = draw(st.integers(-2, 2))
-    return cfg
-
-
-@st.composite
-def wild_specs(draw: st.DrawFn) -> dict[str, Any]:
-    tasks = draw(graphs(7))
-    for task in tasks:
-        cfg = draw(task_cfgs(task["precursors"]))
-        if cfg:
-            task["cfg"] = cfg
-        task["task_params"] = {
-            "fails": draw(st.sampled_from([0, 0, 0, 1, 2, 9])),
-            "polls": draw(st.integers(0, 2)),
-            "waits": draw(st.lists(st.integers(0, 100), max_size=2)),
-        }
-    cfg = {"fail_fast": draw(st.booleans())}
-    if draw(st.booleans()):
-        cfg["max_running_tasks"] = draw(st.integers(1, 3))
-    if draw(st.integers(0, 4)) == 0:
-        cfg["timeout"] = draw(st.integers(1, 300))
-    return {"key": "f", "cfg": cfg, "tasks": tasks}
-
-
-@st.composite
-def meddling_specs(draw: st.DrawFn) -> dict[str, Any]:
-    """Specs whose tasks add tasks and write statuses into other tasks."""
-    spec = draw(wild_specs())
-    spec["cfg"]["max_ticks"] = 60
-    keys = [task["key"] for task in spec["tasks"]] + ["x0", "x1", "x2"]
-    some_keys = st.lists(st.sampled_from(keys), unique=True, max_size=3)
-    added = st.fixed_dictionaries(
-        {
-            "key": st.sampled_from(["x0", "x1", "x2"]),
-            "task_type": st.just("act"),
-            "precursors": some_keys,
-            "successors": some_keys,
-        }
-    )
-    for task in spec["tasks"]:
-        if draw(st.booleans()):
-            task["task_params"]["adds"] = draw(st.lists(added, max_size=2))
-        if draw(st.integers(0, 2)) == 0:
-            task["task_params"]["writes"] = draw(
-                st.dictionaries(
-                    st.sampled_from(keys), st.sampled_from([*STATUSES, "RUNNING", "PENDING"]), max_size=2
-                )
-            )
-    return spec
 
 
 class TestSuccess:

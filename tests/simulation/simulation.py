@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from mc.errors import FlowNotFoundError, StaleFlowError, StoreError, StoreUnreachableError
+from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.statuses import FINISHED_FLOW_STATUSES
@@ -183,13 +184,12 @@ class _Simulation:
 
     def submit(self, store: FlowStore) -> None:
         """Store flows, again until it is clear that they are stored."""
-        engine = FlowEngine(task_handlers=HANDLERS, clock=store.clock)
         for number in range(self.random.randint(1, 4)):
             key, spec = f"f{number}", make_spec(self.random)
             self.expected.outcomes[key] = expected_outcome(spec, key)
             while True:
                 try:
-                    store.create(engine.flow_spec_to_flow(spec, key=key))
+                    store.create(Flow.from_flow_spec(spec, key=key))
                 except StoreUnreachableError:
                     continue
                 except StoreError:

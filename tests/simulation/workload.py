@@ -121,7 +121,7 @@ def _make_task(random: Random, depth: int, number: int) -> dict[str, Any]:
 def expected_outcome(spec: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Return how a flow ends that one driver runs in memory, undisturbed."""
     engine = FlowEngine(task_handlers=HANDLERS, clock=ManualClock(BEGINNING))
-    flow = engine.flow_spec_to_flow(spec, key=key)
+    flow = Flow.from_flow_spec(spec, key=key)
     with suppress(FlowError):
         engine.run_flow(flow)
     return outcome_of(flow)

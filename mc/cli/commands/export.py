@@ -28,7 +28,7 @@ def command(settings: Settings, key: str, output: str | None) -> None:
     `houston import` makes the same flow of it, in this database or in another one. The sub-flow of a `flow`
     task is a flow of its own and is exported by its own key.
     """
-    with settings.open_houston() as houston:
+    with settings.open_houston(only_reads=True) as houston:
         flow_dict = houston.export(key)
     if output is None:
         print_json(flow_dict, indent=2)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _HEADINGS = ("KEY", "STATUS", "TASKS", "CREATED", "MODIFIED", "LABEL")
-
+_DROPPABLE = ("MODIFIED", "CREATED", "LABEL", "TASKS")
 
 _MOST_ROWS = 100  # that a person looks at
 
@@ -44,7 +44,7 @@ def command(settings: Settings, status: str | None, label: str | None, limit: in
 
     Times are UTC.
     """
-    with settings.open_houston() as houston:
+    with settings.open_houston(only_reads=True) as houston:
         if settings.as_json:
             flows = houston.list(status=status, label=label, limit=limit)
             print_json([_to_dict(flow) for flow in flows])
@@ -53,7 +53,7 @@ def command(settings: Settings, status: str | None, label: str | None, limit: in
         flows = houston.list(status=status, label=label, limit=limit + 1)
     shown = flows[:limit]
     if shown:
-        print_table(_HEADINGS, [_to_row(flow) for flow in shown])
+        print_table(_HEADINGS, [_to_row(flow) for flow in shown], _DROPPABLE)
     if len(flows) > limit:
         click.echo(f"There are more; these are the newest {limit}. Raise --limit to see them.", err=True)
 

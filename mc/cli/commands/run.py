@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mc.cli.exit_codes import ExitCode
-from mc.cli.options import common_options, lease_option
+from mc.cli.options import common_options, lease_option, max_seconds_option, spec_options
 from mc.cli.output import format_counts, print_json, printable, stdout_for_json, to_json_text
 from mc.cli.progress import make_progress
 from mc.cli.settings import Settings
-from mc.cli.spec_source import check_key, parse_data, read_spec
+from mc.cli.spec_source import read_spec
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
@@ -26,21 +26,8 @@ _HOW_TO_GO_ON = "`houston tick` goes on with it, and so does the same run with `
 
 
 @click.command("run")
-@click.argument("spec")
-@click.option("--key", callback=check_key, help="Key of the flow, in the place of the spec's.")
-@click.option(
-    "--data",
-    metavar="NAME=VALUE",
-    multiple=True,
-    callback=parse_data,
-    help="Lay an entry over the spec's data; the value is JSON if it parses, else text. Repeatable.",
-)
-@click.option(
-    "--max-seconds",
-    type=click.FloatRange(min=0),
-    metavar="S",
-    help="Stop after S seconds, between two tasks; later ticks go on with the flow.",
-)
+@spec_options
+@max_seconds_option("later ticks go on with the flow.")
 @lease_option
 @common_options
 @click.pass_obj
@@ -99,6 +86,8 @@ def _to_dict(flow: Flow) -> dict[str, Any]:
 
 
 def _find_errors(flow: Flow) -> Iterator[dict[str, Any]]:
+    if flow.status == "BLOCKED":
+        yield {"task": None, "type": "FlowBlocked", "message": flow.blocked_reason}
     if flow.error:
         yield {"task": None, "type": flow.error.get("type"), "message": flow.error.get("message")}
     for task in flow.get_tasks_by_status("FAILED"):
@@ -112,15 +101,16 @@ def _print_outcome(flow: Flow) -> None:
         print(f"results: {printable(to_json_text(flow.results), _LONGEST_VALUE)}")
     if flow.status == "FAILED":
         print(f"failure: {printable(flow.describe_failure() or 'no reason given', _LONGEST_VALUE)}")
-    elif flow.blocked_reason:
-        print(f"blocked: {printable(flow.blocked_reason, _LONGEST_VALUE)}")
-    if flow.status not in FINISHED_FLOW_STATUSES:
+    elif flow.status == "BLOCKED":
+        print(f"blocked: {printable(flow.blocked_reason or 'no reason given', _LONGEST_VALUE)}")
+        print("It is saved, and no tick moves it any more.")
+    elif flow.status not in FINISHED_FLOW_STATUSES:
         print(f"It is saved; {_HOW_TO_GO_ON}")
 
 
 def _exit_code_of(flow: Flow) -> ExitCode:
     if flow.status == "COMPLETED":
         return ExitCode.DONE
-    if flow.status in FINISHED_FLOW_STATUSES:
+    if flow.status == "BLOCKED" or flow.status in FINISHED_FLOW_STATUSES:
         return ExitCode.FLOW_FAILED
     return ExitCode.UNFINISHED

@@ -41,7 +41,7 @@ def command(settings: Settings, key: str, graph: str | None) -> None:
 
     Times are UTC. With --json, the flow dict is printed.
     """
-    with settings.open_houston() as houston:
+    with settings.open_houston(only_reads=True) as houston:
         flow = houston.load(key)
         summary = houston.summary(key)
     if graph is not None:

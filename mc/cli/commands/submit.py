@@ -6,24 +6,16 @@ from typing import Any
 
 import click
 
-from mc.cli.options import common_options
+from mc.cli.options import common_options, spec_options
 from mc.cli.output import print_json, stdout_for_json
 from mc.cli.settings import Settings
-from mc.cli.spec_source import check_key, parse_data, read_spec
+from mc.cli.spec_source import read_spec
 
 __all__ = ["command"]
 
 
 @click.command("submit")
-@click.argument("spec")
-@click.option("--key", callback=check_key, help="Key of the flow, in the place of the spec's.")
-@click.option(
-    "--data",
-    metavar="NAME=VALUE",
-    multiple=True,
-    callback=parse_data,
-    help="Lay an entry over the spec's data; the value is JSON if it parses, else text. Repeatable.",
-)
+@spec_options
 @common_options
 @click.pass_obj
 def command(settings: Settings, spec: str, key: str | None, data: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mc.cli.exit_codes import ExitCode
-from mc.cli.options import common_options, lease_option
+from mc.cli.options import common_options, lease_option, max_seconds_option
 from mc.cli.output import count_of, print_json, stdout_for_json
 from mc.cli.settings import Settings
 
@@ -20,12 +20,7 @@ __all__ = ["command"]
 
 @click.command("tick")
 @click.option("--max-flows", type=click.IntRange(min=1), metavar="N", help="Advance at most N flows.")
-@click.option(
-    "--max-seconds",
-    type=click.FloatRange(min=0),
-    metavar="S",
-    help="Stop after S seconds, between two tasks; what is left is for the next tick.",
-)
+@max_seconds_option("what is left is for the next tick.")
 @click.option("-v", "--verbose", is_flag=True, help="Say so when there was nothing to do.")
 @lease_option
 @common_options

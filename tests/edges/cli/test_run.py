@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -196,6 +197,33 @@ class TestUnfinished:
         assert "another spec" in ended.err
 
 
+class TestBlocked:
+    @pytest.fixture
+    def command(self, houston: Callable[..., Any], write_spec: Callable[..., Path]) -> list[Any]:
+        """A run of a flow that the runner has given up."""
+        spec = write_spec([NAME], key="k")
+        houston("submit", spec)
+        with sqlite3.connect("mc.sqlite3") as connection:
+            connection.execute(
+                "UPDATE mc_flow SET status = 'BLOCKED', next_tick_at = NULL, blocked_reason = 'It broke.'"
+            )
+        connection.close()
+        return ["run", spec]
+
+    def test_it_ends_with_1_and_says_why(self, houston: Callable[..., Any], command: list[Any]) -> None:
+        ended = houston(*command)
+        assert ended.code == 1
+        assert "blocked: It broke." in ended.out
+        assert "goes on" not in ended.out
+
+    def test_json_has_the_reason_among_the_errors(
+        self, houston: Callable[..., Any], command: list[Any]
+    ) -> None:
+        ended = houston(*command, "--json")
+        assert (ended.code, ended.document["status"]) == (1, "BLOCKED")
+        assert ended.document["errors"] == [{"task": None, "type": "FlowBlocked", "message": "It broke."}]
+
+
 class TestSignals:
     @pytest.fixture
     def begin_run(self, write_spec: Callable[..., Path]) -> Iterator[Callable[[], subprocess.Popen[str]]]:
@@ -293,10 +321,11 @@ def wait_for_beats(number: int) -> None:
         os.sched_yield()
 
 
-def run_on_terminal(*arguments: str) -> tuple[int, str]:
+def run_on_terminal(*arguments: str, columns: int = 100) -> tuple[int, str]:
     """Run `houston` on a terminal of its own and return the exit code and what the terminal got."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "100"}
+    size = {"TERM": "xterm-256color", "COLUMNS": str(columns)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **size}
     environment.pop("NO_COLOR", None)
     with subprocess.Popen(
         [sys.executable, "-m", "mc", *arguments], env=environment, stdout=theirs, stderr=theirs, stdin=theirs
@@ -328,3 +357,21 @@ class TestTerminal:
         assert code == 0
         assert "\x1b[32mCOMPLETED" in shown
         assert "[bold]a label[/bold]" in shown
+
+    @pytest.mark.parametrize("label", [None, "a label of several words"])
+    def test_a_narrow_terminal_folds_no_key(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path], label: str | None
+    ) -> None:
+        key = houston("submit", write_spec([NAME], label=label)).out.strip()
+        assert len(key) == len("flow:") + 36
+        code, shown = run_on_terminal("list", columns=80)
+        assert code == 0
+        assert key in shown
+        assert "PENDING" in shown
+
+    def test_a_key_that_no_terminal_holds_is_folded(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        houston("submit", write_spec([NAME]), "--key", "k" * 200)
+        code, shown = run_on_terminal("list", columns=80)
+        assert (code, shown.count("k")) == (0, 200)

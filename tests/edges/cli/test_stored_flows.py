@@ -149,6 +149,7 @@ class TestList:
         assert rows[1].endswith("  a\\nlabel")
 
     def test_an_empty_database_lists_nothing(self, houston: Callable[..., Any]) -> None:
+        houston("tick")
         assert (houston("list").out, houston("list", "--json").out) == ("", "[]\n")
 
     @pytest.mark.parametrize(
@@ -276,7 +277,15 @@ class TestExportAndImport:
         submit(NOOP, key="k")
         ended = houston("export", "k", "--output", "no/such/folder/flow.json", "--json")
         assert (ended.code, ended.error["code"]) == (2, "file-error")
-        assert "no/such/folder" in ended.error["message"]
+        assert ended.error["message"].startswith("no/such/folder/flow.json: No such file or directory.")
+
+    def test_a_file_below_a_file_is_named_too(
+        self, houston: Callable[..., Any], submit: Callable[..., str]
+    ) -> None:
+        submit(NOOP, key="k")
+        ended = houston("export", "k", "--output", "spec.json/flow.json")
+        assert ended.code == 2
+        assert ended.err.startswith("houston: spec.json/flow.json: Not a directory.")
 
     @pytest.mark.parametrize("text", ["naïve €", "\u202e", "\x00", '"\\'])
     def test_any_text_survives(

@@ -65,7 +65,13 @@ def test_broken_json_is_placed_by_line_and_column(houston: Callable[..., Any], t
     (tmp_path / "broken.json").write_text('{\n  "tasks": [,]\n}\n')
     ended = houston("validate", "broken.json")
     assert ended.code == 2
-    assert "broken.json, line 2, column 13:" in ended.out
+    assert ended.out.startswith("broken.json: Line 2, column 13: ")
+    assert houston("run", "broken.json").err.startswith("houston: broken.json, line 2, column 13: ")
+
+
+def test_a_missing_file_is_named_as_it_is_written(houston: Callable[..., Any]) -> None:
+    (problem,) = houston("validate", "--json", "no such.json").document["problems"]
+    assert (problem["code"], problem["found"]) == ("MC020 unreadable-file", '"no such.json"')
 
 
 def test_nothing_is_stored(houston: Callable[..., Any], write_spec: Callable[..., Path]) -> None:
@@ -95,6 +101,7 @@ class TestHandlerModules:
         ended = houston_process("validate", spec)
         assert ended.code == 2
         assert "greet" in ended.out
+        assert "--handlers MODULE" in ended.out
 
     def test_modules_may_come_from_the_environment(
         self, houston_process: Callable[..., Any], spec: Path

@@ -50,6 +50,11 @@ def generate() -> str:
     for name, entry in COMMANDS.items():
         command = import_module(entry.module).command
         lines += [f"## houston {name}", "", "```text", help_of(command, name, parent), "```", ""]
+        if isinstance(command, click.Group):
+            group = click.Context(command, info_name=name, parent=parent, **command.context_settings)
+            for part in command.commands.values():
+                shown = help_of(part, str(part.name), group)
+                lines += [f"### houston {name} {part.name}", "", "```text", shown, "```", ""]
     return "\n".join(line.rstrip() for line in "\n".join(lines).splitlines())
 
 

@@ -147,6 +147,27 @@ class TestFromOutside:
         assert (flow.status, flow.data) == ("COMPLETED", {"x": [1, 2]})
 
 
+class TestFlowStatus:
+    def test_an_assigned_status_is_booked_at_the_next_tick(self, engine: FlowEngine) -> None:
+        flow = Flow.from_flow_spec({"tasks": [task("a"), task("b")]})
+        engine.tick_flow(flow)
+        flow.status = "PAUSED"
+        assert engine.tick_flow(flow).calls == 0
+        flow.status = "RUNNING"
+        engine.tick_flow(flow)
+        assert flow.status == "COMPLETED"
+
+    @pytest.mark.parametrize("status", ["PENDING", "SKIPPED", "DONE"])
+    def test_what_is_not_allowed_is_an_error_and_is_undone(self, engine: FlowEngine, status: str) -> None:
+        flow = Flow.from_flow_spec({"tasks": [task("a"), task("b")]})
+        engine.tick_flow(flow)
+        flow.status = status
+        with pytest.raises(StatusError):
+            engine.tick_flow(flow)
+        assert flow.status == "RUNNING"
+        assert engine.run_flow(flow).status == "COMPLETED"
+
+
 class TestFromAHandler:
     def run(self, write: Any) -> Flow:
         engine = FlowEngine(task_handlers={"write": write, "forever": Forever})

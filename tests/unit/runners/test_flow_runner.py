@@ -590,12 +590,12 @@ class TestRunFlow:
         (lease,) = world.store.claim(owner="other")
 
         def release(asleep: list[float]) -> None:
-            if len(asleep) == 3:
+            if sum(asleep) == 2.5:
                 world.store.release(lease)
 
         world.clock.on_sleep = release
         assert world.runner().run_flow("f") == "COMPLETED"
-        assert len(world.clock.asleep_seconds) == 3
+        assert sum(world.clock.asleep_seconds) == 3
 
     def test_an_unknown_key_is_named(self, world: World) -> None:
         with pytest.raises(FlowNotFoundError, match="'nowhere'"):
@@ -635,14 +635,58 @@ class TestRun:
         runner = world.runner()
 
         def act(asleep: list[float]) -> None:
-            if len(asleep) == 2:
+            if sum(asleep) == 8:
                 world.submit(task("t"), key="late")
-            if len(asleep) == 4:
+            if sum(asleep) == 20:
                 runner.stop()
 
         world.clock.on_sleep = act
         assert runner.run(interval=7).completed == 1
-        assert world.clock.asleep_seconds == [7, 7, 7, 7]
+        assert world.store.load("late").finished_at == "2026-01-02T00:00:14.000000+00:00"
+        assert sum(world.clock.asleep_seconds) == 20  # a stop does not wait for the interval
+
+    def test_a_stop_that_comes_too_early_is_not_lost(self, world: World) -> None:
+        world.submit(task("t"))
+        runner = world.runner()
+        runner.stop()
+        assert runner.run().claimed == 0
+        assert runner.tick().completed == 1
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal_ends_it_after_the_task_under_way(self, world: World, number: int) -> None:
+        runner = world.runner({"end": lambda task: os.kill(os.getpid(), number)})
+        world.submit(task("a", "end"), task("b", "end"))
+        before = signal.getsignal(number)
+        assert runner.run().waiting == 1
+        assert runner.stop_signal == number
+        assert world.tasks() == {"a": "COMPLETED", "b": "PENDING"}
+        assert world.sql("SELECT lease_owner FROM mc_flow") == [(None,)]
+        assert signal.getsignal(number) is before
+
+    def test_a_second_interrupt_ends_it_at_once(self, world: World) -> None:
+        def hang(task: dict[str, Any]) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            task["data"]["passed"] = True
+
+        world.submit(task("a", "hang"))
+        with pytest.raises(KeyboardInterrupt):
+            world.runner({"hang": hang}).run()
+        assert world.tasks() == {"a": "PENDING"}
+        assert world.sql("SELECT lease_owner FROM mc_flow") == [(None,)]
+
+    def test_an_application_may_keep_its_signals(self, world: World) -> None:
+        runner: FlowRunner
+        seen: list[Any] = []
+
+        def look(task: dict[str, Any]) -> None:
+            seen.append(signal.getsignal(signal.SIGTERM))
+            runner.stop()
+
+        runner = world.runner({"look": look})
+        world.submit(task("t", "look"))
+        runner.run(handle_signals=False)
+        assert seen == [signal.getsignal(signal.SIGTERM)]
 
     def test_stop_ends_it_after_the_task_under_way(self, world: World) -> None:
         runner: FlowRunner

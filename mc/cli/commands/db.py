@@ -1,0 +1,175 @@
+"""`houston db`: the tables of the database, and what is kept in them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from mc.cli.duration_type import DurationType
+from mc.cli.options import common_options
+from mc.cli.output import count_of, format_time_short, print_json, print_table
+from mc.cli.settings import Settings
+
+if TYPE_CHECKING:
+    from mc.store.database import Database
+    from mc.store.pruning import PruneReport
+
+__all__ = ["command"]
+
+
+@click.group("db")
+@common_options
+def command() -> None:
+    """Look after the database: its tables and what is kept in them.
+
+    The tables are made and brought to a newer version by any command that uses the store; the commands
+    below do it when you want it, or tell how.
+    """
+
+
+@command.command("init", short_help="Make the tables, or bring them up to date.")
+@common_options
+@click.pass_obj
+def init(settings: Settings) -> None:
+    """Make the database's tables, or bring them up to date.
+
+    A file for SQLite is made; a server's database must be there. Several processes may do so at once.
+    """
+    from mc.clock import SystemClock
+    from mc.store.database import Database
+
+    _bring_up_to_date(settings, Database(settings.db_url, SystemClock(), upgrades=False))
+
+
+@command.command("upgrade", short_help="Bring the tables of an existing database up to date.")
+@common_options
+@click.pass_obj
+def upgrade(settings: Settings) -> None:
+    """Bring the tables of an existing database up to date.
+
+    Migrations are numbered and go forward only. One that was interrupted is done again as a whole. Older
+    versions of mc refuse the newer tables and change nothing, so end the drivers of the older version first.
+    """
+    _bring_up_to_date(settings, _open_existing(settings))
+
+
+@command.command("status", short_help="Show which migrations were applied.")
+@common_options
+@click.pass_obj
+def status(settings: Settings) -> None:
+    """Show which migrations were applied; nothing is changed.
+
+    Ends with 3 if the tables are newer than this version of mc.
+    """
+    from mc.store.migrating import list_migrations
+    from mc.store.schema_version import NEWEST_VERSION, read_version
+
+    database = _open_existing(settings)
+    try:
+        version = database.read(read_version)
+        migrations = list_migrations(database)
+    finally:
+        database.close()
+    if settings.as_json:
+        found = [migration.to_dict() for migration in migrations]
+        print_json({"version": version, "newest": NEWEST_VERSION, "migrations": found})
+        return
+    rows = [(str(m.number), m.name or "", format_time_short(m.applied_at) or "not yet") for m in migrations]
+    print_table(("NUMBER", "NAME", "APPLIED"), rows)
+
+
+@command.command("sql", short_help="Print the statements of the migrations.")
+@click.option(
+    "--dialect",
+    type=click.Choice(["sqlite", "postgresql", "mariadb", "mysql"]),
+    help="Kind of database; that of the database's URL unless given.",
+)
+@click.option(
+    "--after", type=click.IntRange(min=0), metavar="N", default=0, help="Only migrations after number N."
+)
+@common_options
+@click.pass_obj
+def sql(settings: Settings, dialect: str | None, after: int) -> None:
+    """Print the statements that make the tables or bring them up to date.
+
+    For databases in which only an administrator may change tables. No database is opened.
+    """
+    from mc.clock import SystemClock
+    from mc.store.database import Database
+    from mc.store.migrating import migration_statements
+
+    clock = SystemClock()
+    kind = dialect or Database(settings.db_url, clock).dialect.name
+    statements = list(migration_statements(kind, clock.now(), after))
+    if settings.as_json:
+        print_json({"dialect": kind, "statements": statements})
+        return
+    for statement in statements:
+        print(statement)
+
+
+@command.command("prune", short_help="Remove what was finished long ago.")
+@click.option(
+    "--older-than",
+    type=DurationType(),
+    metavar="AGE",
+    required=True,
+    help="How long ago a flow was finished, or a tick made: 30d, 12h.",
+)
+@click.option("--keep-failed", is_flag=True, help="Leave flows that FAILED, or with a sub-flow that did.")
+@click.option("--dry-run", is_flag=True, help="Only count.")
+@common_options
+@click.pass_obj
+def prune(settings: Settings, older_than: timedelta, keep_failed: bool, dry_run: bool) -> None:
+    """Remove flows that were finished long ago, and the account of old ticks.
+
+    Flows go with all that belongs to them, sub-flows with the flow that started them. It is done in batches
+    while others work, and may be interrupted and repeated. A key that was used is not free again.
+    """
+    _open_existing(settings).close()  # SQLite would make a file that is not there
+    with settings.open_houston() as houston:
+        report = houston.store.prune(older_than, keep_failed=keep_failed, dry_run=dry_run)
+    if settings.as_json:
+        print_json(report.to_dict())
+    else:
+        print(describe_pruning(report))
+
+
+def describe_pruning(report: PruneReport) -> str:
+    """Return one line that tells people what was removed."""
+    verb = "Would remove" if report.dry_run else "Removed"
+    parts = [f"{count_of(report.flows, 'flow')} with {count_of(report.tasks, 'task')}"]
+    if report.specs:
+        parts.append(count_of(report.specs, "spec"))
+    parts.append(f"the account of {count_of(report.ticks, 'tick')}")
+    text = f"{verb} {', '.join(parts)}."
+    if report.passed_over:
+        text += (
+            f" Passed over {count_of(report.passed_over, 'flow')}: held, or with a sub-flow that must stay."
+        )
+    return text
+
+
+def _open_existing(settings: Settings) -> Database:
+    from mc.clock import SystemClock
+    from mc.store.health import open_existing
+
+    return open_existing(settings.db_url, SystemClock())
+
+
+def _bring_up_to_date(settings: Settings, database: Database) -> None:
+    from mc.store.schema_version import NEWEST_VERSION
+
+    try:
+        applied = database.upgrade()
+    finally:
+        database.close()
+    if settings.as_json:
+        print_json({"version": NEWEST_VERSION, "applied": applied})
+    elif applied:
+        numbers = ", ".join(str(number) for number in applied)
+        print(f"Applied {count_of(len(applied), 'migration')} ({numbers}); version {NEWEST_VERSION} now.")
+    else:
+        print(f"The tables are up to date, version {NEWEST_VERSION}.")

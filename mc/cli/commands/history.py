@@ -1,0 +1,92 @@
+"""`houston history`: what happened to one flow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from mc.cli.options import common_options
+from mc.cli.output import format_time_short, print_json, print_table, printable, to_json_text
+from mc.cli.settings import Settings
+
+if TYPE_CHECKING:
+    from mc.houston import Houston
+    from mc.store.event import Event
+
+__all__ = ["command"]
+
+_LONGEST_NOTE: Final = 300  # characters
+
+
+@click.command("history")
+@click.argument("key")
+@click.option("--task", "task_key", metavar="T", help="Only what happened to this task.")
+@common_options
+@click.pass_obj
+def command(settings: Settings, key: str, task_key: str | None) -> None:
+    """Show what happened to one flow, in order.
+
+    Each change of a status is told with the attempt of the task, the driver that made it (BY), and the error
+    where there is one. Times are UTC. With --json, an array of events is printed, with all that is known.
+    """
+    with settings.open_houston(only_reads=True) as houston:
+        events = houston.history(key)
+        if task_key is not None:
+            events = _only_task(houston, key, task_key, events)
+    if settings.as_json:
+        print_json([event.to_dict() for event in events])
+    else:
+        print_table(("TIME", "TASK", "ATTEMPT", "WHAT", "BY", "NOTE"), [_to_row(event) for event in events])
+
+
+def _only_task(houston: Houston, key: str, task_key: str, events: Sequence[Event]) -> Sequence[Event]:
+    """Return the events of one task; none happened yet to a task that has not begun.
+
+    Raises:
+        click.BadParameter: the flow has no such task.
+    """
+    found = [event for event in events if event.task_key == task_key]
+    if not found:
+        tasks = list(houston.load(key).tasks)
+        if task_key not in tasks:
+            from difflib import get_close_matches
+
+            near = get_close_matches(task_key, tasks, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            message = f"flow {key!r} has no task {task_key[:60]!r}.{hint}"
+            raise click.BadParameter(message, param_hint="--task")
+    return found
+
+
+def _to_row(event: Event) -> tuple[str, ...]:
+    return (
+        format_time_short(event.at),
+        event.task_key or "(flow)",
+        str(event.attempt or ""),
+        _describe(event),
+        event.owner or "",
+        printable(_note(event), _LONGEST_NOTE),
+    )
+
+
+def _describe(event: Event) -> str:
+    kind = str(event.kind).replace("_", " ")
+    if event.new_status is None:
+        return kind
+    change = f"{event.old_status} -> {event.new_status}" if event.old_status else event.new_status
+    return change if kind == "changed" else f"{kind}: {change}"
+
+
+def _note(event: Event) -> str:
+    error, detail = event.error, event.detail
+    if error is not None:
+        return f"{error.get('type', 'TaskFailed')}: {error.get('message', '')}"
+    if detail is None:
+        return ""
+    if "reason" in detail:
+        return str(detail["reason"])
+    if "from" in detail:
+        return f"from {detail['from']}, whose lease had run out"
+    return to_json_text(detail)

@@ -1,0 +1,64 @@
+"""`houston loop`: advance the flows that are due, again and again."""
+
+from __future__ import annotations
+
+from signal import SIGINT
+from typing import Any
+
+import click
+
+from mc.cli.commands.tick import describe_report
+from mc.cli.exit_codes import ExitCode
+from mc.cli.options import common_options, lease_option, max_seconds_option
+from mc.cli.output import print_json, stdout_for_json
+from mc.cli.settings import Settings
+
+__all__ = ["command"]
+
+
+def _parse_interval(_ctx: click.Context, _param: click.Parameter, text: str) -> float:
+    from mc.durations import parse_duration
+    from mc.errors import DurationError
+
+    try:
+        seconds = parse_duration(float(text) if text.replace(".", "", 1).isdigit() else text)
+    except DurationError as error:
+        raise click.BadParameter(str(error)) from error
+    if not seconds > 0:
+        raise click.BadParameter(f"{text!r} is not longer than nothing; write one such as 5s.")
+    return seconds
+
+
+@click.command("loop")
+@click.option(
+    "--interval",
+    metavar="DURATION",
+    default="1s",
+    show_default=True,
+    callback=_parse_interval,
+    help="Look at the database at least that often (5s, 1m), for flows that others submit.",
+)
+@max_seconds_option("what is left is for the next loop or tick.")
+@lease_option
+@common_options
+@click.pass_obj
+def command(settings: Settings, interval: float, max_seconds: float | None, lease_seconds: float) -> Any:
+    """Advance the flows that are due, again and again, until SIGTERM or Ctrl-C.
+
+    Made for a service manager, or a second terminal. Any number of loops and ticks may run at once on one
+    database; each flow is advanced by one of them. SIGTERM and Ctrl-C end it after the task that runs; what
+    was done is saved, and the flows are free for others. A second Ctrl-C ends it at once.
+
+    It ends with 0 whether flows failed or not: they are found by `houston list --status FAILED`.
+    """
+    with (
+        stdout_for_json(settings.as_json),
+        settings.open_houston(with_handlers=True, lease_seconds=lease_seconds) as houston,
+    ):
+        report = houston.runner.run(interval=interval, max_seconds=max_seconds)
+        stop_signal = houston.runner.stop_signal
+    if settings.as_json:
+        print_json(report.to_dict())
+    else:
+        print(describe_report(report))
+    return ExitCode.INTERRUPTED if stop_signal == SIGINT else ExitCode.DONE

@@ -1,0 +1,101 @@
+"""The last saves of flows that a driver is done with, which wait for each other to share a commit."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Final, NamedTuple
+
+from mc.errors import McError, StoreError, StoreUnreachableError
+from mc.store.final_save import FinalSave
+from mc.store.flow_store import FlowStore
+
+__all__ = ["FinalSaves", "Outcome"]
+
+_LONGEST_WAIT: Final = timedelta(seconds=0.05)
+_MOST: Final = 50
+
+
+class Outcome(NamedTuple):
+    """What became of a save."""
+
+    save: FinalSave
+    error: McError | None
+
+
+class FinalSaves:
+    """Collects last saves and writes them together.
+
+    Only what may be done again waits: what tasks with effects did has been saved right after their
+    calls. The wait ends before the next such call, and at the latest at the next heartbeat.
+
+    Args:
+        store: of the flows.
+    """
+
+    def __init__(self, store: FlowStore) -> None:
+        self._store = store
+        self._lock = Lock()
+        self._waiting: list[FinalSave] = []
+        self._since: datetime | None = None
+        self._outcomes: list[Outcome] = []
+        self._problem: StoreError | None = None
+
+    def add(self, save: FinalSave) -> None:
+        """Let a save wait."""
+        with self._lock:
+            self._since = self._since or self._store.clock.now()
+            self._waiting.append(save)
+
+    def is_due(self) -> bool:
+        """Tell whether enough have waited, or one for long enough."""
+        since = self._since
+        if since is None:
+            return False
+        return len(self._waiting) >= _MOST or self._store.clock.now() - since >= _LONGEST_WAIT
+
+    def write(self) -> list[Outcome]:
+        """Write all that waits, and return what became of all that was written since the last time.
+
+        Raises:
+            StoreUnreachableError: the database cannot be used; what waited is given up.
+        """
+        with self._lock:
+            self._write()
+            problem, self._problem = self._problem, None
+            if problem is not None:
+                raise problem
+            outcomes, self._outcomes = self._outcomes, []
+            return outcomes
+
+    def write_at_beat(self) -> None:
+        """Write all that waits, in the thread of the heartbeat, while the driver's makes a long call."""
+        with self._lock:
+            self._write()
+
+    def forget(self) -> None:
+        """Give up what waits: its flows are taken up again when the leases are over."""
+        with self._lock:
+            self._waiting, self._since, self._problem = [], None, None
+
+    def _write(self) -> None:
+        saves, self._waiting, self._since = self._waiting, [], None
+        if not saves:
+            return
+        try:
+            self._outcomes += _save_together(self._store, saves)
+        except StoreUnreachableError as error:
+            self._problem = error  # raised in the thread of the driver
+
+
+def _save_together(store: FlowStore, saves: list[FinalSave]) -> list[Outcome]:
+    try:
+        errors = store.save_many(saves)
+    except StoreUnreachableError:
+        raise
+    except StoreError as error:
+        if len(saves) == 1:
+            return [Outcome(saves[0], error)]
+        # what the database refuses of one flow is not to stop the others
+        return [outcome for save in saves for outcome in _save_together(store, [save])]
+    return [Outcome(save, errors.get(save.flow.key)) for save in saves]

@@ -1,0 +1,149 @@
+"""Saves flows: what changed in them, with what belongs into the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping, Sequence
+from datetime import datetime
+from functools import partial
+
+from sqlalchemy import Connection
+
+from mc.durations import format_time
+from mc.errors import LeaseLostError, McError, StoreError
+from mc.flows.flow import Flow
+from mc.store.database import Database
+from mc.store.event_log import add_events
+from mc.store.final_save import FinalSave, group_saves
+from mc.store.flow_statements import save_statement
+from mc.store.flow_writer import FlowDraft, Update, draft_new_flow, draft_save, insert_flows, update_flows
+from mc.store.gc_pause import gc_paused
+from mc.store.held_transaction import HeldTransaction
+from mc.store.history_draft import draft_lost_result
+from mc.store.lease import Lease, Wake
+from mc.store.outbox import Outbox
+from mc.store.prepared import Prepared
+from mc.store.refusals import explain_refusal, lease_lost
+from mc.store.row_format import StoredState
+from mc.store.wakes import CANCEL, add_wake
+
+__all__ = ["FlowSaver"]
+
+
+class FlowSaver:
+    """The saves of one store.
+
+    Args:
+        database: to write to.
+        now: the present, for the times that are written.
+        states: what is stored of each flow that is in memory.
+    """
+
+    def __init__(
+        self, database: Database, now: Callable[[], datetime], states: MutableMapping[Flow, StoredState]
+    ) -> None:
+        self._database = database
+        self._now = now
+        self._states = states
+
+    def state_of(self, flow: Flow) -> StoredState:
+        """Return what is stored of a flow.
+
+        Raises:
+            StoreError: the flow is not of this store.
+        """
+        state = self._states.get(flow)
+        if state is None:
+            raise StoreError(
+                f"Flow {flow.key!r} was neither loaded from this store nor created in it. Load or create it.",
+                key=flow.key,
+            )
+        return state
+
+    def save(
+        self,
+        flow: Flow,
+        *,
+        lease: Lease | None,
+        release: bool,
+        keep_lost_leases: bool,
+        outbox: Outbox,
+        within: HeldTransaction | None,
+    ) -> None:
+        """Save one flow; see `FlowStore.save`."""
+        state = self.state_of(flow)
+        now = self._now()
+        with gc_paused():
+            draft = draft_save(flow, state, now, lease)
+        started = [
+            draft_new_flow(child, now, waiter_key=flow.key, lease=lease) for child in outbox.started.values()
+        ]
+        statement = save_statement(
+            leased=lease is not None,
+            release=release,
+            keep_lost_leases=keep_lost_leases,
+            dialect=self._database.dialect,
+        )
+        known = lease.token if lease is not None else state.revision
+        update = Update(draft=draft, known=known, acted_upon=outbox.acted_upon)
+
+        def write(connection: Connection) -> None:
+            if not update_flows(connection, statement, [update]):
+                raise explain_refusal(connection, flow.key, state.revision, lease)
+            if started:
+                insert_flows(connection, started)
+            for key, reason in outbox.cancelled.items():
+                wake = Wake(kind=CANCEL, source_key=flow.key, reason=reason)
+                add_wake(connection, key, wake, format_time(now))
+
+        try:
+            (within or self._database).write(write)
+        except LeaseLostError as error:
+            self._keep_lost_result(draft, lease, error)
+            raise
+        draft.mark_saved()
+        outbox.clear()
+
+    def save_many(self, saves: Sequence[FinalSave]) -> dict[str, McError]:
+        """Save flows and end their leases; see `FlowStore.save_many`."""
+        errors: dict[str, McError] = {}
+        updates: dict[str, Update] = {}
+        now = self._now()
+        with gc_paused():
+            for each in saves:
+                try:
+                    draft = draft_save(each.flow, self.state_of(each.flow), now, each.lease)
+                except McError as error:
+                    errors[each.flow.key] = error
+                else:
+                    update = Update(draft=draft, known=each.lease.token, acted_upon=each.acted_upon)
+                    updates[each.flow.key] = update
+        statement = save_statement(leased=True, release=True, dialect=self._database.dialect)
+        waiting = {key for key, update in updates.items() if update.draft.state.waiter_key is not None}
+        for group in group_saves((each for each in saves if each.flow.key in updates), waiting):
+            errors |= self._save_group(statement, group, [updates[each.flow.key] for each in group])
+        return errors
+
+    def _save_group(
+        self, statement: Prepared, group: Sequence[FinalSave], updates: Sequence[Update]
+    ) -> dict[str, McError]:
+        errors: dict[str, McError] = {}
+        write = partial(update_flows, statement=statement, updates=updates)
+        written = {id(update) for update in self._database.write(write)}
+        for each, update in zip(group, updates, strict=True):
+            if id(update) in written:
+                update.draft.mark_saved()
+            else:
+                lost = errors[each.flow.key] = lease_lost(each.lease)
+                self._keep_lost_result(update.draft, each.lease, lost)
+        return errors
+
+    def _keep_lost_result(self, draft: FlowDraft, lease: Lease | None, error: LeaseLostError) -> None:
+        """Keep as evidence, in a transaction of its own, what could not be saved."""
+        if lease is None:
+            return
+        state, now = draft.state, format_time(self._now())
+        try:
+            rows = draft_lost_result(draft.flow, state, draft.stored, now, lease)
+            self._database.write(lambda connection: add_events(connection, draft.flow.key, rows))
+        except McError as problem:
+            error.add_note(f"What it wanted to save could not be kept in the history: {problem}")

@@ -1,0 +1,157 @@
+"""`houston loop`, and how it and `houston tick` end when they are told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+
+from mc.store.flow_store import FlowStore
+
+ROOT = Path(__file__).resolve().parents[3]
+MODULE = """
+import sys
+from mc import task_handler
+
+@task_handler("ask")
+def ask(task):
+    print("asking", task["key"], flush=True)
+    return {"answer": sys.stdin.readline().strip()}
+"""
+NOOP = {"key": "a", "task_type": "noop"}
+START = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[START]:
+    """Begin a command in a process of its own, with the task type `ask`, which reads a line from stdin."""
+    (tmp_path / "asking.py").write_text(MODULE)
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MC_", "PYTEST", "COV"))
+    }
+    begun: list[subprocess.Popen[str]] = []
+
+    def begin(*arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mc", *arguments, "--handlers", "asking"],
+            cwd=tmp_path,
+            env={**kept, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        begun.append(process)
+        return process
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def ask_twice(houston: Callable[..., Any], write_spec: Callable[..., Path], tmp_path: Path) -> None:
+    """Store a flow of two tasks that ask."""
+    (tmp_path / "asking.py").write_text(MODULE)
+    tasks = [{"key": key, "task_type": "ask"} for key in ("first", "second")]
+    assert houston("submit", write_spec(tasks, key="k"), "--handlers", "asking").code == 0
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def read_statuses(folder: Path) -> tuple[list[str], Any]:
+    with FlowStore(f"sqlite:///{folder}/mc.sqlite3") as store:
+        flow = store.load("k")
+        flow.check_invariants()
+        held = store.is_held("k")
+        return [flow.tasks[key]["status"] for key in ("first", "second")], held
+
+
+@pytest.mark.usefixtures("ask_twice")
+class TestSignals:
+    @pytest.mark.parametrize("command", [("loop",), ("loop", "--interval", "1h"), ("tick",)])
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+    def test_the_task_under_way_is_finished_saved_and_the_flow_is_free(
+        self, start: START, tmp_path: Path, command: tuple[str, ...], number: int, code: int
+    ) -> None:
+        process = start(*command)
+        assert read_line(process) == "asking first\n"
+        process.send_signal(number)
+        out, err = process.communicate("one\ntwo\n")
+        assert (process.returncode, "asking second" in out) == (code, False), err
+        assert read_statuses(tmp_path) == (["COMPLETED", "PENDING"], False)
+
+    def test_a_second_interrupt_ends_it_at_once(self, start: START, tmp_path: Path) -> None:
+        process = start("loop")
+        assert read_line(process) == "asking first\n"
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            Event().wait(0.05)
+        assert process.returncode == 130
+        assert read_statuses(tmp_path) == (["PENDING", "PENDING"], False)
+
+    def test_a_signal_ends_the_wait_for_the_next_interval(self, start: START, tmp_path: Path) -> None:
+        process = start("loop", "--interval", "1h")
+        assert read_line(process) == "asking first\n"
+        assert process.stdin is not None
+        process.stdin.write("one\ntwo\n")
+        process.stdin.flush()
+        assert read_line(process) == "asking second\n"
+        while read_statuses(tmp_path)[0] != ["COMPLETED", "COMPLETED"]:
+            Event().wait(0.05)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate()
+        assert (process.returncode, err) == (0, "")
+        assert "1 flow, 2 task calls" in out
+
+
+class TestLoop:
+    def test_it_ends_when_the_time_is_up(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        houston("submit", write_spec([NOOP]))
+        ended = houston("loop", "--max-seconds", "0.05", "--json")
+        assert (ended.code, ended.document["completed"]) == (0, 1)
+
+    def test_flows_that_others_submit_meanwhile_are_taken_up(
+        self, start: START, houston: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        process = start("loop", "--interval", "0.05", "--json")
+        for key in ("one", "two"):
+            houston("submit", write_spec([NOOP], key=key))
+            while json.loads(houston("show", key, "--json").out)["status"] != "COMPLETED":
+                Event().wait(0.05)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate()
+        assert (process.returncode, err) == (0, "")
+        assert json.loads(out)["completed"] == 2
+
+    def test_a_flow_that_fails_does_not_end_it(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        params = {"wirings": ["ctx.flow.data.x => ctx.flow.data.y"]}
+        houston("submit", write_spec([{"key": "w", "task_type": "wire", "task_params": params}]))
+        ended = houston("loop", "--max-seconds", "0.05")
+        assert (ended.code, "1 failed" in ended.out) == (0, True)
+
+    @pytest.mark.parametrize("text", ["0", "0s", "soon", "-1"])
+    def test_an_interval_that_is_none_is_refused(self, houston: Callable[..., Any], text: str) -> None:
+        ended = houston("loop", f"--interval={text}", "--max-seconds", "0")
+        assert ended.code == 2
+        assert "interval" in ended.err
+
+    @pytest.mark.parametrize("text", ["2", "0.5", "1m", "PT5S"])
+    def test_an_interval_is_any_duration(self, houston: Callable[..., Any], text: str) -> None:
+        assert houston("loop", "--interval", text, "--max-seconds", "0").code == 0

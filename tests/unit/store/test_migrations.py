@@ -1,0 +1,247 @@
+"""Migrations on each kind of database: together, interrupted, printed, refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, MetaData, event, insert, text
+
+from mc.clock import ManualClock
+from mc.errors import SchemaVersionError, StoreError
+from mc.flows.flow import Flow
+from mc.store import tables
+from mc.store.database import Database
+from mc.store.flow_store import FlowStore
+from mc.store.migrating import SQL_DIALECTS, list_migrations, migration_statements
+from mc.store.schema_version import MIGRATIONS, NEWEST_VERSION, read_version
+from tests.databases import DATABASES, fresh_url
+
+ROOT = Path(__file__).resolve().parents[3]
+SCALE = int(os.environ.get("MC_TEST_SCALE", "1"))
+NUMBERS = list(MIGRATIONS)
+
+
+@pytest.fixture(params=DATABASES)
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    with fresh_url(request.param) as found:
+        yield found
+
+
+def open_database(url: str, *, upgrades: bool = False) -> Database:
+    return Database(url, ManualClock(), upgrades=upgrades)
+
+
+def do(url: str, work: Any) -> Any:
+    """Do work in one transaction, without touching the tables' version."""
+    database = open_database(url)
+    try:
+        return database.write(work)
+    finally:
+        database.close()
+
+
+def describe(url: str) -> dict[str, object]:
+    """Return what the database itself says of its tables."""
+
+    def read(connection: Connection) -> dict[str, object]:
+        metadata = MetaData()
+        metadata.reflect(connection)
+        return {
+            table.name: (
+                [(column.name, repr(column.type), column.nullable) for column in table.columns],
+                [column.name for column in table.primary_key],
+                sorted((str(index.name), index.columns.keys()) for index in table.indexes),
+                sorted((key.target_fullname, key.ondelete) for key in table.foreign_keys),
+            )
+            for table in metadata.sorted_tables
+        }
+
+    found: dict[str, object] = do(url, read)
+    return found
+
+
+def make_store_usable(url: str) -> None:
+    """Store a flow and load it, which touches most tables."""
+    with FlowStore(url) as store:
+        store.create(Flow.from_flow_spec({"tasks": [{"key": "a", "task_type": "noop"}]}, key="f"))
+        assert store.load("f").tasks["a"]["status"] == "PENDING"
+
+
+class TestTheTables:
+    @pytest.mark.parametrize("name", DATABASES)
+    def test_migrated_tables_are_the_tables_that_the_code_knows(self, name: str) -> None:
+        with fresh_url(name) as migrated, fresh_url(name) as declared:
+            database = open_database(migrated)
+            assert database.upgrade() == NUMBERS
+            database.close()
+            do(declared, tables.metadata.create_all)
+            assert describe(migrated) == describe(declared)
+
+    @pytest.mark.parametrize(
+        ("name", "kind"), [*zip(DATABASES, ["sqlite", "postgresql", "mariadb"], strict=True)]
+    )
+    def test_the_printed_statements_make_the_same_tables(self, name: str, kind: str) -> None:
+        with fresh_url(name) as migrated, fresh_url(name) as by_hand:
+            open_database(migrated, upgrades=True).upgrade()
+            for statement in migration_statements(kind, datetime.now(UTC)):
+                do(by_hand, lambda connection, line=statement: connection.exec_driver_sql(line.rstrip(";")))
+            assert describe(by_hand) == describe(migrated)
+            make_store_usable(by_hand)
+
+    @pytest.mark.parametrize("kind", SQL_DIALECTS)
+    def test_statements_after_a_version_are_the_rest(self, kind: str) -> None:
+        now = datetime.now(UTC)
+        everything = list(migration_statements(kind, now))
+        rest = list(migration_statements(kind, now, after=1))
+        assert everything[-len(rest) :] == rest
+        assert len(rest) < len(everything)
+        assert list(migration_statements(kind, now, after=NEWEST_VERSION)) == []
+
+    @pytest.mark.parametrize(
+        ("kind", "after"), [("oracle", 0), ("sqlite", -1), ("sqlite", NEWEST_VERSION + 1)]
+    )
+    def test_statements_of_nothing_are_refused(self, kind: str, after: int) -> None:
+        with pytest.raises(StoreError, match="use "):
+            list(migration_statements(kind, datetime.now(UTC), after))
+
+
+class TestProgress:
+    def test_an_upgrade_goes_on_where_the_tables_stand(self, url: str) -> None:
+        def make_version_1(connection: Connection) -> None:
+            tables.schema.create(connection)
+            MIGRATIONS[1](connection)
+            connection.execute(insert(tables.schema).values(version=1, applied_at="then"))
+
+        do(url, make_version_1)
+        database = open_database(url)
+        assert database.upgrade() == NUMBERS[1:]
+        assert database.upgrade() == []
+        seen = [(migration.number, migration.applied_at) for migration in list_migrations(database)]
+        database.close()
+        assert seen[0] == (1, "then")
+        assert [number for number, applied_at in seen if applied_at] == NUMBERS
+        make_store_usable(url)
+
+    def test_an_empty_database_has_seen_no_migration(self) -> None:
+        database = open_database("sqlite://")
+        found = list_migrations(database)
+        assert [migration.to_dict() for migration in found[:1]] == [
+            {"number": 1, "name": "flows", "applied_at": None}
+        ]
+        assert [migration.number for migration in found] == NUMBERS
+        assert database.read(read_version) == 0
+
+    def test_processes_may_make_the_tables_at_the_same_time(self, url: str) -> None:
+        code = (
+            "import sys\n"
+            "from mc.clock import SystemClock\n"
+            "from mc.store.database import Database\n"
+            "url = sys.stdin.readline().strip()\n"
+            "print('ready', flush=True)\n"
+            "sys.stdin.readline()\n"
+            "print(Database(url, SystemClock(), upgrades=False).upgrade())\n"
+        )
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", code],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(3)
+        ]
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{url}\n")
+            process.stdin.flush()
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        results = [process.communicate("go\n") for process in processes]
+        assert [error for _, error in results] == [""] * 3
+        assert sorted(out.strip() for out, _ in results) == [str(NUMBERS), "[]", "[]"]
+        make_store_usable(url)
+
+
+class InterruptionError(Exception):
+    """Stands for the end of the process."""
+
+
+@contextmanager
+def interruption(number: int) -> Iterator[list[str]]:
+    """End the work right after the statement with this number that changes something."""
+    seen: list[str] = []
+
+    def after(_conn: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if statement.lstrip().startswith(("CREATE", "ALTER", "INSERT")):
+            seen.append(statement)
+            if len(seen) == number:
+                raise InterruptionError
+
+    event.listen(Engine, "after_cursor_execute", after)
+    try:
+        yield seen
+    finally:
+        event.remove(Engine, "after_cursor_execute", after)
+
+
+class TestInterruption:
+    @pytest.mark.parametrize(("name", "step"), [("sqlite", 1), ("postgres", 5), ("mariadb", 3)])
+    def test_a_migration_that_was_interrupted_anywhere_is_finished_by_the_next(
+        self, name: str, step: int
+    ) -> None:
+        with fresh_url(name) as url:
+            database = open_database(url)
+            with interruption(-1) as statements:
+                database.upgrade()
+            whole = describe(url)
+            database.close()
+        for number in range(1, len(statements) + 1, 1 if SCALE > 1 else step):
+            with fresh_url(name) as url:
+                database = open_database(url)
+                with pytest.raises(InterruptionError), interruption(number):
+                    database.upgrade()
+                database.upgrade()
+                seen = [migration.number for migration in list_migrations(database) if migration.applied_at]
+                database.close()
+                assert describe(url) == whole, statements[number - 1]
+                assert seen == NUMBERS
+
+
+class TestNewerTables:
+    def test_older_code_refuses_them_and_changes_nothing(self, url: str) -> None:
+        open_database(url, upgrades=True).upgrade()
+        newer = insert(tables.schema).values(version=99, applied_at="then")
+        do(url, lambda connection: connection.execute(newer))
+        before = describe(url)
+        with FlowStore(url) as store, pytest.raises(SchemaVersionError, match="version 99") as caught:
+            store.create(Flow(key="f"))
+        assert (caught.value.found, caught.value.expected) == (99, NEWEST_VERSION)
+        assert describe(url) == before
+        count = do(url, lambda connection: connection.scalar(text("SELECT count(*) FROM mc_flow")))
+        assert count == 0
+
+    def test_a_driver_that_runs_meanwhile_stops_at_its_next_tick(self, url: str) -> None:
+        from mc.flows.flow_engine import FlowEngine
+        from mc.runners.flow_runner import FlowRunner
+
+        with FlowStore(url) as store:
+            runner = FlowRunner(store, FlowEngine())
+            assert runner.tick().claimed == 0
+            store.create(Flow.from_flow_spec({"tasks": [{"key": "a", "task_type": "noop"}]}, key="f"))
+            newer = insert(tables.schema).values(version=99, applied_at="then")
+            do(url, lambda connection: connection.execute(newer))
+            with pytest.raises(SchemaVersionError):
+                runner.tick()
+            assert store.load("f").tasks["a"]["status"] == "PENDING"
+            assert not store.is_held("f")
