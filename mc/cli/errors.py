@@ -89,9 +89,10 @@ def _describe_os_error(error: OSError) -> Failure:
 
 
 def _describe_bug(error: Exception) -> Failure:
+    what = f"{type(error).__name__}: {error}".rstrip(".: ")
     message = _shorten(
-        f"This is a bug in houston: {type(error).__name__}: {str(error).rstrip('.')}. Flows are stored as they "
-        f"were at the last save. Please report it with the traceback that --debug shows."
+        f"This is a bug in houston: {what}. Flows are stored as they were at the last save. Please report it "
+        f"with the traceback that --debug shows."
     )
     return Failure(
         exit_code=ExitCode.BUG,

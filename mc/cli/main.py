@@ -21,7 +21,7 @@ COMMANDS: Final = MappingProxyType(
         "validate": LazyCommand("mc.cli.commands.validate", "Check flow specs."),
         "submit": LazyCommand("mc.cli.commands.submit", "Store a flow for later ticks and print its key."),
         "tick": LazyCommand("mc.cli.commands.tick", "Advance the flows that are due, then end."),
-        "loop": LazyCommand("mc.cli.commands.loop", "Advance flows again and again, until it is stopped."),
+        "loop": LazyCommand("mc.cli.commands.loop", "Advance the flows that are due, again and again."),
         "list": LazyCommand("mc.cli.commands.list_flows", "List the stored flows, newest first."),
         "show": LazyCommand("mc.cli.commands.show", "Show one flow and its tasks."),
         "history": LazyCommand("mc.cli.commands.history", "Show what happened to one flow, in order."),

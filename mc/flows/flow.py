@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
 from typing import Any, ClassVar
 
 from mc.context.json_values import copy_json, json_type_name
-from mc.durations import format_time, parse_time
-from mc.errors import DurationError, FlowFormatError, GraphError, StatusError
+from mc.errors import FlowFormatError, GraphError, StatusError
 from mc.flows.flow_books import FlowBooks
 from mc.flows.graph import connect, connect_all, disconnect, has_edge, place, refuse_cycle
+from mc.flows.task_entries import named_keys, normalise_task
 from mc.flows.task_node import Task, TaskNode
 from mc.spec.task_graph import ROOT_TASK_KEY, assign_task_keys, list_edges, start_rule_task_keys
 from mc.statuses import FLOW_CHANGES
@@ -188,7 +187,7 @@ class Flow(FlowBooks):
 
     def _build(self, tasks: Iterable[Task], edges: Iterable[tuple[str, str]]) -> None:
         """Take over many task dicts and edges at once."""
-        new = [self._book(_normalise_task(task)) for task in tasks]
+        new = [self._book(normalise_task(task)) for task in tasks]
         nodes = self._nodes
         try:
             pairs = [(nodes[source], nodes[dest]) for source, dest in edges]
@@ -219,8 +218,8 @@ class Flow(FlowBooks):
         """
         own: Task = copy_json(dict(_mapping(task, "task")))
         own["key"] = own.get("key") or self._free_key()
-        named_before, named_after = _named_keys(own, "precursors"), _named_keys(own, "successors")
-        node = self._book(_normalise_task(own))
+        named_before, named_after = named_keys(own, "precursors"), named_keys(own, "successors")
+        node = self._book(normalise_task(own))
         try:
             named = dict.fromkeys([*named_before, *start_rule_task_keys(own)])
             named.pop(ROOT_TASK_KEY, None)
@@ -451,13 +450,6 @@ def _in_order(nodes: Iterable[TaskNode]) -> list[TaskNode]:
     return sorted(nodes, key=lambda node: node.position)
 
 
-def _named_keys(task: Task, name: str) -> list[str]:
-    named = task.get(name) or []
-    if not isinstance(named, (list, tuple)) or not all(isinstance(key, str) for key in named):
-        raise GraphError(f"Task {task['key']!r}: {name} must be a list of task keys.", key=task["key"])
-    return list(named)
-
-
 def _refuse_if_started(source: TaskNode, dest: TaskNode) -> None:
     if dest.status != "PENDING" and source.status != "COMPLETED":
         refuse_cycle(source, dest)  # the better reason, where it is one
@@ -474,30 +466,3 @@ def _edge_into_root(source_key: str) -> GraphError:
         src_key=source_key,
         dest_key=ROOT_TASK_KEY,
     )
-
-
-def _normalise_task(task: Task) -> Task:
-    """Give a task dict the entries that every task has; its edges live in the graph."""
-    task.pop("precursors", None)
-    task.pop("successors", None)
-    if task.get("task_params") is None:
-        task["task_params"] = {}
-    if task.get("data") is None:
-        task["data"] = {}
-    task["status"] = str(task.get("status") or "PENDING")
-    if "attempt" not in task:
-        task["attempt"] = 0
-    for name in ("cfg", "next_tick_at", "deadline_at"):
-        if name in task and not task[name]:
-            del task[name]
-        elif name in task and name != "cfg":
-            task[name] = _read_time(task, name)
-    return task
-
-
-def _read_time(task: Task, name: str) -> str:
-    try:
-        value = task[name]
-        return format_time(value if isinstance(value, datetime) else parse_time(value))
-    except DurationError as error:
-        raise GraphError(f"Task {task.get('key')!r}: {name}: {error.message}", key=task.get("key")) from error

@@ -12,7 +12,7 @@ from mc.store.flow_store import FlowStore
 
 __all__ = ["FinalSaves", "Outcome"]
 
-_LONGEST_WAIT: Final = timedelta(seconds=0.05)
+_LONGEST_WAIT: Final = timedelta(seconds=0.2)
 _MOST: Final = 50
 
 

@@ -132,8 +132,12 @@ class Database:
             self.close()  # connections must not be shared with the process that this one was forked from
             self._engine = self.dialect.open(self._url, self._busy_seconds)
             self._writer = self._engine.execution_options(mc_write=True)
-            if self._upgrades:
-                self._upgrade()
+            try:
+                if self._upgrades:
+                    self._upgrade()
+            except BaseException:
+                self._engine.dispose()  # a database that was refused is not kept open
+                raise
             self._opened_in = os.getpid()
 
     def _upgrade(self) -> list[int]:

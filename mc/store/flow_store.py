@@ -426,6 +426,9 @@ class FlowStore:
             older_than: how long ago by the store's clock.
             keep_failed: leave flows that are FAILED or have a FAILED sub-flow.
             dry_run: only count.
+
+        Raises:
+            StoreError: the age is negative.
         """
         before = self.clock.now() - older_than
         return prune(self._database, before, self.clock.now(), keep_failed=keep_failed, dry_run=dry_run)

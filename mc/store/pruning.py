@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from mc.context.json_values import loads
 from mc.durations import format_time
+from mc.errors import StoreError
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.database import Database
 from mc.store.dialect import Dialect
@@ -57,6 +58,8 @@ def prune(
     database: Database, before: datetime, now: datetime, *, keep_failed: bool, dry_run: bool
 ) -> PruneReport:
     """Remove what was finished before a time; see `FlowStore.prune`."""
+    if before > now:
+        raise StoreError(f"Nothing can be older than {now - before}; give an age of zero or more.")
     limit = format_time(before)
     pruning = _Pruning(database, limit, format_time(now), keep_failed, dry_run)
     for status in sorted(FINISHED_FLOW_STATUSES):

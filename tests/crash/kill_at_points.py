@@ -19,7 +19,7 @@ from typing import Any
 
 from tests.crash.crash_points import CrashPoints
 from tests.crash.operations import OPERATIONS, Operation
-from tests.crash.world import World, fork
+from tests.crash.world import MARKERS, World, fork
 from tests.invariants import Seen, check_store
 
 __all__ = ["Killer", "main"]
@@ -99,18 +99,19 @@ class Killer:
         with closing(World(self.url)) as world:
             world.wipe()
             self.operation.arrange(world)
-            self.seen = check_store(world.store)
+            self.seen = Seen() if self.operation.migrates else check_store(world.store, markers=MARKERS)
 
     def act(self, points: CrashPoints) -> None:
         """Do the operation, in a child."""
         world = World(self.url)
-        world.store.query()  # the database is open and its tables are there
+        if not self.operation.migrates:
+            world.store.query()  # the database is open
         self.operation.act(world, points.arm)
 
     def rows(self) -> str:
         """Check and return all rows."""
         with closing(World(self.url)) as world:
-            check_store(world.store, self.seen)
+            check_store(world.store, self.seen, markers=MARKERS)
             return world.rows()
 
     def finish(self) -> str:
@@ -118,9 +119,11 @@ class Killer:
 
         def work() -> str:
             with closing(World(self.url)) as world:
+                self.operation.resume(world)
                 world.finish_all()
-                check_store(world.store, self.seen)
-                return json.dumps(world.outcome(), sort_keys=True)
+                check_store(world.store, self.seen, markers=MARKERS)
+                outcome = json.dumps(world.outcome(), sort_keys=True)
+                return outcome + world.schema() if self.operation.migrates else outcome
 
         outcome: str = self.in_child(work)
         return outcome

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from mc.errors import LeaseLostError
 from mc.flows.flow import Flow
 from mc.runners.stored_sub_flows import StoredSubFlows
 from mc.store.lease import Lease
 from mc.store.outbox import Outbox
-from tests.crash.world import World
+from tests.crash.world import SPECS, World
 
 __all__ = ["OPERATIONS", "Operation"]
 
@@ -25,11 +28,15 @@ class Operation:
         arrange: stores what it needs.
         act: comes up to the operation, calls `arm`, and does it.
         whole: it is one transaction, done or not done, and its rows tell which.
+        resume: repeats it after the crash, where nobody would go on with it otherwise.
+        migrates: it changes the tables.
     """
 
     arrange: Callable[[World], Any]
     act: Callable[[World, Arm], Any]
     whole: bool = True
+    resume: Callable[[World], Any] = lambda world: None
+    migrates: bool = False
 
 
 def _add(*names: str) -> Callable[[World], None]:
@@ -170,6 +177,50 @@ def _run(world: World, arm: Arm) -> None:
     world.runner.tick()
 
 
+def _keep_what_came_too_late(world: World, arm: Arm) -> None:
+    """Save under a lease that another driver took over: refused, and kept as evidence."""
+    lease, flow, outbox = _hold(world, "chain")
+    _tick(world, flow, outbox, 1)
+    world.expire_leases()
+    assert _claim(world, "chain")
+    arm()
+    with suppress(LeaseLostError):
+        world.store.save(flow, lease=lease, outbox=outbox)
+
+
+def _add_transactional(world: World) -> None:
+    world.make_markers()
+    world.add("transactional")
+
+
+def _finish_some(world: World) -> None:
+    """Finish flows, one of them FAILED, so that they can be pruned a month later; one stays unfinished."""
+    world.add("chain", "parent", "failing")
+    world.finish_all()
+    world.store.create(world.engine.flow_spec_to_flow(SPECS["branches"], key="unfinished"))
+
+
+def _prune(world: World) -> None:
+    world.clock.advance(timedelta(days=31).total_seconds())
+    report = world.store.prune(timedelta(days=30))
+    assert not report.passed_over
+
+
+def _prune_armed(world: World, arm: Arm) -> None:
+    arm()
+    _prune(world)
+
+
+def _go_back(world: World) -> None:
+    world.add("chain", "parent")
+    world.go_back_to_version_1()
+
+
+def _migrate(world: World, arm: Arm) -> None:
+    arm()
+    world.store.query()
+
+
 OPERATIONS: dict[str, Operation] = {
     "create": Operation(arrange=lambda world: None, act=_create),
     "claim": Operation(arrange=_add("chain", "parent"), act=_take),
@@ -187,4 +238,9 @@ OPERATIONS: dict[str, Operation] = {
     "delete": Operation(arrange=_begin("parent"), act=_delete),
     "tick": Operation(arrange=_add("parent"), act=_run, whole=False),
     "tick after a loss": Operation(arrange=_begin_and_lose, act=_run, whole=False),
+    "transactional tasks": Operation(arrange=_add_transactional, act=_run, whole=False),
+    "keep what came too late": Operation(arrange=_add("chain"), act=_keep_what_came_too_late),
+    "prune": Operation(arrange=_finish_some, act=_prune_armed, resume=_prune, whole=False),
+    "make the tables": Operation(arrange=World.drop_tables, act=_migrate, whole=False, migrates=True),
+    "migrate from version 1": Operation(arrange=_go_back, act=_migrate, whole=False, migrates=True),
 }

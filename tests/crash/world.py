@@ -8,17 +8,19 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, MetaData, inspect, select, text, update
 
 from mc.clock import ManualClock
 from mc.flows.flow_engine import FlowEngine
+from mc.flows.task_call import TaskCall
 from mc.runners.flow_runner import FlowRunner
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store import tables
 from mc.store.flow_store import FlowStore
+from mc.store.migrations import m0001_flows
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
-__all__ = ["SPECS", "World", "fork"]
+__all__ = ["MARKERS", "SPECS", "World", "fork"]
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LONG_AGO = "2000-01-01T00:00:00.000000+00:00"
@@ -91,7 +93,32 @@ SPECS: dict[str, dict[str, Any]] = {
             {"key": "bad", "task_type": "bad", "precursors": ["wait"]},
         ]
     },
+    "transactional": {
+        "tasks": [
+            {
+                "key": key,
+                "task_type": "call",
+                "task_params": {"function": f"{__name__}:{function}", "transactional": True},
+                "cfg": {"retry": {"max_attempts": 2}},
+            }
+            for key, function in (("mark", "mark"), ("mark_again", "mark_and_fail_at_first"))
+        ]
+    },
 }
+MARKERS = "crash_marker"
+
+
+def mark(connection: Connection, task_ctx: TaskCall) -> None:
+    """Note that a task was done."""
+    names = {"flow": task_ctx.flow.key, "task": task_ctx.task["key"]}
+    connection.execute(text(f"INSERT INTO {MARKERS} (flow_key, task_key) VALUES (:flow, :task)"), names)
+
+
+def mark_and_fail_at_first(connection: Connection, task_ctx: TaskCall) -> None:
+    """Note that a task was done, which is not true at its first attempt."""
+    mark(connection, task_ctx)
+    if task_ctx.task["attempt"] == 1:
+        raise ValueError("only at first")
 
 
 class _Act(BaseTaskHandler):
@@ -133,7 +160,7 @@ class World:
     def __init__(self, url: str, hours: float = 0) -> None:
         self.clock = ManualClock(START + timedelta(hours=hours))
         self.store = FlowStore(url, clock=self.clock)
-        self.engine = FlowEngine(task_handlers=HANDLERS, clock=self.clock)
+        self.engine = FlowEngine(task_handlers=HANDLERS, handler_modules=[__name__], clock=self.clock)
         self.runner = FlowRunner(self.store, self.engine, owner="survivor")
 
     def add(self, *names: str) -> None:
@@ -182,8 +209,8 @@ class World:
             for name, table in tables.metadata.tables.items():
                 if name in _NOT_COMPARED:
                     continue
-                rows = connection.execute(select(table)).mappings()
-                found[name] = sorted(json.dumps(_stable(row), sort_keys=True, default=str) for row in rows)
+                rows = connection.execute(select(table).order_by(*table.primary_key)).mappings()
+                found[name] = [json.dumps(_stable(row), sort_keys=True, default=str) for row in rows]
 
         self.store._database.read(read)
         return json.dumps(found)
@@ -195,8 +222,61 @@ class World:
             for table in reversed(tables.metadata.sorted_tables):
                 if table is not tables.schema:
                     connection.execute(table.delete())
+            if inspect(connection).has_table(MARKERS):
+                connection.execute(text(f"DELETE FROM {MARKERS}"))
 
         self.store._database.write(delete_all)
+
+    def make_markers(self) -> None:
+        """Make the table in which transactional tasks write."""
+        table = f"CREATE TABLE IF NOT EXISTS {MARKERS} (flow_key VARCHAR(255), task_key VARCHAR(255))"
+        self.store._database.write(lambda connection: connection.execute(text(table)))
+
+    def go_back_to_version_1(self) -> None:
+        """Leave the tables and the rows as the first version had them."""
+        old = MetaData()
+
+        def go_back(connection: Connection) -> None:
+            kept = {
+                name: [dict(row) for row in connection.execute(select(table)).mappings()]
+                for name, table in tables.metadata.tables.items()
+            }
+            tables.metadata.drop_all(connection)
+            tables.schema.create(connection)
+            m0001_flows.upgrade(connection)
+            connection.execute(tables.schema.insert(), {"version": 1, "applied_at": LONG_AGO})
+            old.reflect(connection)
+            for table in old.sorted_tables:
+                if table.name == tables.schema.name:
+                    continue
+                names = set(table.c.keys())
+                rows = [{name: row[name] for name in row if name in names} for row in kept[table.name]]
+                if rows:
+                    connection.execute(table.insert(), rows)
+
+        self.store._database.write(go_back)
+
+    def drop_tables(self) -> None:
+        """Leave an empty database."""
+        self.store._database.write(tables.metadata.drop_all)
+
+    def schema(self) -> str:
+        """Return all tables with their columns and indexes."""
+
+        def read(connection: Connection) -> str:
+            found = inspect(connection)
+            described = {
+                name: [
+                    [f"{column['name']} {column['type']!r} {column['nullable']}"]
+                    for column in found.get_columns(name)
+                ]
+                + [sorted(f"{index['name']} {index['column_names']}" for index in found.get_indexes(name))]
+                for name in sorted(found.get_table_names())
+                if name.startswith("mc_")
+            }
+            return json.dumps(described)
+
+        return self.store._database.read(read)
 
     def close(self) -> None:
         """Close all connections."""
@@ -214,7 +294,9 @@ def _outcome_of(task: dict[str, Any]) -> list[Any]:
 
 
 def _stable(row: Any) -> dict[str, Any]:
-    return {name: (value is not None) if name in _VOLATILE else value for name, value in row.items()}
+    shown = {name: (value is not None) if name in _VOLATILE else value for name, value in row.items()}
+    shown.pop("id", None)  # a server gives each one out once
+    return shown
 
 
 def fork(work: Callable[[], None]) -> int:

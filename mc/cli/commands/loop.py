@@ -43,7 +43,7 @@ def _parse_interval(_ctx: click.Context, _param: click.Parameter, text: str) -> 
 @common_options
 @click.pass_obj
 def command(settings: Settings, interval: float, max_seconds: float | None, lease_seconds: float) -> Any:
-    """Advance the flows that are due, again and again, until SIGTERM or Ctrl-C.
+    """Advance the flows that are due, again and again.
 
     Made for a service manager, or a second terminal. Any number of loops and ticks may run at once on one
     database; each flow is advanced by one of them. SIGTERM and Ctrl-C end it after the task that runs; what

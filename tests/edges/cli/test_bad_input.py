@@ -299,7 +299,7 @@ class TestFlowDicts:
         ("text", "said"),
         [
             ("{", "line 1"),
-            ("[]", "JSON object"),
+            ("[]", "mapping"),
             ('{"schema_version": 99}', "schema_version"),
             ('{"colour": 1}', "colour"),
             ('{"status": "DONE"}', "DONE"),

@@ -83,8 +83,8 @@ def test_a_wrong_task_is_named_with_the_nearest(ran: Callable[..., Any]) -> None
     assert "flow 'f' has no task 'nevr'. Did you mean 'never'?" in ended.err
 
 
-def test_an_unknown_flow_is_named(houston: Callable[..., Any]) -> None:
-    ended = houston("history", "nowhere", "--json")
+def test_an_unknown_flow_is_named(ran: Callable[..., Any]) -> None:
+    ended = ran("history", "nowhere", "--json")
     assert ended.code == 2
     assert ended.error["code"] == "flow-not-found"
     assert ended.out == ""
@@ -103,13 +103,21 @@ def test_the_key_of_a_deleted_flow_is_refused(
     assert "was used before" in ended.error["message"]
 
 
-def test_the_history_of_a_flow_from_elsewhere_cannot_harm_the_terminal(
-    houston: Callable[..., Any], write_spec: Callable[..., Path]
+def test_what_a_task_says_cannot_harm_the_terminal(
+    houston: Callable[..., Any], write_spec: Callable[..., Path], tmp_path: Path
 ) -> None:
-    params = {"msg": "${ctx.flow.data.no\x1b[31m colour}"}
-    houston("submit", write_spec([{"key": "t", "task_type": "print", "task_params": params}]), "--key", "f")
-    houston("tick")
-    ended = houston("history", "f")
-    assert "RUNNING -> FAILED" in ended.out
-    assert "31m colour" in ended.out
-    assert "\x1b" not in ended.out
+    (tmp_path / "evil_tasks.py").write_text(
+        "from mc import task_handler\n"
+        "@task_handler('evil')\n"
+        "def evil(task):\n"
+        "    raise ValueError('no \\x1b[31m colour')\n",
+        encoding="utf-8",
+    )
+    houston(
+        "submit", write_spec([{"key": "t", "task_type": "evil"}]), "--key", "f", "--handlers", "evil_tasks"
+    )
+    houston("tick", "--handlers", "evil_tasks")
+    shown = houston("history", "f").out
+    assert "RUNNING -> FAILED" in shown
+    assert "[31m colour" in shown
+    assert "\x1b" not in shown

@@ -78,8 +78,9 @@ class TestRecord:
 
     @pytest.mark.parametrize(("limit", "kept"), [(None, 4_000), (10, 10), (0, 0)])
     def test_a_long_message_is_shortened(self, limit: int | None, kept: int) -> None:
-        message = fail(lambda: raise_(ValueError("x" * 9_000)), limit)["message"]
-        assert message == "x" * kept + f"... ({9_000 - kept} more characters)"
+        record = fail(lambda: raise_(ValueError("x" * 9_000)), limit)
+        assert record["message"] == "x" * kept + f"... ({9_000 - kept} more characters)"
+        assert len(record["traceback"]) == 8_000
 
     def test_an_error_whose_message_cannot_be_read_is_recorded(self) -> None:
         record = fail(lambda: raise_(UnreadableError()))

@@ -94,5 +94,35 @@ class TestSchemas:
             schema = {"not": schema}
         assert {code for code, _ in codes(find_problems({"params": schema}))} <= {"MC160"}
 
+    @pytest.mark.parametrize(
+        ("params", "pointers"),
+        [
+            ({"$ref": "#/$defs/x"}, ["/params/$ref"]),
+            ({"properties": {"a": {"$ref": "https://example.org/x"}}}, ["/params/properties/a/$ref"]),
+            ({"$ref": "http://[bad"}, ["/params/$ref"]),
+            ({"$ref": "#"}, ["/params"]),
+            ({"not": {"anyOf": [{}, {"$ref": "#"}]}}, ["/params"]),
+            ({"$defs": {"a": {"dependentSchemas": {"x": {"$ref": "#/$defs/a"}}}}}, ["/params/$defs/a"]),
+        ],
+    )
+    def test_a_reference_that_cannot_be_followed_is_found_before_there_are_data(
+        self, params: Any, pointers: list[str]
+    ) -> None:
+        assert codes(find_problems({"params": params})) == [("MC160", pointer) for pointer in pointers]
+
+    @pytest.mark.parametrize(
+        "params",
+        [
+            {"$defs": {"tree": {"properties": {"left": {"$ref": "#/$defs/tree"}}}}, "$ref": "#/$defs/tree"},
+            {"$anchor": "me", "items": {"$ref": "#me"}},
+            {"$id": "https://example.org/a", "$defs": {"b": {"$id": "b"}}, "items": {"$ref": "b"}},
+            {"properties": {"$ref": {"type": "string"}}, "enum": [{"$ref": "#/nowhere"}]},
+            {"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {"x": {}}, "items": True},
+            {"$schema": "https://example.org/unknown", "$defs": {"x": {}}, "items": {"$ref": "#/$defs/x"}},
+        ],
+    )
+    def test_references_that_end_somewhere_are_right(self, params: Any) -> None:
+        assert find_problems({"params": params}) == []
+
     def test_no_params_are_no_problem(self) -> None:
         assert find_problems({"params": None}) == []

@@ -286,11 +286,17 @@ class TestReferences:
         }
         assert find({"task_type": "spread", "task_params": params}) == []
 
-    def test_the_value_of_a_wiring_is_no_reference_but_its_paths_are_checked(self) -> None:
-        right = {"value": "$ctx.flow.tasks.nope.data", "dest": "ctx.flow.data.x"}
-        wrong = "$ctx.flow.data.x => ctx.flow.data.y"
-        found = codes(find({"task_type": "wire", "task_params": {"wirings": [right, wrong]}}))
-        assert found == [("MC151", "/tasks/0/task_params/wirings/1")]
+    def test_references_in_the_value_of_a_wiring_are_checked_like_its_paths(self) -> None:
+        wirings = [
+            {"value": "$ctx.flow.data.x", "dest": "ctx.flow.data.x"},
+            {"value": {"a": ["$ctx.flow.tasks.nope.data"]}, "dest": "ctx.flow.data.x"},
+            "$ctx.flow.data.x => ctx.flow.data.y",
+        ]
+        found = codes(find({"task_type": "wire", "task_params": {"wirings": wirings}}))
+        assert found == [
+            ("MC151", "/tasks/0/task_params/wirings/2"),
+            ("MC152", "/tasks/0/task_params/wirings/1/value/a/0"),
+        ]
 
     def test_wirings_of_a_wire_task_may_be_a_reference(self) -> None:
         assert find({"task_type": "wire", "task_params": {"wirings": "$ctx.flow.data.wirings"}}) == []
@@ -359,3 +365,85 @@ def test_keys_that_no_store_could_hold_are_problems() -> None:
         ("MC005", "/key"),
         ("MC104", "/tasks/0/key"),
     ]
+
+
+def spread(skeleton: dict[str, Any], *wirings: Any) -> dict[str, Any]:
+    mapping = {"skeleton": skeleton, "wirings": list(wirings)}
+    return {"task_type": "spread", "task_params": {"items": [1, 2], "mapping_params": mapping}}
+
+
+class TestPlaces:
+    def test_a_wiring_to_a_misspelt_key_of_the_skeleton_gets_the_nearest(self) -> None:
+        problems = find(
+            spread(
+                {"task_type": "print"},
+                "ctx.item.value => ctx.skeleton.task_prams.msg",
+                {"source": "ctx.item.value", "dest": "ctx.skeleton.task_params.mgs"},
+                "ctx.item.value => ctx.skeleton.cfg.alow_failure",
+            )
+        )
+        assert {code for code, _ in codes(problems)} == {"MC003"}
+        assert [problem.suggestion for problem in problems] == ["task_params", "msg", "allow_failure"]
+
+    def test_a_wiring_may_lead_to_every_place_of_the_skeleton(self) -> None:
+        skeleton = {"task_type": "mc.tasks.log"}
+        ends = ("label", "data.x", "task_params", "task_params.msg.deep", "cfg", "cfg.priority", "precursors")
+        assert find(spread(skeleton, *(f"ctx.item.value => ctx.skeleton.{end}" for end in ends))) == []
+
+    def test_the_parameters_of_a_type_that_is_not_known_before_are_left_alone(self) -> None:
+        wiring = "ctx.item.value => ctx.skeleton.task_params.colour"
+        by_item = "ctx.item.key => ctx.skeleton.task_type"
+        assert find(spread({"task_type": "noop"}, wiring, by_item)) == []
+        task = spread({"task_type": "mine"}, wiring)
+        assert find_problems({"tasks": [task]}, task_types={"mine", "spread"}) == []
+
+    def test_the_skeleton_of_a_transform_may_be_anything(self) -> None:
+        params = {"skeleton": {}, "wirings": ["ctx.item.value => ctx.skeleton.any.thing"]}
+        dest = "ctx.skeleton.task_params.msg"
+        inner = {"source": "ctx.item.value", "dest": dest, "transform": {"type": "mapping", "params": params}}
+        assert find(spread({"task_type": "print"}, inner)) == []
+
+    def test_a_start_rule_in_a_skeleton_needs_edges_that_are_wired(self) -> None:
+        skeleton = noop(cfg={"start_when": "all_finished"}, precursors=[])
+        assert find(spread(skeleton, "ctx.item.value => ctx.skeleton.precursors")) == []
+        assert codes(find(spread(skeleton))) == [
+            ("MC121", "/tasks/0/task_params/mapping_params/skeleton/cfg/start_when")
+        ]
+
+    @pytest.mark.parametrize("task_type", ["job", "shell", "http", "approval", "wait_for_signal"])
+    def test_the_older_spelling_of_a_type_says_the_same(self, task_type: str) -> None:
+        from mc.flows.handler_registry import HandlerRegistry
+
+        for registry in (None, HandlerRegistry()):
+            messages = {
+                problem.message
+                for name in (task_type, f"mc.tasks.{task_type}")
+                for problem in find_problems({"tasks": [{"task_type": name}]}, task_types=registry)
+                if problem.code.startswith("MC11")
+            }
+            assert messages == {
+                f'The task type "{task_type}" is part of the format, but this version does not run it.'
+            }
+
+
+class TestFunctions:
+    def check(self, function: str, *modules: str) -> list[tuple[str, str]]:
+        from mc.flows.handler_registry import HandlerRegistry
+
+        task = {"task_type": "call", "task_params": {"function": function}}
+        case = {"task_type": "switch", "task_params": {"control_value": 1, "default_case": {"task": task}}}
+        return codes(find_problems({"tasks": [case]}, task_types=HandlerRegistry(handler_modules=modules)))
+
+    def test_a_function_outside_the_allowed_modules_is_a_problem(self) -> None:
+        place = "/tasks/0/task_params/default_case/task/task_params/function"
+        assert self.check("os:system") == [("MC112", place)]
+        assert self.check("jsonx:dumps", "json") == [("MC112", place)]
+
+    @pytest.mark.parametrize(
+        "function", ["json:dumps", "json.decoder:JSONDecoder", "$ctx.flow.data.function"]
+    )
+    def test_a_function_of_an_allowed_module_or_one_named_later_is_none(self, function: str) -> None:
+        assert self.check(function, "json") == []
+
+    def test_without_a_registry_nobody_can_tell(self) -> None:
+        assert find({"task_type": "call", "task_params": {"function": "os:system"}}) == []

@@ -35,8 +35,16 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
         yield found
 
 
-def open_database(url: str, *, upgrades: bool = False) -> Database:
-    return Database(url, ManualClock(), upgrades=upgrades)
+def open_database(url: str) -> Database:
+    return Database(url, ManualClock(), upgrades=False)
+
+
+def upgrade(url: str) -> list[int]:
+    database = open_database(url)
+    try:
+        return database.upgrade()
+    finally:
+        database.close()
 
 
 def do(url: str, work: Any) -> Any:
@@ -79,9 +87,7 @@ class TestTheTables:
     @pytest.mark.parametrize("name", DATABASES)
     def test_migrated_tables_are_the_tables_that_the_code_knows(self, name: str) -> None:
         with fresh_url(name) as migrated, fresh_url(name) as declared:
-            database = open_database(migrated)
-            assert database.upgrade() == NUMBERS
-            database.close()
+            assert upgrade(migrated) == NUMBERS
             do(declared, tables.metadata.create_all)
             assert describe(migrated) == describe(declared)
 
@@ -90,7 +96,7 @@ class TestTheTables:
     )
     def test_the_printed_statements_make_the_same_tables(self, name: str, kind: str) -> None:
         with fresh_url(name) as migrated, fresh_url(name) as by_hand:
-            open_database(migrated, upgrades=True).upgrade()
+            upgrade(migrated)
             for statement in migration_statements(kind, datetime.now(UTC)):
                 do(by_hand, lambda connection, line=statement: connection.exec_driver_sql(line.rstrip(";")))
             assert describe(by_hand) == describe(migrated)
@@ -220,7 +226,7 @@ class TestInterruption:
 
 class TestNewerTables:
     def test_older_code_refuses_them_and_changes_nothing(self, url: str) -> None:
-        open_database(url, upgrades=True).upgrade()
+        upgrade(url)
         newer = insert(tables.schema).values(version=99, applied_at="then")
         do(url, lambda connection: connection.execute(newer))
         before = describe(url)

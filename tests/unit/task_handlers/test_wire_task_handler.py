@@ -14,15 +14,51 @@ def test_values_are_copied_in_order(run):
         wire(
             "ctx.flow.tasks.a.data.rows => ctx.flow.data.copy",
             "ctx.flow.data.copy.1.x => ctx.flow.tasks.b.task_params.deep.er",
-            {"value": "$ctx.flow.key", "dest": "ctx.flow.tasks.b.data.text"},
+            {"value": "a text", "dest": "ctx.flow.tasks.b.data.text"},
         ),
         {"key": "b", "task_type": "noop"},
     )
     assert flow.data == {"copy": [1, {"x": 2}]}
     assert flow.data["copy"] is not flow.tasks["a"]["data"]["rows"]
     assert flow.tasks["b"]["task_params"] == {"deep": {"er": 2}}
-    assert flow.tasks["b"]["data"] == {"text": "$ctx.flow.key"}
+    assert flow.tasks["b"]["data"] == {"text": "a text"}
     assert flow.tasks["t"]["data"] == {}
+
+
+def test_references_in_a_value_are_replaced_before_the_first_wiring(run):
+    rows = {"all": "$ctx.flow.data.rows", "text": ["${ctx.flow.key} has ${ctx.flow.data.n}"]}
+    flow = run(
+        wire(
+            {"value": 2, "dest": "ctx.flow.data.n"},
+            {"value": rows, "dest": "ctx.flow.data.found"},
+            {"value": "\\$ctx.flow.key", "dest": "ctx.flow.data.plain"},
+        ),
+        data={"rows": [1, 2], "n": 1},
+    )
+    assert flow.data["found"] == {"all": [1, 2], "text": ["f has 1"]}
+    assert flow.data["found"]["all"] is not flow.data["rows"]
+    assert flow.data["plain"] == "$ctx.flow.key"
+
+
+def test_what_a_transform_holds_is_no_reference(run):
+    params = {
+        "skeleton": {"of": "$ctx.flow.key"},
+        "wirings": [{"value": "$ctx.flow.data.n", "dest": "ctx.skeleton.n"}],
+    }
+    transform = {"type": "mapping", "params": params}
+    flow = run(wire({"value": [1], "dest": "ctx.flow.data.found", "transform": transform}))
+    assert flow.data["found"] == [{"of": "$ctx.flow.key", "n": "$ctx.flow.data.n"}]
+
+
+def test_a_reference_in_a_value_that_leads_nowhere_fails_and_changes_nothing(run):
+    flow = run(
+        wire(
+            {"value": 1, "dest": "ctx.flow.data.x"},
+            {"value": "$ctx.flow.data.missing", "dest": "ctx.flow.data.y"},
+        )
+    )
+    assert (flow.status, flow.data) == ("FAILED", {})
+    assert "there is no 'missing'" in flow.tasks["t"]["error"]["message"]
 
 
 def test_a_parameter_that_was_wired_is_what_the_task_runs_with(run, capsys):
@@ -71,8 +107,10 @@ def test_a_task_that_does_not_exist_is_no_destination(fail_with):
 
 def test_a_list_of_wirings_may_come_from_the_flow(run):
     task = {"task_type": "wire", "task_params": {"wirings": "$ctx.flow.data.wirings"}}
-    flow = run(task, data={"wirings": ["ctx.flow.key => ctx.flow.data.key"]})
+    value = {"value": "$ctx.flow.key", "dest": "ctx.flow.data.text"}
+    flow = run(task, data={"wirings": ["ctx.flow.key => ctx.flow.data.key", value]})
     assert flow.data["key"] == "f"
+    assert flow.data["text"] == "$ctx.flow.key"  # data brings no references of its own
 
 
 def test_missing_wirings_are_named(fail_with):

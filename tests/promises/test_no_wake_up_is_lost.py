@@ -1,0 +1,100 @@
+"""A flow hears of the end of its sub-flow, also if it is being ticked then, and if that tick loses a race."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from mc.errors import LeaseLostError
+from mc.flows.flow import Flow
+from mc.flows.flow_engine import FlowEngine
+from mc.runners.flow_runner import FlowRunner
+from mc.runners.flow_session import FlowSession
+from mc.store.flow_store import FlowStore
+from mc.store.lease import Lease
+from tests.invariants import check_store
+
+INNER = {"tasks": [{"key": "inner", "task_type": "noop"}]}
+SPEC = {
+    "tasks": [
+        {"key": "sub", "task_type": "flow", "task_params": {"flow_spec": INNER}},
+        {"key": "after", "task_type": "noop"},
+    ]
+}
+CHILD = "f/sub/1"
+
+
+def tick(store: FlowStore, lease: Lease, flow: Flow) -> None:
+    """Do what a driver does with a flow that it has claimed and loaded."""
+    session = FlowSession(store, FlowEngine(), lease, flow, task_ctx={}, must_stop=lambda: False)
+    for call in session.steps():
+        if call is not None:
+            call.run()
+            session.call_done(call)
+
+
+def start(store: FlowStore) -> None:
+    """Store a flow and tick it until it waits for its sub-flow."""
+    store.create(Flow.from_flow_spec(SPEC, key="f"))
+    (lease,) = store.claim(owner="first")
+    tick(store, lease, store.load("f"))
+
+
+def finish_child(store: FlowStore) -> None:
+    (lease,) = store.claim(owner="child", keys=[CHILD])
+    tick(store, lease, store.load(CHILD))
+    assert store.summary(CHILD).status == "COMPLETED"
+
+
+def test_an_end_that_comes_while_the_flow_is_ticked_is_acted_upon(url: str) -> None:
+    with FlowStore(url) as store, FlowStore(url) as other:
+        start(store)
+        seen = check_store(store)
+        with_label = store.load("f")
+        with_label.label = "changed"
+        store.save(with_label)
+        finish_child(other)
+        check_store(store, seen)
+        assert FlowRunner(store, FlowEngine()).tick().completed == 1
+        check_store(store, seen)
+
+
+@pytest.mark.parametrize("loaded", ["before the end", "after it"])
+def test_a_tick_that_lost_the_race_leaves_the_note_for_the_next(
+    url: str, expire_leases: Callable[[], None], loaded: str
+) -> None:
+    with FlowStore(url) as store, FlowStore(url) as other:
+        start(store)
+        seen = check_store(store)
+        if loaded == "before the end":
+            stale = store.load("f")
+        finish_child(other)
+        (lease,) = store.claim(owner="slow", keys=["f"])
+        if loaded == "after it":
+            stale = store.load("f")
+        expire_leases()
+        (taken,) = other.claim(owner="quick", keys=["f"])
+        other.release(taken)
+        with pytest.raises(LeaseLostError):
+            tick(store, lease, stale)
+        check_store(store, seen)
+        assert FlowRunner(other, FlowEngine()).tick().completed == 1
+        assert {key: task["status"] for key, task in store.load("f").tasks.items()} == {
+            "ROOT": "COMPLETED",
+            "sub": "COMPLETED",
+            "after": "COMPLETED",
+        }
+        check_store(store, seen)
+
+
+def test_a_save_by_one_who_loaded_before_the_end_keeps_the_flow_due(url: str) -> None:
+    with FlowStore(url) as store, FlowStore(url) as other:
+        start(store)
+        seen = check_store(store)
+        finish_child(other)
+        (lease,) = store.claim(owner="slow", keys=["f"])
+        flow = store.load("f")
+        store.save(flow, lease=lease, release=True)  # it did not act upon the note
+        check_store(store, seen)
+        assert FlowRunner(other, FlowEngine()).tick().completed == 1
