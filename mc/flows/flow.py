@@ -328,6 +328,13 @@ class Flow(FlowBooks):
         ready = self._ready_nodes()
         return self._hand_out(_in_order([*self._running, *ready]))
 
+    def peek_at_tickable_tasks(self) -> Iterator[Task]:
+        """Yield what the next tick may call, for a reader: nothing is noted as handed out."""
+        for _, _, node in self._ready:
+            yield node.task
+        for node in self._running:
+            yield node.task
+
     def get_tasks_by_status(self, status: str) -> list[Task]:
         """Return the tasks that have this status, in order; ROOT is not among them."""
         return self.filter_tasks({"status": str(status)})

@@ -9,7 +9,15 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from mc.clock import Clock
-from mc.errors import FlowNotFoundError, LeaseLostError, McError, StoreError, StoreUnreachableError
+from mc.errors import (
+    FlowNotFoundError,
+    LeaseLostError,
+    McError,
+    StoreError,
+    StoreUnreachableError,
+    TaskTypeNotAllowedError,
+    UnknownTaskTypeError,
+)
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.task_call import TaskCall
@@ -31,6 +39,7 @@ _logger = logging.getLogger(__name__)
 _LOAD_TASKS: Final = 2_000  # so many tasks of waiting flows are loaded at once
 _FIRST_PAUSE: Final = 0.001  # seconds between ticks that find nothing but tasks to poll; doubled up to
 _LONGEST_PAUSE: Final = 0.25
+_SET_ASIDE_SECONDS: Final = 60  # until a flow is tried again for whose tasks no handler was found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,8 +308,27 @@ class Drive:
             self._outcomes[lease.flow_key] = "lost"
             about = {"action": "lease_lost", "flow_key": lease.flow_key, "owner": lease.owner}
             _logger.warning("%s", outcome, extra=about)
+        elif isinstance(outcome, UnknownTaskTypeError | TaskTypeNotAllowedError):
+            self._set_aside(lease, outcome)
         else:
             self._block(lease, outcome)
+
+    def _set_aside(self, lease: Lease, error: McError) -> None:
+        """Leave a flow whose handlers this process lacks to drivers that have them."""
+        later = self.clock.now() + timedelta(seconds=_SET_ASIDE_SECONDS)
+        kind = type(error).__name__
+        self._outcomes[lease.flow_key] = "error"
+        self.report.errors.append({"flow": lease.flow_key, "type": kind, "message": error.message})
+        _logger.error(
+            "flow %s is left to other drivers: %s",
+            lease.flow_key,
+            error.message,
+            extra={"action": "flow_set_aside", "flow_key": lease.flow_key, "owner": lease.owner},
+        )
+        try:
+            self._store.set_aside(lease, later)
+        except LeaseLostError as lost:
+            _logger.warning("%s", lost, extra={"action": "lease_lost", "flow_key": lease.flow_key})
 
     def _block(self, lease: Lease, error: Exception) -> None:
         kind, text = type(error).__name__, str(error)

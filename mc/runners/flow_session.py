@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from mc.durations import format_time
-from mc.errors import McError
+from mc.errors import McError, TaskTypeNotAllowedError, UnknownTaskTypeError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.task_call import TaskCall
@@ -102,6 +102,7 @@ class FlowSession:
         stop = self.flow.status in FINISHED_FLOW_STATUSES
         try:
             while not stop:
+                self._look_for_handlers()
                 stop = yield from self._tick()
                 if not stop and self._store.clock.now() - saved_at >= self._save_again_after:
                     self._save()
@@ -110,6 +111,20 @@ class FlowSession:
             self._finish()
         finally:
             self._transaction.roll_back()
+
+    def _look_for_handlers(self) -> None:
+        """Raise `TaskHandlerError` where this process lacks the handler of a task that is to be called.
+
+        Another driver may have it: what was done so far is saved, and the task is not failed.
+        """
+        known = self._engine.known_handlers
+        for task in self.flow.peek_at_tickable_tasks():
+            if task.get("task_type") not in known:
+                try:
+                    self._engine.resolve_handler(task.get("task_type"))
+                except (UnknownTaskTypeError, TaskTypeNotAllowedError):
+                    self._save()
+                    raise
 
     def call_done(self, call: TaskCall) -> None:
         """Take note that a call was made and settled; save it if it has effects."""

@@ -47,6 +47,9 @@ def check_params_schema(schema: Any, pointer: str, findings: Findings) -> None:
     except RecursionError:
         message = "The JSON Schema is nested too deeply."
         findings.add("MC160", pointer, message, found=schema, expected=_EXPECTED)
+    except Exception as error:  # noqa: BLE001 - an odd schema makes the libraries raise whatever it may be
+        message = f"The JSON Schema cannot be read: {type(error).__name__}."
+        findings.add("MC160", pointer, message, found=schema, expected=_EXPECTED)
 
 
 def check_flow_data(params_schema: Any, data: Any) -> list[Problem]:
@@ -84,7 +87,7 @@ def _find_misfits(schema: Any, data: Any) -> Iterator[Problem]:
             "MC160", "/params", message, found=error.ref, expected="a `$ref` into the schema itself"
         )
         return
-    except (RecursionError, ArithmeticError, re.error) as error:
+    except Exception as error:  # noqa: BLE001 - as above, and numbers that cannot be reckoned with
         message = f"`data` cannot be checked against `params`: {type(error).__name__}."
         yield make_problem(
             "MC160", "/params", message, found=schema, expected="a schema that can be evaluated"

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, func
 from sqlalchemy.pool import StaticPool

@@ -372,6 +372,17 @@ class FlowStore:
         if not self._database.write(lambda connection: leases.block(connection, lease, reason, now)):
             raise lease_lost(lease)
 
+    def set_aside(self, lease: Lease, until: datetime) -> None:
+        """Leave a flow as it was saved last for another driver, due at a later time.
+
+        Raises:
+            LeaseLostError: another driver took the flow over.
+        """
+        if not self._database.write(
+            lambda connection: leases.set_aside(connection, lease, format_time(until))
+        ):
+            raise lease_lost(lease)
+
     def next_due_at(self, family_of: str | None = None) -> datetime | None:
         """Return when the next flow is due that no driver holds; None if time alone makes none due.
 

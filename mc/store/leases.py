@@ -102,6 +102,17 @@ def block(connection: Connection, lease: Lease, reason: str, now: str) -> bool:
     return True
 
 
+def set_aside(connection: Connection, lease: Lease, until: str) -> bool:
+    """Give a lease back and make the flow due later; return False if it was taken over."""
+    held = (flow.c.key == lease.flow_key) & (flow.c.lease_token == lease.token)
+    statement = (
+        update(flow)
+        .where(held, flow.c.lease_owner.is_not(None))
+        .values(next_tick_at=until, lease_owner=None, lease_expires_at=None, lost_leases=0)
+    )
+    return connection.execute(statement).rowcount == 1
+
+
 def is_leased(dialect: Dialect) -> ColumnElement[bool]:
     """Return the condition that a flow's lease is live."""
     return and_(flow.c.lease_owner.is_not(None), flow.c.lease_expires_at > dialect.now())

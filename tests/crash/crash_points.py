@@ -27,7 +27,7 @@ class CrashPoints:
         self.kill_at = kill_at
         self.names: list[str] = []  # of the points passed
         self._armed = False
-        event.listen(Engine, "before_cursor_execute", self._before_statement)
+        event.listen(Engine, "before_cursor_execute", self._before_statement)  # type: ignore[no-untyped-call]
         commit = DefaultDialect.do_commit
         points = self
 

@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 from tests.crash.crash_points import CrashPoints
@@ -59,21 +60,22 @@ class Killer:
             self.act(points)
             return points.names
 
-        return self.in_child(act)
+        names: list[str] = self.in_child(act)
+        return names
 
     def learn(self) -> tuple[list[str], list[str]]:
         """Return rows and outcome of a process that dies before the operation, and of one that does not."""
         ends = []
         for kill_at, code in ((1, -signal.SIGKILL), (None, 0)):
             self.arrange()
-            assert fork(lambda kill_at=kill_at: self.act(CrashPoints(kill_at))) == code
+            assert fork(partial(self.die, kill_at)) == code
             ends.append([self.rows(), self.finish()])
         return ends[0], ends[1]
 
     def die_at(self, number: int, not_done: list[str], done: list[str]) -> str:
         """Die at one point; return what is left: `before` or `after` the operation, or `between`."""
         self.arrange()
-        code = fork(lambda: self.act(CrashPoints(number)))
+        code = fork(partial(self.die, number))
         assert code == -signal.SIGKILL, f"the process ended by itself: {code}"
         rows = self.rows()
         state = "before" if rows == not_done[0] else "after" if rows == done[0] else "between"
@@ -100,6 +102,10 @@ class Killer:
             world.wipe()
             self.operation.arrange(world)
             self.seen = Seen() if self.operation.migrates else check_store(world.store, markers=MARKERS)
+
+    def die(self, kill_at: int | None) -> None:
+        """Do the operation up to a point, in a child."""
+        self.act(CrashPoints(kill_at))
 
     def act(self, points: CrashPoints) -> None:
         """Do the operation, in a child."""

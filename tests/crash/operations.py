@@ -13,7 +13,7 @@ from mc.flows.flow import Flow
 from mc.runners.stored_sub_flows import StoredSubFlows
 from mc.store.lease import Lease
 from mc.store.outbox import Outbox
-from tests.crash.world import SPECS, World
+from tests.crash.world import World
 
 __all__ = ["OPERATIONS", "Operation"]
 
@@ -194,10 +194,10 @@ def _add_transactional(world: World) -> None:
 
 
 def _finish_some(world: World) -> None:
-    """Finish flows, one of them FAILED, so that they can be pruned a month later; one stays unfinished."""
-    world.add("chain", "parent", "failing")
+    """Finish a flow and its sub-flow, so that they can be pruned a month later; one stays unfinished."""
+    world.add("parent")
     world.finish_all()
-    world.store.create(world.engine.flow_spec_to_flow(SPECS["branches"], key="unfinished"))
+    world.add("chain")
 
 
 def _prune(world: World) -> None:

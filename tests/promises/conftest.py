@@ -26,7 +26,8 @@ class Places:
         """Return the URL of a store without flows."""
         if name not in self._urls:
             self._urls[name] = self._rooms.enter_context(fresh_url(name))
-            FlowStore(self._urls[name]).query()
+            with FlowStore(self._urls[name]) as store:
+                store.query()
         engine = create_engine(self._urls[name])
         with engine.begin() as connection:
             for table in reversed(tables.metadata.sorted_tables):

@@ -23,7 +23,7 @@ def store() -> Iterator[FlowStore]:
 def test_a_heartbeat_of_a_third_of_the_lease_or_more_is_refused(
     store: FlowStore, heartbeat_seconds: float
 ) -> None:
-    with pytest.raises(McError, match="heartbeat of .* too slow for a lease of 60"):
+    with pytest.raises(McError, match=r"heartbeat of .* too slow for a lease of 60"):
         FlowRunner(store, FlowEngine(), lease_seconds=60, heartbeat_seconds=heartbeat_seconds)
 
 

@@ -13,6 +13,7 @@ from mc.runners.flow_runner import FlowRunner
 from mc.runners.flow_session import FlowSession
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
+from mc.store.outbox import Outbox
 from tests.invariants import check_store
 
 INNER = {"tasks": [{"key": "inner", "task_type": "noop"}]}
@@ -32,6 +33,9 @@ def tick(store: FlowStore, lease: Lease, flow: Flow) -> None:
         if call is not None:
             call.run()
             session.call_done(call)
+    if session.final is not None:
+        outbox = Outbox(acted_upon=session.final.acted_upon)
+        store.save(flow, lease=lease, release=True, outbox=outbox)
 
 
 def start(store: FlowStore) -> None:

@@ -95,7 +95,7 @@ def test_a_repetition_changes_nothing_and_something_else_is_refused(url: str, mo
         if moment == "after its end":
             assert houston.tick().completed == 1
         before = houston.export("k")
-        again = houston.submit_once({"tasks": tasks, "data": {"x": 1.0, "y": [1]}}, key="k")
+        again = houston.submit_once({"tasks": tasks, "data": {"y": [1], "x": 1}}, key="k")
         assert (again.key, again.created) == ("k", False)
         for spec, data in (
             ({**SPEC, "tasks": tasks}, {"y": [2]}),

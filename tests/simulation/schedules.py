@@ -18,12 +18,12 @@ class Bounds:
     """What may happen in a schedule besides that the processes take turns.
 
     Attributes:
-        preemptions: how often one may be interrupted that could go on; None: at each transaction.
+        deviations: how often something else may happen than that who goes on goes on; None: always.
         expiries: how often so much time passes that the leases run out.
         kills: how many processes may be killed, at any transaction.
     """
 
-    preemptions: int | None = None
+    deviations: int | None = None
     expiries: int = 0
     kills: int = 0
 
@@ -35,17 +35,18 @@ class Schedule:
     bounds: Bounds
     prefix: list[int]
     path: list[tuple[int, int]] = field(default_factory=list)  # (what was chosen, of how many)
-    preemptions: int = 0
+    deviations: int = 0
     expiries: int = 0
     kills: int = 0
 
     def choose(self, options: list[Option]) -> Option:
         """Return what happens next."""
-        if len(options) == 1:
+        if len(options) == 1 or self.deviations == self.bounds.deviations:
             return options[0]
         place = len(self.path)
         number = self.prefix[place] if place < len(self.prefix) else 0
         self.path.append((number, len(options)))
+        self.deviations += number > 0
         return options[number]
 
     def next_prefix(self) -> list[int] | None:
@@ -111,17 +112,12 @@ class _Play:
         if self.last in ready:
             ready.remove(self.last)
             ready.insert(0, self.last)
-            if bounds.preemptions is not None and schedule.preemptions >= bounds.preemptions:
-                del ready[1:]
         options: list[Option] = [("go", actor) for actor in ready]
         if schedule.kills < bounds.kills:
             options += [("kill", process) for process in _processes(ready[:1])]
         if schedule.expiries < bounds.expiries:
             options.append(("pass", 61.0))
-        chosen = schedule.choose(options)
-        if chosen[0] == "go" and self.last in ready and chosen[1] is not self.last:
-            schedule.preemptions += 1
-        return chosen
+        return schedule.choose(options)
 
     def pass_time(self, seconds: float) -> None:
         if seconds == 61.0:

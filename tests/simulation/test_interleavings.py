@@ -95,19 +95,19 @@ FAILING = {**touch("t", fails=1), "cfg": {"retry": {"max_attempts": 2, "delay": 
 SCENARIOS = {
     "one task": Scenario([[touch("t")]], [tick, tick], Bounds(), 100, once=True),
     "two flows, one at a time": Scenario(
-        [[touch("t")], [touch("t")]], [tick_one_at_a_time] * 2, Bounds(preemptions=4), 1_000, once=True
+        [[touch("t")], [touch("t")]], [tick_one_at_a_time] * 2, Bounds(deviations=4), 1_000, once=True
     ),
-    "a retry": Scenario([[FAILING]], [tick, tick], Bounds(preemptions=5), 300, once=True),
+    "a retry": Scenario([[FAILING]], [tick, tick], Bounds(deviations=5), 300, once=True),
     "a lease that runs out": Scenario([[touch("t")]], [tick, tick], Bounds(expiries=1), 2_000),
     "leases that run out twice": Scenario(
-        [[touch("a"), touch("b", "a")]], [tick, tick], Bounds(preemptions=2, expiries=2), 2_000
+        [[touch("a"), touch("b", "a")]], [tick, tick], Bounds(deviations=2, expiries=2), 2_000
     ),
     "a driver is killed": Scenario(
-        [[touch("a"), touch("b", "a")]], [tick, tick], Bounds(preemptions=3, expiries=1, kills=1), 3_000
+        [[touch("a"), touch("b", "a")]], [tick, tick], Bounds(deviations=3, expiries=1, kills=1), 3_000
     ),
-    "a sub-flow": Scenario([[SUB_FLOW]], [tick, tick], Bounds(preemptions=2), 200, once=True),
+    "a sub-flow": Scenario([[SUB_FLOW]], [tick, tick], Bounds(deviations=2), 200, once=True),
     "a sub-flow, a driver is killed": Scenario(
-        [[SUB_FLOW]], [tick, tick], Bounds(preemptions=1, expiries=1, kills=1), 1_000
+        [[SUB_FLOW]], [tick, tick], Bounds(deviations=1, expiries=1, kills=1), 1_000
     ),
     "cancelled meanwhile": Scenario(
         [[touch("a"), touch("b", "a")]],
@@ -137,8 +137,8 @@ def test_there_are_at_least_ten_thousand_orders() -> None:
 def test_every_order_leads_to_the_same_end(name: str, figure: Callable[..., None]) -> None:
     scenario = SCENARIOS[name]
     bounds = scenario.bounds
-    if SCALE > 1 and bounds.preemptions is not None:
-        bounds = replace(bounds, preemptions=bounds.preemptions + 1)
+    if SCALE > 1 and bounds.deviations is not None:
+        bounds = replace(bounds, deviations=bounds.deviations + 1)
     orders = transactions = 0
     for world in explore(lambda world: enter(world, scenario), lambda world: check(world, scenario), bounds):
         orders += 1

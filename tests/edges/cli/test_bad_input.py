@@ -278,6 +278,27 @@ class TestStores:
                 assert option in ended.err
         assert not Path("mc.sqlite3").exists()
 
+    def test_rows_that_were_tampered_with_are_told_in_whole_sentences(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        houston("submit", write_spec([NOOP, {**NOOP, "key": "b"}], key="k"))
+        with sqlite3.connect("mc.sqlite3") as connection:
+            connection.execute("PRAGMA foreign_keys=OFF")
+            connection.execute("DELETE FROM mc_task WHERE key = 'a'")
+        connection.close()
+        ended = houston("show", "k")
+        assert (ended.code, ended.out) == (3, "")
+        assert "Add that task first. They were changed by something else" in ended.err
+
+    def test_a_handler_module_that_breaks_is_told_in_whole_sentences(
+        self, houston: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "breaking_tasks.py").write_text("raise ValueError('It breaks.')")
+        monkeypatch.syspath_prepend(tmp_path)
+        ended = houston("tick", "--handlers", "breaking_tasks")
+        assert ended.code == 2
+        assert "ValueError: It breaks.\n" in ended.err
+
     def test_an_unknown_key_is_named(self, houston: Callable[..., Any], commands: list[list[str]]) -> None:
         houston(*commands[1])
         for command in ("show", "export"):

@@ -65,6 +65,15 @@ class TestData:
     def test_schemas_that_cannot_be_evaluated_are_problems(self, schema: Any, data: Any) -> None:
         assert codes(check_flow_data(schema, data)) == [("MC160", "/params")]
 
+    @pytest.mark.parametrize("draft", ["draft-03", "draft-04"])
+    def test_a_schema_that_its_library_trips_over_is_a_problem(self, draft: str) -> None:
+        schema = {
+            "$schema": f"http://json-schema.org/{draft}/schema#",
+            "definitions": {"a": True},
+            "properties": {"x": {"$ref": "#/nowhere"}},
+        }
+        assert {code for code, _ in codes(find_problems({"params": schema}))} == {"MC160"}
+
     @pytest.mark.parametrize(
         "schema", [None, 5, [], {"type": "objekt"}, {1: 2}, {"pattern": "("}, {"$schema": 5}]
     )

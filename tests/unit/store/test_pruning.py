@@ -20,7 +20,7 @@ from tests.databases import DATABASES, STORES, fresh_url
 
 DAY = timedelta(days=1)
 ONE = {"tasks": [{"key": "a", "task_type": "noop"}, {"key": "b", "task_type": "noop"}]}
-FAILING = {"tasks": [{"key": "a", "task_type": "call", "task_params": {"func": "no.such"}}]}
+FAILING = {"tasks": [{"key": "a", "task_type": "call", "task_params": {"function": "no:such"}}]}
 # the sub-flow ends a day before its parent
 NESTED = {
     "tasks": [
