@@ -83,7 +83,12 @@ def execute(name: str, *statements: str) -> list[Any]:
 
 def _connect(name: str) -> Any:
     url = server_url(name)
-    place = {"host": url.host or "127.0.0.1", "port": url.port, "user": url.username, "password": url.password}
+    place = {
+        "host": url.host or "127.0.0.1",
+        "port": url.port,
+        "user": url.username,
+        "password": url.password,
+    }
     given = {key: value for key, value in place.items() if value is not None}
     if name == "postgres":
         import psycopg

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mc.errors import McError, StoreError
 from mc.store.flow_store import FlowStore
@@ -12,8 +12,6 @@ from mc.store.held_transaction import HeldTransaction
 from mc.store.lease import Lease
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from mc.flows.task_call import TaskCall
 
 __all__ = ["TaskTransaction"]
@@ -46,10 +44,11 @@ class TaskTransaction:
         self._call: TaskCall | None = None
 
     @contextmanager
-    def begin(self, call: TaskCall) -> Iterator[Connection]:
+    def begin(self, call: TaskCall) -> Iterator[Any]:
         """Give a call the connection to write on; what it writes is gone if an exception leaves the block.
 
-        Otherwise the transaction stays open, and the save of the call's outcome ends it.
+        Otherwise the transaction stays open, and the save of the call's outcome ends it. The connection is
+        SQLAlchemy's.
         """
         call.has_effects = True  # so that the outcome is saved before anything else is called
         held = self._held = self._hold()

@@ -95,5 +95,6 @@ def _applied_in_place(node: dict[str, Any]) -> Iterator[Any]:
     for name in _IN_PLACE_LISTS:
         parts = node.get(name)
         yield from parts if type(parts) is list else ()
-    dependent = node.get("dependentSchemas")
-    yield from dependent.values() if type(dependent) is dict else ()
+    for name in ("dependentSchemas", "dependencies"):
+        dependent = node.get(name)
+        yield from dependent.values() if type(dependent) is dict else ()

@@ -23,7 +23,7 @@ class LongText(Text):
 
 
 def storable_text(text: str) -> str:
-    """Return text that every database keeps: what some refuse, NUL and halves of characters, is spelled out."""
+    """Return text that every database keeps: NUL and halves of characters, which some refuse, spelled out."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 

@@ -70,7 +70,7 @@ class FlowStore:
         self.clock: Clock = clock or SystemClock()
         self._database = Database(url, self.clock, busy_seconds)
         self._states: WeakKeyDictionary[Flow, StoredState] = WeakKeyDictionary()
-        self._saver = FlowSaver(self._database, lambda: self.clock.now(), self._states)
+        self._saver = FlowSaver(self._database, self._now, self._states)
 
     @property
     def url(self) -> str:
@@ -445,6 +445,9 @@ class FlowStore:
         return prune(self._database, before, self.clock.now(), keep_failed=keep_failed, dry_run=dry_run)
 
     # --- inside ----------------------------------------------------------------------------
+
+    def _now(self) -> datetime:
+        return self.clock.now()
 
     def _flow_or_error(self, key: str, rows: FlowRows | None) -> Flow | McError:
         if rows is None:

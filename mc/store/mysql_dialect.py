@@ -29,7 +29,8 @@ class MysqlDialect(Dialect):
         url = check_driver(url, _DRIVER)
         if not url.database:
             raise StoreUnreachableError(
-                "The URL names no database; write one such as mysql://user@host/database.", expected="database"
+                "The URL names no database; write one such as mysql://user@host/database.",
+                expected="database",
             )
         return url
 
@@ -96,7 +97,9 @@ class MysqlDialect(Dialect):
 
 MYSQL: Final = MysqlDialect()
 
-_CHECK_SERVER: Final = "Check that the server runs and that host, port, database and user in the URL are right."
+_CHECK_SERVER: Final = (
+    "Check that the server runs and that host, port, database and user in the URL are right."
+)
 _BUSY: Final = "Another transaction was in the way; try again."
 _ENDED: Final = "The server ended the connection; try again."
 _ROOM: Final = "Make room on the server's disk."

@@ -81,14 +81,19 @@ POSTGRESQL: Final = PostgresqlDialect()
 _COMMITTED: Final = 2
 _SNAPSHOT: Final = 3
 
-_CHECK_SERVER: Final = "Check that the server runs and that host, port, database and user in the URL are right."
+_CHECK_SERVER: Final = (
+    "Check that the server runs and that host, port, database and user in the URL are right."
+)
 _BUSY: Final = "Another transaction was in the way; try again."
 _MEANINGS: Final[dict[str, tuple[type[StoreError], str]]] = {
     "40001": (StoreBusyError, _BUSY),  # serialization failure
     "40P01": (StoreBusyError, _BUSY),  # deadlock
     "55P03": (StoreBusyError, "Another transaction holds a lock; try again."),
     "57014": (StoreUnreachableError, "The statement took too long or was cancelled; look at the server."),
-    "53300": (StoreBusyError, "The server has no connection left; raise max_connections or use fewer drivers."),
+    "53300": (
+        StoreBusyError,
+        "The server has no connection left; raise max_connections or use fewer drivers.",
+    ),
     "53": (StoreUnreachableError, "The server lacks disk or memory; make room."),
     "25006": (StoreUnreachableError, "The server takes no writes; name the primary in the URL."),
     "08": (StoreUnreachableError, _CHECK_SERVER),

@@ -77,8 +77,8 @@ def _check_label(flow: Flow) -> None:
     label = flow.label
     if label is not None and storable_text(label) != label:
         raise StoreError(
-            f"The label of flow {flow.key!r} cannot be stored: {label[:100]!r} holds a character that not every "
-            f"database keeps (NUL, or half of a surrogate pair). Choose another.",
+            f"The label of flow {flow.key!r} cannot be stored: {label[:100]!r} holds a character that not "
+            f"every database keeps (NUL, or half of a surrogate pair). Choose another.",
             key=flow.key,
         )
 

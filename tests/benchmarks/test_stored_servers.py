@@ -22,7 +22,9 @@ from tests.databases import DATABASES, fresh_url
 FLOWS = 1_000  # of ten tasks
 LIMITS = {"sqlite": "1,000", "postgres": "500", "mariadb": "none set"}
 LEAST_SHARE_OF_BARE_COMMITS = 0.2
-LEAST_GAIN_OF_FOUR_DRIVERS = 1.1  # of 1.6 on an idle machine with two cores, of which the server takes its part
+LEAST_GAIN_OF_FOUR_DRIVERS = (
+    1.1  # of 1.6 on an idle machine with two cores, of which the server takes its part
+)
 FINISHED, SLEEPING = 1_000_000, 100_000
 MOST_TIMES_EMPTY = 3.0
 MOST_IDLE_SECONDS = 0.005
@@ -129,7 +131,8 @@ def store_many_flows(url: str, finished: int, sleeping: int) -> None:
     kind = engine.dialect.name
     many = finished + sleeping
     numbers = {
-        "sqlite": f"(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {many}) SELECT i FROM n)",
+        "sqlite": "(WITH RECURSIVE n(i) AS "
+        f"(SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {many}) SELECT i FROM n)",
         "postgresql": f"(SELECT generate_series(1, {many}) AS i)",
         "mysql": f"(SELECT seq AS i FROM seq_1_to_{many})",
     }[kind]

@@ -19,7 +19,9 @@ from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.observer import ChangeEvent
 from mc.runners.flow_runner import FlowRunner
+from mc.statuses import TASK_CHANGES
 from mc.store.event import Event, EventKind, replay
+from mc.store.final_save import FinalSave
 from mc.store.flow_store import FlowStore
 from mc.store.history import check_history
 from mc.store.lease import Lease
@@ -434,6 +436,24 @@ class TestLostResults:
         check_history(store, "f")
         assert store.summary("f").status == "COMPLETED"
 
+    def test_of_flows_that_are_saved_together_only_the_lost_one_is_evidence(
+        self, store: FlowStore, engine: FlowEngine, create: Callable[..., Flow]
+    ) -> None:
+        for key in "abc":
+            create(key=key)
+        lost = claim(store, "loser", keys=["b"], lease_seconds=0)
+        claim(store, "winner", keys=["b"])
+        held = store.claim(owner="loser", limit=5, keys=["a", "c"])
+        saves = []
+        for lease in (held[0], lost, held[1]):
+            flow = store.load(lease.flow_key)
+            engine.run_flow(flow)
+            saves.append(FinalSave(flow=flow, lease=lease))
+        errors = store.save_many(saves)
+        assert {key: type(error) for key, error in errors.items()} == {"b": LeaseLostError}
+        assert [told(store, key)[-1][0] for key in "abc"] == ["changed", "lost_result", "changed"]
+        assert [event[3] for event in told(store, "b")[2:]] == ["COMPLETED"] * 3
+
     def test_of_a_flow_that_was_deleted_nothing_is_kept(
         self, store: FlowStore, engine: FlowEngine, create: Callable[..., Flow]
     ) -> None:
@@ -587,7 +607,7 @@ def flows_at_their_end(name: str, count: int) -> Iterator[FlowStore]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", ["memory", *DATABASES])
+@pytest.mark.parametrize("name", DATABASES)
 def test_random_flows_have_the_history_that_they_have_without_a_store(name: str) -> None:
     expected = changes_in_memory(COUNT)
     with flows_at_their_end(name, COUNT) as store:
@@ -595,6 +615,8 @@ def test_random_flows_have_the_history_that_they_have_without_a_store(name: str)
         for key in expected:
             check_history(store, key)
     assert len(found) == COUNT
+    told_of = {change[3] for changes in expected.values() for change in changes}
+    assert told_of >= {*TASK_CHANGES}, "the specs are too tame"
     for spec in random_specs(COUNT):
         key = spec["key"]
         assert changes_of(found[key]) == expected[key], spec

@@ -50,7 +50,9 @@ class TestUrls:
 
     @pytest.mark.parametrize("url", ["postgresql+psycopg2://u@h/d", "mysql+mysqldb://u@h/d"])
     def test_another_driver_is_refused_by_name(self, url: str) -> None:
-        with pytest.raises(StoreUnreachableError, match=r"does not use the driver '(psycopg2|mysqldb)'; begin"):
+        with pytest.raises(
+            StoreUnreachableError, match=r"does not use the driver '(psycopg2|mysqldb)'; begin"
+        ):
             FlowStore(url)
 
     def test_a_server_without_a_database_is_refused(self) -> None:
@@ -78,7 +80,7 @@ class TestUrls:
     @pytest.mark.parametrize("database", ["postgres", "mariadb"])
     def test_a_database_that_is_not_there_is_told(self, database: str, shared_url: str) -> None:
         url = server_url(database).set(database="mc_nowhere").render_as_string(hide_password=False)
-        with pytest.raises(StoreUnreachableError, match="mc_nowhere.*(Create|Check that).* database"):
+        with pytest.raises(StoreUnreachableError, match=r"mc_nowhere.*(Create|Check that).* database"):
             FlowStore(url).query()
 
 
@@ -157,14 +159,18 @@ class TestPlans:
         """A store with many sleeping and finished flows, of which the database has taken notice."""
         store.create(Flow(key="f"))
         numbers = {
-            "sqlite": "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) SELECT i FROM n)",
+            "sqlite": "(WITH RECURSIVE n(i) AS "
+            "(SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) SELECT i FROM n)",
             "postgres": "(SELECT generate_series(1, 3000) AS i)",
             "mariadb": "(SELECT seq AS i FROM seq_1_to_3000)",
         }[database]
         key = "CONCAT('many ', i)" if database == "mariadb" else "'many ' || CAST(i AS VARCHAR(8))"
-        columns = "status, priority, next_tick_at, lease_token, lost_leases, revision, created_at, modified_at"
+        columns = (
+            "status, priority, next_tick_at, lease_token, lost_leases, revision, created_at, modified_at"
+        )
         fill = (
-            f"INSERT INTO mc_flow ({'`key`' if database == 'mariadb' else 'key'}, {columns}, task_counts, data, body) "
+            f"INSERT INTO mc_flow ({'`key`' if database == 'mariadb' else 'key'}, {columns}, "
+            f"task_counts, data, body) "
             f"SELECT {key}, 'RUNNING', 0, CASE WHEN i < 300 THEN '9999' END, 0, 0, 1, '2026', '2026', "
             f"'{{}}', '{{}}', '{{}}' FROM {numbers} AS n"
         )

@@ -115,7 +115,9 @@ class TestProcesses:
         store.create(Flow.from_flow_spec(CHAIN, key="last"))
         assert store.load("last").spec == CHAIN
         store.delete("last")
-        count = store._database.read(lambda connection: connection.scalar(text("SELECT count(*) FROM mc_spec")))
+        count = store._database.read(
+            lambda connection: connection.scalar(text("SELECT count(*) FROM mc_spec"))
+        )
         assert count == 0
 
     def test_a_driver_that_comes_late_changes_nothing(self, store: FlowStore, shared_url: str) -> None:
@@ -199,9 +201,7 @@ class TestRaces:
         store.create(parent)
         return parent
 
-    def test_a_wake_that_is_committed_while_a_save_waits_for_it_is_not_lost(
-        self, store: FlowStore
-    ) -> None:
+    def test_a_wake_that_is_committed_while_a_save_waits_for_it_is_not_lost(self, store: FlowStore) -> None:
         parent = self.parent_that_waits(store)
         (lease,) = store.claim(owner="d")
         FlowEngine().tick_flow(parent)
@@ -215,9 +215,7 @@ class TestRaces:
             saving.result(PATIENCE)
         assert [lease.flow_key for lease in store.claim(owner="d")] == ["parent"]
 
-    def test_a_wake_that_comes_while_a_save_is_not_committed_yet_is_not_lost(
-        self, store: FlowStore
-    ) -> None:
+    def test_a_wake_that_comes_while_a_save_is_not_committed_yet_is_not_lost(self, store: FlowStore) -> None:
         parent = self.parent_that_waits(store)
         (lease,) = store.claim(owner="d")
         FlowEngine().tick_flow(parent)
@@ -292,7 +290,8 @@ class TestRaces:
 
         with ThreadPoolExecutor(2) as pool:
             writes = [
-                pool.submit(store._database.write, lambda connection, n=n: work(n, connection)) for n in (0, 1)
+                pool.submit(store._database.write, lambda connection, n=n: work(n, connection))
+                for n in (0, 1)
             ]
             for each in writes:
                 each.result(PATIENCE)

@@ -376,7 +376,9 @@ class TestDelete:
     ) -> None:
         make()
         store.delete("f")
-        with pytest.raises(FlowExistsError, match="'f' was used before, by a flow that was deleted at 2026-01-02"):
+        with pytest.raises(
+            FlowExistsError, match="'f' was used before, by a flow that was deleted at 2026-01-02"
+        ):
             make()
         assert store.query() == []
 

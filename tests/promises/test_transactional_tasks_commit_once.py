@@ -348,7 +348,7 @@ from mc.store.flow_store import FlowStore
 
 url, module = sys.argv[1:]
 with FlowStore(url) as store:
-    FlowRunner(store, FlowEngine(handler_modules=[module]), lease_seconds=0.5).run_flow("f", interval=0.05)
+    FlowRunner(store, FlowEngine(handler_modules=[module])).tick()
 """
 
 
@@ -365,6 +365,7 @@ def test_a_driver_killed_in_the_function_leaves_nothing(world: World, functions:
     world.check()
     assert (world.markers(), world.task()["status"]) == ([], "PENDING")
     functions.die = functions.write
+    world.expire_leases()
     assert world.runner().run_flow("f", interval=0.05) == "COMPLETED"
     assert world.markers() == [("f", "t0")]
 
@@ -388,7 +389,7 @@ def write_and_die(self, work):
 
 HeldTransaction.write = write_and_die
 with FlowStore(url) as store:
-    FlowRunner(store, FlowEngine(handler_modules=[module]), lease_seconds=0.5).run_flow("f", interval=0.05)
+    FlowRunner(store, FlowEngine(handler_modules=[module])).tick()
 """
 
 
@@ -402,6 +403,7 @@ def test_a_driver_killed_around_the_commit_leaves_all_or_nothing(
     done = moment == "after"
     assert world.task()["status"] == ("COMPLETED" if done else "PENDING")
     assert world.markers() == ([("f", "t0")] if done else [])
+    world.expire_leases()
     assert world.runner().run_flow("f", interval=0.05) == "COMPLETED"
     assert functions.calls == ([] if done else ["f/t0/1"])
     assert world.markers() == [("f", "t0")]
