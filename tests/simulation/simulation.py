@@ -14,7 +14,7 @@ from mc.runners.flow_runner import FlowRunner
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
 from tests.simulation.stage import Actor, Process
-from tests.simulation.workload import HANDLERS, expected_outcome, make_spec, outcome_of
+from tests.simulation.workload import expected_outcome, make_engine, make_spec, outcome_of
 from tests.simulation.world import Faults, World, open_world
 
 __all__ = ["Run", "simulate"]
@@ -76,6 +76,7 @@ def simulate(seed: int, on_trace: Callable[[list[str]], object] | None = None) -
     calm = random.random() < 0.15  # nothing fails, so nothing may be done twice
     faults = RandomFaults(random, 0.0 if calm else random.choice([0.0, 0.02, 0.1]))
     with open_world(faults) as world:
+        world.replays = seed % 10 == 0
         try:
             return _Simulation(seed, random, world, faults, calm).run()
         finally:
@@ -142,7 +143,7 @@ class _Simulation:
         assert current is not None
         runner = FlowRunner(
             store,
-            FlowEngine(task_handlers=HANDLERS, clock=store.clock),
+            make_engine(store.clock),
             owner=current.name,
             lease_seconds=LEASE_SECONDS,
             batch_size=random.choice([1, 2, 50]),
@@ -199,7 +200,7 @@ class _Simulation:
 
     def meddle(self, store: FlowStore) -> None:
         """Cancel, pause, resume, delete and look, as people do."""
-        engine = FlowEngine(task_handlers=HANDLERS, clock=store.clock)
+        engine = make_engine(store.clock)
         while not self.ending:
             store.clock.sleep(self.random.choice([0.1, 1, 30]))
             try:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Actor", "Killed", "Process", "Stage", "staged_heartbeats"]
 
 # Where actors touch nothing that others see until their next pause.
-START, BEAT, JOIN = "start", "beat", "join"
-_LOCAL = (START, BEAT, JOIN)
+START, BEAT, JOIN, LOCK = "start", "beat", "join", "lock"
+_LOCAL = (START, BEAT, JOIN, LOCK)
 
 
 class Killed(BaseException):
@@ -226,20 +226,38 @@ class _StagedEvent:
         return self._is_set
 
 
+class _StagedLock:
+    """A lock that hands over to the director where it is held."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._is_held = False
+
+    def __enter__(self) -> None:
+        if self._is_held:
+            self._stage.pause(LOCK, lambda: not self._is_held)
+        self._is_held = True
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._is_held = False
+
+
 @contextmanager
 def staged_heartbeats(stage: Stage) -> Iterator[None]:
     """Let the threads of heartbeats be actors."""
-    import mc.runners.heartbeat as module
+    from mc.runners import final_saves, heartbeat
 
-    names: dict[str, Any] = {
-        "Thread": lambda **options: _StagedThread(stage, **options),
-        "Event": lambda: _StagedEvent(stage),
+    substitutes: dict[tuple[Any, str], Any] = {
+        (heartbeat, "Thread"): lambda **options: _StagedThread(stage, **options),
+        (heartbeat, "Event"): lambda: _StagedEvent(stage),
+        (heartbeat, "Lock"): lambda: _StagedLock(stage),
+        (final_saves, "Lock"): lambda: _StagedLock(stage),
     }
-    before = {name: getattr(module, name) for name in names}
-    for name, substitute in names.items():
-        setattr(module, name, substitute)
+    before = {place: getattr(*place) for place in substitutes}
+    for place, substitute in substitutes.items():
+        setattr(*place, substitute)
     try:
         yield
     finally:
-        for name, original in before.items():
-            setattr(module, name, original)
+        for place, original in before.items():
+            setattr(*place, original)

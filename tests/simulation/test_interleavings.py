@@ -11,13 +11,12 @@ import pytest
 
 from mc.errors import FlowNotFoundError, StaleFlowError, StoreError
 from mc.flows.flow import Flow
-from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
 from tests.simulation.schedules import Bounds, explore
 from tests.simulation.stage import Process
-from tests.simulation.workload import HANDLERS
+from tests.simulation.workload import make_engine
 from tests.simulation.world import World
 
 SCALE = int(os.environ.get("MC_TEST_SCALE", "1"))
@@ -30,7 +29,7 @@ def touch(key: str, *precursors: str, **params: Any) -> Task:
 
 
 def tick(world: World, store: FlowStore, name: str, **options: Any) -> None:
-    engine = FlowEngine(task_handlers=HANDLERS, clock=store.clock)
+    engine = make_engine(store.clock)
     runner = FlowRunner(store, engine, owner=name, task_ctx={"world": world}, **options)
     report = runner.tick()
     assert not report.errors, report.errors
@@ -44,7 +43,7 @@ def cancel(world: World, store: FlowStore, name: str) -> None:
     try:
         flow = store.load("f0")
         if flow.status not in FINISHED_FLOW_STATUSES:
-            FlowEngine(task_handlers=HANDLERS, clock=store.clock).cancel_flow(flow)
+            make_engine(store.clock).cancel_flow(flow)
             store.save(flow)
     except StaleFlowError:
         pass  # a driver holds it

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from random import Random
 from typing import Any, ClassVar
 
-from mc.clock import ManualClock
+from sqlalchemy import Connection, text
+
+from mc.clock import Clock, ManualClock
 from mc.errors import FlowError, GraphError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.task_handlers.base_task_handler import BaseTaskHandler
-from tests.simulation.world import BEGINNING
+from tests.simulation.world import BEGINNING, MARKERS
 
-__all__ = ["HANDLERS", "expected_outcome", "make_spec", "outcome_of"]
+__all__ = ["expected_outcome", "make_engine", "make_spec", "mark", "outcome_of"]
 
 
 class Act(BaseTaskHandler):
@@ -72,7 +75,19 @@ class Touch(Act):
         world.stage.sleep("handler", self.params.get("takes", 0))
 
 
-HANDLERS: Mapping[str, Any] = {"act": Act, "touch": Touch}
+_HANDLERS: Mapping[str, Any] = {"act": Act, "touch": Touch}
+
+
+def mark(task_ctx: Mapping[str, Any], connection: Connection | None = None) -> None:
+    """Note in the database that a task was done; a second note is refused."""
+    if connection is not None:
+        statement = text(f"INSERT INTO {MARKERS} VALUES (:flow, :task)")
+        connection.execute(statement, {"flow": task_ctx["flow"].key, "task": task_ctx["task"]["key"]})
+
+
+def make_engine(clock: Clock) -> FlowEngine:
+    """Return an engine that knows the handlers."""
+    return FlowEngine(task_handlers=_HANDLERS, handler_modules=[__name__], clock=clock)
 
 
 def make_spec(random: Random, depth: int = 0) -> dict[str, Any]:
@@ -90,7 +105,7 @@ def make_spec(random: Random, depth: int = 0) -> dict[str, Any]:
 
 
 def _make_task(random: Random, depth: int, number: int) -> dict[str, Any]:
-    kind = random.choice(["act", "act", "touch", "touch", "touch", "noop", "flow", "inline_flow"])
+    kind = random.choice(["act", "act", "touch", "touch", "touch", "noop", "flow", "inline_flow", "call"])
     if kind in ("flow", "inline_flow"):
         if depth >= 2:
             kind = "noop"
@@ -98,6 +113,9 @@ def _make_task(random: Random, depth: int, number: int) -> dict[str, Any]:
             return {"task_type": kind, "task_params": {"flow_spec": make_spec(random, depth + 1)}}
     if kind == "noop":
         return {"task_type": "noop"}
+    if kind == "call":
+        marking = {"function": f"{__name__}:mark", "transactional": True}
+        return {"task_type": "call", "task_params": marking}
     params: dict[str, Any] = {}
     if random.random() < 0.2:
         params["polls"] = random.randint(1, 2)
@@ -120,8 +138,9 @@ def _make_task(random: Random, depth: int, number: int) -> dict[str, Any]:
 
 def expected_outcome(spec: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Return how a flow ends that one driver runs in memory, undisturbed."""
-    engine = FlowEngine(task_handlers=HANDLERS, clock=ManualClock(BEGINNING))
-    flow = Flow.from_flow_spec(spec, key=key)
+    engine = make_engine(ManualClock(BEGINNING))
+    in_memory = json.loads(json.dumps(spec).replace('"transactional": true', '"transactional": false'))
+    flow = Flow.from_flow_spec(in_memory, key=key)
     with suppress(FlowError):
         engine.run_flow(flow)
     return outcome_of(flow)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 from sqlalchemy import Connection, Engine, event, func
 from sqlalchemy.engine import URL, make_url
@@ -16,18 +17,21 @@ from sqlalchemy.engine import URL, make_url
 from mc.clock import SystemClock
 from mc.durations import format_time
 from mc.errors import StoreBusyError, StoreUnreachableError
+from mc.store import flow_store, tables
 from mc.store.database import Database
 from mc.store.dialects import find_dialect
 from mc.store.flow_store import FlowStore
+from mc.store.held_transaction import HeldTransaction
 from tests.invariants import Seen, Snapshot, check_store, find_violations
 from tests.simulation.stage import Actor, Process, Stage, staged_heartbeats
 
-__all__ = ["BEGINNING", "Faults", "VirtualClock", "World", "open_world"]
+__all__ = ["BEGINNING", "MARKERS", "Faults", "VirtualClock", "World", "open_world"]
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
 BEGINNING = datetime(2026, 1, 2, tzinfo=UTC)
+MARKERS = "simulated_marker"  # where transactional tasks note that they were done
 _URL = "sqlite://"
 
 
@@ -70,6 +74,7 @@ class World:
     Attributes:
         effects: what handlers did outside: (flow, task, attempt) -> how often.
         database_skew: seconds by which the database's clock is wrong.
+        replays: whether each check compares the history with the rows, too.
     """
 
     def __init__(self, database: Database, faults: Faults, *, checks: bool = True) -> None:
@@ -77,6 +82,7 @@ class World:
         self.database = database
         self.faults = faults
         self.checks = checks
+        self.replays = False
         self.database_skew = 0.0
         self.effects: Counter[tuple[str, str, int]] = Counter()
         self.calls: Counter[str] = Counter()
@@ -93,9 +99,8 @@ class World:
 
     def store(self, process: Process) -> FlowStore:
         """Return a store object of a process, on the one database of all."""
-        store = FlowStore(_URL, clock=self.clock(process))
-        store._database = _ProcessDatabase(self, process)  # type: ignore[assignment]
-        return store
+        with patch.object(flow_store, "Database", lambda *args: _ProcessDatabase(self, process)):
+            return FlowStore(_URL, clock=self.clock(process))
 
     def note(self, text: str) -> None:
         """Write a line into the trace."""
@@ -106,17 +111,19 @@ class World:
 
     def check(self) -> None:
         """Check the invariants, if a row was changed since the last time."""
-        self.database.read(self._check)
+        if self.database.read(self._check) and self.replays:
+            self.check_whole()
 
-    def _check(self, connection: Connection) -> None:
+    def _check(self, connection: Connection) -> bool:
         raw = connection.connection.dbapi_connection
         if raw.total_changes == self._changes:  # type: ignore[union-attr]
-            return
+            return False
         self._changes = raw.total_changes  # type: ignore[union-attr]
         snapshot = _snapshot(raw)
         self._note_changes(snapshot)
         violations = list(find_violations(snapshot, self.seen))
         assert not violations, "\n".join(["these invariants do not hold:", *violations])
+        return True
 
 
     def _note_changes(self, snapshot: Snapshot) -> None:
@@ -137,9 +144,8 @@ class World:
 
     def check_whole(self) -> None:
         """Check the rows as every other suite does, history included."""
-        store = FlowStore(_URL)
-        store._database = self.database
-        check_store(store, self.seen)
+        with patch.object(flow_store, "Database", lambda *args: self.database):
+            check_store(FlowStore(_URL), self.seen, markers=MARKERS)
 
 
 def _snapshot(raw: Any) -> Snapshot:
@@ -163,9 +169,13 @@ def _snapshot(raw: Any) -> Snapshot:
         snapshot.tasks[row["flow_key"]][row["key"]] = row
     for row in rows("mc_edge"):
         snapshot.edges[row["flow_key"]].append(row)
-    snapshot.others = {"mc_task": list(snapshot.tasks), "mc_edge": list(snapshot.edges)}
-    snapshot.others["mc_wake"] = [row["flow_key"] for row in snapshot.wakes]
+    for table in _NAME_FLOWS:
+        snapshot.others[table] = [row[0] for row in cursor.execute(f"SELECT DISTINCT flow_key FROM {table}")]
+    snapshot.markers = set(cursor.execute(f"SELECT flow_key, task_key FROM {MARKERS}"))
     return snapshot
+
+
+_NAME_FLOWS = [name for name, table in tables.metadata.tables.items() if "flow_key" in table.c and name != "mc_used_key"]
 
 
 class _ProcessDatabase:
@@ -184,15 +194,23 @@ class _ProcessDatabase:
     def write(self, work: Work[T]) -> T:
         return self._call(work, self._world.database.write, writes=True)
 
+    def hold(self, work: Callable[[Connection], object]) -> HeldTransaction:
+        """Begin a transaction that nobody else can interrupt: it keeps all other writers out."""
+        return self._call(work, self._world.database.hold, writes=False, ends=False)
+
     def close(self) -> None:
         """Leave the database to the others."""
 
-    def _call(self, work: Work[T], transact: Callable[[Work[T]], T], *, writes: bool) -> T:
+    def _call(
+        self, work: Work[Any], transact: Callable[[Work[Any]], T], *, writes: bool, ends: bool = True
+    ) -> T:
         world = self._world
         name = _name_of_caller()
         world.stage.pause(name)
         actor = world.stage.current
         fault = world.faults.draw(self._process, writes) if actor is not None else None
+        if not ends and fault is not None:
+            fault = "before"
         _set_world(world)
         world.transactions += 1
         world.calls[name] += 1
@@ -209,7 +227,7 @@ class _ProcessDatabase:
         try:
             return self._after(fault, transact(work))
         finally:
-            if writes and world.checks:
+            if ends and world.checks:
                 world.check()
 
     def _after(self, fault: str | None, result: T) -> T:
@@ -222,8 +240,8 @@ class _Undo(Exception):
     """Rolls a transaction back."""
 
 
-def _roll_back(transact: Callable[[Work[T]], T], work: Work[T]) -> None:
-    def spoil(connection: Connection) -> T:
+def _roll_back(transact: Callable[[Work[Any]], Any], work: Work[Any]) -> None:
+    def spoil(connection: Connection) -> None:
         work(connection)
         raise _Undo
 
@@ -271,6 +289,8 @@ class _VirtualSqlite(type(find_dialect(make_url(_URL)))):  # type: ignore[misc]
 def _shared_database() -> Database:
     database = Database(_URL, SystemClock())
     database.dialect = _VirtualSqlite()
+    table = f"CREATE TABLE {MARKERS} (flow_key TEXT, task_key TEXT, PRIMARY KEY (flow_key, task_key))"
+    database.write(lambda connection: connection.exec_driver_sql(table))
     return database
 
 

@@ -77,7 +77,7 @@ def test_an_idle_tick_takes_little_memory(houston_process: Callable[..., Any], t
         "try:\n    main(['tick'])\nexcept SystemExit as end:\n    assert not end.code\n"
         "print(open('/proc/self/status').read())\n"
     )
-    houston_process("list")  # makes the tables
+    houston_process("tick")  # makes the tables
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,
@@ -115,6 +115,7 @@ class TestUsage:
         assert ended.err.startswith("houston: ")
 
     def test_common_options_may_stand_before_the_command(self, houston: Callable[..., Any]) -> None:
+        houston("tick", "--db", "sqlite:///a.sqlite3")  # makes the tables
         before = houston("--json", "--db", "sqlite:///a.sqlite3", "list")
         after = houston("list", "--json", "--db", "sqlite:///a.sqlite3")
         assert (before.code, before.out) == (after.code, after.out) == (0, "[]\n")
@@ -124,12 +125,12 @@ class TestUsage:
         self, houston: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("MC_DB_URL", "sqlite:///environment.sqlite3")
-        houston("--db", "sqlite:///option.sqlite3", "list")
+        houston("--db", "sqlite:///option.sqlite3", "tick")
         assert [path.name for path in Path().glob("*.sqlite3")] == ["option.sqlite3"]
 
     def test_the_environment_wins_over_the_default(
         self, houston: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("MC_DB_URL", "sqlite:///environment.sqlite3")
-        houston("list")
+        houston("tick")
         assert [path.name for path in Path().glob("*.sqlite3")] == ["environment.sqlite3"]
