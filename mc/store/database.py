@@ -27,7 +27,7 @@ __all__ = ["BUSY_SECONDS", "Database"]
 T = TypeVar("T")
 
 BUSY_SECONDS: Final = 30.0  # for so long a transaction waits for other writers
-_MOST_CONFLICTS: Final = 5  # in a row; more are no accident
+_MOST_CONFLICTS: Final = 20  # in a row; more are no accident
 
 
 class Database:
