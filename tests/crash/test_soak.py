@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCALE = float(os.environ.get("MC_TEST_SCALE", "1"))
 SEED = os.environ.get("MC_TEST_SEED", "1")
 NUM_DRIVERS = 4
-NUM_TASKS = {"sqlite": 20_000, "postgres": 20_000, "mariadb": 20_000}
+NUM_TASKS = {"sqlite": 10_000, "postgres": 6_000, "mariadb": 4_000}
 SECONDS_BETWEEN_CHECKS = 5
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -116,9 +117,7 @@ class _Simulation:
         world = self.world
         repeated = sum(count - 1 for count in world.effects.values())
         statuses = {summary.key: summary.status for summary in self.main.query()}
-        return Run(
-            self.seed, self.steps, world.transactions, self.killed, repeated, world.trace, statuses
-        )
+        return Run(self.seed, self.steps, world.transactions, self.killed, repeated, world.trace, statuses)
 
     # --- who acts --------------------------------------------------------------------------
 
@@ -155,7 +154,10 @@ class _Simulation:
     def cron(self, store: FlowStore) -> None:
         """Tick again and again, each time anew."""
         while not self.ending:
-            limits = {"max_flows": self.random.choice([None, None, 1]), "max_seconds": self.random.choice([None, 20])}
+            limits = {
+                "max_flows": self.random.choice([None, None, 1]),
+                "max_seconds": self.random.choice([None, 20]),
+            }
             try:
                 report = self.runner(store).tick(**limits)
                 assert not report.errors, report.errors
@@ -177,10 +179,8 @@ class _Simulation:
         """Take care of one flow."""
         while not self.ending:
             key = f"f{self.random.randint(0, 3)}"
-            try:
+            with contextlib.suppress(StoreUnreachableError, FlowNotFoundError):
                 self.runner(store).run_flow(key, max_seconds=60)
-            except (StoreUnreachableError, FlowNotFoundError):
-                pass
             store.clock.sleep(5)
 
     def submit(self, store: FlowStore) -> None:

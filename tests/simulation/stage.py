@@ -159,9 +159,7 @@ class Stage:
                 self._step(actor)
         self.settle()
 
-    def pause(
-        self, at: str, until: Callable[[], bool] | None = None, wakes_at: float | None = None
-    ) -> None:
+    def pause(self, at: str, until: Callable[[], bool] | None = None, wakes_at: float | None = None) -> None:
         """Hand over to the director; the director's own calls go through.
 
         Args:

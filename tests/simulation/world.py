@@ -125,11 +125,11 @@ class World:
         assert not violations, "\n".join(["these invariants do not hold:", *violations])
         return True
 
-
     def _note_changes(self, snapshot: Snapshot) -> None:
         """Write into the trace what changed since the last check."""
         shown = {
-            key: f"{row['status']} held by {row['lease_owner']} ({row['lease_token']}), due {row['next_tick_at']}"
+            key: f"{row['status']} held by {row['lease_owner']} ({row['lease_token']}), "
+            f"due {row['next_tick_at']}"
             for key, row in snapshot.flows.items()
         }
         for flow_key, tasks in snapshot.tasks.items():
@@ -175,7 +175,9 @@ def _snapshot(raw: Any) -> Snapshot:
     return snapshot
 
 
-_NAME_FLOWS = [name for name, table in tables.metadata.tables.items() if "flow_key" in table.c and name != "mc_used_key"]
+_NAME_FLOWS = [
+    name for name, table in tables.metadata.tables.items() if "flow_key" in table.c and name != "mc_used_key"
+]
 
 
 class _ProcessDatabase:
@@ -236,18 +238,18 @@ class _ProcessDatabase:
         return result
 
 
-class _Undo(Exception):
+class _UndoError(Exception):
     """Rolls a transaction back."""
 
 
 def _roll_back(transact: Callable[[Work[Any]], Any], work: Work[Any]) -> None:
     def spoil(connection: Connection) -> None:
         work(connection)
-        raise _Undo
+        raise _UndoError
 
     try:
         transact(spoil)
-    except _Undo:
+    except _UndoError:
         pass
     except Exception:
         pass  # the caller's own refusal: the repetition raises it again
@@ -277,7 +279,8 @@ class _VirtualSqlite(type(find_dialect(make_url(_URL)))):  # type: ignore[misc]
 
         @event.listens_for(engine, "connect")
         def _set_clock(connection: Any, _record: Any) -> None:
-            connection.create_function("mc_virtual_now", 0, lambda: _present[0].database_time())
+            # the world of the moment of the call, not of the connection
+            connection.create_function("mc_virtual_now", 0, lambda: _present[0].database_time())  # noqa: PLW0108
 
         return engine
 
@@ -321,6 +324,5 @@ def _end(stage: Stage, actor: Actor) -> None:
     while not actor.done:
         try:
             stage.step(actor)
-        except Exception as error:
+        except Exception:  # what it was doing when it was ended is of no interest
             stage.current = None
-            assert error is not None

@@ -84,17 +84,23 @@ _ENTRIES: Final = {
 }
 # A flow that has events is passed over: this was interrupted, and begins anew.
 _BASELINE: Final = (
-    "INSERT INTO mc_attempt (flow_key, task_key, attempt, status, started_at, finished_at)"
-    " SELECT t.flow_key, t.key, {attempt}, t.status, {started_at}, {finished_at}"
-    " FROM mc_task t WHERE t.status <> 'PENDING' AND {attempt} > 0"
-    " AND NOT EXISTS (SELECT 1 FROM mc_event e WHERE e.flow_key = t.flow_key)",
-    "INSERT INTO mc_event (flow_key, task_key, attempt, kind, new_status, at, recorded_at)"
-    " SELECT t.flow_key, t.key, {attempt}, 'created', t.status, f.modified_at, f.modified_at"
-    " FROM mc_task t JOIN mc_flow f ON f.key = t.flow_key"
-    " WHERE (t.status <> 'PENDING' OR {attempt} > 0)"
-    " AND NOT EXISTS (SELECT 1 FROM mc_event e WHERE e.flow_key = t.flow_key)"
-    " ORDER BY t.flow_key, t.position",
-    "INSERT INTO mc_event (flow_key, attempt, kind, new_status, at, recorded_at)"
-    " SELECT f.key, 0, 'created', f.status, f.modified_at, f.modified_at FROM mc_flow f"
-    " WHERE NOT EXISTS (SELECT 1 FROM mc_event e WHERE e.flow_key = f.key AND e.task_key IS NULL)",
+    (
+        "INSERT INTO mc_attempt (flow_key, task_key, attempt, status, started_at, finished_at)"
+        " SELECT t.flow_key, t.key, {attempt}, t.status, {started_at}, {finished_at}"
+        " FROM mc_task t WHERE t.status <> 'PENDING' AND {attempt} > 0"
+        " AND NOT EXISTS (SELECT 1 FROM mc_event e WHERE e.flow_key = t.flow_key)"
+    ),
+    (
+        "INSERT INTO mc_event (flow_key, task_key, attempt, kind, new_status, at, recorded_at)"
+        " SELECT t.flow_key, t.key, {attempt}, 'created', t.status, f.modified_at, f.modified_at"
+        " FROM mc_task t JOIN mc_flow f ON f.key = t.flow_key"
+        " WHERE (t.status <> 'PENDING' OR {attempt} > 0)"
+        " AND NOT EXISTS (SELECT 1 FROM mc_event e WHERE e.flow_key = t.flow_key)"
+        " ORDER BY t.flow_key, t.position"
+    ),
+    (
+        "INSERT INTO mc_event (flow_key, attempt, kind, new_status, at, recorded_at)"
+        " SELECT f.key, 0, 'created', f.status, f.modified_at, f.modified_at FROM mc_flow f"
+        " WHERE NOT EXISTS (SELECT 1 FROM mc_event e WHERE e.flow_key = f.key AND e.task_key IS NULL)"
+    ),
 )

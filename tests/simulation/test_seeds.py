@@ -1,0 +1,24 @@
+"""Virtual drivers over one store: a thousand seeds, each its own order of events, failures and clocks."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.simulation.simulation import simulate
+
+SCALE = int(os.environ.get("MC_TEST_SCALE", "1"))
+SEEDS = 1_000 * SCALE
+BATCHES = 40
+
+
+@pytest.mark.timeout(300 * SCALE)
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_nothing_is_lost_whatever_the_order_of_events(batch: int) -> None:
+    for seed in range(batch, SEEDS, BATCHES):
+        try:
+            simulate(seed)
+        except Exception as error:
+            error.add_note(f"Replay it: python -m tests.simulation.replay {seed}")
+            raise
