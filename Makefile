@@ -9,10 +9,10 @@ DEMO_DB := sqlite:///demo.sqlite3
 DEMO_KEY := census-$(shell date +%H%M%S)-$(shell echo $$$$)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs clean
+.PHONY: help demo test lint format bench reliability docs clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  PYTHON=python3.12 chooses the interpreter of $(VENV); ARGS='-k name' goes to pytest."
 
@@ -38,6 +38,10 @@ format: $(VENV)/.installed-dev ## lay the code out and mend what ruff can mend
 bench: $(VENV)/.installed-dev ## measure, and print a table
 	@$(BIN)/python -m compileall -q mc specs
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -p no:randomly -p no:xdist $(ARGS)
+
+reliability: $(VENV)/.installed-dev ## crash tests and simulations, their figures written into docs/reliability.md
+	@$(BIN)/python -m compileall -q mc specs
+	MC_WRITE_RELIABILITY=1 $(BIN)/python -m pytest tests/crash tests/simulation -n $(WORKERS) $(ARGS)
 
 docs: $(VENV)/.installed-dev ## build the documentation in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
