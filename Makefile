@@ -22,7 +22,7 @@ demo: $(VENV)/.installed ## run an example flow, then list and show it
 	$(BIN)/houston list --db $(DEMO_DB)
 	$(BIN)/houston show $(DEMO_KEY) --db $(DEMO_DB)
 
-test: $(VENV)/.installed-dev ## run every test but the benchmarks
+test: $(VENV)/.installed-dev ## run every test but the benchmarks and the long trials of make reliability
 	@$(BIN)/python -m compileall -q mc specs
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
