@@ -32,6 +32,7 @@ _PARTS_WITHOUT_MEASURING: Final = 100_000
 # Python refuses to read or write an integer of more than 4,300 digits (14,284 bits) as text.
 _MAX_INT_BITS: Final = 14_000
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+_MAY_BE_EMPTY: Final = _SCALARS | {dict, list}
 _ENCODER: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
 )
@@ -254,8 +255,13 @@ def _is_plain(value: Any, depth: int, left: list[int]) -> bool:
                 return False
         value = value.values()
     for part in value:
-        # Most parts are ASCII text; they are spared the call.
-        if not (type(part) is str and part.isascii()) and not _is_plain(part, depth, left):
+        # Most parts are ASCII text, null, or empty; they are spared the call.
+        kind = type(part)
+        if kind is str and part.isascii():
+            continue
+        if not part and kind in _MAY_BE_EMPTY and depth <= MAX_NESTING:
+            continue
+        if not _is_plain(part, depth, left):
             return False
     return True
 
