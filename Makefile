@@ -22,7 +22,7 @@ demo: $(VENV)/.installed ## run an example flow, then list and show it
 	$(BIN)/houston list --db $(DEMO_DB)
 	$(BIN)/houston show $(DEMO_KEY) --db $(DEMO_DB)
 
-test: $(VENV)/.installed-dev ## run every test but the benchmarks and the long trials of make reliability
+test: $(VENV)/.installed-dev ## run every test; the benchmarks are not among them
 	@$(BIN)/python -m compileall -q mc specs
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
@@ -39,7 +39,7 @@ bench: $(VENV)/.installed-dev ## measure, and print a table
 	@$(BIN)/python -m compileall -q mc specs
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -p no:randomly -p no:xdist $(ARGS)
 
-reliability: $(VENV)/.installed-dev ## crash tests and simulations, their figures written into docs/reliability.md
+reliability: $(VENV)/.installed-dev ## the crash tests and simulations alone, their figures written into docs/reliability.md
 	@$(BIN)/python -m compileall -q mc specs
 	MC_WRITE_RELIABILITY=1 $(BIN)/python -m pytest tests/crash tests/simulation -n $(WORKERS) $(ARGS)
 

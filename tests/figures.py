@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.databases import DATABASES
 
 __all__ = ["figure", "pytest_terminal_summary"]
 
@@ -39,27 +41,43 @@ def figure(record_property: Callable[[str, object], None]) -> Callable[..., None
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the figures of the tests that passed, and write them where that is asked for."""
-    tables: Tables = {}
-    for report in terminalreporter.getreports("passed"):
-        if report.when == "teardown":
-            continue
-        for name, value in report.user_properties:
-            if name == _PROPERTY:
-                section, row, column, shown = value
-                tables.setdefault(section, {}).setdefault(row, {})[column] = shown
+    tables = collect_tables(terminalreporter.getreports("passed"))
     if not tables:
         return
     terminalreporter.section("reliability")
-    for section, rows in sorted(tables.items()):
+    for section, rows in tables.items():
         terminalreporter.write_line("\n".join([section, "", *format_table(rows), ""]))
     if os.environ.get("MC_WRITE_RELIABILITY") == "1":
         write_page(tables)
         terminalreporter.write_line(f"written to {PAGE.name}")
 
 
+def collect_tables(reports: Iterable[Any]) -> Tables:
+    """Return the figures that tests took down, in an order that does not depend on which ended first.
+
+    Rows stand in the order in which their test took them down, those of several tests by name.
+    """
+    tables: Tables = {}
+    places: dict[tuple[str, str], int] = {}
+    for report in reports:
+        if report.when == "teardown":
+            continue
+        for place, (name, value) in enumerate(report.user_properties):
+            if name == _PROPERTY:
+                section, row, column, shown = value
+                tables.setdefault(section, {}).setdefault(row, {})[column] = shown
+                places.setdefault((section, row), place if column in DATABASES else 0)
+    return {
+        section: {row: rows[row] for row in sorted(rows, key=lambda row: (places[section, row], row))}
+        for section, rows in sorted(tables.items())
+    }
+
+
 def format_table(rows: dict[str, dict[str, str]]) -> list[str]:
     """Return the lines of a table in Markdown."""
-    columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
+    named = dict.fromkeys(column for cells in rows.values() for column in cells)
+    columns = [name for name in DATABASES if name in named]
+    columns += [name for name in named if name not in DATABASES]
     lines = [["", *columns], ["---", *["---:"] * len(columns)]]
     lines += [[row, *(cells.get(column, "") for column in columns)] for row, cells in rows.items()]
     return ["| " + " | ".join(line) + " |" for line in lines]
