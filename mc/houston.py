@@ -275,7 +275,8 @@ class Houston:
             key: in the place of its own key.
 
         Raises:
-            FlowFormatError: the flow dict is malformed.
+            FlowFormatError: the flow dict is malformed, or the flow waits for a stored sub-flow, which would
+                not tell a copy of its end.
             FlowExistsError: a flow with that key is stored already.
         """
         from mc.flows.flow import Flow

@@ -103,6 +103,7 @@ class FlowStore:
         Raises:
             FlowExistsError: a flow with that key is stored.
             NotJsonError: JSON cannot hold a part of it; the message names the place.
+            FlowFormatError: it had begun, and waits for a stored sub-flow, which would not tell it.
             StoreError: a key has more than 255 characters, or the database refused.
         """
         self.create_many([flow])

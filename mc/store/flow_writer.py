@@ -18,6 +18,7 @@ from mc.flows.flow_rows import FlowChanges, collect_changes, mark_saved
 from mc.spec.digest import spec_digest
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store import tables
+from mc.store.awaited_flows import refuse_awaited_flows
 from mc.store.event_log import HistoryDraft, write_history
 from mc.store.flow_reader import chunks
 from mc.store.flow_statements import (
@@ -210,11 +211,14 @@ def draft_new_flow(
     Raises:
         StoreError: a key is too long.
         NotJsonError: JSON cannot hold a part of the flow.
+        FlowFormatError: it had begun, and waits for a stored sub-flow.
     """
     check_key(flow.key, "flow key")
     flow.filter_tasks()  # what is handed out is written; the flow may have been saved elsewhere
     state = StoredState(data="", waiter_key=waiter_key)
     draft = draft_save(flow, state, now, lease)
+    if flow.status != "PENDING":
+        refuse_awaited_flows(flow.key, draft.changes.task_rows)
     digest = spec_digest(flow.spec) if flow.spec is not None else None
     row = {
         **draft.columns,

@@ -1,0 +1,41 @@
+"""A command that only reads, or only removes, makes no database where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "list",
+        "show f",
+        "show f --graph text",
+        "history f",
+        "export f",
+        "export f --output f.json",
+        "doctor",
+        "db status",
+        "db upgrade",
+        "db prune --older-than 30d",
+        "db prune --older-than 30d --dry-run",
+    ],
+)
+@pytest.mark.parametrize("place", ["flows.sqlite3", "no/such/folder/flows.sqlite3"])
+def test_a_missing_file_is_an_error_and_stays_missing(
+    houston: Callable[..., Any], tmp_path: Path, command: str, place: str
+) -> None:
+    ended = houston(*command.split(), "--db", f"sqlite:///{place}")
+    assert (ended.code, ended.out) == (3, "")
+    assert f"There is no database '{tmp_path / place}' yet." in ended.err
+    assert "houston db init" in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_is_told_the_code_of_the_error(houston: Callable[..., Any]) -> None:
+    ended = houston("db", "prune", "--older-than", "30d", "--json")
+    assert (ended.code, ended.error["code"]) == (3, "store-unreachable")
