@@ -112,7 +112,10 @@ class Flow(FlowBooks):
         self.results: dict[str, Any] | None = None  # set when the flow completes
         self.version = version
         self.description = description
-        self.spec: dict[str, Any] | None = copy_json(spec)
+        self._spec: dict[str, Any] | None = copy_json(spec)
+        self._read_spec: Callable[[], dict[str, Any] | None] | None = (
+            None  # where it is read when it is needed
+        )
         self.error: dict[str, Any] | None = None  # why the flow failed, where no task did
         self.blocked_reason: str | None = None
         self.started_at: str | None = None
@@ -220,6 +223,7 @@ class Flow(FlowBooks):
         own["key"] = own.get("key") or self._free_key()
         named_before, named_after = named_keys(own, "precursors"), named_keys(own, "successors")
         node = self._book(normalise_task(own))
+        moved: list[TaskNode] = []
         try:
             named = dict.fromkeys([*named_before, *start_rule_task_keys(own)])
             named.pop(ROOT_TASK_KEY, None)
@@ -227,14 +231,18 @@ class Flow(FlowBooks):
             after = _in_order(self._edge_ends(node.key, key)[1] for key in dict.fromkeys(named_after))
             place(node, before, after)
             for source in before:
-                connect(source, node)
+                moved += connect(source, node)
             for dest in after:
-                connect(node, dest)
+                moved += connect(node, dest)
                 _refuse_if_started(node, dest)
         except GraphError:
             disconnect(node)
             self._unbook(node)
             raise
+        finally:
+            for each in moved:
+                if each is not node:
+                    self._touch(each)
         self._new_edges += [(source.key, node.key) for source in before]
         self._new_edges += [(node.key, dest.key) for dest in after]
         self._count_unmet(node)
@@ -260,7 +268,8 @@ class Flow(FlowBooks):
         if has_edge(source, dest):
             return
         _refuse_if_started(source, dest)
-        connect(source, dest)
+        for moved in connect(source, dest):
+            self._touch(moved)
         self._new_edges.append((source_key, dest_key))
         self._touch(dest)
         self._count_edge(source, dest)
@@ -313,6 +322,17 @@ class Flow(FlowBooks):
     def data(self, value: dict[str, Any]) -> None:
         self._data = _mapping(value, "data")
         self._data_handed_out = True
+
+    @property
+    def spec(self) -> dict[str, Any] | None:
+        """The spec that the flow was made from."""
+        if self._read_spec is not None:
+            self._spec, self._read_spec = self._read_spec(), None
+        return self._spec
+
+    @spec.setter
+    def spec(self, value: dict[str, Any] | None) -> None:
+        self._spec, self._read_spec = value, None
 
     def get_nearest_tickable_pending_tasks(self) -> list[Task]:
         """Return the PENDING tasks whose start rule holds, in order; those that wait for a retry left out."""

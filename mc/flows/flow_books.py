@@ -13,8 +13,9 @@ from typing import Any
 from mc.errors import GraphError, StatusError
 from mc.flows.graph import ROOT_RANK
 from mc.flows.observer import ChangeEvent
-from mc.flows.start_rules import NEVER, START, UNDECIDED, StartRule, start_rule_for
-from mc.flows.task_node import Task, TaskNode
+from mc.flows.start_rules import NEVER, START, UNDECIDED
+from mc.flows.stored_graph import StoredNodes
+from mc.flows.task_node import Task, TaskNode, read_cfg
 from mc.spec.task_graph import ROOT_TASK_KEY
 from mc.statuses import (
     FINISHED_FLOW_STATUSES,
@@ -76,7 +77,10 @@ class FlowBooks:
         self.status = self._booked_status = new
         if old in FINISHED_FLOW_STATUSES:
             for node in self._nodes.values():
+                unmet = node.unmet
                 self._count_unmet(node)  # of what ended with the flow, those that wait for it were not told
+                if node.unmet != unmet:
+                    self._touch(node)
         if self._on_change:
             self._on_change(None, old, new)
 
@@ -250,7 +254,7 @@ class FlowBooks:
             raise GraphError(f"There is a task {key!r} already; keys are unique in a flow.", key=key)
         if status not in TASK_CHANGES:
             check_task_change(key, "PENDING", status)
-        rule = _read_cfg(key, task["cfg"]) if "cfg" in task else None
+        rule = read_cfg(key, task["cfg"]) if "cfg" in task else None
         node = self._nodes[key] = TaskNode(key, task, status, len(self._nodes))
         node.rule = rule
         self._counts[status] += 1
@@ -371,6 +375,12 @@ class FlowBooks:
             return []
         return [node for _, _, node in sorted(set(self._ready)) if _may_start(node)]
 
+    def _nodes_with_status(self, status: str) -> list[TaskNode]:
+        nodes = self._nodes
+        if isinstance(nodes, StoredNodes):
+            return nodes.with_status(status)
+        return [node for node in nodes.values() if node.status == status and node is not self._root]
+
     def _unfinished_count(self) -> int:
         counts = self._counts
         return counts["PENDING"] + counts["RUNNING"] + counts["WAITING"]
@@ -382,7 +392,7 @@ class FlowBooks:
 
     def _describe_failure(self, error: dict[str, Any] | None) -> str | None:
         parts = [f"{error.get('type')}: {error.get('message')}"] if error else []
-        failed = [node for node in self._nodes.values() if node.status == "FAILED" and not node.may_fail]
+        failed = [node for node in self._nodes_with_status("FAILED") if not node.may_fail]
         for node in failed[:5]:
             record = node.task.get("error") or {}
             kind, message = record.get("type", "TaskFailed"), record.get("message", "no reason given")
@@ -394,17 +404,3 @@ class FlowBooks:
 
 def _may_start(node: TaskNode) -> bool:
     return node.status == "PENDING" and not node.unmet
-
-
-def _read_cfg(key: str, cfg: Any) -> StartRule | None:
-    """Check of a task's cfg what the books need, and return its start rule."""
-    if not isinstance(cfg, dict):
-        raise GraphError(f"Task {key!r}: cfg must be a mapping; found {type(cfg).__name__}.", key=key)
-    if not isinstance(cfg.get("priority", 0), int):
-        raise GraphError(f"Task {key!r}: cfg.priority must be a whole number.", key=key)
-    if "start_when" not in cfg:
-        return None
-    try:
-        return start_rule_for(cfg)
-    except (ValueError, KeyError, TypeError) as error:
-        raise GraphError(f"Task {key!r}: cfg.start_when: {str(error).rstrip('.')}.", key=key) from error

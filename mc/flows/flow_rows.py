@@ -5,27 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from heapq import heappop
-from typing import TYPE_CHECKING, Any
+from heapq import heappop, nsmallest
+from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.json_values import copy_json
 from mc.durations import format_time
 from mc.flows.flow_format import FLOW_ATTRIBUTES, flush_sub_flows
+from mc.flows.graph import ROOT_RANK
+from mc.flows.stored_graph import StoredNodes, TaskSource
 from mc.flows.task_node import Task, TaskNode
+from mc.spec.task_graph import ROOT_TASK_KEY
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
     from mc.flows.observer import ChangeEvent
 
 __all__ = [
+    "DOOMED",
     "FlowChanges",
     "TaskRow",
     "collect_changes",
+    "fetch_ahead",
+    "flow_from_frontier",
     "flow_from_rows",
     "mark_saved",
     "next_tick_at",
     "next_tick_time",
 ]
+
+DOOMED: Final = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +44,7 @@ class TaskRow:
     position: int  # place in the order of the spec, from 1
     rank: int  # grows along every edge
     status: str
-    unmet: int  # unfinished precursors; 0: may start
+    unmet: int  # unfinished precursors; 0: may start; DOOMED: can never start, and is to be SKIPPED
     due_at: str | None  # next_tick_at of a task that waits, ISO 8601 UTC
     task: Task  # the whole dict, the flow's own: serialise it at once
 
@@ -50,6 +58,7 @@ class FlowChanges:
     edges: list[tuple[str, str]]  # edges that are new
     journal: list[ChangeEvent]  # changes of status in order; `at` is empty for those made between ticks
     nodes: tuple[TaskNode, ...]  # what the rows were made from
+    failures: int  # FAILED tasks that are not allowed to fail
 
 
 def collect_changes(flow: Flow) -> FlowChanges:
@@ -63,16 +72,18 @@ def collect_changes(flow: Flow) -> FlowChanges:
     for node in flow._nodes_with_sub_flows():
         flow._touch(node)
     nodes = tuple(sorted(flow._touched, key=_position))
+    doomed = set(flow._doomed)
     return FlowChanges(
         attributes={
             name: flow._data if name == "data" else getattr(flow, name)
             for name in FLOW_ATTRIBUTES
             if name != "spec"
         },
-        task_rows=[_to_row(node) for node in nodes],
+        task_rows=[_to_row(node, doomed) for node in nodes],
         edges=list(flow._new_edges),
         journal=list(flow._journal or ()),
         nodes=nodes,
+        failures=flow._failures,
     )
 
 
@@ -87,17 +98,17 @@ def mark_saved(flow: Flow, changes: FlowChanges) -> None:
     del flow._journal[: len(changes.journal)]
 
 
-def _position(node: TaskNode) -> int:
-    return node.position
+def _position(place: TaskNode | TaskRow) -> int:
+    return place.position
 
 
-def _to_row(node: TaskNode) -> TaskRow:
+def _to_row(node: TaskNode, doomed: set[TaskNode]) -> TaskRow:
     return TaskRow(
         key=node.key,
         position=node.position,
         rank=node.rank,
         status=node.status,
-        unmet=node.unmet,
+        unmet=DOOMED if node in doomed and node.status == "PENDING" else node.unmet,
         due_at=node.task.get("next_tick_at"),
         task=node.task,
     )
@@ -106,7 +117,7 @@ def _to_row(node: TaskNode) -> TaskRow:
 def flow_from_rows(
     cls: type[Flow],
     attributes: Mapping[str, Any],
-    tasks: Iterable[Task],
+    rows: Iterable[TaskRow],
     edges: Iterable[tuple[str, str]],
 ) -> Flow:
     """Make a flow from what a store read; its books are as they were when it was saved.
@@ -114,21 +125,99 @@ def flow_from_rows(
     Args:
         cls: `Flow`.
         attributes: as in `FlowChanges.attributes`, and `spec` where it is wanted.
-        tasks: the task dicts in order; the flow takes them over.
+        rows: all tasks in order; the flow takes their dicts over.
         edges: (precursor, successor), in the order in which they were written.
     """
-    by_argument = ("key", "cfg", "data", "label", "status", "depth", "parent_key", "params", "result_paths")
-    flow = cls(**{name: attributes[name] for name in by_argument if name in attributes})
-    for name in FLOW_ATTRIBUTES:
-        if name in attributes and name not in by_argument:
-            setattr(flow, name, copy_json(attributes[name]))
-    flow._build(tasks, edges)
+    flow = _flow_with(cls, attributes)
+    rows = list(rows)
+    flow._build([row.task for row in rows], edges)
+    for row in rows:
+        # Those that are stored: a row that is written later must fit to those that are not.
+        flow._nodes[row.key].rank = row.rank
     for node in flow._touched:
         node.touched = False
     flow._touched.clear()
     flow._new_edges.clear()
     flow._journal = []
     return flow
+
+
+def flow_from_frontier(
+    cls: type[Flow],
+    attributes: Mapping[str, Any],
+    rows: Iterable[TaskRow],
+    counts: Mapping[str, int],
+    failures: int | None,
+    source: TaskSource,
+) -> Flow:
+    """Make a flow from the tasks with which a tick begins; others are read when they are needed.
+
+    Args:
+        cls: `Flow`.
+        attributes: as in `FlowChanges.attributes`; `spec` is read when it is needed unless it is there.
+        rows: the tasks that are RUNNING or WAITING, and those that are PENDING with `unmet` of 0 or less.
+        counts: how many tasks have each status.
+        failures: as in `FlowChanges`; None: not known.
+        source: where the others are.
+    """
+    flow = _flow_with(cls, attributes)
+    if "spec" not in attributes:
+        flow._read_spec = source.read_spec
+    root = TaskRow(
+        key=ROOT_TASK_KEY,
+        position=0,
+        rank=ROOT_RANK,
+        status="COMPLETED",
+        unmet=0,
+        due_at=None,
+        task=flow._root.task,
+    )
+    nodes = flow._nodes = StoredNodes(source, sum(counts.values()), root)
+    flow._root = nodes.root
+    flow._counts.update(counts)
+    for row in sorted(rows, key=_position):
+        node = nodes.add(row)
+        if row.status != "PENDING":
+            flow._running[node] = None
+            flow._push_due(node)
+        elif row.unmet == DOOMED:
+            node.unmet = 1
+            flow._doomed.append(node)
+        else:
+            flow._push_ready(node)
+    if failures is None:
+        failed = flow._nodes_with_status("FAILED") if counts.get("FAILED") else []
+        failures = sum(not node.may_fail for node in failed)
+    flow._failures = failures
+    flow._journal = []
+    return flow
+
+
+def _flow_with(cls: type[Flow], attributes: Mapping[str, Any]) -> Flow:
+    by_argument = ("key", "cfg", "data", "label", "status", "depth", "parent_key", "params", "result_paths")
+    flow = cls(**{name: attributes[name] for name in by_argument if name in attributes})
+    for name in FLOW_ATTRIBUTES:
+        if name in attributes and name not in by_argument:
+            setattr(flow, name, copy_json(attributes[name]))
+    return flow
+
+
+def fetch_ahead(flow: Flow, at: str) -> None:
+    """Read at once what the next tick needs of a flow that is not wholly in memory.
+
+    Args:
+        flow: one that `flow_from_frontier` made; for another one nothing is to do.
+        at: the present, ISO 8601.
+    """
+    nodes = flow._nodes
+    if not isinstance(nodes, StoredNodes) or nodes.is_whole:
+        return
+    ready = flow._ready
+    limit = flow.cfg.get("max_running_tasks")
+    if limit is not None:
+        ready = nsmallest(max(limit - len(flow._running), 0), ready)
+    due = [node for time, _, node in flow._due if time <= at]
+    nodes.fetch_edges(out_of=[*flow._running, *(node for _, _, node in ready), *due])
 
 
 def next_tick_at(flow: Flow, now: datetime) -> datetime | None:

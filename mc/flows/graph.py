@@ -58,20 +58,23 @@ def has_edge(source: TaskNode, dest: TaskNode) -> bool:
     return source in dest.precursors
 
 
-def connect(source: TaskNode, dest: TaskNode) -> None:
-    """Add one edge.
+def connect(source: TaskNode, dest: TaskNode) -> Iterable[TaskNode]:
+    """Add one edge, and return the nodes whose ranks this changed.
 
     Raises:
         CycleError: `source` can be reached from `dest`; nothing was changed.
     """
+    moved: Iterable[TaskNode] = ()
     if source.rank >= dest.rank:
         if source is not dest and all(before.rank == ROOT_RANK for before in source.precursors):
             # Only ROOT precedes it, so no way leads back to it.
             source.rank = dest.rank - _RANK_GAP
+            moved = (source,)
         else:
-            _raise_ranks(source, dest)
+            moved = _raise_ranks(source, dest)
     dest.precursors.append(source)
     _add_successor(source, dest)
+    return moved
 
 
 def disconnect(node: TaskNode) -> None:
@@ -108,7 +111,7 @@ def _position(node: TaskNode) -> int:
     return node.position
 
 
-def _raise_ranks(source: TaskNode, dest: TaskNode) -> None:
+def _raise_ranks(source: TaskNode, dest: TaskNode) -> Iterable[TaskNode]:
     """Move `dest`, and what follows it, behind `source`; each node is moved once."""
     refuse_cycle(source, dest)
     raised = {dest: source.rank + _RANK_GAP}
@@ -122,6 +125,7 @@ def _raise_ranks(source: TaskNode, dest: TaskNode) -> None:
                 if follower not in raised:
                     heappush(waiting, (follower.rank, follower.position, follower))
                 raised[follower] = rank + _RANK_STEP
+    return raised
 
 
 def refuse_cycle(source: TaskNode, dest: TaskNode) -> None:

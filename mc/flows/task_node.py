@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from mc.flows.start_rules import StartRule
+from mc.errors import GraphError
+from mc.flows.start_rules import StartRule, start_rule_for
 
-__all__ = ["Task", "TaskNode"]
+__all__ = ["Task", "TaskNode", "read_cfg"]
 
 Task = dict[str, Any]
 
@@ -67,3 +67,21 @@ class TaskNode:
 
     def __repr__(self) -> str:
         return f"TaskNode({self.key!r}, {self.status}, unmet={self.unmet})"
+
+
+def read_cfg(key: str, cfg: Any) -> StartRule | None:
+    """Check of a task's cfg what the books need, and return its start rule; None for the default.
+
+    Raises:
+        GraphError: the cfg is malformed.
+    """
+    if not isinstance(cfg, dict):
+        raise GraphError(f"Task {key!r}: cfg must be a mapping; found {type(cfg).__name__}.", key=key)
+    if not isinstance(cfg.get("priority", 0), int):
+        raise GraphError(f"Task {key!r}: cfg.priority must be a whole number.", key=key)
+    if "start_when" not in cfg:
+        return None
+    try:
+        return start_rule_for(cfg)
+    except (ValueError, KeyError, TypeError) as error:
+        raise GraphError(f"Task {key!r}: cfg.start_when: {str(error).rstrip('.')}.", key=key) from error

@@ -306,7 +306,7 @@ class Tick:
                 )
             )
         elif not (flow._running or flow._ready or flow._due or flow._doomed):
-            stuck = [node.key for node in flow._nodes.values() if node.status == "PENDING"][:10]
+            stuck = [node.key for node in flow._nodes_with_status("PENDING")][:10]
             self._fail_flow(RuntimeError(f"No task can ever start: {', '.join(stuck)} wait in vain."))
 
     def _complete_flow(self) -> None:

@@ -97,6 +97,11 @@ class Drive:
         if self._session is not None:
             self._session.call_done(call)
 
+    def call_broke(self, error: McError) -> None:
+        """Take note that a call could not be settled because a part of its flow could not be read."""
+        if self._session is None or not self._session.has_problem:
+            raise error
+
     def stop(self) -> None:
         """End after the task under way; may be called by a signal handler and from any thread."""
         self._stopping = True
@@ -234,7 +239,7 @@ class Drive:
         progressed = False
         try:
             while not self.is_over() and (leases := heartbeat.coming(_LOAD_TASKS)):
-                flows = self._store.load_many([lease.flow_key for lease in leases])
+                flows = self._store.load_claimed(leases)
                 for lease in leases:
                     if self.is_over() or not heartbeat.begin(lease):
                         break

@@ -10,6 +10,7 @@ from mc.durations import format_time
 from mc.errors import McError, TaskTypeNotAllowedError, UnknownTaskTypeError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.flows.flow_rows import fetch_ahead
 from mc.flows.task_call import TaskCall
 from mc.flows.tick_report import TickReport
 from mc.runners.stored_sub_flows import StoredSubFlows
@@ -71,6 +72,7 @@ class FlowSession:
         self._on_progress = on_progress
         self._before_effects = before_effects
         self._outbox = Outbox(acted_upon=store.wakes(flow))
+        store.on_late_problem(flow, self._note_problem)
         sub_flows = StoredSubFlows(store, self._outbox, self._note_problem)
         self._transaction = TaskTransaction(
             store, lease, before=self._save_what_was_asked_for, on_problem=self._note_problem
@@ -85,6 +87,11 @@ class FlowSession:
         self._survived = not lease.lost_leases
         self._problem: McError | None = None
         self._save_again_after = timedelta(seconds=lease.seconds / 6)
+
+    @property
+    def has_problem(self) -> bool:
+        """Whether something went wrong that `steps` is going to raise."""
+        return self._problem is not None
 
     def steps(self) -> Generator[TaskCall | None, None, None]:
         """Yield the calls that ticks want made, None where the driver must wait for all under way.
@@ -109,6 +116,10 @@ class FlowSession:
                     saved_at = self._store.clock.now()
             self._survived = True
             self._finish()
+        except Exception as error:
+            if self._problem is not None and error is not self._problem:
+                raise self._problem from error  # what could not be read broke the tick
+            raise
         finally:
             self._transaction.roll_back()
 
@@ -133,6 +144,7 @@ class FlowSession:
 
     def _tick(self) -> Generator[TaskCall | None, None, bool]:
         """Make one tick, and return whether it was the last for now."""
+        fetch_ahead(self.flow, format_time(self._engine.clock.now()))
         tick = self._engine.begin_tick(self.flow, self._ctx)
         report = self._report = tick.report
         called = stop = False
@@ -196,6 +208,8 @@ class FlowSession:
             self.final = FinalSave(flow=self.flow, lease=lease, acted_upon=outbox.acted_upon)
 
     def _save(self, *, release: bool = False) -> None:
+        if self._problem is not None:
+            raise self._problem  # a task may have failed of what could not be read
         report = self._report
         if report.completed or report.failed or report.retried:
             self._survived = True

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Coroutine, Generator, Iterator
 from typing import Any, Final, Protocol, TypeVar
 
 from mc.clock import Clock
+from mc.errors import McError
 from mc.flows.task_call import TaskCall
 
 __all__ = ["Driver", "Step", "Steps", "adrive_steps", "drive_steps"]
@@ -27,6 +28,9 @@ class Driver(Protocol):
     def call_done(self, call: TaskCall) -> None:
         """Take note that a call was made and settled."""
 
+    def call_broke(self, error: McError) -> None:
+        """Take note that a call could not be settled, or raise the error where it is not known already."""
+
     def is_over(self) -> bool:
         """Tell whether to end as soon as possible; asked again and again while it sleeps."""
 
@@ -46,8 +50,12 @@ def drive_steps(driver: Driver, steps: Steps[T]) -> T:
                 for nap in _naps(driver, step):
                     driver.clock.sleep(nap)
             else:
-                step.run()
-                driver.call_done(step)
+                try:
+                    step.run()
+                except McError as error:
+                    driver.call_broke(error)
+                else:
+                    driver.call_done(step)
     finally:
         steps.close()
 
@@ -74,7 +82,11 @@ async def adrive_steps(driver: Driver, steps: Steps[T]) -> T:
                 for nap in _naps(driver, step):
                     await driver.clock.asleep(nap)
             else:
-                rest = step.begin()
+                try:
+                    rest = step.begin()
+                except McError as error:
+                    driver.call_broke(error)
+                    continue
                 if rest is None:
                     driver.call_done(step)
                 else:
@@ -94,5 +106,9 @@ def _naps(driver: Driver, seconds: float) -> Iterator[float]:
 
 
 async def _complete(driver: Driver, call: TaskCall, rest: Awaitable[None]) -> None:
-    await rest
-    driver.call_done(call)
+    try:
+        await rest
+    except McError as error:
+        driver.call_broke(error)
+    else:
+        driver.call_done(call)

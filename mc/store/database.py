@@ -61,6 +61,7 @@ class Database:
         self._turn: AbstractContextManager[object] = (
             RLock() if self.dialect.is_private(self._url) else nullcontext()
         )
+        self._held: HeldTransaction | None = None
         self._opening = RLock()
         self._opened_in = 0  # process
         self._engine: Engine | None = None
@@ -110,7 +111,15 @@ class Database:
             self._open()
         writer = self._writer
         assert writer is not None
-        return self._repeat(lambda _: HeldTransaction.begin(writer, self._turn, work, self._explain))
+        held = self._repeat(lambda _: HeldTransaction.begin(writer, self._turn, work, self._explain))
+        if self.dialect.is_private(self._url):
+            self._held = held
+        return held
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a transaction is held on the only connection of a database in memory."""
+        return self._held is not None and self._held.is_open
 
     def close(self) -> None:
         """Close all connections; the next transaction opens new ones."""
@@ -153,9 +162,12 @@ class Database:
         assert engine is not None
 
         def transact(attempts: _Attempts) -> T:
-            with self._turn, engine.connect() as connection, connection.begin():
-                result = work(connection)
-                attempts.committing = True
+            with self._turn:
+                if self._held is not None and self._held.is_open and not writes:
+                    return work(self._held.connection)  # by this thread: it is its turn
+                with engine.connect() as connection, connection.begin():
+                    result = work(connection)
+                    attempts.committing = True
             return result
 
         return self._repeat(transact)

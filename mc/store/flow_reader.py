@@ -19,7 +19,22 @@ from mc.store.lease import Wake
 from mc.store.row_format import StoredState, StoredTask, make_flow
 from mc.store.wakes import list_wakes
 
-__all__ = ["FlowRows", "chunks", "flow_of", "read_flows", "read_summaries", "summary_query"]
+__all__ = [
+    "FlowRows",
+    "chunks",
+    "flow_of",
+    "holds_spec",
+    "read_edges_of",
+    "read_flow_tasks",
+    "read_flows",
+    "read_frontier",
+    "read_spec_text",
+    "read_summaries",
+    "read_tasks_by_key",
+    "read_tasks_by_status",
+    "state_of",
+    "summary_query",
+]
 
 _CHUNK: Final = 500  # keys in one statement; databases limit the number of parameters
 
@@ -66,27 +81,106 @@ def _read_chunk(connection: Connection, keys: Sequence[str], found: dict[str, Fl
     found.update(here)
 
 
+def read_frontier(connection: Connection, key: str) -> FlowRows | None:
+    """Return the row of a flow and those of the tasks with which a tick begins; None if it is not stored."""
+    row = connection.execute(_FLOWS, {"keys": [key]}).mappings().one_or_none()
+    if row is None:
+        return None
+    tasks = _task_rows(connection.execute(_ACTIVE, {"flow": key}))
+    tasks += _task_rows(connection.execute(_STARTABLE, {"flow": key}))
+    wakes = list_wakes(connection, [key]).get(key, ())
+    return FlowRows(dict(row), tasks=tasks, wakes=tuple(wakes))
+
+
+def read_tasks_by_key(
+    connection: Connection, flow_key: str, keys: Sequence[str]
+) -> list[tuple[str, StoredTask]]:
+    """Return tasks of a flow by key; those that are not stored are left out."""
+    found: list[tuple[str, StoredTask]] = []
+    for chunk in chunks(keys):
+        found += _task_rows(connection.execute(_TASKS_BY_KEY, {"flow": flow_key, "keys": chunk}))
+    return found
+
+
+def read_tasks_by_status(connection: Connection, flow_key: str, status: str) -> list[tuple[str, StoredTask]]:
+    """Return the tasks of a flow that have a status."""
+    return _task_rows(connection.execute(_TASKS_BY_STATUS, {"flow": flow_key, "status": status}))
+
+
+def read_flow_tasks(
+    connection: Connection, flow_key: str
+) -> tuple[list[tuple[str, StoredTask]], list[tuple[str, str]]]:
+    """Return all tasks and all edges of a flow."""
+    rows = FlowRows({})
+    for row in connection.execute(_TASKS, {"keys": [flow_key]}):
+        rows.tasks.append((row[1], StoredTask._make(row[2:])))
+    return rows.tasks, read_edges_of(connection, flow_key)
+
+
+def read_edges_of(
+    connection: Connection, flow_key: str, *, sources: Sequence[str] | None = None, dests: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """Return the edges of a flow that lead out of or into some tasks, all where none are named.
+
+    They come in the order in which they were added.
+    """
+    found: list[tuple[int, str, str]] = []
+    if sources is None and not dests:
+        found += [_edge(row) for row in connection.execute(_ALL_EDGES, {"flow": flow_key})]
+    for chunk in chunks(sources or ()):
+        found += [_edge(row) for row in connection.execute(_EDGES_FROM, {"flow": flow_key, "keys": chunk})]
+    for chunk in chunks(dests):
+        found += [_edge(row) for row in connection.execute(_EDGES_INTO, {"flow": flow_key, "keys": chunk})]
+    found.sort()
+    return [(source, dest) for _, source, dest in found]
+
+
+def read_spec_text(connection: Connection, digest: str) -> str | None:
+    """Return the text of a spec; None if it is not stored."""
+    found = connection.execute(_SPECS, {"digests": [digest]}).one_or_none()
+    return found.text if found is not None else None
+
+
+def _task_rows(result: Iterable[Any]) -> list[tuple[str, StoredTask]]:
+    return [(row[0], StoredTask._make(row[1:])) for row in result]
+
+
+def _edge(row: Any) -> tuple[int, str, str]:
+    return tuple(row)
+
+
 def flow_of(rows: FlowRows) -> tuple[Flow, StoredState]:
     """Return the flow that rows hold, and what a save compares it with.
 
     Raises:
         StoreError: the rows cannot be read.
     """
+    flow = make_flow(rows.row, rows.spec_text, rows.tasks, rows.edges)
+    state = state_of(rows)
+    state.num_edges = len(rows.edges)
+    if rows.spec_text is not None and holds_spec(rows):
+        state.own_spec = flow.spec
+    return flow, state
+
+
+def state_of(rows: FlowRows) -> StoredState:
+    """Return what a save compares a flow with, the number of its edges and its spec left out."""
     row = rows.row
-    flow = make_flow(row, rows.spec_text, rows.tasks, rows.edges)
-    state = StoredState(
+    return StoredState(
         revision=row["revision"],
         status=row["status"],
         finished=row["status"] in FINISHED_FLOW_STATUSES,
         waiter_key=row["waiter_key"],
-        num_edges=len(rows.edges),
+        num_edges=None,
         data=row["data"],
         tasks=dict(rows.tasks),
         wakes=rows.wakes,
     )
-    if rows.spec_text is not None and '"spec":' in row["body"] and "spec" in loads(row["body"]):
-        state.own_spec = flow.spec
-    return flow, state
+
+
+def holds_spec(rows: FlowRows) -> bool:
+    """Tell whether a flow's row holds a spec that is written in another order than the shared one."""
+    return '"spec":' in rows.row["body"] and "spec" in loads(rows.row["body"])
 
 
 def summary_query(status: str | Iterable[str] | None, label: str | None, limit: int | None) -> Select[Any]:
@@ -146,6 +240,7 @@ _FLOWS: Final = select(
     _FLOW.spec_digest,
     _FLOW.data,
     _FLOW.body,
+    _FLOW.task_counts,
 ).where(_named(_FLOW.key))
 _TASKS: Final = (
     select(
@@ -166,6 +261,24 @@ _EDGES: Final = (
     .where(_named(_EDGE.flow_key))
     .order_by(_EDGE.flow_key, _EDGE.position)
 )
+_OF_ONE_FLOW: Final = select(
+    _TASK.key,
+    _TASK.position,
+    _TASK.rank,
+    _TASK.status,
+    _TASK.unmet,
+    _TASK.due_at,
+    _TASK.body,
+).where(_TASK.flow_key == bindparam("flow"))
+_ACTIVE: Final = _OF_ONE_FLOW.where(_TASK.status.in_(("RUNNING", "WAITING")))
+_STARTABLE: Final = _OF_ONE_FLOW.where(_TASK.status == "PENDING", _TASK.unmet <= 0)
+_TASKS_BY_KEY: Final = _OF_ONE_FLOW.where(_named(_TASK.key))
+_TASKS_BY_STATUS: Final = _OF_ONE_FLOW.where(_TASK.status == bindparam("status"))
+_ALL_EDGES: Final = select(_EDGE.position, _EDGE.src_key, _EDGE.dest_key).where(
+    _EDGE.flow_key == bindparam("flow")
+)
+_EDGES_FROM: Final = _ALL_EDGES.where(_named(_EDGE.src_key))
+_EDGES_INTO: Final = _ALL_EDGES.where(_named(_EDGE.dest_key))
 _SPECS: Final = select(tables.spec.c.digest, tables.spec.c.text).where(
     _named(tables.spec.c.digest, "digests")
 )

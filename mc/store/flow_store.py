@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from mc.clock import Clock, SystemClock
 from mc.durations import format_time, parse_time
-from mc.errors import FlowNotFoundError, McError, StoreError
+from mc.errors import FlowNotFoundError, McError
 from mc.flows.flow import Flow
 from mc.store import leases
 from mc.store.database import BUSY_SECONDS, Database
@@ -21,7 +21,8 @@ from mc.store.event import Attempt, Event
 from mc.store.event_log import read_attempts, read_events
 from mc.store.final_save import FinalSave
 from mc.store.flow_deleter import delete_flow
-from mc.store.flow_reader import FlowRows, flow_of, read_flows, read_summaries, summary_query
+from mc.store.flow_loader import PARTIAL_FROM, FlowLoader
+from mc.store.flow_reader import read_summaries, summary_query
 from mc.store.flow_saver import FlowSaver
 from mc.store.flow_summary import FlowSummary
 from mc.store.flow_writer import (
@@ -55,6 +56,7 @@ class FlowStore:
         clock: for all times but those of leases, which go by the database's clock; the machine's
             clock unless given.
         busy_seconds: how long a transaction waits for other writers.
+        partial_from: a driver reads a flow of so many tasks, or more, as far as its ticks need it.
 
     Raises:
         StoreUnreachableError: the URL is none, or names a kind of database that is not supported.
@@ -66,11 +68,13 @@ class FlowStore:
         *,
         clock: Clock | None = None,
         busy_seconds: float = BUSY_SECONDS,
+        partial_from: int = PARTIAL_FROM,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         self._database = Database(url, self.clock, busy_seconds)
         self._states: WeakKeyDictionary[Flow, StoredState] = WeakKeyDictionary()
         self._saver = FlowSaver(self._database, self._now, self._states)
+        self._loader = FlowLoader(self._database, self._states, partial_from)
 
     @property
     def url(self) -> str:
@@ -131,9 +135,21 @@ class FlowStore:
 
     def load_many(self, keys: Sequence[str]) -> dict[str, Flow | McError]:
         """Return stored flows by key as they stood at one moment; in the place of an unreadable one, why."""
-        with gc_paused():
-            rows = self._database.read(lambda connection: read_flows(connection, keys))
-            return {key: self._flow_or_error(key, rows.get(key)) for key in keys}
+        return self._loader.load_many(keys)
+
+    def load_claimed(self, claimed: Sequence[Lease]) -> dict[str, Flow | McError]:
+        """Return claimed flows by key, for a driver to tick; in the place of an unreadable one, why.
+
+        Of a flow with many tasks only those are read with which a tick begins: what runs, waits or may
+        start. The others are read when something asks for them, as long as the lease is held.
+        """
+        return self._loader.load_claimed(claimed)
+
+    def on_late_problem(self, flow: Flow, note: Callable[[McError], object]) -> None:
+        """Let somebody know when a part of a claimed flow cannot be read, before the error is raised."""
+        source = self._saver.state_of(flow).source
+        if source is not None:
+            source.on_problem = note
 
     def save(
         self,
@@ -449,16 +465,6 @@ class FlowStore:
 
     def _now(self) -> datetime:
         return self.clock.now()
-
-    def _flow_or_error(self, key: str, rows: FlowRows | None) -> Flow | McError:
-        if rows is None:
-            return FlowNotFoundError(f"No flow with the key {key!r} is stored.", key=key)
-        try:
-            flow, state = flow_of(rows)
-        except StoreError as error:
-            return error
-        self._states[flow] = state
-        return flow
 
     def _remember(self, drafts: Iterable[NewFlow]) -> None:
         for new in drafts:

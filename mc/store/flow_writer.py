@@ -71,7 +71,8 @@ class FlowDraft:
         state.revision += 1
         state.status = self.flow.status
         state.finished = self.flow.status in FINISHED_FLOW_STATUSES
-        state.num_edges += len(self.new_edges)
+        if self.new_edges:
+            state.num_edges = (state.num_edges or 0) + len(self.new_edges)
         state.tasks.update(self.stored)
         if self.data is not None:
             state.data = self.data
@@ -104,9 +105,11 @@ def draft_save(flow: Flow, state: StoredState, now: datetime, lease: Lease | Non
         data=data if data != state.data else None,
     )
     _compare_tasks(draft)
+    if changes.edges and state.num_edges is None and state.source is not None:
+        state.num_edges = state.source.count_edges()
     draft.new_edges = [
         (flow.key, source, dest, position)
-        for position, (source, dest) in enumerate(changes.edges, state.num_edges)
+        for position, (source, dest) in enumerate(changes.edges, state.num_edges or 0)
     ]
     draft.history = draft_history(flow, state, changes, draft.stored, draft.columns["modified_at"], lease)
     return draft

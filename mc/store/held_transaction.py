@@ -59,6 +59,11 @@ class HeldTransaction:
             connection.commit = _refuse_to_commit  # type: ignore[method-assign]
             return cls(connection, transaction, rest.pop_all(), explain)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not ended."""
+        return not self.connection.closed and self.connection.in_transaction()
+
     def check(self) -> None:
         """Make sure that what the function wrote can still be committed or taken back as a whole.
 

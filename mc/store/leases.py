@@ -24,6 +24,7 @@ __all__ = [
     "claim",
     "family_of",
     "held_query",
+    "is_held_by",
     "is_leased",
     "keep",
     "next_due_query",
@@ -82,6 +83,12 @@ def renew(connection: Connection, dialect: Dialect, lease: Lease) -> datetime | 
 def keep(connection: Connection, lease: Lease) -> bool:
     """Lock a flow's row until the transaction ends; False if the lease was taken over or given back."""
     return connection.scalar(_KEEP, {"flow": lease.flow_key, "held": lease.token}) is not None
+
+
+def is_held_by(connection: Connection, lease: Lease) -> bool:
+    """Tell whether a lease is the flow's: nobody took it over, and it was not given back."""
+    held = (flow.c.key == lease.flow_key) & (flow.c.lease_token == lease.token)
+    return connection.scalar(select(flow.c.key).where(held, flow.c.lease_owner.is_not(None))) is not None
 
 
 def release(connection: Connection, leases: Sequence[Lease]) -> list[Lease]:

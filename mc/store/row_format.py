@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mc.context.json_values import dumps, loads
 from mc.durations import format_time
 from mc.errors import McError, NotJsonError, StoreError
 from mc.flows.flow import Flow
-from mc.flows.flow_rows import FlowChanges, TaskRow, flow_from_rows, next_tick_at
+from mc.flows.flow_rows import FlowChanges, TaskRow, flow_from_frontier, flow_from_rows, next_tick_at
+from mc.flows.stored_graph import TaskSource
 from mc.store.column_types import storable_text
 from mc.store.lease import Wake
 from mc.store.tables import MAX_KEY_LENGTH
 
-__all__ = ["StoredState", "StoredTask", "check_key", "encode_flow", "encode_task", "make_flow"]
+if TYPE_CHECKING:
+    from mc.store.stored_tasks import StoredTasks
+
+__all__ = [
+    "StoredState",
+    "StoredTask",
+    "check_key",
+    "decode_tasks",
+    "encode_flow",
+    "encode_task",
+    "make_flow",
+    "make_partial_flow",
+]
 
 # attributes with a column of their own; the rest of them is the JSON text in `body`
 _COLUMNS: Final = (
@@ -29,6 +43,7 @@ _COLUMNS: Final = (
     "parent_task_key",
     "finished_at",
 )
+_FAILURES: Final = "failures"  # entry of `body` besides the attributes: see `FlowChanges`
 _IN_COLUMNS: Final = frozenset({*_COLUMNS, "data"})
 _MAX_PRIORITY: Final = 2**31 - 1
 
@@ -52,11 +67,12 @@ class StoredState:
     status: str = "PENDING"
     finished: bool = False
     waiter_key: str | None = None  # the stored flow that waits for this one
-    num_edges: int = 0
+    num_edges: int | None = 0  # None: they were not counted
     data: str = "{}"
     tasks: dict[str, StoredTask] = field(default_factory=dict)
     own_spec: Any = None  # where it differs, in the order of its keys, from the text kept by digest
     wakes: tuple[Wake, ...] = ()  # that the flow had when it was loaded
+    source: StoredTasks | None = None  # where those of its tasks are that were not read yet
 
 
 def check_key(key: Any, what: str) -> None:
@@ -102,6 +118,7 @@ def encode_flow(flow: Flow, changes: FlowChanges, now: datetime, state: StoredSt
     row["next_tick_at"] = format_time(due) if due is not None else None
     row["modified_at"] = format_time(now)
     row["task_counts"] = dumps(flow.count_tasks())
+    body[_FAILURES] = changes.failures
     row["body"] = encode_json(body, f"flow {flow.key!r}")
     return row
 
@@ -140,7 +157,7 @@ def encode_task(flow_key: str, row: TaskRow) -> StoredTask:
 def make_flow(
     row: Mapping[str, Any],
     spec_text: str | None,
-    tasks: Sequence[tuple[str, StoredTask]],
+    tasks: Iterable[tuple[str, StoredTask]],
     edges: Iterable[tuple[str, str]],
 ) -> Flow:
     """Make a flow of its rows.
@@ -148,17 +165,59 @@ def make_flow(
     Raises:
         StoreError: the rows hold something else than was written; the message names the flow.
     """
-    try:
-        attributes: dict[str, Any] = loads(row["body"])
-        attributes.update({name: row[name] for name in _COLUMNS}, data=loads(row["data"]))
+    with _explained(row["key"]):
+        attributes = _attributes_of(row)
         if spec_text is not None:
             attributes.setdefault("spec", loads(spec_text))
-        return flow_from_rows(Flow, attributes, [loads(stored.body) for _, stored in tasks], edges)
+        return flow_from_rows(Flow, attributes, decode_tasks(tasks), edges)
+
+
+def make_partial_flow(
+    row: Mapping[str, Any], tasks: Iterable[tuple[str, StoredTask]], source: TaskSource
+) -> Flow:
+    """Make a flow of its row, with `task_counts`, and of those of the tasks with which a tick begins.
+
+    Raises:
+        StoreError: the rows hold something else than was written; the message names the flow.
+    """
+    with _explained(row["key"]):
+        attributes = _attributes_of(row)
+        counts, failures = loads(row["task_counts"]), loads(row["body"]).get(_FAILURES)
+        return flow_from_frontier(Flow, attributes, decode_tasks(tasks), counts, failures, source)
+
+
+def decode_tasks(tasks: Iterable[tuple[str, StoredTask]]) -> Iterator[TaskRow]:
+    """Yield the tasks that rows hold."""
+    for key, stored in tasks:
+        position, rank, status, unmet, due_at, body = stored
+        yield TaskRow(
+            key=key,
+            position=position,
+            rank=rank,
+            status=status,
+            unmet=unmet,
+            due_at=due_at,
+            task=loads(body),
+        )
+
+
+def _attributes_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    attributes: dict[str, Any] = loads(row["body"])
+    attributes.update({name: row[name] for name in _COLUMNS}, data=loads(row["data"]))
+    return attributes
+
+
+@contextmanager
+def _explained(key: str) -> Iterator[None]:
+    try:
+        yield
+    except StoreError:
+        raise  # it tells already why they could not be read
     except (McError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(
-            f"The rows of flow {row['key']!r} cannot be read: {str(error).rstrip('.')}. They were changed "
+            f"The rows of flow {key!r} cannot be read: {str(error).rstrip('.')}. They were changed "
             f"by something else than mc, or the database is damaged.",
-            key=row["key"],
+            key=key,
         ) from error
 
 

@@ -10,7 +10,7 @@ from typing import Final, Protocol, TypeVar
 from sqlalchemy import Connection, func, insert, inspect, select
 
 from mc.errors import SchemaVersionError
-from mc.store.migrations import m0001_flows, m0002_history, m0003_ticks
+from mc.store.migrations import m0001_flows, m0002_history, m0003_ticks, m0004_frontier
 from mc.store.tables import schema
 
 __all__ = [
@@ -32,6 +32,7 @@ MIGRATIONS: Final[Mapping[int, Callable[[Connection], None]]] = {
     1: m0001_flows.upgrade,
     2: m0002_history.upgrade,
     3: m0003_ticks.upgrade,
+    4: m0004_frontier.upgrade,
 }
 NEWEST_VERSION: Final = max(MIGRATIONS)
 

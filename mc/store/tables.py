@@ -105,10 +105,10 @@ task = Table(
     Column("position", Integer, nullable=False),  # place in the order of the spec, from 1
     Column("rank", BigInteger, nullable=False),  # grows along every edge
     Column("status", _STATUS, nullable=False),
-    Column("unmet", Integer, nullable=False),  # unfinished precursors; 0: may start
+    Column("unmet", Integer, nullable=False),  # unfinished precursors; 0: may start; -1: can never start
     Column("due_at", _TIME),  # when a task that waits can be ticked next
     Column("body", _JSON, nullable=False),  # JSON: the task dict
-    Index("mc_task_status", "flow_key", "status"),
+    Index("mc_task_frontier", "flow_key", "status", "unmet"),
 )
 
 edge = Table(
@@ -118,6 +118,7 @@ edge = Table(
     Column("src_key", _KEY, primary_key=True),
     Column("dest_key", _KEY, primary_key=True),
     Column("position", Integer, nullable=False),  # the order in which edges were added, from 0
+    Index("mc_edge_dest", "flow_key", "dest_key"),
     sqlite_with_rowid=False,
 )
 

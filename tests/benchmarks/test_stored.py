@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
+from mc.clock import ManualClock
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
-from tests.benchmarks.workloads import bare_commits, best_seconds, chain
+from tests.benchmarks.workloads import bare_commits, best_seconds, chain, waiting_chains
 
 MOST_TIMES_BARE_ROWS = 25.0
 LEAST_SHARE_OF_BARE_COMMITS = 0.08
@@ -79,3 +82,35 @@ def test_many_small_flows_are_committed_one_by_one_and_fast(tmp_path: Path, tabl
         beside=f"{bare_rate:.0f} bare commits of ten rows per second",
     )
     assert rate >= LEAST_SHARE_OF_BARE_COMMITS * bare_rate
+
+
+def test_a_tick_costs_what_it_touches_and_not_what_the_flow_holds(
+    tmp_path: Path, table: Any, exponent: Callable[[dict[int, float]], float]
+) -> None:
+    costs = {size: tick_seconds(tmp_path / f"{size}.sqlite3", size) for size in (1_000, 10_000, 100_000)}
+    growth = exponent(costs)
+    table.add(
+        "a tick of a flow of 1,000 / 10,000 / 100,000 tasks, 10 running, ms",
+        " / ".join(f"{cost * 1e3:.1f}" for cost in costs.values()),
+        "growth exponent 0.3",
+        exponent=f"{growth:+.2f}",
+    )
+    assert growth < 0.3
+
+
+def tick_seconds(path: Path, size: int) -> float:
+    """Return the time of a tick by a store that has just been opened: ten tasks end, and ten begin."""
+    url, clock = f"sqlite:///{path}", ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    with FlowStore(url, clock=clock) as store:
+        store.create(Flow.from_flow_spec(waiting_chains(10, size // 10), key="big"))
+    seconds = []
+    for _ in range(8):
+        clock.advance(60)
+        with FlowStore(url, clock=clock) as store:
+            runner = FlowRunner(store, FlowEngine(clock=clock))
+            store.query(limit=1)  # opens the database
+            begun = perf_counter()
+            report = runner.tick()
+            seconds.append(perf_counter() - begun)
+            assert report.tasks in (10, 20), report
+    return min(seconds[2:])

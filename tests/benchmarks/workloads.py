@@ -23,6 +23,22 @@ def chain(count: int) -> Spec:
     return {"tasks": [{"key": f"t{n}", "task_type": "noop"} for n in range(count)]}
 
 
+def waiting_chains(count: int, length: int) -> Spec:
+    """Return chains of tasks that wait for a minute each."""
+    return {
+        "tasks": [
+            {
+                "key": f"t{chain_number}_{number}",
+                "task_type": "wait",
+                "task_params": {"duration": "1m"},
+                "precursors": [f"t{chain_number}_{number - 1}"] if number else [],
+            }
+            for number in range(length)
+            for chain_number in range(count)
+        ]
+    }
+
+
 def fan(count: int) -> Spec:
     """Tasks that all start at once, but for the last, which joins them."""
     tasks: list[Spec] = [{"key": f"t{n}", "task_type": "noop", "precursors": []} for n in range(count - 1)]

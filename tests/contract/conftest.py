@@ -12,6 +12,7 @@ from mc.clock import ManualClock
 from mc.store import tables
 from mc.store.flow_store import FlowStore
 from tests.databases import DATABASES, STORES, fresh_url
+from tests.partial_flows import never_read_whole
 
 
 class Places:
@@ -47,9 +48,18 @@ def places() -> Iterator[Places]:
     made.close()
 
 
-@pytest.fixture(params=STORES)
-def store_url(request: pytest.FixtureRequest, places: Places) -> str:
-    return places.empty_url(request.param)
+IN_PARTS = "sqlite in parts"  # drivers read even small flows as far as they need them
+
+
+@pytest.fixture(params=[*STORES, IN_PARTS])
+def store_name(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def store_url(store_name: str, places: Places) -> str:
+    return places.empty_url("sqlite" if store_name == IN_PARTS else store_name)
 
 
 @pytest.fixture(params=DATABASES)
@@ -66,6 +76,10 @@ def shared_url(database: str, places: Places) -> str:
 
 
 @pytest.fixture
-def store(store_url: str, clock: ManualClock) -> Iterator[FlowStore]:
-    with FlowStore(store_url, clock=clock) as opened:
-        yield opened
+def store(store_name: str, store_url: str, clock: ManualClock) -> Iterator[FlowStore]:
+    if store_name == IN_PARTS:
+        with never_read_whole(), FlowStore(store_url, clock=clock, partial_from=1) as opened:
+            yield opened
+    else:
+        with FlowStore(store_url, clock=clock) as opened:
+            yield opened

@@ -14,6 +14,7 @@ from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
+from tests.partial_flows import never_read_whole
 from tests.simulation.stage import Actor, Process
 from tests.simulation.workload import expected_outcome, make_engine, make_spec, outcome_of
 from tests.simulation.world import Faults, World, open_world
@@ -76,8 +77,12 @@ def simulate(seed: int, on_trace: Callable[[list[str]], object] | None = None) -
     random = Random(seed)
     calm = random.random() < 0.15  # nothing fails, so nothing may be done twice
     faults = RandomFaults(random, 0.0 if calm else random.choice([0.0, 0.02, 0.1]))
-    with open_world(faults) as world:
+    with contextlib.ExitStack() as stack:
+        world = stack.enter_context(open_world(faults))
         world.replays = seed % 10 == 0
+        if seed % 2:
+            stack.enter_context(never_read_whole())
+            world.partial_from = 1
         try:
             return _Simulation(seed, random, world, faults, calm).run()
         finally:

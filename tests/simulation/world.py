@@ -20,6 +20,7 @@ from mc.errors import StoreBusyError, StoreUnreachableError
 from mc.store import flow_store, tables
 from mc.store.database import Database
 from mc.store.dialects import find_dialect
+from mc.store.flow_loader import PARTIAL_FROM
 from mc.store.flow_store import FlowStore
 from mc.store.held_transaction import HeldTransaction
 from tests.invariants import Seen, Snapshot, check_store, find_violations
@@ -83,6 +84,7 @@ class World:
         self.faults = faults
         self.checks = checks
         self.replays = False
+        self.partial_from = PARTIAL_FROM
         self.database_skew = 0.0
         self.effects: Counter[tuple[str, str, int]] = Counter()
         self.calls: Counter[str] = Counter()
@@ -100,7 +102,7 @@ class World:
     def store(self, process: Process) -> FlowStore:
         """Return a store object of a process, on the one database of all."""
         with patch.object(flow_store, "Database", lambda *args: _ProcessDatabase(self, process)):
-            return FlowStore(_URL, clock=self.clock(process))
+            return FlowStore(_URL, clock=self.clock(process), partial_from=self.partial_from)
 
     def note(self, text: str) -> None:
         """Write a line into the trace."""
@@ -207,6 +209,8 @@ class _ProcessDatabase:
         self, work: Work[Any], transact: Callable[[Work[Any]], T], *, writes: bool, ends: bool = True
     ) -> T:
         world = self._world
+        if world.database.is_held:
+            return transact(work)  # inside the transaction that nobody else can interrupt
         name = _name_of_caller()
         world.stage.pause(name)
         actor = world.stage.current

@@ -6,11 +6,11 @@ first of them done.
 
 from __future__ import annotations
 
-from sqlalchemy import DDL, Column, Connection, MetaData, inspect
+from sqlalchemy import DDL, Column, Connection, Index, MetaData, inspect
 from sqlalchemy.engine.mock import MockConnection
-from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable, DropIndex
 
-__all__ = ["add_column", "create_missing"]
+__all__ = ["add_column", "add_index", "create_missing", "drop_index"]
 
 
 def create_missing(connection: Connection | MockConnection, metadata: MetaData) -> None:
@@ -48,3 +48,24 @@ def add_column(connection: Connection | MockConnection, table: str, column: Colu
     shape = CreateColumn(column).compile(dialect=connection.dialect)
     change = f"ALTER TABLE {table} ADD COLUMN {shape}".replace("%", "%%")
     connection.execute(DDL(change))  # type: ignore[no-untyped-call, unused-ignore]
+
+
+def add_index(connection: Connection | MockConnection, index: Index) -> None:
+    """Create an index unless it is there; see `add_column`."""
+    if index.name not in _index_names(connection, index, set()):
+        connection.execute(CreateIndex(index))
+
+
+def drop_index(connection: Connection | MockConnection, index: Index) -> None:
+    """Drop an index if it is there; see `add_column`."""
+    if index.name in _index_names(connection, index, {index.name}):
+        connection.execute(DropIndex(index))
+
+
+def _index_names(
+    connection: Connection | MockConnection, index: Index, unknown: set[str | None]
+) -> set[str | None]:
+    """Return the names of the indexes that the table of an index has; `unknown` if it cannot be asked."""
+    if not isinstance(connection, Connection) or index.table is None:
+        return unknown
+    return {found["name"] for found in inspect(connection).get_indexes(index.table.name)}
