@@ -39,9 +39,9 @@ bench: $(VENV)/.installed-dev ## measure, and print a table
 	@$(BIN)/python -m compileall -q mc specs
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -p no:randomly -p no:xdist $(ARGS)
 
-reliability: $(VENV)/.installed-dev ## the crash tests and simulations alone, their figures written into docs/reliability.md
+reliability: $(VENV)/.installed-dev ## crashes, simulations and outages alone, their figures written into docs/reliability.md
 	@$(BIN)/python -m compileall -q mc specs
-	MC_WRITE_RELIABILITY=1 $(BIN)/python -m pytest tests/crash tests/simulation -n $(WORKERS) $(ARGS)
+	MC_WRITE_RELIABILITY=1 $(BIN)/python -m pytest tests/crash tests/simulation tests/outages -n $(WORKERS) $(ARGS)
 
 docs: $(VENV)/.installed-dev ## build the documentation in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

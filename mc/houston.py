@@ -40,6 +40,7 @@ class Houston:
         clock: where the time comes from; the machine's clock unless given.
         observers: told of each change of a status that a tick of this object makes.
         lease_seconds: how long a flow is held up by a driver that vanished while it ticked the flow.
+        busy_seconds: how long a transaction waits where others hold the database's lock.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Houston:
         clock: Clock | None = None,
         observers: Iterable[Observer] = (),
         lease_seconds: float = 60.0,
+        busy_seconds: float = 30.0,
     ) -> None:
         self.db = db
         if isinstance(handler_modules, str):
@@ -60,6 +62,7 @@ class Houston:
         self._clock = clock
         self._observers = tuple(observers)
         self._lease_seconds = lease_seconds
+        self._busy_seconds = busy_seconds
 
     @cached_property
     def engine(self) -> FlowEngine:
@@ -78,7 +81,7 @@ class Houston:
         """Keeps flows in the database."""
         from mc.store.flow_store import FlowStore
 
-        return FlowStore(self.db, clock=self._clock)
+        return FlowStore(self.db, clock=self._clock, busy_seconds=self._busy_seconds)
 
     @cached_property
     def runner(self) -> FlowRunner:

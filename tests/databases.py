@@ -23,6 +23,7 @@ DATABASES = ("sqlite", "postgres", "mariadb")  # that processes can share
 STORES = ("memory", *DATABASES)
 
 _PREFIX = "mc_test_"
+_MEMORY = Path("/dev/shm")
 _SERVERS = {
     "postgres": ("MC_TEST_POSTGRES_URL", "postgresql+psycopg://root@127.0.0.1:5432/test"),
     "mariadb": ("MC_TEST_MYSQL_URL", "mysql+pymysql://root@127.0.0.1:3306/test"),
@@ -52,6 +53,17 @@ def fresh_url(name: str) -> Iterator[str]:
             execute(name, *drop)
 
 
+@contextmanager
+def quick_url(database: str) -> Iterator[str]:
+    """Yield the URL of an empty store that need not survive the machine, only its processes."""
+    if database == "sqlite" and _MEMORY.is_dir():
+        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=_MEMORY) as folder:
+            yield f"sqlite:///{folder}/flows.sqlite3"
+    else:
+        with fresh_url(database) as url:
+            yield url.replace("search_path", "synchronous_commit=off -c search_path")
+
+
 def need_server(name: str) -> None:
     """Skip the test unless the server is there; fail instead where CI=true."""
     problem = _find_problem(name)
@@ -73,7 +85,7 @@ def server_url(name: str) -> URL:
 def execute(name: str, *statements: str) -> list[Any]:
     """Execute statements on a server, outside any store, and return the rows of the last that had some."""
     rows: list[Any] = []
-    with closing(_connect(name)) as connection, closing(connection.cursor()) as cursor:
+    with closing(connect(name)) as connection, closing(connection.cursor()) as cursor:
         for statement in statements:
             cursor.execute(statement)
             if cursor.description:
@@ -81,7 +93,7 @@ def execute(name: str, *statements: str) -> list[Any]:
     return rows
 
 
-def _connect(name: str) -> Any:
+def connect(name: str) -> Any:
     url = server_url(name)
     place = {
         "host": url.host or "127.0.0.1",
@@ -102,7 +114,7 @@ def _connect(name: str) -> Any:
 @cache
 def _find_problem(name: str) -> str | None:
     try:
-        _connect(name).close()
+        connect(name).close()
     except Exception as error:  # any driver's, or that it is not installed
         return f"{type(error).__name__}: {error}".strip()
     return None

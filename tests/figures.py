@@ -77,7 +77,7 @@ def format_table(rows: dict[str, dict[str, str]]) -> list[str]:
     """Return the lines of a table in Markdown."""
     named = dict.fromkeys(column for cells in rows.values() for column in cells)
     columns = [name for name in DATABASES if name in named]
-    columns += [name for name in named if name not in DATABASES]
+    columns += sorted(name for name in named if name not in DATABASES)
     lines = [["", *columns], ["---", *["---:"] * len(columns)]]
     lines += [[row, *(cells.get(column, "") for column in columns)] for row, cells in rows.items()]
     return ["| " + " | ".join(line) + " |" for line in lines]

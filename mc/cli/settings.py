@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_DB_URL", "Settings"]
 
 DEFAULT_DB_URL: Final = "sqlite:///mc.sqlite3"
+_LONGEST_WAIT: Final = 3_600  # seconds
 _URL_START: Final = re.compile(r"[A-Za-z][\w+.-]*://")
 
 
@@ -52,6 +54,25 @@ class Settings:
         return url
 
     @property
+    def busy_seconds(self) -> float:
+        """For how long to wait where others hold the database's lock.
+
+        Raises:
+            click.UsageError: the environment names no such time.
+        """
+        text = os.environ.get("MC_BUSY_SECONDS", "30")
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds <= _LONGEST_WAIT:
+            raise click.UsageError(
+                f"MC_BUSY_SECONDS is {text[:100]!r}; it must be a number of seconds above 0 and at most "
+                f"{_LONGEST_WAIT}."
+            )
+        return seconds
+
+    @property
     def handler_modules(self) -> tuple[str, ...]:
         """The modules whose task types specs may use."""
         given = self.handlers or [os.environ.get("MC_HANDLER_MODULES", "")]
@@ -79,14 +100,14 @@ class Settings:
             from mc.clock import SystemClock
             from mc.store.health import open_existing
 
-            open_existing(self.db_url, SystemClock()).close()
+            open_existing(self.db_url, SystemClock(), self.busy_seconds).close()
         if with_handlers:
             from mc.cli.log_output import log_to_stderr
 
             log_to_stderr(debug=self.debug)
             self.import_handlers()
             options["handler_modules"] = self.handler_modules
-        return Houston(self.db_url, **options)
+        return Houston(self.db_url, busy_seconds=self.busy_seconds, **options)
 
     def import_handlers(self) -> None:
         """Import the handler modules; those below the current folder are found too.

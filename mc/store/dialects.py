@@ -84,7 +84,10 @@ _MEANINGS: Final[dict[int | None, tuple[type[StoreError], str]]] = {
     ),
     sqlite3.SQLITE_READONLY: (StoreUnreachableError, "Make the file and its directory writable."),
     sqlite3.SQLITE_FULL: (StoreUnreachableError, "Make room on the disk."),
-    sqlite3.SQLITE_IOERR: (StoreUnreachableError, "Look at the disk and at the system's log."),
+    sqlite3.SQLITE_IOERR: (
+        StoreUnreachableError,
+        "Make room if the disk is full; else look at the disk and at the system's log.",
+    ),
     sqlite3.SQLITE_CORRUPT: (StoreUnreachableError, "The file is damaged; restore a copy of it."),
 }
 
@@ -155,4 +158,6 @@ def _why_not_open(url: URL) -> str:
         return f"{str(path)!r} is a directory; name a file in it."
     if not path.parent.is_dir():
         return f"The directory {str(path.parent)!r} does not exist; create it or name another."
-    return "Check the permissions of the file and of its directory."
+    return (
+        "Check the permissions of the file and of its directory, and whether its disk is mounted read-only."
+    )

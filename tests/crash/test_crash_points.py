@@ -9,29 +9,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.crash.operations import OPERATIONS
-from tests.databases import DATABASES, fresh_url
+from tests.databases import DATABASES, quick_url
 
 ROOT = Path(__file__).resolve().parents[2]
-MEMORY = Path("/dev/shm")
-
-
-@contextmanager
-def quick_url(database: str) -> Iterator[str]:
-    """Yield the URL of an empty store that need not survive the machine, only its processes."""
-    if database == "sqlite" and MEMORY.is_dir():
-        with TemporaryDirectory(prefix="mc_test_", dir=MEMORY) as folder:
-            yield f"sqlite:///{folder}/flows.sqlite3"
-    else:
-        with fresh_url(database) as url:
-            yield url.replace("search_path", "synchronous_commit=off -c search_path")
 
 
 @pytest.mark.parametrize("database", DATABASES)

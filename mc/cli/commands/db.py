@@ -40,7 +40,9 @@ def init(settings: Settings) -> None:
     from mc.clock import SystemClock
     from mc.store.database import Database
 
-    _bring_up_to_date(settings, Database(settings.db_url, SystemClock(), upgrades=False))
+    _bring_up_to_date(
+        settings, Database(settings.db_url, SystemClock(), settings.busy_seconds, upgrades=False)
+    )
 
 
 @command.command("upgrade", short_help="Bring the tables of an existing database up to date.")
