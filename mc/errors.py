@@ -19,6 +19,7 @@
     │   └── CoroutineHandlerError    a coroutine handler was met by the sync front
     ├── FlowError                 a flow ended FAILED; .flow
     ├── MaxTicksError             a flow was unfinished after its ticks; .flow, .unfinished
+    ├── SignalError               a signal or an approval is refused; .problems
     └── StoreError                persistence
         ├── StoreUnreachableError the database cannot be opened or has gone away
         │   └── StoreBusyError    a lock was held for longer than the busy timeout
@@ -55,6 +56,7 @@ __all__ = [
     "PathError",
     "Problem",
     "SchemaVersionError",
+    "SignalError",
     "SpecError",
     "SpecSyntaxError",
     "StaleFlowError",
@@ -263,6 +265,23 @@ class MaxTicksError(McError):
     """The flow was still unfinished after the allowed number of ticks."""
 
     code = "max-ticks"
+
+
+class SignalError(McError):
+    """The flow cannot take the signal."""
+
+    code = "signal-refused"
+
+    def __init__(self, message: str | None = None, problems: Sequence[Problem] = (), **details: Any) -> None:
+        self.problems = tuple(problems)
+        super().__init__(message, **details)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error as JSON-safe data, with what is wrong with the signal's data."""
+        shape = super().to_dict()
+        if self.problems:
+            shape["error"]["problems"] = [problem.to_dict() for problem in self.problems]
+        return shape
 
 
 class StoreError(McError):

@@ -254,6 +254,61 @@ class Houston:
         """
         return self.store.history(key)
 
+    def signal(
+        self,
+        key: str,
+        name: str,
+        data: Any = None,
+        *,
+        id: str | None = None,  # noqa: A002 - the senders' word
+        by: str | None = None,
+    ) -> bool:
+        """Send a signal to a stored flow, which becomes due at once.
+
+        It is kept until a task of the flow takes it, so it may come before the task waits. A paused or
+        blocked flow keeps it until it goes on.
+
+        Args:
+            key: of the flow.
+            name: what tasks wait for.
+            data: any JSON value.
+            id: unique in the flow: a second signal with it counts for nothing, so a sender that does not know
+                whether its last attempt arrived can repeat it. Generated unless given.
+            by: who sends it.
+
+        Returns:
+            False if the same signal was sent before.
+
+        Raises:
+            SignalError: the flow is finished, the data fit none of its tasks that wait for the name
+                (`.problems` says where), or the id belongs to another signal.
+            FlowNotFoundError: there is no flow with that key.
+            NotJsonError: JSON cannot hold the data.
+        """
+        return self.store.signal(key, name, data, id=id, by=by)
+
+    def approve(self, key: str, task: str, *, by: str, comment: str | None = None) -> bool:
+        """Say yes to what an `approval` task of a stored flow asks; the flow becomes due at once.
+
+        Args:
+            key: of the flow.
+            task: key of the task; one inside other tasks may be named by its path, `outer/inner`.
+            by: who decides.
+            comment: why, for people.
+
+        Returns:
+            False if the same person said the same before.
+
+        Raises:
+            SignalError: the task does not wait for a decision, it asks others, or it was decided otherwise.
+            FlowNotFoundError: there is no flow with that key.
+        """
+        return self.store.decide(key, task, approved=True, by=by, comment=comment)
+
+    def reject(self, key: str, task: str, *, by: str, comment: str | None = None) -> bool:
+        """Say no to what an `approval` task of a stored flow asks; see `approve`."""
+        return self.store.decide(key, task, approved=False, by=by, comment=comment)
+
     def delete(self, key: str) -> None:
         """Remove a stored flow and all that belongs to it; its key is not given out again.
 

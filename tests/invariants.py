@@ -47,6 +47,7 @@ class Seen:
     tokens: dict[str, int] = field(default_factory=dict)
     owners: dict[tuple[str, int], str] = field(default_factory=dict)  # flow, token -> who held it
     revisions: dict[str, tuple[int, int]] = field(default_factory=dict)  # flow -> revision, hash of its rows
+    signals: dict[tuple[str, str], tuple[Any, Any]] = field(default_factory=dict)  # who took them, when
     replayed: dict[str, int] = field(default_factory=dict)  # flow -> revision at which its history fitted
 
 
@@ -58,6 +59,7 @@ class Snapshot:
     tasks: dict[str, dict[str, Row]]  # flow -> task -> row
     edges: dict[str, list[Row]]
     wakes: list[Row]
+    signals: list[Row]
     specs: set[str]
     others: dict[str, list[str]]  # table -> the flow keys that it names
     markers: set[tuple[str, str]] | None = None
@@ -104,6 +106,7 @@ def take_snapshot(connection: Connection, markers: str | None = None) -> Snapsho
         tasks=defaultdict(dict),
         edges=defaultdict(list),
         wakes=_rows(connection, tables.wake),
+        signals=_rows(connection, tables.signal),
         specs=set(connection.scalars(select(tables.spec.c.digest))),
         others={},
     )
@@ -264,11 +267,69 @@ def _never_stands_still(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
         waits = [
             task["key"]
             for task in snapshot.tasks[key].values()
-            if task["status"] == "WAITING" and any(_awaited(snapshot.body(task)))
+            if task["status"] == "WAITING" and _names_what_it_waits_for(snapshot.body(task))
         ]
         if not waits:
             shown = Counter(task["status"] for task in snapshot.tasks[key].values())
             yield f"flow {key} is {row['status']}, never due, and waits for nothing; its tasks: {dict(shown)}"
+
+
+def _names_what_it_waits_for(task: Mapping[str, Any]) -> bool:
+    return any(_awaited(task)) or any(_signal_waits(task))
+
+
+def _signal_waits(task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what the waits for signals say that are in a waiting task, at any depth."""
+    if isinstance(task.get("waits_for"), dict):
+        yield task["waits_for"]
+    if isinstance(task.get("proxied_task"), dict):
+        yield from _signal_waits(task["proxied_task"])
+    if isinstance(task.get("flow_dict"), dict):
+        for inner in task["flow_dict"]["graph"]["tasks"].values():
+            if inner.get("status") == "WAITING":
+                yield from _signal_waits(inner)
+
+
+def _signals_wake_their_waits(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
+    free = {(row["flow_key"], row["name"]) for row in snapshot.signals if row["taken_at"] is None}
+    for flow_key, row in snapshot.flows.items():
+        if row["status"] not in _LIVE or row["next_tick_at"] is not None:
+            continue
+        for task in snapshot.tasks[flow_key].values():
+            if task["status"] != "WAITING":
+                continue
+            body = snapshot.body(task)
+            for waits_for in _signal_waits(body):
+                if (flow_key, waits_for["signal"]) in free and "schema" not in task["body"]:
+                    yield f"{flow_key}/{task['key']} waits for {waits_for['signal']!r}, which is there"
+
+
+def _signals_are_taken_once(snapshot: Snapshot, seen: Seen) -> Iterator[str]:
+    known: set[tuple[str, str]] = set()
+    takers: Counter[tuple[str, str]] = Counter()
+    for row in snapshot.signals:
+        place, now = (row["flow_key"], row["signal_id"]), (row["taken_by"], row["taken_at"])
+        if place in known:
+            yield f"flow {place[0]} has the signal {place[1]} twice"
+        known.add(place)
+        before = seen.signals.get(place, (None, None))
+        if before != (None, None) and before != now:
+            yield f"signal {place} was taken by {before}, now by {now}"
+        seen.signals[place] = now
+        if row["taken_at"] is not None:
+            takers[row["flow_key"], row["taken_by"]] += 1
+    for place in seen.signals:
+        if place[0] in snapshot.flows and place not in known:
+            yield f"signal {place} is not there any more"
+    yield from (
+        f"{by} of flow {key} took {count} signals" for (key, by), count in takers.items() if count > 1
+    )
+    for flow_key, tasks in snapshot.tasks.items():
+        for task in tasks.values():
+            body = snapshot.body(task)
+            for waits_for in _signal_waits(body) if task["status"] == "WAITING" else ():
+                if (flow_key, waits_for["wait_id"]) in takers:
+                    yield f"task {flow_key}/{task['key']} took a signal and waits still"
 
 
 def _no_wake_up_is_lost(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
@@ -420,6 +481,8 @@ INVARIANTS: Mapping[str, Callable[[Snapshot, Seen], Iterator[str]]] = {
     "a task starts only when its start rule holds": _start_rule_holds,
     "an unfinished flow can go on or waits for something": _never_stands_still,
     "no wake-up is lost": _no_wake_up_is_lost,
+    "a signal wakes its wait": _signals_wake_their_waits,
+    "a signal is taken once": _signals_are_taken_once,
     "a finished flow has nothing left to do": _ends_are_whole,
     "task_counts equal the rows": _counts_equal_rows,
     "columns equal the task dict": _bodies_equal_columns,

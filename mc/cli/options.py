@@ -10,7 +10,14 @@ import click
 from mc.cli.settings import DEFAULT_DB_URL, Settings
 from mc.cli.spec_source import check_key, parse_data
 
-__all__ = ["SecondsRange", "common_options", "lease_option", "max_seconds_option", "spec_options"]
+__all__ = [
+    "SecondsRange",
+    "common_options",
+    "lease_option",
+    "max_seconds_option",
+    "sender_option",
+    "spec_options",
+]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 
@@ -93,6 +100,27 @@ def lease_option(command: Decorated) -> Decorated:
         help="How long a flow is held up by a driver that vanished while it ticked the flow.",
     )
     return option(command)
+
+
+def sender_option(what: str) -> Callable[[Decorated], Decorated]:
+    """Return what gives a command the option `--by`; the help begins with `what`."""
+    return click.option(
+        "--by",
+        metavar="NAME",
+        callback=_login_name_unless_given,
+        help=f"{what}; your login name unless given.",
+    )
+
+
+def _login_name_unless_given(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
+    if value is not None:
+        return value
+    from getpass import getuser
+
+    try:
+        return getuser()
+    except (KeyError, OSError, ImportError) as error:
+        raise click.BadParameter("your login name is not known; give a name.", ctx, param) from error
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from mc.errors import GraphError, StatusError
 from mc.flows.graph import ROOT_RANK
+from mc.flows.mailbox import Mailbox
 from mc.flows.observer import ChangeEvent
 from mc.flows.start_rules import NEVER, START, UNDECIDED
 from mc.flows.stored_graph import StoredNodes
@@ -29,7 +30,7 @@ __all__ = ["FlowBooks"]
 
 _ACTIVE = ("RUNNING", "WAITING")
 # entries of a task dict that another attempt must not find
-_OF_ONE_ATTEMPT = ("deadline_at", "initialised", "finished_at", "flow_dict", "proxied_task")
+_OF_ONE_ATTEMPT = ("deadline_at", "initialised", "finished_at", "flow_dict", "proxied_task", "waits_for")
 
 
 class FlowBooks:
@@ -53,6 +54,7 @@ class FlowBooks:
         self._touched: list[TaskNode] = []  # since the last save; each once, its `touched` is set
         self._new_edges: list[tuple[str, str]] = []  # since the last save
         self._doomed: list[TaskNode] = []  # added after what they wait for had failed
+        self._mailbox: Mailbox | None = None  # made when a signal comes
         self._just_skipped: list[str] = []  # since the last tick's report
         self._outside_changes: list[tuple[TaskNode | None, str, str]] = []  # for the next tick's observers
         self._journal: list[ChangeEvent] | None = None  # since the last save, for a store to keep
@@ -63,6 +65,13 @@ class FlowBooks:
         )
         self._root.rank = ROOT_RANK
         self._nodes[ROOT_TASK_KEY] = self._root
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The signals that no task has taken yet."""
+        if self._mailbox is None:
+            self._mailbox = Mailbox()
+        return self._mailbox
 
     # --- changes of status -----------------------------------------------------------------
 

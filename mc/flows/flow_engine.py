@@ -66,7 +66,9 @@ class FlowEngine:
         self.format_timestamp = Timestamper().format
         self.max_msg_len = max_msg_len
         self.logger = logger or logging.getLogger(__name__)
-        self._sub_flows: SubFlowService = InMemorySubFlows(self)
+        in_memory = InMemorySubFlows(self)
+        self._sub_flows: SubFlowService = in_memory
+        self.find_sub_flow = in_memory.find
 
     # --- specs and dicts -------------------------------------------------------------------
 
@@ -275,6 +277,62 @@ class FlowEngine:
         if reason:
             flow.error = {"type": "Cancelled", "message": reason}
         self.begin_tick(flow, task_ctx).cancel()
+
+    # --- signals ---------------------------------------------------------------------------
+
+    def signal(
+        self,
+        flow: Flow,
+        name: str,
+        data: Any = None,
+        *,
+        id: str | None = None,  # noqa: A002 - the senders' word
+        by: str | None = None,
+    ) -> bool:
+        """Send a signal to a flow in memory; a stored one is sent to by `Houston.signal`.
+
+        It is kept until a task of the flow takes it, also one inside a sub-flow of a task.
+
+        Args:
+            flow: the flow, changed in place; unfinished.
+            name: what tasks wait for.
+            data: any JSON value.
+            id: a second signal with the same is not counted; generated unless given.
+            by: who sends it.
+
+        Returns:
+            False if a signal with that `id` came before.
+
+        Raises:
+            SignalError: the flow is finished, or the data fit none of its tasks that wait for the name.
+            NotJsonError: JSON cannot hold the data.
+        """
+        from mc.flows.signalling import make_signal, put_signal
+
+        return put_signal(self, flow, make_signal(name, data, self._now_text(), id=id, by=by))
+
+    def decide(self, flow: Flow, task: str, *, approved: bool, by: str, comment: str | None = None) -> bool:
+        """Approve or reject what an `approval` task of a flow in memory asks for.
+
+        Args:
+            flow: the flow, changed in place.
+            task: key of the task; one inside other tasks is named by its path, `outer/inner`.
+            approved: yes or no.
+            by: who decides.
+            comment: why, for people.
+
+        Returns:
+            False if it was decided so before.
+
+        Raises:
+            SignalError: the task does not ask for it, or not this person, or it was decided otherwise.
+        """
+        from mc.flows.signalling import decide_in_memory
+
+        return decide_in_memory(self, flow, task, approved, by, comment, self._now_text())
+
+    def _now_text(self) -> str:
+        return self.format_timestamp(self.read_timestamp())
 
     # --- services --------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mc.context.json_values import copy_json, json_type_name
 from mc.durations import parse_time
 from mc.errors import DurationError, FlowFormatError
+from mc.flows.mailbox import signal_from_dict
 from mc.spec.task_graph import ROOT_TASK_KEY
 from mc.statuses import FLOW_CHANGES, TASK_CHANGES
 
@@ -51,6 +52,7 @@ _TASK_ATTRIBUTES: Final[Mapping[str, tuple[type, ...]]] = {
     "attempts": (list,),
     "next_tick_at": (str, type(None)),
     "deadline_at": (str, type(None)),
+    "waits_for": (dict, type(None)),
 }
 _BY_ARGUMENT: Final = (
     "key",
@@ -71,7 +73,7 @@ _TYPE_NAMES: Final = {str: "text", dict: "a mapping", int: "a whole number", boo
     type(None): "null",
     object: "anything",
 }
-_COMPUTED: Final = frozenset({"schema_version", "graph", "num_tickable_tasks", "spec_digest"})
+_COMPUTED: Final = frozenset({"schema_version", "graph", "num_tickable_tasks", "signals", "spec_digest"})
 
 
 def flow_to_dict(flow: Flow) -> dict[str, Any]:
@@ -81,6 +83,8 @@ def flow_to_dict(flow: Flow) -> dict[str, Any]:
     flow_dict: dict[str, Any] = {"schema_version": FLOW_DICT_VERSION}
     for name in FLOW_ATTRIBUTES:
         flow_dict[name] = copy_json(flow._data if name == "data" else getattr(flow, name))
+    if flow._mailbox is not None and len(flow._mailbox):
+        flow_dict["signals"] = [signal.to_dict() for signal in flow._mailbox]
     flow_dict["num_tickable_tasks"] = flow.num_tickable_tasks
     flow_dict["graph"] = {
         "tasks": {key: copy_json(node.task) for key, node in flow._nodes.items()},
@@ -105,7 +109,22 @@ def flow_from_dict(cls: type[Flow], flow_dict: Mapping[str, Any]) -> Flow:
             setattr(flow, name, copy_json(attributes[name]))
     tasks, edges = _read_graph(flow_dict.get("graph") or {})
     flow._build(tasks, edges)
+    for at, value in enumerate(_read_signals(flow_dict)):
+        signal = signal_from_dict(value, f"/signals/{at}")
+        if not flow.mailbox.put(signal):
+            raise FlowFormatError(
+                f"/signals/{at}/id: {signal.id!r} stands there twice.", pointer=f"/signals/{at}/id"
+            )
     return flow
+
+
+def _read_signals(flow_dict: Mapping[str, Any]) -> list[Any]:
+    signals = flow_dict.get("signals") or []
+    if not isinstance(signals, list):
+        raise FlowFormatError(
+            f"/signals: found {json_type_name(signals)}, expected a list.", pointer="/signals"
+        )
+    return signals
 
 
 def read_attributes(flow_dict: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["FlowTaskCall", "tidy_task"]
 
 # entries of a task dict that only an unfinished attempt has
-_WHILE_ACTIVE: Final = ("next_tick_at", "deadline_at", "initialised", "flow_dict")
+_WHILE_ACTIVE: Final = ("next_tick_at", "deadline_at", "initialised", "flow_dict", "waits_for")
 # entries of a task that has nothing to tidy up when it is done: key, task_type, task_params, data,
 # status, attempt, started_at, finished_at
 _PLAIN_TASK_SIZE: Final = 8

@@ -85,6 +85,10 @@ class InMemorySubFlows:
         if flow is not None:
             self._engine.cancel_flow(flow, reason)
 
+    def find(self, key: str) -> Flow | None:
+        """Return a sub-flow that is kept here."""
+        return self._flows.get(key)
+
     def _get(self, key: str) -> Flow:
         try:
             return self._flows[key]

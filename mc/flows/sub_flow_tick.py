@@ -19,6 +19,10 @@ _OF_ONE_CALL: Final = frozenset({"engine", "flow", "idempotency_key", "mc.task_k
 def make_sub_flow_ctx(task_ctx: TaskCall, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the `task_ctx` for ticking a sub-flow: `parent`, `extra`, and what is the caller's."""
     passed_on = {name: value for name, value in task_ctx.items() if name not in _OF_ONE_CALL}
+    if "flow" in task_ctx:
+        # the outermost flow, to which signals are sent, and the task of it
+        passed_on.setdefault("mc.signal_flow", task_ctx.flow)
+        passed_on.setdefault("mc.signal_task", task_ctx.get("mc.task_key", task_ctx.task.get("key")))
     return {**passed_on, "parent": task_ctx.path_ctx(), **(extra or {})}
 
 

@@ -21,6 +21,7 @@ from mc.flows.failure import describe_exception
 from mc.flows.flow_rows import next_tick_time
 from mc.flows.flow_task_call import FlowTaskCall, tidy_task
 from mc.flows.handler_registry import NO_HANDLER, Handler
+from mc.flows.signal_waits import free_signals_of_ended_waits, wake_waits
 from mc.flows.task_call import Calls, TaskCall
 from mc.flows.task_context import FlowView
 from mc.flows.task_node import TaskNode
@@ -112,6 +113,8 @@ class Tick:
             return
         if flow._doomed:
             flow._skip_doomed()
+        if flow._mailbox is not None and flow._mailbox.is_new:
+            wake_waits(flow, self.at, self.engine.find_sub_flow)
         if flow._due:
             self._wake_due()
         ready = flow._ready
@@ -144,6 +147,8 @@ class Tick:
                 flow._just_skipped = []
             if flow._has_stale_ready:
                 flow._drop_stale_ready()
+            if flow._mailbox is not None:
+                free_signals_of_ended_waits(flow, self.at, self.engine.find_sub_flow)
             if flow._failures or not flow._ready or flow.cfg:
                 self._settle_flow()
             if report.started or report.completed or report._rarer:

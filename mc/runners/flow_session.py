@@ -11,6 +11,7 @@ from mc.errors import McError, TaskTypeNotAllowedError, UnknownTaskTypeError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.flow_rows import fetch_ahead
+from mc.flows.signal_waits import wake_waits
 from mc.flows.task_call import TaskCall
 from mc.flows.tick_report import TickReport
 from mc.runners.stored_sub_flows import StoredSubFlows
@@ -21,7 +22,7 @@ from mc.store.final_save import FinalSave
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
 from mc.store.outbox import Outbox
-from mc.store.wakes import CANCEL
+from mc.store.wakes import CANCEL, FINISHED
 
 __all__ = ["FlowSession", "OnProgress"]
 
@@ -175,13 +176,16 @@ class FlowSession:
 
     def _act_upon_wakes(self) -> None:
         flow = self.flow
-        ended = {wake.source_key for wake in self._outbox.acted_upon}
+        ended = {wake.source_key for wake in self._outbox.acted_upon if wake.kind == FINISHED}
         cancelled = [wake for wake in self._outbox.acted_upon if wake.kind == CANCEL]
         if cancelled:
             self._engine.cancel_flow(flow, cancelled[0].reason, self._ctx)
             self.progressed = True
-        elif ended:
-            wake_tasks(flow, ended, format_time(self._engine.clock.now()))
+            return
+        now = format_time(self._engine.clock.now())
+        if ended:
+            wake_tasks(flow, ended, now)
+        wake_waits(flow, now)
 
     def _note_problem(self, error: McError) -> None:
         self._problem = self._problem or error

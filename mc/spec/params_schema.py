@@ -14,7 +14,7 @@ from mc.spec.schema_references import find_reference_faults
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
-__all__ = ["check_flow_data", "check_params_schema"]
+__all__ = ["check_flow_data", "check_params_schema", "find_misfits"]
 
 _REFERENCE: Final = "a `$ref` into the schema itself, which ends somewhere"
 _EXPECTED: Final = "a JSON Schema (draft 2020-12 unless `$schema` says otherwise)"
@@ -67,10 +67,21 @@ def check_flow_data(params_schema: Any, data: Any) -> list[Problem]:
     check_params_schema(schema, "/params", findings)
     if problems or findings.problems:
         return [*(_move(problem, "/params") for problem in problems), *findings.problems]
-    return list(_find_misfits(schema, data))
+    return find_misfits(schema, data, "params")
 
 
-def _find_misfits(schema: Any, data: Any) -> Iterator[Problem]:
+def find_misfits(schema: Any, data: Any, name: str = "schema") -> list[Problem]:
+    """Return where data do not fit a JSON Schema that was checked; pointers begin with `/data`.
+
+    Args:
+        schema: the JSON Schema. What it refers to is looked for within it only; nothing is fetched.
+        data: plain JSON data.
+        name: what the schema is called in the spec.
+    """
+    return list(_find_misfits(schema, data, name))
+
+
+def _find_misfits(schema: Any, data: Any, name: str) -> Iterator[Problem]:
     import referencing
     from jsonschema import Draft202012Validator
     from jsonschema.validators import validator_for
@@ -81,22 +92,22 @@ def _find_misfits(schema: Any, data: Any) -> Iterator[Problem]:
         # An empty registry keeps jsonschema from fetching what a `$ref` names.
         errors = list(validator(schema, registry=referencing.Registry()).iter_errors(data))
     except Unresolvable as error:
-        message = f"`params` refers to {shorten(error.ref)}, which is not in it; nothing is fetched."
+        message = f"`{name}` refers to {shorten(error.ref)}, which is not in it; nothing is fetched."
         yield make_problem(
-            "MC160", "/params", message, found=error.ref, expected="a `$ref` into the schema itself"
+            "MC160", f"/{name}", message, found=error.ref, expected="a `$ref` into the schema itself"
         )
         return
     except Exception as error:  # noqa: BLE001 - as above, and numbers that cannot be reckoned with
-        message = f"`data` cannot be checked against `params`: {type(error).__name__}."
+        message = f"`data` cannot be checked against `{name}`: {type(error).__name__}."
         yield make_problem(
-            "MC160", "/params", message, found=schema, expected="a schema that can be evaluated"
+            "MC160", f"/{name}", message, found=schema, expected="a schema that can be evaluated"
         )
         return
     for misfit in map(_most_exact, errors):
         yield make_problem(
             "MC161",
             join_pointer("/data", *misfit.absolute_path),
-            f"The data does not fit `params`: {_reason(misfit)}.",
+            f"The data does not fit `{name}`: {_reason(misfit)}.",
             found=misfit.instance,
             expected=f"{misfit.validator}: {shorten(misfit.validator_value)}",
         )

@@ -13,6 +13,7 @@ __all__ = [
 
 BUILT_IN_TASK_TYPES: Final = frozenset(
     {
+        "approval",
         "call",
         "flow",
         "inline_flow",
@@ -23,12 +24,13 @@ BUILT_IN_TASK_TYPES: Final = frozenset(
         "spread",
         "switch",
         "wait",
+        "wait_for_signal",
         "wire",
     }
 )
 
 # Part of the format, so that a spec which names one is told apart from a misspelt one.
-TASK_TYPES_NOT_YET_RUN: Final = frozenset({"approval", "http", "job", "shell", "wait_for_signal"})
+TASK_TYPES_NOT_YET_RUN: Final = frozenset({"http", "job", "shell"})
 
 OLDER_PREFIX: Final = "mc.tasks."
 

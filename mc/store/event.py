@@ -22,6 +22,8 @@ class EventKind(StrEnum):
     ADDED = "added"  # a task was added to the stored flow
     CHANGED = "changed"  # a status changed, of a task or of the flow
     TAKEN_OVER = "taken_over"  # a driver claimed the flow over the expired lease of another
+    SIGNAL_SENT = "signal_sent"  # a signal came
+    SIGNAL_TAKEN = "signal_taken"  # a task took it
     LOST_RESULT = "lost_result"  # what a driver wanted to save after its lease had been taken over
 
 
@@ -86,6 +88,9 @@ class Attempt:
         }
 
 
+_STATUS_KINDS: Final = frozenset({EventKind.CREATED, EventKind.ADDED, EventKind.CHANGED})
+
+
 @dataclass(slots=True)
 class Replayed:
     """What a flow is after its events; a task that no event names is PENDING, without an attempt."""
@@ -104,7 +109,7 @@ def replay(events: Iterable[Event]) -> Replayed:
     """
     after = Replayed()
     for event in events:
-        if event.kind in (EventKind.TAKEN_OVER, EventKind.LOST_RESULT):
+        if event.kind not in _STATUS_KINDS:
             continue
         key, new = event.task_key, event.new_status or "PENDING"
         known = after.status if key is None else after.tasks.get(key, "PENDING")

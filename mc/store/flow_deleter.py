@@ -13,7 +13,7 @@ from mc.store.lease import Wake
 from mc.store.leases import family_of, is_leased
 from mc.store.tables import flow, spec, wake
 from mc.store.used_keys import keep_used_keys
-from mc.store.wakes import FINISHED, add_wake
+from mc.store.wakes import FINISHED, SIGNAL, add_wake
 
 __all__ = ["delete_flow", "remove_flows"]
 
@@ -51,7 +51,7 @@ def remove_flows(connection: Connection, keys: Sequence[str], now: str) -> int:
         here = flow.c.key.in_(chunk)
         known = flow.c.spec_digest.is_not(None)
         digests.update(connection.scalars(select(flow.c.spec_digest).where(here, known).distinct()))
-        connection.execute(delete(wake).where(wake.c.source_key.in_(chunk)))
+        connection.execute(delete(wake).where(wake.c.source_key.in_(chunk), wake.c.kind != SIGNAL))
         keep_used_keys(connection, chunk, now)
         connection.execute(delete(flow).where(here))  # the database deletes what belongs to it
     return sum(_delete_unused_spec(connection, digest) for digest in sorted(digests))

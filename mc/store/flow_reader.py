@@ -12,11 +12,13 @@ from mc.context.json_values import loads
 from mc.durations import parse_time
 from mc.errors import StoreError
 from mc.flows.flow import Flow
+from mc.flows.mailbox import Signal
 from mc.statuses import FINISHED_FLOW_STATUSES, FLOW_CHANGES
 from mc.store import tables
 from mc.store.flow_summary import FlowSummary
 from mc.store.lease import Wake
 from mc.store.row_format import StoredState, StoredTask, make_flow
+from mc.store.signal_rows import list_signals
 from mc.store.wakes import list_wakes
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "chunks",
     "flow_of",
     "holds_spec",
+    "put_signals",
     "read_edges_of",
     "read_flow_tasks",
     "read_flows",
@@ -48,6 +51,7 @@ class FlowRows:
     tasks: list[tuple[str, StoredTask]] = field(default_factory=list)
     edges: list[tuple[str, str]] = field(default_factory=list)
     wakes: tuple[Wake, ...] = ()
+    signals: list[Signal] = field(default_factory=list)  # not taken yet
 
 
 def chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -73,6 +77,8 @@ def _read_chunk(connection: Connection, keys: Sequence[str], found: dict[str, Fl
         here[flow_key].edges.append((source, dest))
     for flow_key, wakes in list_wakes(connection, keys).items():
         here[flow_key].wakes = tuple(wakes)
+    for flow_key, signals in list_signals(connection, keys).items():
+        here[flow_key].signals = signals
     digests = list({rows.row["spec_digest"] for rows in here.values()} - {None})
     if digests:
         texts = {row.digest: row.text for row in connection.execute(_SPECS, {"digests": digests})}
@@ -89,7 +95,8 @@ def read_frontier(connection: Connection, key: str) -> FlowRows | None:
     tasks = _task_rows(connection.execute(_ACTIVE, {"flow": key}))
     tasks += _task_rows(connection.execute(_STARTABLE, {"flow": key}))
     wakes = list_wakes(connection, [key]).get(key, ())
-    return FlowRows(dict(row), tasks=tasks, wakes=tuple(wakes))
+    signals = list_signals(connection, [key]).get(key, [])
+    return FlowRows(dict(row), tasks=tasks, wakes=tuple(wakes), signals=signals)
 
 
 def read_tasks_by_key(
@@ -156,11 +163,18 @@ def flow_of(rows: FlowRows) -> tuple[Flow, StoredState]:
         StoreError: the rows cannot be read.
     """
     flow = make_flow(rows.row, rows.spec_text, rows.tasks, rows.edges)
+    put_signals(flow, rows)
     state = state_of(rows)
     state.num_edges = len(rows.edges)
     if rows.spec_text is not None and holds_spec(rows):
         state.own_spec = flow.spec
     return flow, state
+
+
+def put_signals(flow: Flow, rows: FlowRows) -> None:
+    """Give a flow that was made from rows the signals that no task has taken."""
+    for signal in rows.signals:
+        flow.mailbox.put(signal, is_stored=True)
 
 
 def state_of(rows: FlowRows) -> StoredState:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
@@ -15,6 +15,7 @@ from mc.clock import Clock, SystemClock
 from mc.durations import format_time, parse_time
 from mc.errors import FlowNotFoundError, McError
 from mc.flows.flow import Flow
+from mc.flows.signalling import make_signal
 from mc.store import leases
 from mc.store.database import BUSY_SECONDS, Database
 from mc.store.event import Attempt, Event
@@ -37,6 +38,7 @@ from mc.store.outbox import Outbox
 from mc.store.pruning import PruneReport, prune
 from mc.store.refusals import lease_lost
 from mc.store.row_format import StoredState
+from mc.store.sending import send_decision, send_signal
 from mc.store.tables import flow as flow_table
 from mc.store.tick_log import Tick, begin_tick, end_tick, read_ticks, ticks_query
 
@@ -272,6 +274,30 @@ class FlowStore:
         if not found:
             self.summary(key)
         return found
+
+    # --- signals ---------------------------------------------------------------------------
+
+    def signal(
+        self,
+        key: str,
+        name: str,
+        data: Any = None,
+        *,
+        id: str | None = None,  # noqa: A002 - the senders' word
+        by: str | None = None,
+    ) -> bool:
+        """Store a signal for a flow and make the flow due, in one transaction; see `Houston.signal`."""
+        new = make_signal(name, data, format_time(self.clock.now()), id=id, by=by)
+        return self._database.write(lambda connection: send_signal(connection, key, new))
+
+    def decide(self, key: str, task: str, *, approved: bool, by: str, comment: str | None = None) -> bool:
+        """Store the decision on an approval and make the flow due; see `Houston.approve`."""
+        now = format_time(self.clock.now())
+        return self._database.write(
+            lambda connection: send_decision(
+                connection, key, task, approved=approved, by=by, comment=comment, now=now
+            )
+        )
 
     # --- leases ----------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from mc.spec.digest import spec_digest
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store import tables
 from mc.store.awaited_flows import refuse_awaited_flows
-from mc.store.event_log import HistoryDraft, write_history
+from mc.store.event_log import EventRow, HistoryDraft, write_history
 from mc.store.flow_reader import chunks
 from mc.store.flow_statements import (
     INSERT_EDGE,
@@ -35,6 +35,7 @@ from mc.store.history_draft import draft_history
 from mc.store.lease import Lease, Wake
 from mc.store.prepared import Prepared, Row
 from mc.store.row_format import StoredState, StoredTask, check_key, encode_flow, encode_json, encode_task
+from mc.store.signal_rows import SignalDraft, draft_signals
 from mc.store.used_keys import find_taken_keys
 from mc.store.wakes import FINISHED, add_wake, remove_wakes, wake_if_noted
 
@@ -64,6 +65,7 @@ class FlowDraft:
     new_edges: list[Row] = field(default_factory=list)
     stored: dict[str, StoredTask] = field(default_factory=dict)  # rows as the save leaves them
     history: HistoryDraft = field(default_factory=HistoryDraft)
+    signals: SignalDraft = field(default_factory=SignalDraft)
 
     def mark_saved(self) -> None:
         """Take over into `state` what has been committed."""
@@ -76,6 +78,7 @@ class FlowDraft:
         state.tasks.update(self.stored)
         if self.data is not None:
             state.data = self.data
+        self.signals.mark_saved(self.flow)
         mark_saved(self.flow, self.changes)
 
 
@@ -112,6 +115,8 @@ def draft_save(flow: Flow, state: StoredState, now: datetime, lease: Lease | Non
         for position, (source, dest) in enumerate(changes.edges, state.num_edges or 0)
     ]
     draft.history = draft_history(flow, state, changes, draft.stored, draft.columns["modified_at"], lease)
+    draft.signals = draft_signals(flow)
+    draft.history.events += draft.signals.events(EventRow(flow.key, draft.columns["modified_at"], lease))
     return draft
 
 
@@ -158,6 +163,7 @@ def update_flows(connection: Connection, statement: Prepared, updates: Sequence[
     written = [update for update in updates if _update_row(connection, statement, update)]
     drafts = [update.draft for update in written]
     for update in written:
+        update.draft.signals.write(connection)
         _settle_wakes(connection, update)
     for draft in drafts:
         if draft.data is not None:
@@ -260,6 +266,8 @@ def insert_flows(connection: Connection, flows: Sequence[NewFlow]) -> None:
     INSERT_FLOW.run_many(connection, [[new.row[name] for name in NEW_FLOW_COLUMNS] for new in flows])
     INSERT_TASK.run_many(connection, [row for new in flows for row in new.draft.new_tasks])
     INSERT_EDGE.run_many(connection, [row for new in flows for row in new.draft.new_edges])
+    for new in flows:
+        new.draft.signals.write(connection)
     write_history(connection, [new.draft.history for new in flows])
 
 

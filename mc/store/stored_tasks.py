@@ -17,6 +17,7 @@ from mc.store.database import Database
 from mc.store.flow_reader import (
     FlowRows,
     holds_spec,
+    put_signals,
     read_edges_of,
     read_flow_tasks,
     read_spec_text,
@@ -124,6 +125,7 @@ def partial_flow_of(rows: FlowRows, database: Database, lease: Lease) -> tuple[F
     state = state_of(rows)
     state.source = StoredTasks(database, lease, state, rows.row["spec_digest"])
     flow = make_partial_flow(rows.row, rows.tasks, state.source)
+    put_signals(flow, rows)
     if holds_spec(rows):
         state.own_spec = flow.spec
     return flow, state

@@ -22,6 +22,7 @@ __all__ = [
     "flow",
     "metadata",
     "schema",
+    "signal",
     "spec",
     "task",
     "tick",
@@ -127,10 +128,27 @@ wake = Table(
     "mc_wake",
     metadata,
     _flow_key(),
-    Column("kind", _STATUS, primary_key=True),  # finished: a sub-flow ended; cancel: end this flow
-    Column("source_key", _KEY, primary_key=True),  # the flow that caused it
+    Column("kind", _STATUS, primary_key=True),  # finished: a sub-flow ended; cancel: end this flow; signal
+    Column("source_key", _KEY, primary_key=True),  # the flow that caused it, or the id of the signal
     Column("reason", LongText),
     sqlite_with_rowid=False,
+)
+
+# Messages to a flow, in order of `id`; tasks take them.
+signal = Table(
+    "mc_signal",
+    metadata,
+    _row_id(),
+    _belongs_to_flow(),
+    Column("signal_id", _KEY, nullable=False),  # unique in the flow: sent twice, it counts once
+    Column("name", _KEY, nullable=False),
+    Column("data", _JSON, nullable=False),
+    Column("sent_at", _TIME, nullable=False),
+    Column("sent_by", _KEY),
+    Column("taken_by", LongText),  # idempotency key of the task's attempt; null: not taken
+    Column("taken_at", _TIME),
+    Index("mc_signal_id", "flow_key", "signal_id", unique=True),
+    Index("mc_signal_taken_at", "flow_key", "taken_at"),
 )
 
 # What drivers did when: a row for each tick of a runner.

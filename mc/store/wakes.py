@@ -1,4 +1,4 @@
-"""What tells a stored flow that something happened elsewhere: a sub-flow ended, somebody cancels it.
+"""What tells a stored flow that something happened elsewhere: a sub-flow ended, a signal came.
 
 A row stays until the save of a tick that acted upon it, so that nothing is missed while a driver
 holds the flow.
@@ -17,10 +17,11 @@ from mc.store.lease import Wake
 from mc.store.prepared import Prepared
 from mc.store.tables import flow, wake
 
-__all__ = ["CANCEL", "FINISHED", "add_wake", "list_wakes", "remove_wakes", "wake_if_noted"]
+__all__ = ["CANCEL", "FINISHED", "SIGNAL", "add_wake", "list_wakes", "remove_wakes", "wake_if_noted"]
 
 FINISHED: Final = "finished"
 CANCEL: Final = "cancel"
+SIGNAL: Final = "signal"
 
 
 def add_wake(connection: Connection, flow_key: str, found: Wake, now: str) -> None:

@@ -122,7 +122,7 @@ def _try_again(task: dict[str, Any], task_ctx: TaskCall) -> None:
         return
     attempt = {"attempt": task["attempt"], "started_at": task.get("started_at"), "error": task.pop("error")}
     task.setdefault("attempts", []).append(attempt)
-    for name in ("deadline_at", "initialised", "proxied_task"):
+    for name in ("deadline_at", "initialised", "proxied_task", "waits_for"):
         task.pop(name, None)
     if "raw_task_params" in task:
         task["task_params"] = task.pop("raw_task_params")

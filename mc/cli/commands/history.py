@@ -87,6 +87,13 @@ def _note(event: Event) -> str:
         return ""
     if "reason" in detail:
         return str(detail["reason"])
+    if "signal" in detail:
+        sender = f" from {detail['by']}" if detail.get("by") and event.kind == "signal_sent" else ""
+        return f"{detail['signal']}{sender}"
+    if "approved" in detail:
+        word = "approved" if detail["approved"] else "rejected"
+        comment = f": {detail['comment']}" if detail.get("comment") else ""
+        return f"{detail.get('task')} {word} by {detail.get('by')}{comment}"
     if "from" in detail:
         return f"from {detail['from']}, whose lease had run out"
     return to_json_text(detail)

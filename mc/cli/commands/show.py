@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,16 @@ from mc.cli.output import (
     to_json_text,
 )
 from mc.cli.settings import Settings
+from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow, Task
+    from mc.flows.signal_waits import Wait
     from mc.store.flow_summary import FlowSummary
 
 __all__ = ["command"]
 
+_MOST_WAITS = 20
 _LONGEST_VALUE = 500  # characters of an error message or of the results
 
 
@@ -85,6 +89,7 @@ def _describe(flow: Flow, summary: FlowSummary) -> Iterator[tuple[str, str]]:
     for name, time in times.items():
         if time:
             yield name, format_time_short(time)
+    yield from _describe_waits(flow)
     if flow.parent_key:
         yield "parent", flow.parent_key
     if flow.blocked_reason:
@@ -94,6 +99,35 @@ def _describe(flow: Flow, summary: FlowSummary) -> Iterator[tuple[str, str]]:
         yield "failure", _cut(failure)
     if flow.results is not None:
         yield "results", _cut(to_json_text(flow.results))
+
+
+def _describe_waits(flow: Flow) -> Iterator[tuple[str, str]]:
+    """Yield the signals and approvals that the flow waits for, and the signals that nobody took."""
+    from mc.flows.signal_waits import find_waits
+
+    waits = find_waits(flow) if flow.status not in FINISHED_FLOW_STATUSES else []
+    for wait in waits[:_MOST_WAITS]:
+        yield "waits for", _cut(describe_wait(wait))
+    if len(waits) > _MOST_WAITS:
+        yield "waits for", f"and {len(waits) - _MOST_WAITS} more"
+    names = Counter(signal.name for signal in flow.mailbox if not signal.name.startswith("mc."))
+    if names:
+        shown = ", ".join(f"{count} {name}" for name, count in names.items())
+        yield "signals", _cut(f"{shown}; no task has taken them")
+
+
+def describe_wait(wait: Wait) -> str:
+    """Return what a task waits for, in a phrase."""
+    task, waits_for = wait.task, wait.task["waits_for"]
+    until = f", until {format_time_short(waits_for['until'])}" if waits_for.get("until") else ""
+    path = "/".join(wait.path)
+    if str(waits_for.get("signal")).startswith("mc."):
+        approvers = task["task_params"].get("approvers")
+        who = f" by {' or '.join(map(str, approvers))}" if approvers else ""
+        message = task["task_params"].get("message")
+        asked = f": {message if isinstance(message, str) else to_json_text(message)}" if message else ""
+        return f"approval of {path}{who}{until}{asked}"
+    return f"signal {waits_for.get('signal')} in {path}{until}"
 
 
 def _to_row(task: Task) -> tuple[str, ...]:

@@ -410,7 +410,7 @@ class TestPlaces:
             ("MC121", "/tasks/0/task_params/mapping_params/skeleton/cfg/start_when")
         ]
 
-    @pytest.mark.parametrize("task_type", ["job", "shell", "http", "approval", "wait_for_signal"])
+    @pytest.mark.parametrize("task_type", ["job", "shell", "http"])
     def test_the_older_spelling_of_a_type_says_the_same(self, task_type: str) -> None:
         from mc.flows.handler_registry import HandlerRegistry
 
