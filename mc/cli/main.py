@@ -25,9 +25,7 @@ COMMANDS: Final = MappingProxyType(
         "list": LazyCommand("mc.cli.commands.list_flows", "List the stored flows, newest first."),
         "show": LazyCommand("mc.cli.commands.show", "Show one flow and its tasks."),
         "history": LazyCommand("mc.cli.commands.history", "Show what happened to one flow, in order."),
-        "signal": LazyCommand(
-            "mc.cli.commands.signal", "Send a signal to a flow, which becomes due at once."
-        ),
+        "signal": LazyCommand("mc.cli.commands.signal", "Send a signal to a flow and make it due."),
         "approve": LazyCommand("mc.cli.commands.approve", "Say yes to what an approval task asks."),
         "reject": LazyCommand("mc.cli.commands.reject", "Say no to what an approval task asks."),
         "export": LazyCommand("mc.cli.commands.export", "Write a flow as a flow dict in JSON."),

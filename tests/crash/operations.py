@@ -221,6 +221,31 @@ def _migrate(world: World, arm: Arm) -> None:
     world.store.query()
 
 
+def _send(world: World, arm: Arm) -> None:
+    arm()
+    assert world.store.signal("waiting", "payment", {"amount": 3}, id="1", by="shop")
+
+
+def _decide(world: World, arm: Arm) -> None:
+    arm()
+    assert world.store.decide("waiting", "ask", approved=True, by="ada", comment="yes")
+
+
+def _begin_and_send(world: World) -> None:
+    _begin("waiting")(world)
+    world.store.signal("waiting", "payment", {"amount": 3}, id="1")
+    world.store.signal("waiting", "payment", {"amount": 4}, id="2")
+    world.store.decide("waiting", "ask", approved=True, by="ada", comment="yes")
+
+
+def _save_what_took_signals(world: World, arm: Arm) -> None:
+    lease, flow, outbox = _hold(world, "waiting")
+    _tick(world, flow, outbox, 2)
+    assert len(flow.mailbox.taken) == 2
+    arm()
+    world.store.save(flow, lease=lease, outbox=outbox, release=True)
+
+
 OPERATIONS: dict[str, Operation] = {
     "create": Operation(arrange=lambda world: None, act=_create),
     "claim": Operation(arrange=_add("chain", "parent"), act=_take),
@@ -236,6 +261,10 @@ OPERATIONS: dict[str, Operation] = {
     "reclaim": Operation(arrange=_lose("chain", "parent"), act=_take),
     "reclaim and block": Operation(arrange=_lose("chain", times=3), act=_block_by_claim),
     "delete": Operation(arrange=_begin("parent"), act=_delete),
+    "send a signal": Operation(arrange=_begin("waiting"), act=_send),
+    "send a decision": Operation(arrange=_begin("waiting"), act=_decide),
+    "save what took signals": Operation(arrange=_begin_and_send, act=_save_what_took_signals),
+    "tick with signals": Operation(arrange=_begin_and_send, act=_run, whole=False),
     "tick": Operation(arrange=_add("parent"), act=_run, whole=False),
     "tick after a loss": Operation(arrange=_begin_and_lose, act=_run, whole=False),
     "transactional tasks": Operation(arrange=_add_transactional, act=_run, whole=False),

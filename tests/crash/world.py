@@ -93,6 +93,35 @@ SPECS: dict[str, dict[str, Any]] = {
             {"key": "bad", "task_type": "bad", "precursors": ["wait"]},
         ]
     },
+    # What they wait for comes, or does not: then the default.
+    "waiting": {
+        "tasks": [
+            {
+                "key": "paid",
+                "task_type": "wait_for_signal",
+                "precursors": [],
+                "task_params": {"signal": "payment", "timeout": "1h", "default": "none"},
+            },
+            {
+                "key": "inside",
+                "task_type": "inline_flow",
+                "precursors": [],
+                "task_params": {
+                    "flow_spec": {
+                        "tasks": [
+                            {
+                                "key": "ask",
+                                "task_type": "approval",
+                                "task_params": {"timeout": "2h", "default": True},
+                            },
+                            {"key": "x", "task_type": "act"},
+                        ]
+                    }
+                },
+            },
+            {"key": "after", "task_type": "act", "precursors": ["paid"]},
+        ]
+    },
     "transactional": {
         "tasks": [
             {

@@ -36,7 +36,7 @@ def _parse_json(ctx: click.Context, param: click.Parameter, value: str | None) -
 @common_options
 @click.pass_obj
 def command(settings: Settings, key: str, name: str, data: Any, signal_id: str | None, by: str) -> None:
-    """Send a signal to a flow, which becomes due at once.
+    """Send a signal to a flow and make it due.
 
     A task of the type wait_for_signal takes it, also one that begins to wait later. Data that fit no task
     waiting for the name are refused. Nothing is run: the next tick goes on with the flow.

@@ -1,0 +1,125 @@
+"""A signal that was sent is taken once, whatever the flow's drivers were doing at that moment."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from mc.errors import LeaseLostError
+from mc.flows.flow import Flow
+from mc.flows.flow_engine import FlowEngine
+from mc.runners.flow_runner import FlowRunner
+from mc.runners.flow_session import FlowSession
+from mc.store.flow_store import FlowStore
+from mc.store.lease import Lease
+from mc.store.outbox import Outbox
+from tests.invariants import check_store
+
+SPEC = {
+    "tasks": [{"key": "w", "task_type": "wait_for_signal", "task_params": {"signal": "go"}}],
+}
+
+
+def tick(store: FlowStore, lease: Lease, flow: Flow) -> None:
+    """Do what a driver does with a flow that it has claimed and loaded."""
+    session = FlowSession(store, FlowEngine(), lease, flow, task_ctx={}, must_stop=lambda: False)
+    for call in session.steps():
+        if call is not None:
+            call.run()
+            session.call_done(call)
+    if session.final is not None:
+        outbox = Outbox(acted_upon=session.final.acted_upon)
+        store.save(flow, lease=lease, release=True, outbox=outbox)
+
+
+@pytest.mark.parametrize("ticked", [False, True], ids=["before its first tick", "after it"])
+def test_a_signal_that_comes_while_a_driver_holds_the_flow(url: str, ticked: bool) -> None:
+    """The driver has loaded the flow without it; its save must not put the flow to rest."""
+    with FlowStore(url) as store, FlowStore(url) as other:
+        store.create(Flow.from_flow_spec(SPEC, key="f"))
+        if ticked:
+            FlowRunner(store, FlowEngine()).tick()
+            other.signal("f", "other")  # so that the flow is due
+        (lease,) = store.claim(owner="slow")
+        flow = store.load("f")
+        assert other.signal("f", "go", 1)
+        seen = check_store(store)
+        tick(store, lease, flow)
+        check_store(store, seen)
+        assert store.summary("f").next_tick_at is not None
+        assert FlowRunner(store, FlowEngine()).tick().completed == 1
+        assert store.load("f").tasks["w"]["data"] == {"signal": 1}
+        check_store(store, seen)
+
+
+def test_what_a_driver_took_that_lost_its_lease_is_taken_by_the_next(
+    url: str, expire_leases: Callable[[], None]
+) -> None:
+    with FlowStore(url) as store, FlowStore(url) as other:
+        store.create(Flow.from_flow_spec(SPEC, key="f"))
+        store.signal("f", "go", 1)
+        (lease,) = store.claim(owner="slow")
+        flow = store.load("f")
+        expire_leases()
+        (taken,) = other.claim(owner="quick")
+        with pytest.raises(LeaseLostError):
+            tick(store, lease, flow)
+        assert flow.tasks["w"]["status"] == "COMPLETED"  # which nobody will ever see
+        seen = check_store(store)
+        tick(other, taken, other.load("f"))
+        assert other.summary("f").status == "COMPLETED"
+        check_store(store, seen)
+
+
+def test_many_senders_and_drivers_at_once(url: str) -> None:
+    """Each of them has a store, and so connections, of its own."""
+    senders, each = 3, 8
+    tasks = [{**SPEC["tasks"][0], "key": f"w{number}", "precursors": []} for number in range(senders * each)]
+    with FlowStore(url) as store:
+        store.create(Flow.from_flow_spec({"tasks": tasks}, key="f"))
+    problems: list[BaseException] = []
+    sent = threading.Event()
+
+    def guarded(work: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:  # to be raised where the test sees it
+                problems.append(error)
+                sent.set()
+
+        return run
+
+    def send(name: int) -> Callable[[], None]:
+        def work() -> None:
+            with FlowStore(url) as own:
+                for number in range(each):
+                    own.signal("f", "go", [name, number], id=f"{name}/{number}")
+                    own.signal("f", "go", [name, number], id=f"{name}/{number}")
+
+        return work
+
+    def drive() -> None:
+        with FlowStore(url) as own:
+            runner = FlowRunner(own, FlowEngine())
+            while not sent.is_set():
+                runner.tick()
+
+    drivers = [threading.Thread(target=guarded(drive)) for _ in range(2)]
+    threads = [threading.Thread(target=guarded(send(name))) for name in range(senders)]
+    for thread in [*drivers, *threads]:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sent.set()
+    for thread in drivers:
+        thread.join()
+    assert problems == []
+    with FlowStore(url) as store:
+        FlowRunner(store, FlowEngine()).tick()
+        assert store.summary("f").status == "COMPLETED"
+        found = sorted(task["data"]["signal"] for task in store.load("f").filter_tasks())
+        assert found == [[name, number] for name in range(senders) for number in range(each)]
+        check_store(store)
