@@ -134,7 +134,7 @@ class FlowBooks:
         error = task.get("error") if new in ("FAILED", "PENDING") else None
         return ChangeEvent(self.key, node.key, task.get("attempt", 0), old, new, at, error)
 
-    def _change(self, node: TaskNode, new: str) -> None:  # noqa: C901 - calls would cost more than they hide
+    def _change(self, node: TaskNode, new: str) -> None:  # noqa: C901, PLR0912 - calls would cost more
         """Change a task's status: the only place where one changes."""
         old = node.status
         if new not in TASK_CHANGES[old]:
@@ -167,6 +167,8 @@ class FlowBooks:
             self._failures += not node.may_fail
         elif new == "PENDING":
             self._begin_anew(node, old)
+        if old == "FAILED":
+            self._failures -= not node.may_fail
 
     def _begin_anew(self, node: TaskNode, old: str) -> None:
         """Prepare a task for another attempt; what waits for it counts it as unfinished again."""
@@ -180,7 +182,6 @@ class FlowBooks:
         node.unmet = -1
         self._count_unmet(node)
         if old in FINISHED_TASK_STATUSES:
-            self._failures -= old == "FAILED" and not node.may_fail
             for dest in node.successors:
                 if dest.status == "PENDING":
                     self._count_unmet(dest)

@@ -197,6 +197,25 @@ class TestFromAHandler:
         assert statuses(flow)["w"] == "SKIPPED"
 
 
+class TestSkippedAfterAFailure:
+    def test_a_flow_whose_failed_task_is_skipped_has_no_failure(self) -> None:
+        """The task failed in the same flow, whose others go on; somebody decides that it is not needed."""
+
+        def fail(task: dict[str, Any]) -> None:
+            raise ValueError("broken")
+
+        engine = FlowEngine(task_handlers={"bad": fail, "forever": Forever})
+        tasks = [task("bad", "bad", precursors=[]), task("other", "forever", precursors=[])]
+        flow = Flow.from_flow_spec({"cfg": {"fail_fast": False}, "tasks": tasks})
+        engine.tick_flow(flow)
+        flow.tasks["bad"]["status"] = "SKIPPED"
+        flow.tasks["other"]["status"] = "COMPLETED"
+        engine.tick_flow(flow)
+        flow.check_invariants()
+        assert statuses(flow) == {"bad": "SKIPPED", "other": "COMPLETED"}
+        assert flow.status == "COMPLETED"
+
+
 class TestAnotherTry:
     """A person sets tasks of a failed flow PENDING again."""
 
