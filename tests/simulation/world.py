@@ -164,6 +164,7 @@ def _snapshot(raw: Any) -> Snapshot:
         tasks=defaultdict(dict),
         edges=defaultdict(list),
         wakes=rows("mc_wake"),
+        signals=rows("mc_signal"),
         specs={row[0] for row in cursor.execute("SELECT digest FROM mc_spec")},
         others={},
     )
