@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, PendingRollbackError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from mc.clock import Clock
@@ -190,6 +190,12 @@ class Database:
                 f"All connections of this process to {self.shown_url} are in use; use fewer threads.",
                 url=self.shown_url,
             )
+        if isinstance(error, PendingRollbackError):
+            # Who asked for the schema was told nothing of the loss; the statement after that is refused.
+            return StoreUnreachableError(
+                f"The database {self.shown_url} cannot be used: the connection was lost. Try again.",
+                url=self.shown_url,
+            )
         kind, advice = self.dialect.explain(original, self._url)
         text = _text_of(original)
         opening = "cannot be used" if issubclass(kind, StoreUnreachableError) else "refused"
@@ -213,7 +219,8 @@ class _Attempts:
             # A rival wrote the same between a look and a write; the next look finds what it wrote.
             self._conflicts += 1
             return self._conflicts <= _MOST_CONFLICTS
-        if isinstance(error, DBAPIError) and error.connection_invalidated and not committing:
+        was_lost = isinstance(error, DBAPIError) and error.connection_invalidated
+        if (was_lost or isinstance(error, PendingRollbackError)) and not committing:
             # The connection was lost, perhaps long ago while it was idle, and the work with it.
             self._losses += 1
             return self._losses <= 1

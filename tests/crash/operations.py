@@ -30,6 +30,7 @@ class Operation:
         whole: it is one transaction, done or not done, and its rows tell which.
         resume: repeats it after the crash, where nobody would go on with it otherwise.
         migrates: it changes the tables.
+        tells: who asked for it is told when it was not done.
     """
 
     arrange: Callable[[World], Any]
@@ -37,6 +38,7 @@ class Operation:
     whole: bool = True
     resume: Callable[[World], Any] = lambda world: None
     migrates: bool = False
+    tells: bool = True
 
 
 def _add(*names: str) -> Callable[[World], None]:
@@ -268,7 +270,7 @@ OPERATIONS: dict[str, Operation] = {
     "tick": Operation(arrange=_add("parent"), act=_run, whole=False),
     "tick after a loss": Operation(arrange=_begin_and_lose, act=_run, whole=False),
     "transactional tasks": Operation(arrange=_add_transactional, act=_run, whole=False),
-    "keep what came too late": Operation(arrange=_add("chain"), act=_keep_what_came_too_late),
+    "keep what came too late": Operation(arrange=_add("chain"), act=_keep_what_came_too_late, tells=False),
     "prune": Operation(arrange=_finish_some, act=_prune_armed, resume=_prune, whole=False),
     "make the tables": Operation(arrange=World.drop_tables, act=_migrate, whole=False, migrates=True),
     "migrate from version 1": Operation(arrange=_go_back, act=_migrate, whole=False, migrates=True),

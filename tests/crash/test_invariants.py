@@ -63,15 +63,27 @@ DAMAGE = {
         """UPDATE mc_task SET body = replace(body, '"task_params":{}', '"task_params":{"transactional":true}')
         WHERE flow_key = 'chain'""",
     ],
+    "a signal wakes its wait": [
+        """INSERT INTO mc_signal (flow_key, signal_id, name, data, sent_at)
+        VALUES ('listener', '1', 'go', 'null', '2026')""",
+    ],
+    "a signal is taken once": [
+        """INSERT INTO mc_signal (flow_key, signal_id, name, data, sent_at, taken_by, taken_at) VALUES
+        ('chain', '1', 'go', 'null', '2026', 'e', '2026'),
+        ('chain', '2', 'go', 'null', '2026', 'e', '2026')""",
+    ],
     "the history replays to the rows": ["UPDATE mc_event SET new_status = 'FAILED' WHERE task_key = 'e'"],
 }
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[FlowStore]:
-    """A finished flow, `chain`, and one that waits for its sub-flow, `parent`."""
+    """A finished flow, `chain`, one that waits for its sub-flow, `parent`, and `listener` for a signal."""
     world = World(f"sqlite:///{tmp_path}/flows.sqlite3")
     world.add("chain")
+    world.runner.tick()
+    wait = {"key": "wait", "task_type": "wait_for_signal", "task_params": {"signal": "go"}}
+    world.store.create(world.engine.flow_spec_to_flow({"tasks": [wait]}, key="listener"))
     world.runner.tick()
     world.add("parent")
     world.runner.tick(max_flows=1)
