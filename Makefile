@@ -37,7 +37,7 @@ format: $(VENV)/.installed-dev ## lay the code out and mend what ruff can mend
 
 bench: $(VENV)/.installed-dev ## measure, and print a table
 	@$(BIN)/python -m compileall -q mc specs
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -p no:randomly -p no:xdist $(ARGS)
+	$(BIN)/python -m pytest tests/benchmarks -p no:randomly -p no:xdist $(ARGS)
 
 reliability: $(VENV)/.installed-dev ## crashes, simulations and outages alone, their figures written into docs/reliability.md
 	@$(BIN)/python -m compileall -q mc specs

@@ -2,6 +2,8 @@
 
 Flows are described as data, ticked step by step, and kept in a SQL database between ticks. The names
 below are the public ones; each is imported when it is first used, so that `import mc` costs next to nothing.
+
+PYTEST_DONT_REWRITE: for pytest, which would warn where this was imported before it began.
 """
 
 from __future__ import annotations

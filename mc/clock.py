@@ -65,9 +65,34 @@ class ManualClock:
         """Return the same in seconds since 1970."""
         return self._now.timestamp()
 
-    def advance(self, seconds: float) -> datetime:
-        """Move forward (or, with a negative number, back) and return the new time."""
-        self._now += timedelta(seconds=seconds)
+    def advance(self, duration: float | str) -> datetime:
+        """Move forward (or, with a negative number, back) and return the new time.
+
+        Args:
+            duration: seconds, or a text such as `"3d"` or `"PT15M"`.
+
+        Raises:
+            DurationError: the text is not a duration.
+        """
+        if isinstance(duration, str):
+            from mc.durations import parse_duration
+
+            duration = parse_duration(duration)
+        self._now += timedelta(seconds=duration)
+        return self._now
+
+    def set(self, time: datetime | str) -> datetime:
+        """Move to a time, which may be earlier, and return it.
+
+        Args:
+            time: an aware datetime, or ISO 8601 with a time zone.
+
+        Raises:
+            DurationError: it is not a time, or names no time zone.
+        """
+        from mc.durations import format_time, parse_time
+
+        self._now = parse_time(format_time(time) if isinstance(time, datetime) else time)
         return self._now
 
     def sleep(self, seconds: float) -> None:

@@ -16,10 +16,14 @@
     ├── TaskHandlerError          a task type has no handler that can be used
     │   ├── UnknownTaskTypeError  no handler is registered under that name
     │   ├── TaskTypeNotAllowedError  the import path is outside the allowed modules
+    │   ├── HandlerVersionError      a task has begun with a version of its handler that is not here
     │   └── CoroutineHandlerError    a coroutine handler was met by the sync front
     ├── FlowError                 a flow ended FAILED; .flow
     ├── MaxTicksError             a flow was unfinished after its ticks; .flow, .unfinished
     ├── SignalError               a signal or an approval is refused; .problems
+    ├── ControlError              what a person asks of a flow does not fit its state
+    ├── MigrationError            a flow cannot be moved to a new spec; .obstacles lists all reasons
+    ├── ResourceError             a named resource cannot be set, asked for or deleted so
     └── StoreError                persistence
         ├── StoreUnreachableError the database cannot be opened or has gone away
         │   └── StoreBusyError    a lock was held for longer than the busy timeout
@@ -41,6 +45,7 @@ from typing import Any, ClassVar
 __all__ = [
     "ConditionError",
     "ContextError",
+    "ControlError",
     "CoroutineHandlerError",
     "CycleError",
     "DurationError",
@@ -49,12 +54,16 @@ __all__ = [
     "FlowFormatError",
     "FlowNotFoundError",
     "GraphError",
+    "HandlerVersionError",
     "LeaseLostError",
     "MaxTicksError",
     "McError",
+    "MigrationError",
     "NotJsonError",
+    "Obstacle",
     "PathError",
     "Problem",
+    "ResourceError",
     "SchemaVersionError",
     "SignalError",
     "SpecError",
@@ -105,6 +114,38 @@ class Problem:
     def __str__(self) -> str:
         text = f"{self.pointer or '/'}: {self.message} [{self.code}]"
         return f"{text} Did you mean {self.suggestion!r}?" if self.suggestion else text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obstacle:
+    """One reason why a flow cannot be moved to a new spec.
+
+    Attributes:
+        code: stable name, `finished-task-changed`.
+        task_key: of the task that it is about; None: the flow.
+        pointer: JSON Pointer into the new spec, `/tasks/3/task_params`.
+        message: one sentence for a person.
+        advice: what to do.
+    """
+
+    code: str
+    task_key: str | None
+    pointer: str
+    message: str
+    advice: str
+
+    def to_dict(self) -> dict[str, str | None]:
+        """Return the obstacle as JSON-safe data."""
+        return {
+            "code": self.code,
+            "task_key": self.task_key,
+            "pointer": self.pointer,
+            "message": self.message,
+            "advice": self.advice,
+        }
+
+    def __str__(self) -> str:
+        return f"{self.pointer or '/'}: {self.message} [{self.code}] {self.advice}".rstrip()
 
 
 class McError(Exception):
@@ -249,6 +290,12 @@ class TaskTypeNotAllowedError(TaskHandlerError):
     code = "task-type-not-allowed"
 
 
+class HandlerVersionError(TaskHandlerError):
+    """The task has begun with another version of its handler, which this one does not accept."""
+
+    code = "handler-version"
+
+
 class CoroutineHandlerError(TaskHandlerError):
     """The handler is a coroutine function; tick the flow with `await engine.atick_flow(flow)`."""
 
@@ -282,6 +329,36 @@ class SignalError(McError):
         if self.problems:
             shape["error"]["problems"] = [problem.to_dict() for problem in self.problems]
         return shape
+
+
+class ControlError(McError):
+    """What was asked of the flow does not fit its state."""
+
+    code = "control-refused"
+
+
+class MigrationError(McError):
+    """The flow cannot be moved to the new spec; see `.obstacles`."""
+
+    code = "migration-refused"
+
+    def __init__(
+        self, message: str | None = None, obstacles: Sequence[Obstacle] = (), **details: Any
+    ) -> None:
+        self.obstacles = tuple(obstacles)
+        super().__init__(message, **details)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error and all that stands in the way as JSON-safe data."""
+        shape = super().to_dict()
+        shape["error"]["obstacles"] = [obstacle.to_dict() for obstacle in self.obstacles]
+        return shape
+
+
+class ResourceError(McError):
+    """A named resource cannot be set, asked for or deleted in this way."""
+
+    code = "resource"
 
 
 class StoreError(McError):

@@ -6,16 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from mc.runners.flow_controls import FlowControls
+
 if TYPE_CHECKING:
     from mc.clock import Clock
     from mc.errors import Problem
+    from mc.flows.explanation import Explanation
     from mc.flows.flow import Flow
     from mc.flows.flow_engine import FlowEngine
+    from mc.flows.migration_plan import MigrationPlan
     from mc.flows.observer import Observer
     from mc.runners.flow_runner import FlowRunner, RunnerReport
+    from mc.spec.plan import FlowPlan
     from mc.store.event import Event
     from mc.store.flow_store import FlowStore
     from mc.store.flow_summary import FlowSummary
+    from mc.store.resource_store import ResourceStore
 
 __all__ = ["Houston", "Submission"]
 
@@ -27,7 +33,7 @@ class Submission(NamedTuple):
     created: bool  # False: the same flow had been submitted before
 
 
-class Houston:
+class Houston(FlowControls):
     """Store, engine and runner, put together; each is made when it is first needed.
 
     A `with` block, or `close()`, gives the database's connections back.
@@ -114,6 +120,20 @@ class Houston:
         from mc.spec.validation import find_problems
 
         return find_problems(spec, task_types=self.engine.registry)
+
+    def plan(self, spec: Any, data: Mapping[str, Any] | None = None) -> FlowPlan:
+        """Return what a spec says of its runs (order, critical path, width, findings); nothing is run.
+
+        Args:
+            spec: the flow spec.
+            data: laid over the spec's `data`.
+
+        Raises:
+            SpecError: the spec is wrong, or the data do not keep to its `params`.
+        """
+        from mc.spec.plan import plan_flow_spec
+
+        return plan_flow_spec(spec, data, task_types=self.engine.registry)
 
     # --- running ---------------------------------------------------------------------------
 
@@ -254,6 +274,24 @@ class Houston:
         """
         return self.store.history(key)
 
+    def explain(self, key: str, *, max_tasks: int = 20) -> Explanation:
+        """Return why a stored flow does not move, until when, and what would move it.
+
+        Tells of the sub-flows that it waits for, too. Of a large flow only as many tasks are read as are told
+        of.
+
+        Args:
+            key: of the flow.
+            max_tasks: unfinished tasks of each flow, at most.
+
+        Raises:
+            FlowNotFoundError: there is none with that key.
+        """
+        from mc.flows.flow_reasons import explain_flow
+        from mc.store.flow_facts import read_facts
+
+        return explain_flow(read_facts(self.store, key, max_tasks=max_tasks))
+
     def signal(
         self,
         key: str,
@@ -308,6 +346,51 @@ class Houston:
     def reject(self, key: str, task: str, *, by: str, comment: str | None = None) -> bool:
         """Say no to what an `approval` task of a stored flow asks; see `approve`."""
         return self.store.decide(key, task, approved=False, by=by, comment=comment)
+
+    def migrate(
+        self,
+        key: str,
+        spec: Mapping[str, Any],
+        *,
+        dry_run: bool = False,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> MigrationPlan:
+        """Move an unfinished, FAILED or CANCELLED stored flow to a new spec, as a whole or not at all.
+
+        What is finished stays as it is. Tasks are compared as the two specs write them; tasks that were added
+        while the flow ran stay. `data` that the flow has stay too, and new entries of the spec's are added.
+        The status of the flow does not change.
+
+        Args:
+            key: of the flow.
+            spec: the new spec; copied.
+            dry_run: only plan, and change nothing; `.obstacles` of the plan tells what would forbid it.
+            by: who asks for it, for the history.
+            reason: why, for people.
+
+        Returns:
+            What stays, is added, is removed and is changed. Where the flow has that spec already, nothing is
+            done (`.is_same`).
+
+        Raises:
+            MigrationError: something forbids it; `.obstacles` lists all reasons, and nothing was changed.
+            StaleFlowError: a driver ticks the flow at this moment; nothing was changed.
+            FlowNotFoundError: there is no flow with that key.
+        """
+        from mc.runners.stored_migration import migrate_stored_flow
+
+        types = self.engine.registry
+        return migrate_stored_flow(
+            self.store, key, spec, task_types=types, dry_run=dry_run, by=by, reason=reason
+        )
+
+    @property
+    def resources(self) -> ResourceStore:
+        """The named resources that `cfg.resources` of tasks refer to: `set`, `list`, `get` and `delete`."""
+        return self.store.resources
+
+    # --- stored flows come and go ------------------------------------------------------------
 
     def delete(self, key: str) -> None:
         """Remove a stored flow and all that belongs to it; its key is not given out again.

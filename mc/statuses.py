@@ -94,10 +94,12 @@ FLOW_CHANGES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "PAUSED": {
         "RUNNING": "a person resumes it",
+        "PENDING": "a person resumes it before its first tick",
         "CANCELLED": "a person or its parent cancels it",
     },
     "BLOCKED": {
         "RUNNING": "what blocked it is gone",
+        "PENDING": "what blocked it before its first tick is gone",
         "PAUSED": "a person pauses it",
         "CANCELLED": "a person or its parent cancels it",
     },

@@ -19,6 +19,15 @@ from mc.flows.start_rules import START, UNDECIDED, start_rule_for
 from mc.statuses import FINISHED_FLOW_STATUSES, FINISHED_TASK_STATUSES, FLOW_CHANGES, TASK_CHANGES
 from mc.store import tables
 from mc.store.flow_store import FlowStore
+from tests.control_invariants import (
+    controlled_flows,
+    flows_asked_to,
+    paused_by_somebody,
+    read_controlled_events,
+    what_is_asked_for_is_done,
+    will_be_acted_upon,
+)
+from tests.resource_invariants import ResourceRows, find_resource_violations, read_resource_rows
 
 __all__ = ["INVARIANTS", "Seen", "Snapshot", "check_store", "find_violations", "take_snapshot"]
 
@@ -37,7 +46,8 @@ class Seen:
 
     Attributes:
         strict: compare finished tasks whole. Without it, their data may be written by other tasks.
-        people_act: persons retry and skip, so that what FAILED may become PENDING.
+        people_act: persons pause, retry, skip and migrate as the commands do, so that what FAILED may become
+            PENDING or go away.
     """
 
     strict: bool = True
@@ -48,6 +58,7 @@ class Seen:
     owners: dict[tuple[str, int], str] = field(default_factory=dict)  # flow, token -> who held it
     revisions: dict[str, tuple[int, int]] = field(default_factory=dict)  # flow -> revision, hash of its rows
     signals: dict[tuple[str, str], tuple[Any, Any]] = field(default_factory=dict)  # who took them, when
+    held: dict[str, int] = field(default_factory=dict)  # resource -> slots that were held
     replayed: dict[str, int] = field(default_factory=dict)  # flow -> revision at which its history fitted
 
 
@@ -60,9 +71,11 @@ class Snapshot:
     edges: dict[str, list[Row]]
     wakes: list[Row]
     signals: list[Row]
+    resources: ResourceRows
     specs: set[str]
     others: dict[str, list[str]]  # table -> the flow keys that it names
     markers: set[tuple[str, str]] | None = None
+    controlled_events: list[Row] = field(default_factory=list)  # of flows of which something was asked
 
     def body(self, row: Row) -> dict[str, Any]:
         """Return a task's dict."""
@@ -107,8 +120,10 @@ def take_snapshot(connection: Connection, markers: str | None = None) -> Snapsho
         edges=defaultdict(list),
         wakes=_rows(connection, tables.wake),
         signals=_rows(connection, tables.signal),
+        resources=read_resource_rows(connection),
         specs=set(connection.scalars(select(tables.spec.c.digest))),
         others={},
+        controlled_events=read_controlled_events(connection),
     )
     for row in _rows(connection, tables.task):
         snapshot.tasks[row["flow_key"]][row["key"]] = row
@@ -152,9 +167,12 @@ def _finished_task_never_changes(snapshot: Snapshot, seen: Seen) -> Iterator[str
                 seen.finished[flow_key, key] = now
             else:
                 seen.finished.pop((flow_key, key), None)
-    for flow_key, key in seen.finished:
+    for (flow_key, key), before in list(seen.finished.items()):
         if flow_key in snapshot.flows and key not in snapshot.tasks.get(flow_key, {}):
-            yield f"task {flow_key}/{key} was finished and is not stored any more"
+            if seen.people_act and before[0] in ("FAILED", "CANCELLED"):
+                del seen.finished[flow_key, key]
+            else:
+                yield f"task {flow_key}/{key} was finished and is not stored any more"
 
 
 def _outcome(snapshot: Snapshot, row: Row, strict: bool) -> tuple[Any, ...]:
@@ -220,7 +238,7 @@ def _changed_by_saves_only(snapshot: Snapshot, seen: Seen) -> Iterator[str]:
 # --- what starts, and what never stands still ----------------------------------------------
 
 
-def _start_rule_holds(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
+def _start_rule_holds(snapshot: Snapshot, seen: Seen) -> Iterator[str]:
     for flow_key, tasks in snapshot.tasks.items():
         if flow_key not in snapshot.flows:
             continue  # "nothing refers to a deleted flow" tells of it
@@ -235,10 +253,17 @@ def _start_rule_holds(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
             if status in _STARTED or status == "PENDING":
                 may_start = _may_start(snapshot, row, precursors[key], statuses)
                 shown = {source: statuses.get(source) for source in precursors[key]}
-                if status in _STARTED and not may_start:
+                excused = seen.people_act and _began_anew(snapshot, tasks, precursors[key])
+                if status in _STARTED and not may_start and not excused:
                     yield f"task {flow_key}/{key} is {status}, its precursors are {shown}"
                 if status == "PENDING" and told and may_start != (row["unmet"] == 0):
                     yield f"task {flow_key}/{key} says {row['unmet']} unmet, its precursors are {shown}"
+
+
+def _began_anew(snapshot: Snapshot, tasks: Mapping[str, Row], precursors: list[str]) -> bool:
+    """Tell whether a person made another task of one that had finished, and let what waited for it start."""
+    rows = [tasks[source] for source in precursors if source in tasks]
+    return any({"attempts_before", "skipped_by"} & snapshot.body(row).keys() for row in rows)
 
 
 def _may_start(snapshot: Snapshot, row: Row, precursors: list[str], statuses: Mapping[str, str]) -> bool:
@@ -261,6 +286,10 @@ def _never_stands_still(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
     for key, row in snapshot.flows.items():
         if row["status"] == "BLOCKED" and not row["blocked_reason"]:
             yield f"flow {key} is BLOCKED and does not say why"
+        if row["status"] == "BLOCKED" and row["next_tick_at"] is not None:
+            asked = {wake["kind"] for wake in snapshot.wakes if wake["flow_key"] == key}
+            if not json.loads(row["body"]).get("missing_handlers") and not asked & {"cancel", "control"}:
+                yield f"flow {key} is BLOCKED and due, and neither a handler is missing nor a person asks"
         if row["status"] not in _LIVE or row["next_tick_at"] is not None:
             continue
         # Not even a live lease excuses it: its driver may be dead, and nothing would make the flow due.
@@ -269,7 +298,7 @@ def _never_stands_still(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
             for task in snapshot.tasks[key].values()
             if task["status"] == "WAITING" and _names_what_it_waits_for(snapshot.body(task))
         ]
-        if not waits:
+        if not waits and not snapshot.resources.waits(key):
             shown = Counter(task["status"] for task in snapshot.tasks[key].values())
             yield f"flow {key} is {row['status']}, never due, and waits for nothing; its tasks: {dict(shown)}"
 
@@ -299,9 +328,14 @@ def _signals_wake_their_waits(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
             if task["status"] != "WAITING":
                 continue
             body = snapshot.body(task)
-            for waits_for in _signal_waits(body):
+            for waits_for in _signal_waits(body) if not _was_refused(body) else ():
                 if (flow_key, waits_for["signal"]) in free and "schema" not in task["body"]:
                     yield f"{flow_key}/{task['key']} waits for {waits_for['signal']!r}, which is there"
+
+
+def _was_refused(task: Mapping[str, Any]) -> bool:
+    """Tell whether a task has to get back resources before it goes on."""
+    return "granted_at" not in task.get("resource_claim", {"granted_at": None})
 
 
 def _signals_are_taken_once(snapshot: Snapshot, seen: Seen) -> Iterator[str]:
@@ -332,8 +366,9 @@ def _signals_are_taken_once(snapshot: Snapshot, seen: Seen) -> Iterator[str]:
                     yield f"task {flow_key}/{task['key']} took a signal and waits still"
 
 
-def _no_wake_up_is_lost(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
+def _no_wake_up_is_lost(snapshot: Snapshot, seen: Seen) -> Iterator[str]:
     noted = {(wake["flow_key"], wake["source_key"]) for wake in snapshot.wakes}
+    retried = flows_asked_to(snapshot, "retry")  # it ended, and its end will come again
     for flow_key, tasks in snapshot.tasks.items():
         for key, row in tasks.items():
             if row["status"] != "WAITING" or row["due_at"] is not None:
@@ -341,13 +376,14 @@ def _no_wake_up_is_lost(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
             for awaited in _awaited(snapshot.body(row)):
                 child = snapshot.flows.get(awaited)
                 over = child is None or child["status"] in FINISHED_FLOW_STATUSES
-                if over and (flow_key, awaited) not in noted:
+                if over and (flow_key, awaited) not in noted and awaited not in retried:
                     state = child["status"] if child is not None else "not stored"
                     yield f"task {flow_key}/{key} waits for {awaited}, which is {state}, untold"
     for wake in snapshot.wakes:
         flow = snapshot.flows.get(wake["flow_key"])
         if flow is not None and flow["status"] in _LIVE and flow["next_tick_at"] is None:
             yield f"flow {wake['flow_key']} has a note of {wake['source_key']} and is never due"
+    yield from will_be_acted_upon(snapshot, seen)
 
 
 def _awaited(task: Mapping[str, Any]) -> Iterator[str]:
@@ -363,7 +399,12 @@ def _awaited(task: Mapping[str, Any]) -> Iterator[str]:
                 yield from _awaited(inner)
 
 
+def _resources_are_kept_to(snapshot: Snapshot, seen: Seen) -> Iterator[str]:
+    yield from find_resource_violations(snapshot.resources, snapshot.flows, snapshot.tasks, seen.held)
+
+
 def _ends_are_whole(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
+    asked = controlled_flows(snapshot)
     for key, row in snapshot.flows.items():
         status, tasks = row["status"], snapshot.tasks[key].values()
         if status not in FLOW_CHANGES:
@@ -373,7 +414,8 @@ def _ends_are_whole(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
         active = [task["key"] for task in tasks if task["status"] in ("RUNNING", "WAITING")]
         if active:
             yield f"flow {key} is {status} and its tasks {active} are not finished"
-        if row["next_tick_at"] is not None or row["finished_at"] is None:
+        is_due = row["next_tick_at"] is not None and key not in asked
+        if is_due or row["finished_at"] is None:
             yield f"flow {key} is {status}, due {row['next_tick_at']}, finished {row['finished_at']}"
         if status == "COMPLETED":
             wrong = [task["key"] for task in tasks if not _counts_as_done(snapshot, task)]
@@ -483,7 +525,10 @@ INVARIANTS: Mapping[str, Callable[[Snapshot, Seen], Iterator[str]]] = {
     "no wake-up is lost": _no_wake_up_is_lost,
     "a signal wakes its wait": _signals_wake_their_waits,
     "a signal is taken once": _signals_are_taken_once,
+    "no more is held of a resource than there is, and nobody waits for what is free": _resources_are_kept_to,
     "a finished flow has nothing left to do": _ends_are_whole,
+    "what a person asked for is done or refused": what_is_asked_for_is_done,
+    "a paused flow tells who paused it": paused_by_somebody,
     "task_counts equal the rows": _counts_equal_rows,
     "columns equal the task dict": _bodies_equal_columns,
     "edges have ends": _edges_have_ends,

@@ -19,15 +19,35 @@ COMMANDS: Final = MappingProxyType(
     {
         "run": LazyCommand("mc.cli.commands.run", "Store a flow and tick it to its end."),
         "validate": LazyCommand("mc.cli.commands.validate", "Check flow specs."),
+        "plan": LazyCommand(
+            "mc.cli.commands.plan", "Show the order, the critical path and the dead ends of a spec."
+        ),
+        "simulate": LazyCommand(
+            "mc.cli.commands.simulate", "Run a spec on a clock of its own, with scripted outcomes."
+        ),
         "submit": LazyCommand("mc.cli.commands.submit", "Store a flow for later ticks and print its key."),
         "tick": LazyCommand("mc.cli.commands.tick", "Advance the flows that are due, then end."),
         "loop": LazyCommand("mc.cli.commands.loop", "Advance the flows that are due, again and again."),
         "list": LazyCommand("mc.cli.commands.list_flows", "List the stored flows, newest first."),
         "show": LazyCommand("mc.cli.commands.show", "Show one flow and its tasks."),
         "history": LazyCommand("mc.cli.commands.history", "Show what happened to one flow, in order."),
+        "explain": LazyCommand(
+            "mc.cli.commands.explain", "Tell why a flow does not move, and what would move it."
+        ),
         "signal": LazyCommand("mc.cli.commands.signal", "Send a signal to a flow and make it due."),
         "approve": LazyCommand("mc.cli.commands.approve", "Say yes to what an approval task asks."),
         "reject": LazyCommand("mc.cli.commands.reject", "Say no to what an approval task asks."),
+        "cancel": LazyCommand("mc.cli.commands.cancel", "End a flow, with what runs in it."),
+        "pause": LazyCommand("mc.cli.commands.pause", "Let no tick touch a flow until it is resumed."),
+        "resume": LazyCommand("mc.cli.commands.resume", "Let a flow go on that is PAUSED or BLOCKED."),
+        "retry": LazyCommand("mc.cli.commands.retry", "Try again what failed or was cancelled in a flow."),
+        "skip": LazyCommand("mc.cli.commands.skip", "Do without tasks of a flow."),
+        "set": LazyCommand("mc.cli.commands.set", "Write data or params of a task, or data of a flow."),
+        "rerun": LazyCommand("mc.cli.commands.rerun", "Store a new flow of the spec of another one."),
+        "migrate": LazyCommand("mc.cli.commands.migrate", "Move a flow to a new spec."),
+        "resource": LazyCommand(
+            "mc.cli.commands.resource", "Say how much there is of named resources, and see who has it."
+        ),
         "export": LazyCommand("mc.cli.commands.export", "Write a flow as a flow dict in JSON."),
         "import": LazyCommand("mc.cli.commands.import_flow", "Store a flow that was exported."),
         "db": LazyCommand(

@@ -13,6 +13,7 @@ from mc.cli.spec_source import check_key, parse_data
 __all__ = [
     "SecondsRange",
     "common_options",
+    "data_option",
     "lease_option",
     "max_seconds_option",
     "sender_option",
@@ -61,20 +62,20 @@ def common_options(command: Decorated) -> Decorated:
 
 def spec_options(command: Decorated) -> Decorated:
     """Give a command that stores a flow the argument `SPEC` and the options `--key` and `--data`."""
-    parameters = [
-        click.argument("spec"),
-        click.option("--key", callback=check_key, help="Key of the flow, in the place of the spec's."),
-        click.option(
-            "--data",
-            metavar="NAME=VALUE",
-            multiple=True,
-            callback=parse_data,
-            help="Lay an entry over the spec's data; the value is JSON if it parses, else text. Repeatable.",
-        ),
-    ]
-    for parameter in reversed(parameters):
-        command = parameter(command)
-    return command
+    key = click.option("--key", callback=check_key, help="Key of the flow, in the place of the spec's.")
+    return click.argument("spec")(key(data_option(command)))
+
+
+def data_option(command: Decorated) -> Decorated:
+    """Give a command that reads a spec the option `--data`."""
+    option = click.option(
+        "--data",
+        metavar="NAME=VALUE",
+        multiple=True,
+        callback=parse_data,
+        help="Lay an entry over the spec's data; the value is JSON if it parses, else text. Repeatable.",
+    )
+    return option(command)
 
 
 def max_seconds_option(what_then: str) -> Callable[[Decorated], Decorated]:

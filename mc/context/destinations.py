@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from mc.context.json_values import MAX_NESTING, count_nesting, json_type_name
@@ -102,7 +103,7 @@ class Writer:
                 dest=dest,
             )
         try:
-            root = read_path(self._ctx, format_path(steps[:length]))
+            root = read_path(self._ctx, _path_of_root(steps[:length]))
         except PathError as error:
             raise WiringError(
                 f"The destination {quote_for_message(dest)} does not exist: {error.message}",
@@ -119,8 +120,16 @@ class Writer:
             return 3
         if steps[:3] == ("ctx", "flow", "tasks") and len(steps) > 5 and steps[4] in _TASK_PARTS:
             return 4  # the task itself: where it has no `data` yet, it gets it
-        matching = (len(root) for root in self._roots if steps[: len(root)] == root)
-        return max((length for length in matching if length < len(steps)), default=0)
+        longest = 0
+        for root in self._roots:
+            length = len(root)
+            if longest < length < len(steps) and steps[:length] == root:
+                longest = length
+        return longest
+
+
+# A spread asks for the same one or two roots for each of its items.
+_path_of_root = lru_cache(maxsize=256)(format_path)
 
 
 def _look_up(container: Container, steps: tuple[Step, ...], at: int) -> Any:

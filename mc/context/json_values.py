@@ -329,26 +329,37 @@ def _measure(value: Any, pointer: str) -> None:
     Takes time in proportion to the objects there are, however often they are shared.
     """
     sizes: dict[int, int] = {}  # id -> parts below; 0 while its own parts are being counted
+    steps: list[Any] = []  # that lead to what is being counted
 
-    def count(part: Any, here: str, depth: int) -> int:
-        if not isinstance(part, list | tuple | Mapping):
-            return 1
+    def place() -> str:
+        here = pointer
+        for step in steps:
+            here = append_pointer(here, step)
+        return here
+
+    def count(part: Any) -> int:
         known = sizes.get(id(part))
         if known == 0:
             raise _not_json_error(
-                here, "a value that contains itself", type(part).__name__, "data without cycles"
+                place(), "a value that contains itself", type(part).__name__, "data without cycles"
             )
         if known is not None:
             return known
-        if depth > MAX_NESTING:
-            raise _nesting_error(here)
+        if len(steps) >= MAX_NESTING:
+            raise _nesting_error(place())
         sizes[id(part)] = 0
-        inner = part.items() if isinstance(part, Mapping) else enumerate(part)
-        size = 1 + sum(count(each, append_pointer(here, step), depth + 1) for step, each in inner)
+        size = 1
+        for step, each in part.items() if isinstance(part, Mapping) else enumerate(part):
+            if type(each) in _SCALARS or not isinstance(each, list | tuple | Mapping):
+                size += 1
+            else:
+                steps.append(step)
+                size += count(each)
+                steps.pop()
         sizes[id(part)] = size
         return size
 
-    if count(value, pointer, 1) > MAX_PARTS:
+    if isinstance(value, list | tuple | Mapping) and count(value) > MAX_PARTS:
         name = type(value).__name__
         raise _not_json_error(pointer, f"a value with more than {MAX_PARTS:,} parts", name, "a smaller one")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mc.context.destinations import Writer
-from mc.context.json_values import copy_as_json, json_type_name
+from mc.context.json_values import copy_as_json, copy_json, json_type_name, to_json_value
 from mc.context.paths import parse_path, quote_for_message, read_copy
 from mc.context.transforms import Transform, check_items, check_keys, convert_text, parse_transform
 from mc.errors import ContextError, McError, NotJsonError, PathError, WiringError
@@ -175,10 +175,11 @@ def _map_items(
 ) -> list[Any]:
     item_ctx = {**ctx, "items": items}
     inner = writer.below(item_ctx, _ITEM_ROOT)
+    plain = to_json_value(skeleton)
     mapped: list[Any] = []
     for idx, (key, value) in enumerate(check_items(items)):
         item_ctx["item"] = {"key": key, "value": value, "idx": idx}
-        item_ctx["skeleton"] = copy_as_json(skeleton)
+        item_ctx["skeleton"] = copy_json(plain)
         try:
             _run_all(wirings, item_ctx, inner)
         except WiringError as error:

@@ -48,8 +48,15 @@ def describe_exception(error: BaseException, at: str, max_msg_len: int | None = 
         "message": _encodable(shorten(message, limit)),
         "traceback": _encodable(text[-_MAX_TRACEBACK_LEN:]),
         "at": at,
-        "types": [base.__name__ for base in type(error).__mro__ if base not in (object, BaseException)],
+        "types": _class_names(type(error)),
     }
+
+
+def _class_names(error_class: type[BaseException]) -> list[str]:
+    """Return the names that `cfg.retry` may call a class by: its own and its bases', alone and qualified."""
+    bases = error_class.__mro__[:-1]  # without `object`
+    qualified = [f"{base.__module__}.{base.__qualname__}" for base in bases]
+    return [*(base.__name__ for base in bases), *qualified]
 
 
 def describe_failure(task: Task, at: str, max_msg_len: int | None = None) -> dict[str, Any]:
@@ -92,6 +99,7 @@ def next_attempt_at(
     if not retry:
         return False, None
     attempt = task.get("attempt", 1)
+    attempt -= task.get("attempts_before", 0)  # a person's retry begins to count anew
     max_attempts = retry.get("max_attempts", 1)
     names = {error.get("type"), *error.get("types", ())}
     if max_attempts is not None and attempt >= max_attempts:
@@ -109,7 +117,7 @@ def next_attempt_at(
             break
     jitter = float(retry.get("jitter") or 0)
     if jitter:
-        seed = hashlib.sha256(f"{flow_key}\0{task['key']}\0{attempt}".encode()).digest()
+        seed = hashlib.sha256(f"{flow_key}\0{task['key']}\0{task.get('attempt', 1)}".encode()).digest()
         fraction = int.from_bytes(seed[:8], "big") / 2**64
         seconds *= 1 + jitter * (2 * fraction - 1)
     seconds = min(seconds, limit if limit is not None else 1e9)

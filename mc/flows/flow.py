@@ -118,6 +118,7 @@ class Flow(FlowBooks):
         )
         self.error: dict[str, Any] | None = None  # why the flow failed, where no task did
         self.blocked_reason: str | None = None
+        self.missing_handlers: list[dict[str, Any]] | None = None  # for which it is BLOCKED
         self.started_at: str | None = None
         self.finished_at: str | None = None
         self.deadline_at: str | None = None  # by `cfg.timeout`, from the first tick on
@@ -347,13 +348,6 @@ class Flow(FlowBooks):
         """Return what a tick may act upon: RUNNING and WAITING tasks and those that can start, in order."""
         ready = self._ready_nodes()
         return self._hand_out(_in_order([*self._running, *ready]))
-
-    def peek_at_tickable_tasks(self) -> Iterator[Task]:
-        """Yield what the next tick may call, for a reader: nothing is noted as handed out."""
-        for _, _, node in self._ready:
-            yield node.task
-        for node in self._running:
-            yield node.task
 
     def get_tasks_by_status(self, status: str) -> list[Task]:
         """Return the tasks that have this status, in order; ROOT is not among them."""

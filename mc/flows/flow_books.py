@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappush
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mc.errors import GraphError, StatusError
 from mc.flows.graph import ROOT_RANK
@@ -26,11 +26,24 @@ from mc.statuses import (
     check_task_change,
 )
 
+if TYPE_CHECKING:
+    from mc.flows.migration_plan import MigrationRecord
+
 __all__ = ["FlowBooks"]
 
 _ACTIVE = ("RUNNING", "WAITING")
 # entries of a task dict that another attempt must not find
-_OF_ONE_ATTEMPT = ("deadline_at", "initialised", "finished_at", "flow_dict", "proxied_task", "waits_for")
+_OF_ONE_ATTEMPT = (
+    "deadline_at",
+    "finished_at",
+    "flow_dict",
+    "handler_version",
+    "initialised",
+    "kept",  # what was inside it when it ended, for a person's retry
+    "proxied_task",
+    "resource_claim",
+    "waits_for",
+)
 
 
 class FlowBooks:
@@ -40,6 +53,8 @@ class FlowBooks:
     status: str
     _booked_status: str  # as `change_status` left it
     error: dict[str, Any] | None
+    blocked_reason: str | None
+    missing_handlers: list[dict[str, Any]] | None
 
     def __init__(self) -> None:
         self._nodes: dict[str, TaskNode] = {}  # in the order of the spec, ROOT first
@@ -48,11 +63,16 @@ class FlowBooks:
         self._has_stale_ready = False  # whether `_ready` has entries that may not start any more
         self._running: dict[TaskNode, None] = {}  # RUNNING and WAITING ones
         self._due: list[tuple[str, int, TaskNode]] = []  # heap of (time, position, node), stale ones included
+        self._is_limited = False  # whether a task may need named resources
+        self._awaiting: dict[TaskNode, None] = {}  # ready but for resources that they were refused
         self._failures = 0  # FAILED tasks that are not allowed to fail
         self._handed_out: set[TaskNode] = set()  # since the last look for changes of status
         self._under_way: set[TaskNode] = set()  # their calls are awaited and will be settled
         self._touched: list[TaskNode] = []  # since the last save; each once, its `touched` is set
         self._new_edges: list[tuple[str, str]] = []  # since the last save
+        self._is_rebuilt = False  # since the last save: tasks may be gone, and all stand in `_touched`
+        self._has_other_edges = False  # since the last save: edges are gone, and all stand in `_new_edges`
+        self._migrations: list[MigrationRecord] = []  # to other specs, since the last save
         self._doomed: list[TaskNode] = []  # added after what they wait for had failed
         self._mailbox: Mailbox | None = None  # made when a signal comes
         self._just_skipped: list[str] = []  # since the last tick's report
@@ -84,6 +104,8 @@ class FlowBooks:
         old = self.status
         check_flow_change(self.key, old, new)
         self.status = self._booked_status = new
+        if old == "BLOCKED":
+            self.blocked_reason = self.missing_handlers = None
         if old in FINISHED_FLOW_STATUSES:
             for node in self._nodes.values():
                 unmet = node.unmet
@@ -129,6 +151,8 @@ class FlowBooks:
         """Return what observers and the journal are told of a change that was just made."""
         if node is None:
             error = self.error if new in ("FAILED", "CANCELLED") else None
+            if new == "BLOCKED" and self.blocked_reason:
+                error = {"type": "FlowBlocked", "message": self.blocked_reason}
             return ChangeEvent(self.key, None, 0, old, new, at, error)
         task = node.task
         error = task.get("error") if new in ("FAILED", "PENDING") else None
@@ -197,8 +221,16 @@ class FlowBooks:
         """Skip the tasks that were added when they could never start any more."""
         doomed, self._doomed = self._doomed, []
         for node in doomed:
-            if node.status == "PENDING" and self._decide(node)[0] == NEVER:
+            if node.status != "PENDING":
+                continue
+            if self._decide(node)[0] == NEVER:
                 self._skip(node)
+            else:
+                self._count_unmet(node)  # what it waits for was retried
+
+    def _doomed_nodes(self) -> set[TaskNode]:
+        """Return the PENDING tasks that can never start; a retry may have given some another way."""
+        return {node for node in self._doomed if node.status == "PENDING" and self._decide(node)[0] == NEVER}
 
     def _skip(self, node: TaskNode) -> None:
         """Make a task SKIPPED, and what that dooms in turn, however long the chain."""
@@ -264,7 +296,10 @@ class FlowBooks:
             raise GraphError(f"There is a task {key!r} already; keys are unique in a flow.", key=key)
         if status not in TASK_CHANGES:
             check_task_change(key, "PENDING", status)
-        rule = read_cfg(key, task["cfg"]) if "cfg" in task else None
+        rule = None
+        if "cfg" in task:
+            rule = read_cfg(key, task["cfg"])
+            self._is_limited = self._is_limited or "resources" in task["cfg"]
         node = self._nodes[key] = TaskNode(key, task, status, len(self._nodes))
         node.rule = rule
         self._counts[status] += 1
@@ -360,6 +395,8 @@ class FlowBooks:
     def _drop_stale_ready(self) -> None:
         self._has_stale_ready = False
         self._ready = [entry for entry in self._ready if _may_start(entry[2])]
+        if self._awaiting:
+            self._awaiting = {node: None for node in self._awaiting if _may_start(node)}
         heapify(self._ready)
 
     def _push_ready(self, node: TaskNode) -> None:
@@ -367,6 +404,8 @@ class FlowBooks:
         task = node.task
         if "next_tick_at" in task:
             heappush(self._due, (task["next_tick_at"], node.position, node))
+            if "resource_claim" in task:
+                self._awaiting[node] = None
         elif "cfg" in task:
             heappush(self._ready, (-task["cfg"].get("priority", 0), node.position, node))
         else:

@@ -9,10 +9,12 @@ from typing import Any, Final
 
 from mc.clock import Clock, SystemClock
 from mc.context.json_values import to_json_value
-from mc.errors import FlowError, MaxTicksError, McError, SpecError
+from mc.errors import FlowError, MaxTicksError, McError, SpecError, TaskHandlerError
 from mc.flows.flow import Flow, Task
 from mc.flows.handler_registry import Handler, HandlerRegistry, adapt_handler
+from mc.flows.in_memory_resources import InMemoryResources
 from mc.flows.observer import Observer
+from mc.flows.resources import Resource
 from mc.flows.sub_flow_service import InMemorySubFlows, SubFlowService
 from mc.flows.task_call import TaskCall, adrive
 from mc.flows.tick import Tick
@@ -38,6 +40,9 @@ class FlowEngine:
         observers: told of each change of a status.
         max_msg_len: characters of an error message that are kept; 4,000 unless given.
         logger: for what observers raise; `mc.flows.flow_engine` unless given.
+        resources: what there is of named resources, for flows that run without a store; `resources.set`
+            says so later.
+        registry: finds the handlers, in the place of one made of `task_handlers` and `handler_modules`.
     """
 
     FlowError = FlowError
@@ -51,8 +56,10 @@ class FlowEngine:
         observers: Iterable[Observer] = (),
         max_msg_len: int | None = None,
         logger: logging.Logger | None = None,
+        resources: Iterable[Resource] = (),
+        registry: HandlerRegistry | None = None,
     ) -> None:
-        self.registry = HandlerRegistry(task_handlers, handler_modules)
+        self.registry = HandlerRegistry(task_handlers, handler_modules) if registry is None else registry
         self.known_handlers = self.registry.known
         self._task_handler = adapt_handler(task_handler) if task_handler is not None else None
         if self._task_handler is not None:
@@ -69,6 +76,7 @@ class FlowEngine:
         in_memory = InMemorySubFlows(self)
         self._sub_flows: SubFlowService = in_memory
         self.find_sub_flow = in_memory.find
+        self.resources = InMemoryResources(self, resources)
 
     # --- specs and dicts -------------------------------------------------------------------
 
@@ -278,6 +286,39 @@ class FlowEngine:
             flow.error = {"type": "Cancelled", "message": reason}
         self.begin_tick(flow, task_ctx).cancel()
 
+    def control(
+        self,
+        flow: Flow,
+        kind: str,
+        *,
+        by: str,
+        reason: str | None = None,
+        tasks: Iterable[str] = (),
+        data: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Do what a person asks of a flow in memory; for a stored one see `Houston.cancel` and its like.
+
+        Args:
+            flow: the flow, changed in place.
+            kind: one of `mc.flows.control.ControlKind`: cancel, pause, resume, retry, skip, set.
+            by: who asks.
+            reason: why, for people.
+            tasks: keys of the tasks that it is about.
+            data: entries to lay over the data of the task, or of the flow; only to set.
+            params: entries to lay over the task's `task_params`; only to set.
+
+        Raises:
+            ControlError: the flow's state does not allow it; nothing was changed.
+        """
+        from mc.flows.control import make_control
+        from mc.flows.controlling import apply_control
+
+        asked = make_control(
+            kind, by=by, reason=reason, at=self._now_text(), tasks=tasks, data=data, params=params
+        )
+        apply_control(self, flow, asked)
+
     # --- signals ---------------------------------------------------------------------------
 
     def signal(
@@ -343,6 +384,14 @@ class FlowEngine:
             TaskHandlerError: there is none that can be used.
         """
         return self._task_handler or self.registry.resolve(task_type)
+
+    def has_handler(self, task_type: Any) -> bool:
+        """Tell whether there is a handler of a task type that can be used."""
+        try:
+            self.resolve_handler(task_type)
+        except TaskHandlerError:
+            return False
+        return True
 
     def sub_flow_service(self, task_ctx: Mapping[str, Any]) -> SubFlowService:
         """Return who keeps sub-flows: what the driver put into `task_ctx["mc.flows"]`, else memory."""

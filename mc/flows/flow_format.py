@@ -36,6 +36,7 @@ FLOW_ATTRIBUTES: Final[Mapping[str, tuple[type, ...]]] = {
     "results": (dict, type(None)),
     "error": (dict, type(None)),
     "blocked_reason": (str, type(None)),
+    "missing_handlers": (list, type(None)),
     "started_at": (str, type(None)),
     "finished_at": (str, type(None)),
     "deadline_at": (str, type(None)),
@@ -53,6 +54,7 @@ _TASK_ATTRIBUTES: Final[Mapping[str, tuple[type, ...]]] = {
     "next_tick_at": (str, type(None)),
     "deadline_at": (str, type(None)),
     "waits_for": (dict, type(None)),
+    "resource_claim": (dict, type(None)),
 }
 _BY_ARGUMENT: Final = (
     "key",
@@ -69,7 +71,8 @@ _BY_ARGUMENT: Final = (
     "result_paths",
     "spec",
 )
-_TYPE_NAMES: Final = {str: "text", dict: "a mapping", int: "a whole number", bool: "true or false"} | {
+_TYPE_NAMES: Final = {str: "text", dict: "a mapping", list: "a list", int: "a whole number"} | {
+    bool: "true or false",
     type(None): "null",
     object: "anything",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from heapq import heappop, nsmallest
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,12 +12,14 @@ from mc.context.json_values import copy_json
 from mc.durations import format_time
 from mc.flows.flow_format import FLOW_ATTRIBUTES, flush_sub_flows
 from mc.flows.graph import ROOT_RANK
+from mc.flows.missing_handlers import TRY_AGAIN_SECONDS
 from mc.flows.stored_graph import StoredNodes, TaskSource
 from mc.flows.task_node import Task, TaskNode
 from mc.spec.task_graph import ROOT_TASK_KEY
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
+    from mc.flows.migration_plan import MigrationRecord
     from mc.flows.observer import ChangeEvent
 
 __all__ = [
@@ -59,6 +61,9 @@ class FlowChanges:
     journal: list[ChangeEvent]  # changes of status in order; `at` is empty for those made between ticks
     nodes: tuple[TaskNode, ...]  # what the rows were made from
     failures: int  # FAILED tasks that are not allowed to fail
+    is_rebuilt: bool = False  # `task_rows` are all tasks; others that are stored are gone
+    has_other_edges: bool = False  # `edges` are all edges; others that are stored are gone
+    migrations: tuple[MigrationRecord, ...] = ()  # to other specs, in order
 
 
 def collect_changes(flow: Flow) -> FlowChanges:
@@ -72,7 +77,7 @@ def collect_changes(flow: Flow) -> FlowChanges:
     for node in flow._nodes_with_sub_flows():
         flow._touch(node)
     nodes = tuple(sorted(flow._touched, key=_position))
-    doomed = set(flow._doomed)
+    doomed = flow._doomed_nodes()
     return FlowChanges(
         attributes={
             name: flow._data if name == "data" else getattr(flow, name)
@@ -84,6 +89,9 @@ def collect_changes(flow: Flow) -> FlowChanges:
         journal=list(flow._journal or ()),
         nodes=nodes,
         failures=flow._failures,
+        is_rebuilt=flow._is_rebuilt,
+        has_other_edges=flow._has_other_edges,
+        migrations=tuple(flow._migrations),
     )
 
 
@@ -93,6 +101,8 @@ def mark_saved(flow: Flow, changes: FlowChanges) -> None:
         node.touched = False
     flow._touched = [node for node in flow._touched if node.touched]
     del flow._new_edges[: len(changes.edges)]
+    flow._is_rebuilt = flow._has_other_edges = False
+    del flow._migrations[: len(changes.migrations)]
     if flow._journal is None:
         flow._journal = []
     del flow._journal[: len(changes.journal)]
@@ -108,7 +118,7 @@ def _to_row(node: TaskNode, doomed: set[TaskNode]) -> TaskRow:
         position=node.position,
         rank=node.rank,
         status=node.status,
-        unmet=DOOMED if node in doomed and node.status == "PENDING" else node.unmet,
+        unmet=DOOMED if node in doomed else node.unmet,
         due_at=node.task.get("next_tick_at"),
         task=node.task,
     )
@@ -177,6 +187,7 @@ def flow_from_frontier(
     flow._counts.update(counts)
     for row in sorted(rows, key=_position):
         node = nodes.add(row)
+        flow._is_limited = flow._is_limited or "resources" in row.task.get("cfg", ())
         if row.status != "PENDING":
             flow._running[node] = None
             flow._push_due(node)
@@ -235,6 +246,9 @@ def next_tick_time(flow: Flow, at: str) -> str | None:
     """Return the same as ISO 8601 text, `at` being the present."""
     if flow.status == "PENDING":
         return at
+    if flow.status == "BLOCKED" and flow.missing_handlers:
+        later = datetime.fromisoformat(at) + timedelta(seconds=TRY_AGAIN_SECONDS)
+        return format_time(later)
     if flow.status != "RUNNING":
         return None
     if flow._failures and flow.cfg.get("fail_fast", True):

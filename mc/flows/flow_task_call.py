@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.json_values import copy_json, to_json_value
 from mc.errors import McError, NotJsonError, TaskHandlerError
+from mc.flows.attempts import note_failed_attempt
 from mc.flows.failure import next_attempt_at
 from mc.flows.task_call import TaskCall, without_unholdable
 from mc.flows.task_node import Task, TaskNode
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["FlowTaskCall", "tidy_task"]
 
 # entries of a task dict that only an unfinished attempt has
-_WHILE_ACTIVE: Final = ("next_tick_at", "deadline_at", "initialised", "flow_dict", "waits_for")
+_WHILE_ACTIVE: Final = (
+    "next_tick_at",
+    "deadline_at",
+    "initialised",
+    "flow_dict",
+    "resource_claim",
+    "waits_for",
+)
 # entries of a task that has nothing to tidy up when it is done: key, task_type, task_params, data,
 # status, attempt, started_at, finished_at
 _PLAIN_TASK_SIZE: Final = 8
@@ -216,16 +224,11 @@ class FlowTaskCall(TaskCall):
 
     def _try_again(self, record: dict[str, Any], at: str | None) -> None:
         tick, task = self.tick, self.task
-        task.setdefault("attempts", []).append(
-            {
-                "attempt": task["attempt"],
-                "started_at": task.get("started_at"),
-                "finished_at": task.pop("finished_at"),
-                "error": record,
-            }
-        )
+        note_failed_attempt(task, record, task.pop("finished_at"))
         if at:
             task["next_tick_at"] = at
+        else:
+            tick.report.retried_at_once = True
         tick.flow._change(self.node, "PENDING")
         tick.report.add("retried", self.node.key)
         tick.report.progressed = True

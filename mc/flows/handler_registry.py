@@ -29,9 +29,14 @@ class Handler:
             after its call.
         uninterpolated_params: names of parameters whose `$ctx` references are left alone.
         cancel: `(task, task_ctx)`, called when the flow ends before the task does.
+        version: noted by the tasks that begin with it; None: it has none.
+        accepts: other versions whose tasks it can go on with.
+
+    Raises:
+        TaskHandlerError: a version is no text, or empty.
     """
 
-    __slots__ = ("call", "cancel", "has_effects", "uninterpolated_params")
+    __slots__ = ("accepts", "call", "cancel", "has_effects", "uninterpolated_params", "version")
 
     def __init__(
         self,
@@ -40,11 +45,20 @@ class Handler:
         has_effects: bool = True,
         uninterpolated_params: Iterable[str] = (),
         cancel: Callable[..., Any] | None = None,
+        version: str | None = None,
+        accepts: Iterable[str] = (),
     ) -> None:
         self.call = call
         self.has_effects = has_effects
         self.uninterpolated_params = frozenset(uninterpolated_params)
         self.cancel = cancel
+        self.version = version
+        if isinstance(accepts, str):
+            raise TaskHandlerError(f"accepts={accepts!r} is text; write a list of versions, ({accepts!r},).")
+        self.accepts = frozenset(accepts)
+        for each in (*self.accepts, *((version,) if version is not None else ())):
+            if not isinstance(each, str) or not each:
+                raise TaskHandlerError(f"{each!r} is not the version of a handler; write text, such as '2'.")
 
 
 class LateResult:
@@ -78,7 +92,9 @@ _ARGUMENTS = ("task", "task_ctx", "flow", "params")  # what a handler can be giv
 NO_HANDLER = Handler(lambda task, task_ctx: None, has_effects=False)  # of a task that failed before its call
 
 
-def task_handler(task_type: str, *, has_effects: bool = True) -> Callable[[Function], Function]:
+def task_handler(
+    task_type: str, *, has_effects: bool = True, version: str | None = None, accepts: Iterable[str] = ()
+) -> Callable[[Function], Function]:
     """Mark a function as the handler of a task type.
 
     The function may take any of `task`, `task_ctx`, `flow`, `params` (the task's parameters) by
@@ -91,11 +107,15 @@ def task_handler(task_type: str, *, has_effects: bool = True) -> Callable[[Funct
         task_type: the name that specs use.
         has_effects: False if it touches nothing outside the flow, so that its result may be saved
             together with others.
+        version: of the handler, where a later one could not go on with tasks that this one began.
+        accepts: earlier versions whose tasks it can go on with.
     """
 
     def mark(function: Function) -> Function:
         function.task_type = task_type  # type: ignore[attr-defined]
         function.has_effects = has_effects  # type: ignore[attr-defined]
+        function.version = version  # type: ignore[attr-defined]
+        function.accepts = accepts  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -117,9 +137,14 @@ def adapt_handler(handler: Any) -> Handler:
             has_effects=getattr(handler, "has_effects", True),
             uninterpolated_params=getattr(handler, "uninterpolated_params", ()),
             cancel=_by_name(handler.cancel, _ARGUMENTS) if hasattr(handler, "cancel") else None,
+            **_versions_of(handler),
         )
     if callable(handler):
-        return Handler(_adapt_function(handler), has_effects=getattr(handler, "has_effects", True))
+        return Handler(
+            _adapt_function(handler),
+            has_effects=getattr(handler, "has_effects", True),
+            **_versions_of(handler),
+        )
     raise TaskHandlerError(
         f"{handler!r} cannot be a task handler. Give a BaseTaskHandler subclass, an object with "
         f"tick_task(task, task_ctx), or a function."
@@ -144,7 +169,12 @@ def _adapt_class(cls: Any) -> Handler:
         has_effects=getattr(cls, "has_effects", True),
         uninterpolated_params=getattr(cls, "uninterpolated_params", ()),
         cancel=cancel if hasattr(cls, "cancel") else None,
+        **_versions_of(cls),
     )
+
+
+def _versions_of(handler: Any) -> dict[str, Any]:
+    return {"version": getattr(handler, "version", None), "accepts": getattr(handler, "accepts", ())}
 
 
 def _adapt_function(function: Callable[..., Any]) -> Callable[..., Any]:

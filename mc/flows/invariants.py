@@ -35,7 +35,10 @@ def check_invariants(flow: Flow) -> None:
     failures = sum(node.status == "FAILED" and not node.may_fail for node in nodes)
     if failures != flow._failures:
         raise AssertionError(f"{failures} failures count, booked {flow._failures}")
-    listed = {node for _, _, node in [*flow._ready, *flow._due]}
+    strangers = [node.key for node in flow._awaiting if flow._nodes.get(node.key) is not node]
+    if strangers:
+        raise AssertionError(f"{strangers} wait for resources and are no tasks of the flow")
+    listed = {*flow._awaiting, *(node for _, _, node in [*flow._ready, *flow._due])}
     for node in nodes:
         if node.status == "PENDING":
             _check_pending(flow, node, listed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from mc.context.json_values import dumps, to_json_value
 from mc.errors import SignalError
@@ -13,6 +13,7 @@ from mc.flows.flow_format import flush_sub_flows
 from mc.flows.mailbox import Signal
 from mc.flows.signal_waits import wake_waits
 from mc.flows.task_node import Task
+from mc.spec.names import MAX_NAME_LENGTH, RESERVED_PREFIX, is_name
 from mc.spec.task_types import canonical_task_type
 from mc.statuses import FINISHED_FLOW_STATUSES, FINISHED_TASK_STATUSES
 
@@ -32,9 +33,6 @@ __all__ = [
     "refuse_finished",
     "same_signal",
 ]
-
-RESERVED_PREFIX: Final = "mc."  # of names and ids that are not the application's
-_LONGEST: Final = 255  # characters of a name, an id or a sender
 
 
 def make_signal(
@@ -332,12 +330,8 @@ def decide_in_memory(
 
 
 def _check_text(text: Any, what: str) -> None:
-    if (
-        not isinstance(text, str)
-        or not 0 < len(text) <= _LONGEST
-        or not text.isprintable()
-        or not text.strip()
-    ):
+    if not is_name(text):
         raise SignalError(
-            f"The {what} is a text of 1 to {_LONGEST} characters that can be printed; found {text!r:.100}."
+            f"The {what} is a text of 1 to {MAX_NAME_LENGTH} characters that can be printed; found "
+            f"{text!r:.100}."
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mc.context.interpolation import has_references, interpolate
 from mc.flows.handler_registry import NO_HANDLER, adapt_handler
+from mc.flows.missing_handlers import note_if_missing, settle_version
 from mc.flows.task_call import TaskCall
 from mc.flows.tick_report import TickReport
 from mc.statuses import FINISHED_TASK_STATUSES
@@ -24,11 +25,14 @@ def prepare_task_call(
     """Start a task if it is PENDING, resolve its references, and return the call that advances it.
 
     Returns:
-        None if it is finished, or failed before it could be called.
+        None if it is finished, failed before it could be called, or is left as it is because the driver of
+        the flow lacks its handler.
     """
     task.setdefault("task_params", {})
     task.setdefault("data", {})
     if task.setdefault("status", "PENDING") in FINISHED_TASK_STATUSES:
+        return None
+    if override is None and isinstance(task_ctx, TaskCall) and note_if_missing(task, task_ctx):
         return None
     call = SingleTaskCall(task_ctx or {})
     call["task"] = call.task = task
@@ -38,6 +42,7 @@ def prepare_task_call(
     try:
         if override is None:
             call.handler = engine.resolve_handler(task.get("task_type"))
+            settle_version(task, call.handler)
         else:
             call.handler = adapt_handler(override)
         params = task["task_params"]

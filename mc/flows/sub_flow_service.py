@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mc.errors import FlowNotFoundError
 from mc.flows.sub_flow_tick import tick_sub_flow
 from mc.flows.task_call import Calls
-from mc.statuses import FINISHED_FLOW_STATUSES
+from mc.flows.task_node import Task
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
@@ -26,6 +27,7 @@ class SubFlowState:
     data: dict[str, Any] = field(default_factory=dict)
     results: dict[str, Any] | None = None
     failure: str | None = None  # one sentence, where the sub-flow failed
+    read_tasks: Callable[[], Iterable[Task]] = tuple  # its task dicts, in order
 
 
 class SubFlowService(Protocol):
@@ -47,8 +49,31 @@ class SubFlowService(Protocol):
             FlowNotFoundError: there is none with that key.
         """
 
-    def cancel(self, key: str, reason: str) -> None:
-        """Cancel a sub-flow that is unfinished; does nothing otherwise."""
+    def cancel(self, key: str, reason: str) -> bool:
+        """Cancel a sub-flow that is unfinished; does nothing otherwise.
+
+        Returns:
+            Whether there is a sub-flow that a person may retry; not where none was stored yet.
+        """
+
+    def leave(self, key: str) -> dict[str, Any] | None:
+        """Return the flow dict of a sub-flow that failed or was cancelled; None if the service keeps it."""
+
+    def retry(self, key: str, flow_dict: dict[str, Any] | None, by: str, reason: str) -> bool:
+        """Retry a sub-flow that failed or was cancelled.
+
+        Args:
+            key: of the sub-flow.
+            flow_dict: what `leave` returned, retried already.
+            by: who asks.
+            reason: why.
+
+        Returns:
+            True if that is still to be done by others, who wake the task when the sub-flow has ended.
+
+        Raises:
+            FlowNotFoundError: there is none with that key.
+        """
 
 
 class InMemorySubFlows:
@@ -71,19 +96,37 @@ class InMemorySubFlows:
         return tick_sub_flow(self._get(key), task_ctx)
 
     def poll(self, key: str) -> SubFlowState:
-        """Return how far a sub-flow is, and forget it once it is finished."""
+        """Return how far a sub-flow is, and forget it once it is COMPLETED; `leave` forgets the others."""
         flow = self._get(key)
-        if flow.status in FINISHED_FLOW_STATUSES:
+        if flow.status == "COMPLETED":
             del self._flows[key]
         return SubFlowState(
-            status=flow.status, data=flow._data, results=flow.results, failure=flow.describe_failure()
+            status=flow.status,
+            data=flow._data,
+            results=flow.results,
+            failure=flow.describe_failure(),
+            read_tasks=flow.filter_tasks,
         )
 
-    def cancel(self, key: str, reason: str) -> None:
+    def cancel(self, key: str, reason: str) -> bool:
         """Cancel a sub-flow."""
-        flow = self._flows.pop(key, None)
+        flow = self._flows.get(key)
         if flow is not None:
             self._engine.cancel_flow(flow, reason)
+        return flow is not None
+
+    def leave(self, key: str) -> dict[str, Any] | None:
+        """Return a sub-flow that ended, for the task to keep, and forget it."""
+        flow = self._flows.pop(key, None)
+        return flow.to_flow_dict() if flow is not None else None
+
+    def retry(self, key: str, flow_dict: dict[str, Any] | None, by: str, reason: str) -> bool:
+        """Take up a sub-flow again that was left to its task; it goes on with the tick of its parent."""
+        from mc.flows.flow import Flow
+
+        if flow_dict is not None:
+            self._flows[key] = Flow.from_flow_dict(flow_dict)
+        return False
 
     def find(self, key: str) -> Flow | None:
         """Return a sub-flow that is kept here."""

@@ -23,6 +23,9 @@ def make_sub_flow_ctx(task_ctx: TaskCall, extra: Mapping[str, Any] | None = None
         # the outermost flow, to which signals are sent, and the task of it
         passed_on.setdefault("mc.signal_flow", task_ctx.flow)
         passed_on.setdefault("mc.signal_task", task_ctx.get("mc.task_key", task_ctx.task.get("key")))
+    task = task_ctx.task
+    if "resources" in (task.get("cfg") or ()) and task["cfg"]["resources"]:
+        passed_on["mc.resource_holder"] = task.get("key")
     return {**passed_on, "parent": task_ctx.path_ctx(), **(extra or {})}
 
 
@@ -54,6 +57,7 @@ def tick_sub_flow(flow: Flow, task_ctx: TaskCall, extra: Mapping[str, Any] | Non
     outer = task_ctx.report
     outer.calls += report.calls
     outer.progressed = outer.progressed or report.progressed
+    outer.retried_at_once = outer.retried_at_once or report.retried_at_once
     task = task_ctx.task
     task.pop("next_tick_at", None)
     due = report.next_tick_time

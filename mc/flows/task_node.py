@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mc.errors import GraphError
+from mc.errors import GraphError, ResourceError
+from mc.flows.resources import read_needs
 from mc.flows.start_rules import StartRule, start_rule_for
 
 __all__ = ["Task", "TaskNode", "read_cfg"]
@@ -79,6 +80,11 @@ def read_cfg(key: str, cfg: Any) -> StartRule | None:
         raise GraphError(f"Task {key!r}: cfg must be a mapping; found {type(cfg).__name__}.", key=key)
     if not isinstance(cfg.get("priority", 0), int):
         raise GraphError(f"Task {key!r}: cfg.priority must be a whole number.", key=key)
+    if cfg.get("resources"):
+        try:
+            read_needs(cfg)
+        except ResourceError as error:
+            raise GraphError(f"Task {key!r}: {error.message}", key=key) from error
     if "start_when" not in cfg:
         return None
     try:

@@ -6,7 +6,8 @@ asks for `finish()`. Nothing here calls a handler, sleeps or does I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
@@ -21,10 +22,13 @@ from mc.flows.failure import describe_exception
 from mc.flows.flow_rows import next_tick_time
 from mc.flows.flow_task_call import FlowTaskCall, tidy_task
 from mc.flows.handler_registry import NO_HANDLER, Handler
+from mc.flows.missing_handlers import MISSING_HANDLERS, MissingHandlers, is_missing, settle_version
+from mc.flows.resource_grants import grant_resources, may_call, refuse_inside_holder
+from mc.flows.resources import read_needs
 from mc.flows.signal_waits import free_signals_of_ended_waits, wake_waits
 from mc.flows.task_call import Calls, TaskCall
 from mc.flows.task_context import FlowView
-from mc.flows.task_node import TaskNode
+from mc.flows.task_node import Task, TaskNode
 from mc.flows.tick_report import TickReport
 from mc.spec.task_types import canonical_task_type
 
@@ -49,6 +53,7 @@ class Tick:
     __slots__ = (
         "_base_ctx",
         "_live",
+        "_missing",
         "_overrides",
         "_timestamp",
         "at",
@@ -78,8 +83,14 @@ class Tick:
             self._base_ctx = {**task_ctx, **self._base_ctx}
         if overrides:
             self._base_ctx["mc.overrides"] = overrides  # sub-flows are ticked by the same ones
+        self._missing: MissingHandlers | None = (task_ctx or {}).get(MISSING_HANDLERS)
         self._live = flow.status == "RUNNING" or flow.status == "PENDING"
         self.has_pending_calls = False  # set by the async front
+
+    @property
+    def ctx(self) -> Mapping[str, Any]:
+        """What handlers find in their `task_ctx`, whatever the task."""
+        return self._base_ctx
 
     @property
     def now(self) -> datetime:
@@ -120,6 +131,10 @@ class Tick:
         ready = flow._ready
         if ready:
             flow._ready = []  # what becomes ready from now on starts in the next tick
+        is_limited = flow._is_limited
+        if is_limited:
+            ready = grant_resources(self, ready)
+        if ready:
             if flow.cfg.get("max_running_tasks") is not None:
                 self._start_some(ready, flow.cfg["max_running_tasks"])
             else:
@@ -132,6 +147,8 @@ class Tick:
             nodes.sort(key=_position)
         for node in nodes:
             if node.status == "RUNNING":
+                if is_limited and not may_call(self, node):
+                    continue
                 call = self._prepare(node)
                 if call is not None:
                     yield call
@@ -151,6 +168,8 @@ class Tick:
                 free_signals_of_ended_waits(flow, self.at, self.engine.find_sub_flow)
             if flow._failures or not flow._ready or flow.cfg:
                 self._settle_flow()
+            if self.engine.resources.is_in_use and "mc.signal_flow" not in self.ctx:
+                self.engine.resources.end_tick(flow, self.at)
             if report.started or report.completed or report._rarer:
                 report.progressed = True
             flow._on_change = flow._outside_listener
@@ -159,15 +178,30 @@ class Tick:
 
     def cancel(self) -> None:
         """End an unfinished flow CANCELLED, with what runs in it."""
+        with self.between_ticks():
+            try:
+                self.flow.reconcile()
+            finally:
+                self._end_flow("CANCELLED")
+
+    @contextmanager
+    def between_ticks(self) -> Iterator[None]:
+        """Let observers and the journal hear of what is changed meanwhile, as of a tick's changes."""
         flow = self.flow
         told = flow._on_change
         flow._on_change = self._listener()
         self._tell_outside_changes()
         try:
-            flow.reconcile()
+            yield
         finally:
-            self._end_flow("CANCELLED")
             flow._on_change = told
+
+    def stop_task(self, node: TaskNode) -> None:
+        """Let the handler of a task that is under way stop what it started; its status is left as it is."""
+        if node.status in ("RUNNING", "WAITING"):
+            self._cancel_call(node)
+            tidy_task(node.task)
+            node.task.pop("proxied_task", None)
 
     # --- starting --------------------------------------------------------------------------
 
@@ -215,11 +249,17 @@ class Tick:
         problem: Exception | None = None
         if "cfg" in task:
             try:
+                if "resources" in task["cfg"] and read_needs(task["cfg"]):
+                    refuse_inside_holder(task, {}, self.ctx)
                 if not self._is_wanted(node):
                     self.flow._skip(node)
                     return
             except Exception as error:  # noqa: BLE001 - recorded in the task
                 problem = error
+        if problem is None and self._missing is not None and self._lacks_handler(task):
+            task.pop("deadline_at", None)
+            self.flow._push_ready(node)  # it starts where its handler is
+            return
         if task["attempt"]:
             task.pop("error", None)  # of the attempt before; `attempts` has it
         task["attempt"] += 1
@@ -228,6 +268,19 @@ class Tick:
         self.report.started.append(node.key)
         if problem is not None:
             self._new_call(node, NO_HANDLER).settle(problem)
+
+    def _lacks_handler(self, task: Task) -> bool:
+        """Tell whether the task cannot be called here, and note it."""
+        task_type = task.get("task_type")
+        if self._missing is None or not isinstance(task_type, str) or task_type in self.engine.known_handlers:
+            return False
+        try:
+            self._resolve_handler(task_type)
+        except McError as error:
+            if is_missing(error):
+                self._missing.note(error, task, self._base_ctx)
+                return True
+        return False
 
     def _is_wanted(self, node: TaskNode) -> bool:
         """Evaluate the task's condition and note when its time is up."""
@@ -247,6 +300,8 @@ class Tick:
             handler = None if self._overrides else self.engine.known_handlers.get(task_type)  # type: ignore[arg-type]
             if handler is None:
                 handler = self._resolve_handler(task_type)
+            if (handler.version is not None or "handler_version" in task) and not self._overrides:
+                settle_version(task, handler)
             call = self._new_call(node, handler)
             if "deadline_at" in task and task["deadline_at"] <= self.at:
                 raise TimeoutError(
@@ -264,6 +319,9 @@ class Tick:
                     task["task_params"] = to_json_value(resolved, "/task_params")
                     task["raw_task_params"] = params
         except Exception as error:  # noqa: BLE001 - recorded in the task
+            if self._missing is not None and is_missing(error) and isinstance(task_type, str):
+                self._missing.note(error, task, self._base_ctx)
+                return None
             if isinstance(error, TimeoutError):
                 self._cancel_call(node)
             self._new_call(node, NO_HANDLER).settle(error)
@@ -310,7 +368,7 @@ class Tick:
                     f"still to do: {', '.join(left)}."
                 )
             )
-        elif not (flow._running or flow._ready or flow._due or flow._doomed):
+        elif not (flow._running or flow._ready or flow._due or flow._doomed or flow._awaiting):
             stuck = [node.key for node in flow._nodes_with_status("PENDING")][:10]
             self._fail_flow(RuntimeError(f"No task can ever start: {', '.join(stuck)} wait in vain."))
 
@@ -341,6 +399,11 @@ class Tick:
             tidy_task(task)
             flow._change(node, "CANCELLED")
             self.report.add("cancelled", node.key)
+        for node in flow._awaiting:
+            node.task.pop("resource_claim", None)
+            node.task.pop("next_tick_at", None)
+            flow._touch(node)
+        flow._awaiting = {}
         flow.finished_at = self.at
         flow.change_status(status)
         self.report.progressed = True

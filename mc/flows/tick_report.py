@@ -16,11 +16,20 @@ class TickReport:
         completed: tasks that are done.
         calls: how many handler calls were made, those inside sub-flows included.
         progressed: whether anything but polling happened, also inside a sub-flow.
+        retried_at_once: whether a task is to be tried again without a delay, also inside a sub-flow.
         next_tick_time: when the next tick can do something, ISO 8601; None: when an event from
             outside arrives, or never.
     """
 
-    __slots__ = ("_rarer", "calls", "completed", "next_tick_time", "progressed", "started")
+    __slots__ = (
+        "_rarer",
+        "calls",
+        "completed",
+        "next_tick_time",
+        "progressed",
+        "retried_at_once",
+        "started",
+    )
 
     def __init__(self) -> None:
         self.started: list[str] = []
@@ -28,6 +37,7 @@ class TickReport:
         self._rarer: dict[str, list[str]] | None = None  # most ticks have nothing to say of these kinds
         self.calls = 0
         self.progressed = False
+        self.retried_at_once = False
         self.next_tick_time: str | None = None
 
     @property
@@ -72,6 +82,7 @@ class TickReport:
             self.add(kind, *keys)
         self.calls += other.calls
         self.progressed = self.progressed or other.progressed
+        self.retried_at_once = self.retried_at_once or other.retried_at_once
         self.next_tick_time = other.next_tick_time
 
     def to_dict(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Timestamper:
         """Return seconds since 1970 as ISO 8601 text in UTC, with microseconds."""
         second, prefix = self._latest
         past = timestamp - second
-        if not 0.0 <= past < 0.9999995:
+        if not 0.0 <= past < 0.999999:  # above, it might be rounded up to the next second
             return self._format_anew(timestamp)
         # a float is good for a quarter of a microsecond in this century
         return f"{prefix}{str(int(past * 1e6 + 1_000_000.5))[1:]}+00:00"

@@ -13,13 +13,13 @@ from mc.errors import (
     FlowNotFoundError,
     LeaseLostError,
     McError,
+    StoreBusyError,
     StoreError,
     StoreUnreachableError,
-    TaskTypeNotAllowedError,
-    UnknownTaskTypeError,
 )
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.flows.missing_handlers import TRY_AGAIN_SECONDS
 from mc.flows.task_call import TaskCall
 from mc.runners.final_saves import FinalSaves
 from mc.runners.flow_session import FlowSession, OnProgress
@@ -39,7 +39,6 @@ _logger = logging.getLogger(__name__)
 _LOAD_TASKS: Final = 2_000  # so many tasks of waiting flows are loaded at once
 _FIRST_PAUSE: Final = 0.001  # seconds between ticks that find nothing but tasks to poll; doubled up to
 _LONGEST_PAUSE: Final = 0.25
-_SET_ASIDE_SECONDS: Final = 60  # until a flow is tried again for whose tasks no handler was found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +149,9 @@ class Drive:
                 return status
             due_at = self._store.next_due_at(family_of=key)
             if due_at is None and not self._store.is_held(family_of=key):
+                if was_idle and self._store.resources.are_awaited(family_of=key):
+                    yield self._pause_until(None, pause, interval)  # until others give something back
+                    continue
                 if was_idle:
                     return self._store.summary(key).status  # waits for an event from outside
                 was_idle = True  # or a lease ran out between the two looks
@@ -246,8 +248,9 @@ class Drive:
                     session = yield from self._tick_one(heartbeat, lease, flows.pop(lease.flow_key))
                     if session is not None:
                         progressed |= session.progressed
-                        if session.is_idle and self.clock.now() <= due_at:
-                            polled.add(lease.flow_key)  # on a clock that stands still
+                        on_frozen_clock = session.is_idle and self.clock.now() <= due_at
+                        if on_frozen_clock or session.gives_way:
+                            polled.add(lease.flow_key)
                     if self._finals.is_due():
                         self._write_finals()
         except StoreUnreachableError:
@@ -266,7 +269,7 @@ class Drive:
         self, heartbeat: Heartbeat, lease: Lease, flow: Flow | McError
     ) -> Generator[TaskCall | None, None, FlowSession | None]:
         """Tick one flow; what is wrong with it does not keep the others from being ticked."""
-        released = False
+        released = broke = False
         try:
             if isinstance(flow, McError):
                 raise flow
@@ -276,18 +279,25 @@ class Drive:
                 lease,
                 flow,
                 task_ctx=self._settings.task_ctx,
-                must_stop=lambda: heartbeat.current_is_lost or self.is_over(),
+                must_stop=lambda: heartbeat.must_let_go or self.is_over(),
                 on_progress=self._on_progress,
                 before_effects=self._write_finals,
             )
             yield from session.steps()
             released = True
-            if session.final is not None:
+            if session.stays_blocked:
+                self._set_aside(lease, session.flow)
+            elif session.missing_error is not None:
+                self._note_blocked(lease, session.missing_error, session.flow)
+            elif session.final is not None:
                 self._finals.add(session.final)
             else:
                 self._settle(lease, flow.status)
             return session
+        except StoreBusyError:
+            raise
         except StoreUnreachableError:
+            broke = True
             raise
         except Exception as error:  # noqa: BLE001 - one broken flow must not stop the others
             self._settle(lease, error)
@@ -298,7 +308,9 @@ class Drive:
                 self._session = None
             heartbeat.end()
             if not released:
-                give_back(self._store, lease)  # interrupted: the flow stays as it was saved last
+                # Interrupted: the flow stays as it was saved last. If the database takes the lease back at
+                # once, it may be this flow that broke the connection, and would break that of each tick.
+                give_back(self._store, lease, as_lost=broke)
         return None
 
     def _write_finals(self) -> None:
@@ -313,21 +325,29 @@ class Drive:
             self._outcomes[lease.flow_key] = "lost"
             about = {"action": "lease_lost", "flow_key": lease.flow_key, "owner": lease.owner}
             _logger.warning("%s", outcome, extra=about)
-        elif isinstance(outcome, UnknownTaskTypeError | TaskTypeNotAllowedError):
-            self._set_aside(lease, outcome)
         else:
             self._block(lease, outcome)
 
-    def _set_aside(self, lease: Lease, error: McError) -> None:
-        """Leave a flow whose handlers this process lacks to drivers that have them."""
-        later = self.clock.now() + timedelta(seconds=_SET_ASIDE_SECONDS)
-        kind = type(error).__name__
+    def _note_blocked(self, lease: Lease, error: McError, flow: Flow) -> None:
+        """Note that a flow was made BLOCKED because this process lacks a handler."""
         self._outcomes[lease.flow_key] = "error"
-        self.report.errors.append({"flow": lease.flow_key, "type": kind, "message": error.message})
+        reason, kind = flow.blocked_reason or error.message, type(error).__name__
+        self.report.errors.append({"flow": lease.flow_key, "type": kind, "message": reason})
         _logger.error(
-            "flow %s is left to other drivers: %s",
+            "flow %s is blocked: %s",
             lease.flow_key,
-            error.message,
+            reason,
+            extra={"action": "flow_blocked", "flow_key": lease.flow_key, "owner": lease.owner},
+        )
+
+    def _set_aside(self, lease: Lease, flow: Flow) -> None:
+        """Leave a flow BLOCKED whose handlers this process lacks too; the next driver looks again later."""
+        later = self.clock.now() + timedelta(seconds=TRY_AGAIN_SECONDS)
+        self._outcomes[lease.flow_key] = "waiting"
+        _logger.info(
+            "flow %s stays blocked: %s",
+            lease.flow_key,
+            flow.blocked_reason,
             extra={"action": "flow_set_aside", "flow_key": lease.flow_key, "owner": lease.owner},
         )
         try:

@@ -7,7 +7,7 @@ import signal
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mc.errors import McError
 from mc.flows.flow_engine import FlowEngine
@@ -19,6 +19,10 @@ from mc.runners.stop_signals import StopSignals
 from mc.runners.tick_account import TickAccount
 from mc.store.flow_store import FlowStore
 from mc.store.lease import DEFAULT_LEASE_SECONDS
+
+if TYPE_CHECKING:
+    from mc.flows.control import Control
+    from mc.runners.control_run import ControlReport
 
 __all__ = ["FlowRunner", "OnProgress", "RunnerReport"]
 
@@ -182,6 +186,32 @@ class FlowRunner:
         with self._driving(max_seconds, on_progress, signals=True) as drive:
             status = await adrive_steps(drive, drive.flow_steps(key, interval))
         return self._unless_interrupted(status)
+
+    def control(self, key: str, control: Control) -> ControlReport:
+        """Ask something of a stored flow; done at once unless a driver holds the flow. No task is called.
+
+        Args:
+            key: the flow's key.
+            control: what is asked.
+
+        Returns:
+            What became of it. Where a driver holds the flow, that one does it after the task under way.
+
+        Raises:
+            ControlError: the flow's state does not allow it.
+            FlowNotFoundError: no flow has that key.
+            StoreUnreachableError: the database cannot be used.
+        """
+        from mc.runners.control_run import ControlRun  # drivers do without
+
+        run = ControlRun(
+            self.store,
+            self.engine,
+            owner=self.settings.owner,
+            lease_seconds=self.settings.lease_seconds,
+            task_ctx=self.settings.task_ctx,
+        )
+        return run.run(key, control)
 
     @contextmanager
     def _driving(

@@ -4,31 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mc.durations import format_time
-from mc.errors import McError, TaskTypeNotAllowedError, UnknownTaskTypeError
+from mc.errors import ControlError, McError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.flow_rows import fetch_ahead
+from mc.flows.missing_handlers import MISSING_HANDLERS, MissingHandlers, block_for, carry_on
 from mc.flows.signal_waits import wake_waits
 from mc.flows.task_call import TaskCall
 from mc.flows.tick_report import TickReport
+from mc.runners.stored_parent import StoredParent
+from mc.runners.stored_resources import StoredResources
 from mc.runners.stored_sub_flows import StoredSubFlows
 from mc.runners.task_transaction import TaskTransaction
 from mc.runners.waking import wake_tasks
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.final_save import FinalSave
 from mc.store.flow_store import FlowStore
-from mc.store.lease import Lease
+from mc.store.lease import Lease, Wake
 from mc.store.outbox import Outbox
-from mc.store.wakes import CANCEL, FINISHED
+from mc.store.wakes import CANCEL, CONTROL, FINISHED
+
+if TYPE_CHECKING:
+    from mc.flows.control import Control
 
 __all__ = ["FlowSession", "OnProgress"]
 
 OnProgress = Callable[[Flow, TickReport], object]
 
 _SMALL: Final = 500  # tasks; larger flows are saved alone
+_MAX_QUICK_RETRIES: Final = 100  # else a retry without limit and delay would hold its driver for ever
 
 
 class FlowSession:
@@ -64,8 +71,13 @@ class FlowSession:
         self.flow = flow
         self.calls = 0
         self.is_idle = False  # the last tick found nothing but tasks to poll
+        self.gives_way = False  # it could go on at once, but has failed so often that others come first
         self.progressed = False
+        self._quick_retries = 0  # ticks in which a task was to be tried again without a delay
         self.final: FinalSave | None = None  # the last save, where it may share a commit with others
+        self.refused: list[tuple[Control, ControlError]] = []  # what a person asked for in vain
+        self.missing_error: McError | None = None  # why the flow was made BLOCKED for want of a handler
+        self.stays_blocked = False  # it was BLOCKED so before, and no handler that it needs is here
         self._store = store
         self._engine = engine
         self._lease = lease
@@ -75,15 +87,20 @@ class FlowSession:
         self._outbox = Outbox(acted_upon=store.wakes(flow))
         store.on_late_problem(flow, self._note_problem)
         sub_flows = StoredSubFlows(store, self._outbox, self._note_problem)
+        self._resources = StoredResources(store, flow, lease, self._note_problem)
         self._transaction = TaskTransaction(
             store, lease, before=self._save_what_was_asked_for, on_problem=self._note_problem
         )
-        services = {
+        services: dict[str, Any] = {
             "mc.flows": sub_flows,
+            "mc.resources": self._resources,
             "mc.save_effects": self._save_effects,
             "mc.transaction": self._transaction.begin,
         }
-        self._ctx = {**task_ctx, **services}
+        if flow.parent_key is not None:
+            services["parent"] = StoredParent(store, flow, self._note_problem)
+        self._missing = MissingHandlers()  # for tasks of the tick under way
+        self._ctx = {**task_ctx, **services, MISSING_HANDLERS: self._missing}
         self._report = TickReport()  # of the tick under way
         self._survived = not lease.lost_leases
         self._problem: McError | None = None
@@ -98,45 +115,39 @@ class FlowSession:
         """Yield the calls that ticks want made, None where the driver must wait for all under way.
 
         The driver says `call_done` after each. At the end the flow is saved and the lease given back, or
-        `final` tells the driver to do so.
+        `final` tells the driver to do so; a flow that stays BLOCKED for want of a handler is left as it is.
 
         Raises:
             LeaseLostError: another driver took the flow over; what was done since the last save is not
                 saved.
             McError: the flow cannot be saved.
         """
-        self._act_upon_wakes()
+        self.act_upon_wakes()
+        if self.flow.status == "BLOCKED" and self.flow.missing_handlers:
+            self.stays_blocked = not carry_on(self.flow, self._engine)
+            if self.stays_blocked:
+                return
         saved_at = self._store.clock.now()
         stop = self.flow.status in FINISHED_FLOW_STATUSES
         try:
             while not stop:
-                self._look_for_handlers()
                 stop = yield from self._tick()
                 if not stop and self._store.clock.now() - saved_at >= self._save_again_after:
                     self._save()
                     saved_at = self._store.clock.now()
             self._survived = True
-            self._finish()
+            if self._missing and self.flow.status == "RUNNING":
+                self.missing_error = self._missing.first_error
+                block_for(self.flow, self._missing)
+                self._save(release=True)
+            else:
+                self._finish()
         except Exception as error:
             if self._problem is not None and error is not self._problem:
                 raise self._problem from error  # what could not be read broke the tick
             raise
         finally:
             self._transaction.roll_back()
-
-    def _look_for_handlers(self) -> None:
-        """Raise `TaskHandlerError` where this process lacks the handler of a task that is to be called.
-
-        Another driver may have it: what was done so far is saved, and the task is not failed.
-        """
-        known = self._engine.known_handlers
-        for task in self.flow.peek_at_tickable_tasks():
-            if task.get("task_type") not in known:
-                try:
-                    self._engine.resolve_handler(task.get("task_type"))
-                except (UnknownTaskTypeError, TaskTypeNotAllowedError):
-                    self._save()
-                    raise
 
     def call_done(self, call: TaskCall) -> None:
         """Take note that a call was made and settled; save it if it has effects."""
@@ -145,6 +156,7 @@ class FlowSession:
 
     def _tick(self) -> Generator[TaskCall | None, None, bool]:
         """Make one tick, and return whether it was the last for now."""
+        self._missing.clear()
         fetch_ahead(self.flow, format_time(self._engine.clock.now()))
         tick = self._engine.begin_tick(self.flow, self._ctx)
         report = self._report = tick.report
@@ -166,32 +178,67 @@ class FlowSession:
         tick.finish()
         self.calls += report.calls
         self.progressed = self.progressed or report.progressed
+        self._quick_retries += report.retried_at_once
+        self.gives_way = self._quick_retries >= _MAX_QUICK_RETRIES
         self.is_idle = not report.progressed
         if self._on_progress is not None:
             self._on_progress(self.flow, report)
         due = report.next_tick_time
+        if self._resources.have_ended and self.flow.status == "RUNNING":
+            self._save()  # which gives back what others, or other tasks of this flow, may wait for
+            if self._resources.retry(tick.at):
+                due = tick.at
         if not called:
             stop = self._must_stop()
+        stop = stop or self.gives_way or bool(self._missing)
         return stop or self.is_idle or due is None or due > tick.at
 
-    def _act_upon_wakes(self) -> None:
-        flow = self.flow
-        ended = {wake.source_key for wake in self._outbox.acted_upon if wake.kind == FINISHED}
-        cancelled = [wake for wake in self._outbox.acted_upon if wake.kind == CANCEL]
+    def act_upon_wakes(self) -> None:
+        """Do what happened elsewhere means for the flow, and what people ask of it."""
+        flow, wakes = self.flow, self._outbox.acted_upon
+        ended = {wake.source_key for wake in wakes if wake.kind == FINISHED}
+        cancelled = [wake for wake in wakes if wake.kind == CANCEL]
+        controls = [wake for wake in wakes if wake.kind == CONTROL]
+        now = format_time(self._engine.clock.now())
         if cancelled:
             self._engine.cancel_flow(flow, cancelled[0].reason, self._ctx)
             self.progressed = True
-            return
-        now = format_time(self._engine.clock.now())
-        if ended:
+        elif ended:
             wake_tasks(flow, ended, now)
-        wake_waits(flow, now)
+        for wake in controls:
+            self._do(wake)
+        if controls:
+            self._save()  # a flow that ends again after a retry is seen to have gone on meanwhile
+        if flow.status not in FINISHED_FLOW_STATUSES:
+            wake_waits(flow, now)
+        if flow.status == "RUNNING" and self._resources.are_claimed:
+            self._resources.retry(now)
+
+    def give_back(self) -> None:
+        """Save what `act_upon_wakes` changed, and end the lease."""
+        self._save(release=True)
+
+    def _do(self, asked: Wake) -> None:
+        from mc.flows.control import ControlKind  # few sessions need it
+        from mc.flows.controlling import apply_control
+        from mc.store.control_rows import control_of
+
+        control = control_of(asked)
+        try:
+            apply_control(self._engine, self.flow, control, self._ctx)
+        except ControlError as error:
+            self._outbox.refused.append((control, error.message))
+            self.refused.append((control, error))
+            return
+        self.progressed = True
+        if control.kind in (ControlKind.PAUSE, ControlKind.RESUME):
+            self._outbox.passed_on.append(control)
 
     def _note_problem(self, error: McError) -> None:
         self._problem = self._problem or error
 
     def _save_what_was_asked_for(self) -> None:
-        if self._outbox.started or self._outbox.cancelled:
+        if not self._outbox.is_empty:
             self._save()  # lest a rival of theirs undo what the function wrote
 
     def _save_effects(self) -> bool:
@@ -205,8 +252,8 @@ class FlowSession:
 
     def _finish(self) -> None:
         lease, outbox = self._lease, self._outbox
-        alone = outbox.started or outbox.cancelled or lease.lost_leases or lease.num_tasks > _SMALL
-        if alone or self._transaction.is_open:
+        alone = lease.lost_leases or lease.num_tasks > _SMALL or not outbox.is_empty
+        if alone or self._transaction.is_open or self._resources.are_claimed:
             self._save(release=True)
         else:
             self.final = FinalSave(flow=self.flow, lease=lease, acted_upon=outbox.acted_upon)

@@ -40,6 +40,7 @@ class Heartbeat:
         self._end = Event()
         self._thread: Thread | None = None
         self.current_is_lost = False  # another driver works on the same flow
+        self.current_is_controlled = False  # a person asks for something of the flow
 
     def add(self, leases: Iterable[Lease]) -> None:
         """Take over leases that were claimed."""
@@ -48,6 +49,11 @@ class Heartbeat:
         if self._thread is None:
             self._thread = Thread(target=self._beat, name="mc-heartbeat", daemon=True)
             self._thread.start()
+
+    @property
+    def must_let_go(self) -> bool:
+        """Whether the driver is to stop working on its flow after the task under way."""
+        return self.current_is_lost or self.current_is_controlled
 
     def coming(self, max_tasks: int) -> list[Lease]:
         """Return the leases that come next: the first, and more of them up to so many tasks in all."""
@@ -66,7 +72,7 @@ class Heartbeat:
             if lease not in self._next:
                 return False
             self._next.remove(lease)
-            self._current, self.current_is_lost = lease, False
+            self._current, self.current_is_lost, self.current_is_controlled = lease, False, False
             return True
 
     def end(self) -> None:
@@ -109,6 +115,9 @@ class Heartbeat:
             return
         try:
             self._store.renew(lease)
+            if self._store.is_controlled(lease.flow_key):
+                with self._lock:
+                    self.current_is_controlled = self._current is lease
         except LeaseLostError as error:
             with self._lock:
                 if self._current is not lease:
@@ -120,10 +129,16 @@ class Heartbeat:
             )
 
 
-def give_back(store: FlowStore, *leases: Lease) -> None:
-    """Give leases back; those that were taken over belong to other drivers and are left to them."""
+def give_back(store: FlowStore, *leases: Lease, as_lost: bool = False) -> None:
+    """Give leases back; those that were taken over belong to other drivers and are left to them.
+
+    Args:
+        store: of the leases.
+        leases: what to give back.
+        as_lost: count them with those of drivers that vanished.
+    """
     try:
-        store.release(*leases)
+        store.release(*leases, as_lost=as_lost)
     except LeaseLostError as error:
         for lease in error.lost:
             _logger.info(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mc.durations import format_time
 from mc.errors import FlowNotFoundError, StoreError, StoreUnreachableError
 from mc.flows.sub_flow_service import SubFlowState
 from mc.store.flow_store import FlowStore
@@ -64,10 +65,39 @@ class StoredSubFlows:
             self._on_outage(error)
             raise
         return SubFlowState(
-            status=flow.status, data=flow.data, results=flow.results, failure=flow.describe_failure()
+            status=flow.status,
+            data=flow.data,
+            results=flow.results,
+            failure=flow.describe_failure(),
+            read_tasks=flow.filter_tasks,
         )
 
-    def cancel(self, key: str, reason: str) -> None:
+    def leave(self, key: str) -> None:
+        """Keep a sub-flow that ended: it is stored."""
+        return
+
+    def retry(self, key: str, flow_dict: dict[str, Any] | None, by: str, reason: str) -> bool:
+        """Ask for a sub-flow's retry with the flow's next save; its end wakes the flow."""
+        try:
+            summary = self._store.summary(key)
+        except FlowNotFoundError as error:
+            raise FlowNotFoundError(f"The sub-flow {key!r} was deleted before it ended.", key=key) from error
+        except StoreUnreachableError as error:
+            self._on_outage(error)
+            raise
+        if summary.status == "COMPLETED":
+            return False
+        from mc.flows.control import Control, ControlKind  # few sessions need it
+
+        at = format_time(self._store.clock.now())
+        retry = Control(kind=ControlKind.RETRY, by=by, reason=reason, at=at)
+        self._outbox.asked[key] = retry
+        return True
+
+    def cancel(self, key: str, reason: str) -> bool:
         """Cancel a sub-flow with the flow's next save, whoever ticks it at that moment."""
-        if self._outbox.started.pop(key, None) is None:
-            self._outbox.cancelled[key] = reason
+        self._outbox.asked.pop(key, None)  # of a retry in the same tick, which is not wanted any more
+        if self._outbox.started.pop(key, None) is not None:
+            return False  # it was begun since the last save, and is stored nowhere
+        self._outbox.cancelled[key] = reason
+        return True

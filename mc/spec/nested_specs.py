@@ -33,6 +33,7 @@ class NestedSpec:
         is_template: wirings complete it, so parameters may be missing.
         is_proxied: a task that stands in the outer task's place, in the same flow.
         has_wired_edges: wirings say which tasks it waits for.
+        holder: where the `resources` of the innermost task around it stand that has some.
     """
 
     value: dict[str, Any]
@@ -41,6 +42,7 @@ class NestedSpec:
     is_template: bool
     is_proxied: bool = False
     has_wired_edges: bool = False
+    holder: str | None = None
 
 
 def take_out_nested_specs(

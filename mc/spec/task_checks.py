@@ -6,26 +6,27 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from mc.context.interpolation import has_references
-from mc.durations import parse_duration, parse_time
-from mc.errors import DurationError, TaskTypeNotAllowedError
+from mc.errors import TaskTypeNotAllowedError
 from mc.spec.condition_checks import check_patterns
 from mc.spec.findings import Findings
 from mc.spec.params_schema import check_params_schema
 from mc.spec.problems import shorten
 from mc.spec.reference_checks import check_references, check_wirings
+from mc.spec.resource_checks import check_resources
+from mc.spec.signal_checks import check_signal_params
 from mc.spec.task_types import OLDER_PREFIX, TASK_TYPES_NOT_YET_RUN, canonical_task_type
+from mc.spec.time_checks import check_duration, check_retry, check_time, check_timeout
 
 __all__ = ["check_flow_head", "check_task"]
 
 # Part of the format and not acted upon yet: to take them in silence would be to promise.
 _FLOW_CFG_LATER: Final = ("on_success", "on_failure", "retain")
-_TASK_CFG_LATER: Final = ("cache", "resources")
+_TASK_CFG_LATER: Final = ("cache",)
 
 _DURATION_PARAMS: Final[Mapping[str, tuple[str, ...]]] = {
     "wait": ("duration",),
     "loop": ("delay",),
-    "wait_for_signal": ("timeout",),
-    "approval": ("timeout",),
+    "wait_for_signal": ("timeout",),  # 0 asks for a signal that is there already
 }
 
 _OWN_TYPES: Final = "Name the module of your own types in handler_modules (command line: --handlers MODULE)."
@@ -38,7 +39,7 @@ def check_flow_head(flow: dict[str, Any], pointer: str, findings: Findings) -> N
     cfg = flow.get("cfg")
     if type(cfg) is dict:
         _check_later_keys(cfg, _FLOW_CFG_LATER, f"{pointer}/cfg", findings)
-        _check_duration(cfg.get("timeout"), f"{pointer}/cfg/timeout", findings)
+        check_timeout(cfg.get("timeout"), f"{pointer}/cfg/timeout", "the flow", findings)
     if flow.get("params") is not None:
         check_params_schema(flow["params"], f"{pointer}/params", findings)
 
@@ -49,6 +50,7 @@ def check_task(
     keys: Collection[str] | None,
     findings: Findings,
     since: int,
+    holder: str | None = None,
 ) -> None:
     """Check a task from which the specs inside it were taken out.
 
@@ -58,6 +60,7 @@ def check_task(
         keys: the tasks of the flow that it will run in, or None where that is not known.
         findings: where problems go.
         since: number of problems noted before this task.
+        holder: where the `resources` of a task around it stand, if there are any.
     """
     key = task.get("key")
     # The schema's pattern lets a few letters through that Python does not.
@@ -72,6 +75,8 @@ def check_task(
     cfg = task.get("cfg")
     if type(cfg) is dict and cfg:
         _check_cfg(cfg, f"{pointer}/cfg", keys, findings)
+        if cfg.get("resources"):
+            check_resources(cfg["resources"], f"{pointer}/cfg/resources", holder, findings)
     params = task.get("task_params")
     if type(params) is dict and params:
         _check_params(name, params, f"{pointer}/task_params", keys, findings, since)
@@ -114,11 +119,10 @@ def _why_not(task_type: str, findings: Findings) -> str | None:
 
 def _check_cfg(cfg: dict[str, Any], pointer: str, keys: Collection[str] | None, findings: Findings) -> None:
     _check_later_keys(cfg, _TASK_CFG_LATER, pointer, findings)
-    _check_duration(cfg.get("timeout"), f"{pointer}/timeout", findings)
+    check_timeout(cfg.get("timeout"), f"{pointer}/timeout", "the task", findings)
     retry = cfg.get("retry")
     if type(retry) is dict:
-        for key in ("delay", "max_delay"):
-            _check_duration(retry.get(key), f"{pointer}/retry/{key}", findings)
+        check_retry(retry, f"{pointer}/retry", findings)
     if "when" in cfg:
         check_patterns(cfg["when"], f"{pointer}/when", findings)
         check_references(cfg["when"], f"{pointer}/when", keys, findings)
@@ -139,9 +143,9 @@ def _check_params(
     check_references(read, pointer, keys, findings)
     for key in _DURATION_PARAMS.get(name, ()):
         if not has_references(params.get(key)):
-            _check_duration(params.get(key), f"{pointer}/{key}", findings)
+            check_duration(params.get(key), f"{pointer}/{key}", findings)
     if name == "wait":
-        _check_time(params.get("until"), f"{pointer}/until", findings)
+        check_time(params.get("until"), f"{pointer}/until", findings)
     elif name == "wire":
         _check_wire(params.get("wirings"), f"{pointer}/wirings", keys, findings, since)
     elif name == "spread":
@@ -155,8 +159,8 @@ def _check_params(
         for at, case in enumerate(params["cases"]):
             if type(case) is dict:
                 check_patterns(case.get("condition"), f"{pointer}/cases/{at}/condition", findings)
-    elif name == "wait_for_signal":
-        check_params_schema(params.get("schema"), f"{pointer}/schema", findings)
+    elif name in ("wait_for_signal", "approval"):
+        check_signal_params(name, params, pointer, findings)
 
 
 def _check_wire(
@@ -203,23 +207,3 @@ def _check_later_keys(cfg: dict[str, Any], later: tuple[str, ...], pointer: str,
         if key in cfg:
             message = f"`{key}` is part of the format, but this version does not act upon it."
             findings.add("MC120", f"{pointer}/{key}", message, found=cfg[key], expected=f"no `{key}`")
-
-
-def _check_duration(value: Any, pointer: str, findings: Findings) -> None:
-    kind = type(value)
-    # What is of another type, empty or negative, the schema has refused.
-    if (kind is str and value) or (kind in (int, float) and value >= 0):
-        try:
-            parse_duration(value)
-        except DurationError as error:
-            expected = 'seconds, "15m", "1h30m" or ISO 8601 "PT15M"'
-            findings.add("MC130", pointer, error.message, found=value, expected=expected)
-
-
-def _check_time(value: Any, pointer: str, findings: Findings) -> None:
-    if type(value) is str and not has_references(value):
-        try:
-            parse_time(value)
-        except DurationError as error:
-            expected = 'an ISO 8601 time with a time zone, such as "2026-01-02T03:04:05Z"'
-            findings.add("MC131", pointer, error.message, found=value, expected=expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Container
+from dataclasses import replace
 from typing import Any
 
 from mc.errors import Problem, SpecError
@@ -71,12 +72,21 @@ def _check_flows(spec: Any, findings: Findings) -> None:
         nested, keys = waiting.popleft()
         check_placement(nested, findings)
         if nested.is_flow:
-            _check_flow(nested.value, nested.pointer, nested.is_template, findings, waiting)
+            _check_flow(nested.value, nested.pointer, nested.is_template, findings, waiting, nested.holder)
         else:
-            _check_task(nested.value, nested.pointer, nested.is_template, keys, findings, waiting)
+            _check_task(
+                nested.value, nested.pointer, nested.is_template, keys, findings, waiting, nested.holder
+            )
 
 
-def _check_flow(spec: Any, pointer: str, is_template: bool, findings: Findings, waiting: _Waiting) -> None:
+def _check_flow(
+    spec: Any,
+    pointer: str,
+    is_template: bool,
+    findings: Findings,
+    waiting: _Waiting,
+    holder: str | None = None,
+) -> None:
     tasks = spec.get("tasks") if type(spec) is dict else None
     head = {**spec, "tasks": []} if type(tasks) is list else spec
     checker = part_checker("template_flow" if is_template else "flow")
@@ -87,7 +97,7 @@ def _check_flow(spec: Any, pointer: str, is_template: bool, findings: Findings, 
     tasks = tasks if type(tasks) is list else []
     keys = check_graph(tasks, pointer, findings)
     for at, task in enumerate(tasks):
-        _check_task(task, f"{pointer}/tasks/{at}", is_template, keys, findings, waiting)
+        _check_task(task, f"{pointer}/tasks/{at}", is_template, keys, findings, waiting, holder)
     check_references(spec.get("results"), f"{pointer}/results", keys, findings)
 
 
@@ -98,6 +108,7 @@ def _check_task(
     keys: Collection[str] | None,
     findings: Findings,
     waiting: _Waiting,
+    holder: str | None = None,
 ) -> None:
     since = len(findings.problems)
     nested: list[NestedSpec] = []
@@ -106,5 +117,10 @@ def _check_task(
     checker = part_checker("template_task" if is_template else "task")
     findings.problems += checker.find_problems(task, pointer, findings.suggester)
     if type(task) is dict:
-        check_task(task, pointer, keys, findings, since)
+        check_task(task, pointer, keys, findings, since, holder)
+        if nested:
+            cfg = task.get("cfg")
+            own = f"{pointer}/cfg/resources" if type(cfg) is dict and cfg.get("resources") else holder
+            if own is not None:
+                nested = [replace(spec, holder=own) for spec in nested]
     waiting.extend((spec, keys if spec.is_proxied else None) for spec in nested)

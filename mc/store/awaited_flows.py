@@ -8,7 +8,7 @@ from typing import Any
 from mc.errors import FlowFormatError
 from mc.flows.flow_rows import TaskRow
 
-__all__ = ["refuse_awaited_flows"]
+__all__ = ["find_awaited", "refuse_awaited_flows"]
 
 
 def refuse_awaited_flows(flow_key: str, rows: list[TaskRow]) -> None:
@@ -26,7 +26,7 @@ def refuse_awaited_flows(flow_key: str, rows: list[TaskRow]) -> None:
     for row in rows:
         if row.status not in ("RUNNING", "WAITING"):
             continue
-        for awaited in _find_awaited(row.task):
+        for awaited in find_awaited(row.task):
             raise FlowFormatError(
                 f"Flow {flow_key!r} cannot be stored anew: its task {row.key!r} waits for the sub-flow "
                 f"{awaited!r}, which would not tell it of its end. Let the sub-flow end, tick the flow "
@@ -35,7 +35,7 @@ def refuse_awaited_flows(flow_key: str, rows: list[TaskRow]) -> None:
             )
 
 
-def _find_awaited(task: Mapping[str, Any]) -> Iterator[str]:
+def find_awaited(task: Mapping[str, Any]) -> Iterator[str]:
     """Yield the keys of stored sub-flows for which a task waits, at any depth inside it."""
     data = task.get("data")
     if task.get("status") == "WAITING" and not task.get("next_tick_at") and isinstance(data, dict):
@@ -43,7 +43,7 @@ def _find_awaited(task: Mapping[str, Any]) -> Iterator[str]:
             yield data["flow_key"]
     proxied, flow_dict = task.get("proxied_task"), task.get("flow_dict")
     if isinstance(proxied, dict):
-        yield from _find_awaited(proxied)
+        yield from find_awaited(proxied)
     if isinstance(flow_dict, dict):
         for inner in flow_dict["graph"]["tasks"].values():
-            yield from _find_awaited(inner)
+            yield from find_awaited(inner)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from json import JSONEncoder
 from typing import Any, Final
 
@@ -13,19 +13,23 @@ from mc.store.prepared import Prepared, Row
 
 __all__ = ["BulkUpdate"]
 
+_LONGEST: Final = 1_000_000  # characters; quotation marks may make four bytes of one
+
 
 class BulkUpdate:
     """Changes rows of a table that are named by their primary key.
 
     Args:
         table: whose columns hold whole numbers, or text that every database keeps.
-        columns: what is written. A row holds the new values in this order, and then its key.
+        columns: what is written. A row holds the new values in this order, then its key, then what the guard
+            is to be.
+        guard: a column; a row in which it is something else is left as it is.
     """
 
-    def __init__(self, table: Table, columns: Sequence[str]) -> None:
+    def __init__(self, table: Table, columns: Sequence[str], guard: str) -> None:
         self._table = table
         self._values: Final = [table.c[name] for name in columns]
-        self._keys: Final = list(table.primary_key.columns)
+        self._keys: Final = [*table.primary_key.columns, table.c[guard]]
         names = [f"new_{name}" for name in columns] + [f"known_{column.name}" for column in self._keys]
         statement = update(table).where(
             *(column == bindparam(f"known_{column.name}") for column in self._keys)
@@ -35,16 +39,34 @@ class BulkUpdate:
         )
         self._texts: dict[str, str] = {}  # by dialect
 
-    def run(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Change the rows."""
-        make = _STATEMENTS.get(connection.dialect.name)
-        if make is None or len(rows) == 1:
-            self._plain.run_many(connection, rows)
-        elif rows:
-            name = connection.dialect.name
+    def run(self, connection: Connection, rows: Sequence[Row]) -> int:
+        """Change the rows, and return how many of them were there as the guard says."""
+        name = connection.dialect.name
+        make = _STATEMENTS.get(name)
+        if make is None:
+            return self._plain.run_many(connection, rows)
+        changed = 0
+        for part in _parts(rows):
+            if len(part) == 1:
+                changed += self._plain.run(connection, part[0])
+                continue
             if name not in self._texts:
                 self._texts[name] = make(connection.dialect, self._table, self._values, self._keys)
-            connection.exec_driver_sql(self._texts[name], (_to_json(rows),))
+            changed += connection.exec_driver_sql(self._texts[name], (_to_json(part),)).rowcount
+        return changed
+
+
+def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Cut rows where their statement would get larger than servers take."""
+    begin = size = 0
+    for place, row in enumerate(rows):
+        length = sum(len(value) for value in row if isinstance(value, str))
+        if place > begin and size + length > _LONGEST:
+            yield rows[begin:place]
+            begin, size = place, 0
+        size += length
+    if begin < len(rows):
+        yield rows[begin:]
 
 
 def _postgresql(

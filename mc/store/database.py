@@ -111,7 +111,8 @@ class Database:
             self._open()
         writer = self._writer
         assert writer is not None
-        held = self._repeat(lambda _: HeldTransaction.begin(writer, self._turn, work, self._explain))
+        blames = self.dialect.blames_statement
+        held = self._repeat(lambda _: HeldTransaction.begin(writer, self._turn, work, self._explain, blames))
         if self.dialect.is_private(self._url):
             self._held = held
         return held
@@ -199,7 +200,10 @@ class Database:
         kind, advice = self.dialect.explain(original, self._url)
         text = _text_of(original)
         opening = "cannot be used" if issubclass(kind, StoreUnreachableError) else "refused"
-        return kind(f"The database {self.shown_url} {opening}: {text}. {advice}".rstrip(), url=self.shown_url)
+        end = "" if text.endswith("?") else "."
+        return kind(
+            f"The database {self.shown_url} {opening}: {text}{end} {advice}".rstrip(), url=self.shown_url
+        )
 
 
 class _Attempts:

@@ -72,3 +72,10 @@ class Dialect(ABC):
 
         `StoreBusyError` means that nothing of the transaction was done and that it may be tried again.
         """
+
+    def blames_statement(self, error: BaseException | None) -> bool:
+        """Tell whether an error that `explain` lays on the server or on its settings may come of a statement.
+
+        It is asked about statements that are not the store's, on a connection that is still there.
+        """
+        return False

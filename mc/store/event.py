@@ -20,10 +20,14 @@ class EventKind(StrEnum):
 
     CREATED = "created"  # the flow was stored; for a task: what it was already at that time
     ADDED = "added"  # a task was added to the stored flow
+    MIGRATED = "migrated"  # the flow moved to another spec
+    REMOVED = "removed"  # a task went away with that
     CHANGED = "changed"  # a status changed, of a task or of the flow
     TAKEN_OVER = "taken_over"  # a driver claimed the flow over the expired lease of another
     SIGNAL_SENT = "signal_sent"  # a signal came
     SIGNAL_TAKEN = "signal_taken"  # a task took it
+    CONTROL = "control"  # a person asked for something: `detail` has what, who and why
+    CONTROL_REFUSED = "control_refused"  # it could not be done any more when its turn came
     LOST_RESULT = "lost_result"  # what a driver wanted to save after its lease had been taken over
 
 
@@ -109,6 +113,9 @@ def replay(events: Iterable[Event]) -> Replayed:
     """
     after = Replayed()
     for event in events:
+        if event.kind is EventKind.REMOVED and event.task_key is not None:
+            after.tasks.pop(event.task_key, None)
+            after.attempts.pop(event.task_key, None)
         if event.kind not in _STATUS_KINDS:
             continue
         key, new = event.task_key, event.new_status or "PENDING"

@@ -35,6 +35,7 @@ def check_flows(
     yield from _check_late(connection, dialect, now, late_after)
     yield from _check_leases(connection, dialect, late_after)
     yield from _check_blocked(connection)
+    yield from _check_missing_handlers(connection)
     yield from _check_waiting(connection, now)
 
 
@@ -85,22 +86,40 @@ def _check_leases(connection: Connection, dialect: Dialect, late_after: timedelt
 
 
 def _check_blocked(connection: Connection) -> Iterator[Finding]:
-    blocked = flow.c.status == "BLOCKED"
+    blocked = and_(flow.c.status == "BLOCKED", flow.c.next_tick_at.is_(None))
     count, oldest = _count(connection, blocked, flow.c.modified_at)
     if not count:
         return
-    query = (
-        select(flow.c.key, flow.c.blocked_reason).where(blocked).order_by(flow.c.modified_at).limit(_SHOWN)
-    )
-    reasons = {row[0]: row[1] for row in connection.execute(query)}
+    reasons = _reasons(connection, blocked)
     shown = "; ".join(f"{key}: {reason}" for key, reason in reasons.items())
     yield Finding(
         code="blocked-flows",
         severity=Severity.PROBLEM,
         message=f"{_flows(count)} BLOCKED and not ticked until somebody decides. {shown}",
-        advice="Read houston show KEY, mend the cause, then resume or cancel the flow.",
+        advice="Read houston show KEY, mend the cause, then houston resume KEY, or houston cancel KEY.",
         details={"count": count, "oldest": oldest, "reasons": reasons},
     )
+
+
+def _check_missing_handlers(connection: Connection) -> Iterator[Finding]:
+    blocked = and_(flow.c.status == "BLOCKED", flow.c.next_tick_at.is_not(None))
+    count, oldest = _count(connection, blocked, flow.c.modified_at)
+    if not count:
+        return
+    reasons = _reasons(connection, blocked)
+    shown = "; ".join(f"{key}: {reason}" for key, reason in reasons.items())
+    yield Finding(
+        code="missing-handlers",
+        severity=Severity.PROBLEM,
+        message=f"{_flows(count)} BLOCKED until a driver has their handlers. {shown}",
+        advice="Let a driver run that has them (--handlers MODULE); the flows then carry on by themselves.",
+        details={"count": count, "oldest": oldest, "reasons": reasons},
+    )
+
+
+def _reasons(connection: Connection, where: ColumnElement[bool]) -> dict[str, str]:
+    query = select(flow.c.key, flow.c.blocked_reason).where(where).order_by(flow.c.modified_at).limit(_SHOWN)
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def _check_waiting(connection: Connection, now: datetime) -> Iterator[Finding]:

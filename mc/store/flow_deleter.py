@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, exists, select
+from sqlalchemy import Connection, delete, select
 
+from mc.durations import parse_time
 from mc.errors import FlowNotFoundError, StoreError
+from mc.store.claim_rows import give_back_all
 from mc.store.dialects import Dialect
 from mc.store.flow_reader import chunks
 from mc.store.lease import Wake
 from mc.store.leases import family_of, is_leased
-from mc.store.tables import flow, spec, wake
+from mc.store.spec_rows import delete_unused_spec
+from mc.store.tables import flow, wake
 from mc.store.used_keys import keep_used_keys
-from mc.store.wakes import FINISHED, SIGNAL, add_wake
+from mc.store.wakes import CANCEL, FINISHED, add_wake
 
 __all__ = ["delete_flow", "remove_flows"]
 
@@ -28,6 +31,7 @@ def delete_flow(connection: Connection, dialect: Dialect, key: str, now: str) ->
         keys = found  # until no driver can have started another sub-flow meanwhile
         for chunk in chunks(keys):
             _refuse_leased(connection, dialect, chunk)
+    give_back_all(connection, dialect, keys, parse_time(now))
     remove_flows(connection, keys, now)
     if top.waiter_key is not None:
         # The task that waits for the flow finds it gone, instead of waiting for ever.
@@ -51,19 +55,11 @@ def remove_flows(connection: Connection, keys: Sequence[str], now: str) -> int:
         here = flow.c.key.in_(chunk)
         known = flow.c.spec_digest.is_not(None)
         digests.update(connection.scalars(select(flow.c.spec_digest).where(here, known).distinct()))
-        connection.execute(delete(wake).where(wake.c.source_key.in_(chunk), wake.c.kind != SIGNAL))
+        of_flows = wake.c.kind.in_((FINISHED, CANCEL))
+        connection.execute(delete(wake).where(wake.c.source_key.in_(chunk), of_flows))
         keep_used_keys(connection, chunk, now)
         connection.execute(delete(flow).where(here))  # the database deletes what belongs to it
-    return sum(_delete_unused_spec(connection, digest) for digest in sorted(digests))
-
-
-def _delete_unused_spec(connection: Connection, digest: str) -> int:
-    is_used = exists().where(flow.c.spec_digest == digest)
-    if connection.scalar(select(is_used)):
-        return 0
-    # Whoever stores a flow with that spec at this moment has locked it, or waits and finds it gone.
-    connection.execute(select(spec.c.digest).where(spec.c.digest == digest).with_for_update())
-    return connection.execute(delete(spec).where(spec.c.digest == digest, ~is_used)).rowcount
+    return sum(delete_unused_spec(connection, digest) for digest in sorted(digests))
 
 
 def _refuse_leased(connection: Connection, dialect: Dialect, keys: Sequence[str]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import MutableMapping, Sequence
 from typing import Final
 
+from mc.context.gc_pause import gc_paused
 from mc.errors import FlowNotFoundError, McError, StoreError
 from mc.flows.flow import Flow
 from mc.store.database import Database
 from mc.store.flow_reader import FlowRows, flow_of, read_flows, read_frontier
-from mc.store.gc_pause import gc_paused
 from mc.store.lease import Lease
 from mc.store.row_format import StoredState
 from mc.store.stored_tasks import partial_flow_of

@@ -15,8 +15,9 @@ from mc.flows.flow import Flow
 from mc.flows.mailbox import Signal
 from mc.statuses import FINISHED_FLOW_STATUSES, FLOW_CHANGES
 from mc.store import tables
+from mc.store.claim_rows import list_claims
 from mc.store.flow_summary import FlowSummary
-from mc.store.lease import Wake
+from mc.store.lease import StoredClaim, Wake
 from mc.store.row_format import StoredState, StoredTask, make_flow
 from mc.store.signal_rows import list_signals
 from mc.store.wakes import list_wakes
@@ -52,6 +53,7 @@ class FlowRows:
     edges: list[tuple[str, str]] = field(default_factory=list)
     wakes: tuple[Wake, ...] = ()
     signals: list[Signal] = field(default_factory=list)  # not taken yet
+    claims: dict[str, StoredClaim] = field(default_factory=dict)
 
 
 def chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -79,6 +81,8 @@ def _read_chunk(connection: Connection, keys: Sequence[str], found: dict[str, Fl
         here[flow_key].wakes = tuple(wakes)
     for flow_key, signals in list_signals(connection, keys).items():
         here[flow_key].signals = signals
+    for flow_key, claims in list_claims(connection, keys).items():
+        here[flow_key].claims = claims
     digests = list({rows.row["spec_digest"] for rows in here.values()} - {None})
     if digests:
         texts = {row.digest: row.text for row in connection.execute(_SPECS, {"digests": digests})}
@@ -96,7 +100,8 @@ def read_frontier(connection: Connection, key: str) -> FlowRows | None:
     tasks += _task_rows(connection.execute(_STARTABLE, {"flow": key}))
     wakes = list_wakes(connection, [key]).get(key, ())
     signals = list_signals(connection, [key]).get(key, [])
-    return FlowRows(dict(row), tasks=tasks, wakes=tuple(wakes), signals=signals)
+    claims = list_claims(connection, [key]).get(key, {})
+    return FlowRows(dict(row), tasks=tasks, wakes=tuple(wakes), signals=signals, claims=claims)
 
 
 def read_tasks_by_key(
@@ -189,6 +194,7 @@ def state_of(rows: FlowRows) -> StoredState:
         data=row["data"],
         tasks=dict(rows.tasks),
         wakes=rows.wakes,
+        claims=rows.claims,
     )
 
 

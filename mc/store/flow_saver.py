@@ -8,23 +8,24 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from mc.context.gc_pause import gc_paused
 from mc.durations import format_time
 from mc.errors import LeaseLostError, McError, StoreError
 from mc.flows.flow import Flow
+from mc.store.claim_rows import give_back
 from mc.store.database import Database
 from mc.store.event_log import add_events
 from mc.store.final_save import FinalSave, group_saves
 from mc.store.flow_statements import save_statement
 from mc.store.flow_writer import FlowDraft, Update, draft_new_flow, draft_save, insert_flows, update_flows
-from mc.store.gc_pause import gc_paused
 from mc.store.held_transaction import HeldTransaction
 from mc.store.history_draft import draft_lost_result
-from mc.store.lease import Lease, Wake
+from mc.store.lease import Lease
 from mc.store.outbox import Outbox
-from mc.store.prepared import Prepared
+from mc.store.prepared import Prepared, Row
 from mc.store.refusals import explain_refusal, lease_lost
+from mc.store.resource_queue import take_turn
 from mc.store.row_format import StoredState
-from mc.store.wakes import CANCEL, add_wake
 
 __all__ = ["FlowSaver"]
 
@@ -85,15 +86,16 @@ class FlowSaver:
         )
         known = lease.token if lease is not None else state.revision
         update = Update(draft=draft, known=known, acted_upon=outbox.acted_upon)
+        if outbox.refused:
+            draft.history.events += _refusals(flow.key, outbox, format_time(now), lease)
 
         def write(connection: Connection) -> None:
-            if not update_flows(connection, statement, [update]):
+            if not self._write(connection, statement, [update], now):
                 raise explain_refusal(connection, flow.key, state.revision, lease)
             if started:
                 insert_flows(connection, started)
-            for key, reason in outbox.cancelled.items():
-                wake = Wake(kind=CANCEL, source_key=flow.key, reason=reason)
-                add_wake(connection, key, wake, format_time(now))
+            if outbox.cancelled or outbox.asked or outbox.passed_on:
+                _write_controls(connection, flow.key, outbox, format_time(now))
 
         try:
             (within or self._database).write(write)
@@ -127,7 +129,7 @@ class FlowSaver:
         self, statement: Prepared, group: Sequence[FinalSave], updates: Sequence[Update]
     ) -> dict[str, McError]:
         errors: dict[str, McError] = {}
-        write = partial(update_flows, statement=statement, updates=updates)
+        write = partial(self._write, statement=statement, updates=updates, now=self._now())
         written = {id(update) for update in self._database.write(write)}
         for each, update in zip(group, updates, strict=True):
             if id(update) in written:
@@ -136,6 +138,18 @@ class FlowSaver:
                 lost = errors[each.flow.key] = lease_lost(each.lease)
                 self._keep_lost_result(update.draft, each.lease, lost)
         return errors
+
+    def _write(
+        self, connection: Connection, statement: Prepared, updates: Sequence[Update], now: datetime
+    ) -> list[Update]:
+        """Write what changed, with what goes back of named resources, and return what was written."""
+        if any(update.draft.ended_claims for update in updates):
+            take_turn(connection)
+        written = update_flows(connection, statement, updates)
+        for update in written:
+            draft = update.draft
+            give_back(connection, self._database.dialect, draft.flow.key, draft.ended_claims, now)
+        return written
 
     def _keep_lost_result(self, draft: FlowDraft, lease: Lease | None, error: LeaseLostError) -> None:
         """Keep as evidence, in a transaction of its own, what could not be saved."""
@@ -147,3 +161,20 @@ class FlowSaver:
             self._database.write(lambda connection: add_events(connection, draft.flow.key, rows))
         except McError as problem:
             error.add_note(f"What it wanted to save could not be kept in the history: {problem}")
+
+
+def _refusals(flow_key: str, outbox: Outbox, now: str, lease: Lease | None) -> list[Row]:
+    from mc.store.control_rows import refused_event  # few saves need it
+
+    return [refused_event(flow_key, control, why, now, lease) for control, why in outbox.refused]
+
+
+def _write_controls(connection: Connection, flow_key: str, outbox: Outbox, now: str) -> None:
+    from mc.store.control_rows import add_control, cancel_sub_flow, pass_on_to_sub_flows  # few saves need it
+
+    for key, reason in outbox.cancelled.items():
+        cancel_sub_flow(connection, key, flow_key, reason, now)
+    for key, control in outbox.asked.items():
+        add_control(connection, key, control)
+    for control in outbox.passed_on:
+        pass_on_to_sub_flows(connection, flow_key, control)

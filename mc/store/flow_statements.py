@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, insert, not_, null, update
+from sqlalchemy import and_, bindparam, delete, insert, not_, null, update
 
 from mc.store import tables
 from mc.store.bulk_update import BulkUpdate
@@ -14,11 +14,14 @@ from mc.store.leases import is_leased
 from mc.store.prepared import Prepared
 
 __all__ = [
+    "DELETE_EDGES",
+    "DELETE_TASK",
     "INSERT_EDGE",
     "INSERT_FLOW",
     "INSERT_TASK",
     "MOVE_TASKS",
     "NEW_FLOW_COLUMNS",
+    "PLACE_TASKS",
     "SAVED_COLUMNS",
     "UPDATE_DATA",
     "UPDATE_TASKS",
@@ -62,8 +65,22 @@ UPDATE_DATA: Final = Prepared(
 )
 
 
-MOVE_TASKS: Final = BulkUpdate(tables.task, ("rank", "status", "unmet", "due_at"))
-UPDATE_TASKS: Final = BulkUpdate(tables.task, ("rank", "status", "unmet", "due_at", "body"))
+MOVE_TASKS: Final = BulkUpdate(tables.task, ("rank", "status", "unmet", "due_at"), guard="status")
+UPDATE_TASKS: Final = BulkUpdate(tables.task, ("rank", "status", "unmet", "due_at", "body"), guard="status")
+PLACE_TASKS: Final = BulkUpdate(
+    tables.task, ("position", "rank", "status", "unmet", "due_at", "body"), guard="status"
+)
+DELETE_TASK: Final = Prepared(
+    delete(tables.task).where(
+        tables.task.c.flow_key == bindparam("flow"),
+        tables.task.c.key == bindparam("task"),
+        tables.task.c.status == bindparam("known_status"),
+    ),
+    ("flow", "task", "known_status"),
+)
+DELETE_EDGES: Final = Prepared(
+    delete(tables.edge).where(tables.edge.c.flow_key == bindparam("flow")), ("flow",)
+)
 
 
 @cache

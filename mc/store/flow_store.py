@@ -6,16 +6,16 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
 
 from mc.clock import Clock, SystemClock
+from mc.context.gc_pause import gc_paused
 from mc.durations import format_time, parse_time
 from mc.errors import FlowNotFoundError, McError
 from mc.flows.flow import Flow
-from mc.flows.signalling import make_signal
 from mc.store import leases
 from mc.store.database import BUSY_SECONDS, Database
 from mc.store.event import Attempt, Event
@@ -23,29 +23,25 @@ from mc.store.event_log import read_attempts, read_events
 from mc.store.final_save import FinalSave
 from mc.store.flow_deleter import delete_flow
 from mc.store.flow_loader import PARTIAL_FROM, FlowLoader
+from mc.store.flow_messages import FlowMessages
 from mc.store.flow_reader import read_summaries, summary_query
 from mc.store.flow_saver import FlowSaver
 from mc.store.flow_summary import FlowSummary
-from mc.store.flow_writer import (
-    NewFlow,
-    draft_new_flow,
-    insert_flows,
-)
-from mc.store.gc_pause import gc_paused
+from mc.store.flow_writer import NewFlow, draft_new_flow, insert_flows
 from mc.store.held_transaction import HeldTransaction
 from mc.store.lease import DEFAULT_LEASE_SECONDS, Lease, Wake
 from mc.store.outbox import Outbox
 from mc.store.pruning import PruneReport, prune
 from mc.store.refusals import lease_lost
+from mc.store.resource_store import ResourceStore
 from mc.store.row_format import StoredState
-from mc.store.sending import send_decision, send_signal
 from mc.store.tables import flow as flow_table
 from mc.store.tick_log import Tick, begin_tick, end_tick, read_ticks, ticks_query
 
 __all__ = ["FlowStore", "FlowSummary"]
 
 
-class FlowStore:
+class FlowStore(FlowMessages):
     """Keeps flows in a SQL database.
 
     The database is opened, and its tables are made, when it is first used. A store may be used by several
@@ -76,6 +72,7 @@ class FlowStore:
         self._database = Database(url, self.clock, busy_seconds)
         self._states: WeakKeyDictionary[Flow, StoredState] = WeakKeyDictionary()
         self._saver = FlowSaver(self._database, self._now, self._states)
+        self.resources = ResourceStore(self._database, self._now, self._states)
         self._loader = FlowLoader(self._database, self._states, partial_from)
 
     @property
@@ -275,30 +272,6 @@ class FlowStore:
             self.summary(key)
         return found
 
-    # --- signals ---------------------------------------------------------------------------
-
-    def signal(
-        self,
-        key: str,
-        name: str,
-        data: Any = None,
-        *,
-        id: str | None = None,  # noqa: A002 - the senders' word
-        by: str | None = None,
-    ) -> bool:
-        """Store a signal for a flow and make the flow due, in one transaction; see `Houston.signal`."""
-        new = make_signal(name, data, format_time(self.clock.now()), id=id, by=by)
-        return self._database.write(lambda connection: send_signal(connection, key, new))
-
-    def decide(self, key: str, task: str, *, approved: bool, by: str, comment: str | None = None) -> bool:
-        """Store the decision on an approval and make the flow due; see `Houston.approve`."""
-        now = format_time(self.clock.now())
-        return self._database.write(
-            lambda connection: send_decision(
-                connection, key, task, approved=approved, by=by, comment=comment, now=now
-            )
-        )
-
     # --- leases ----------------------------------------------------------------------------
 
     def claim(
@@ -394,14 +367,14 @@ class FlowStore:
 
         return self._database.hold(keep)
 
-    def release(self, *held: Lease) -> None:
-        """Give leases back without saving.
+    def release(self, *held: Lease, as_lost: bool = False) -> None:
+        """Give leases back without saving; `as_lost` counts them with those of drivers that vanished.
 
         Raises:
             LeaseLostError: some were taken over or given back before, `.lost` holds them; they are left as
                 they are, and the others were given back.
         """
-        lost = self._database.write(lambda connection: leases.release(connection, held))
+        lost = self._database.write(lambda connection: leases.release(connection, held, as_lost=as_lost))
         if lost:
             raise lease_lost(*lost)
 
@@ -412,18 +385,21 @@ class FlowStore:
             LeaseLostError: another driver took the flow over.
         """
         now = format_time(self.clock.now())
-        if not self._database.write(lambda connection: leases.block(connection, lease, reason, now)):
+        dialect = self._database.dialect
+        if not self._database.write(lambda connection: leases.block(connection, dialect, lease, reason, now)):
             raise lease_lost(lease)
 
     def set_aside(self, lease: Lease, until: datetime) -> None:
-        """Leave a flow as it was saved last for another driver, due at a later time.
+        """Give a flow back as it was saved last, and make it due at a later time.
+
+        It is due at once if it is to be cancelled, or a person asks for something.
 
         Raises:
             LeaseLostError: another driver took the flow over.
         """
-        if not self._database.write(
-            lambda connection: leases.set_aside(connection, lease, format_time(until))
-        ):
+        dialect, now = self._database.dialect, format_time(self.clock.now())
+        later = format_time(until)
+        if not self._database.write(lambda each: leases.set_aside(each, dialect, lease, later, now)):
             raise lease_lost(lease)
 
     def next_due_at(self, family_of: str | None = None) -> datetime | None:
@@ -444,6 +420,10 @@ class FlowStore:
     def wakes(self, flow: Flow) -> tuple[Wake, ...]:
         """Return what had happened elsewhere for a flow when it was loaded."""
         return self._saver.state_of(flow).wakes
+
+    def waiter_key(self, flow: Flow) -> str | None:
+        """Return the key of the stored flow that waits for this one, which was loaded; None if none does."""
+        return self._saver.state_of(flow).waiter_key
 
     # --- operation -------------------------------------------------------------------------
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection
 
 from mc.context.json_values import dumps, loads
 from mc.durations import format_time
@@ -17,16 +17,19 @@ from mc.flows.flow import Flow
 from mc.flows.flow_rows import FlowChanges, collect_changes, mark_saved
 from mc.spec.digest import spec_digest
 from mc.statuses import FINISHED_FLOW_STATUSES
-from mc.store import tables
 from mc.store.awaited_flows import refuse_awaited_flows
+from mc.store.claim_rows import ended_claims
 from mc.store.event_log import EventRow, HistoryDraft, write_history
 from mc.store.flow_reader import chunks
 from mc.store.flow_statements import (
+    DELETE_EDGES,
+    DELETE_TASK,
     INSERT_EDGE,
     INSERT_FLOW,
     INSERT_TASK,
     MOVE_TASKS,
     NEW_FLOW_COLUMNS,
+    PLACE_TASKS,
     SAVED_COLUMNS,
     UPDATE_DATA,
     UPDATE_TASKS,
@@ -34,10 +37,15 @@ from mc.store.flow_statements import (
 from mc.store.history_draft import draft_history
 from mc.store.lease import Lease, Wake
 from mc.store.prepared import Prepared, Row
+from mc.store.refusals import tasks_changed
 from mc.store.row_format import StoredState, StoredTask, check_key, encode_flow, encode_json, encode_task
 from mc.store.signal_rows import SignalDraft, draft_signals
+from mc.store.spec_rows import keep_spec
 from mc.store.used_keys import find_taken_keys
-from mc.store.wakes import FINISHED, add_wake, remove_wakes, wake_if_noted
+from mc.store.wakes import FINISHED, add_wake, remove_wakes, remove_wakes_of_finished, wake_if_noted
+
+if TYPE_CHECKING:
+    from mc.store.spec_change import SpecChange
 
 __all__ = [
     "FlowDraft",
@@ -62,10 +70,14 @@ class FlowDraft:
     new_tasks: list[Row] = field(default_factory=list)
     changed_tasks: list[Row] = field(default_factory=list)
     moved_tasks: list[Row] = field(default_factory=list)  # whose dict is as it was
+    placed_tasks: list[Row] = field(default_factory=list)  # that have another place in the order
+    removed_tasks: list[Row] = field(default_factory=list)
     new_edges: list[Row] = field(default_factory=list)
     stored: dict[str, StoredTask] = field(default_factory=dict)  # rows as the save leaves them
     history: HistoryDraft = field(default_factory=HistoryDraft)
     signals: SignalDraft = field(default_factory=SignalDraft)
+    migration: SpecChange | None = None
+    ended_claims: list[str] = field(default_factory=list)  # on resources
 
     def mark_saved(self) -> None:
         """Take over into `state` what has been committed."""
@@ -73,9 +85,17 @@ class FlowDraft:
         state.revision += 1
         state.status = self.flow.status
         state.finished = self.flow.status in FINISHED_FLOW_STATUSES
-        if self.new_edges:
+        if self.changes.has_other_edges:
+            state.num_edges = len(self.new_edges)
+        elif self.new_edges:
             state.num_edges = (state.num_edges or 0) + len(self.new_edges)
+        for _, key, _ in self.removed_tasks:
+            del state.tasks[key]
         state.tasks.update(self.stored)
+        if self.migration is not None:
+            self.migration.mark_saved(state)
+        for claim_id in self.ended_claims:
+            state.claims.pop(claim_id, None)
         if self.data is not None:
             state.data = self.data
         self.signals.mark_saved(self.flow)
@@ -108,14 +128,19 @@ def draft_save(flow: Flow, state: StoredState, now: datetime, lease: Lease | Non
         data=data if data != state.data else None,
     )
     _compare_tasks(draft)
+    if changes.migrations and state.revision > 0:
+        from mc.store.spec_change import SpecChange  # few saves need it
+
+        draft.migration = SpecChange(flow)
     if changes.edges and state.num_edges is None and state.source is not None:
         state.num_edges = state.source.count_edges()
+    first = 0 if changes.has_other_edges else state.num_edges or 0
     draft.new_edges = [
-        (flow.key, source, dest, position)
-        for position, (source, dest) in enumerate(changes.edges, state.num_edges or 0)
+        (flow.key, source, dest, position) for position, (source, dest) in enumerate(changes.edges, first)
     ]
     draft.history = draft_history(flow, state, changes, draft.stored, draft.columns["modified_at"], lease)
     draft.signals = draft_signals(flow)
+    draft.ended_claims = ended_claims(flow, state.claims)
     draft.history.events += draft.signals.events(EventRow(flow.key, draft.columns["modified_at"], lease))
     return draft
 
@@ -134,10 +159,15 @@ def _compare_tasks(draft: FlowDraft) -> None:
             draft.new_tasks.append((flow_key, key, *stored))
             continue
         _, rank, status, unmet, due_at, body = stored
-        if before.body == body:
-            draft.moved_tasks.append((rank, status, unmet, due_at, flow_key, key))
+        if before.position != stored.position:
+            draft.placed_tasks.append((*stored, flow_key, key, before.status))
+        elif before.body == body:
+            draft.moved_tasks.append((rank, status, unmet, due_at, flow_key, key, before.status))
         else:
-            draft.changed_tasks.append((rank, status, unmet, due_at, body, flow_key, key))
+            draft.changed_tasks.append((rank, status, unmet, due_at, body, flow_key, key, before.status))
+    if draft.changes.is_rebuilt:
+        left = known.keys() - {row.key for row in draft.changes.task_rows}
+        draft.removed_tasks = [(flow_key, key, known[key].status) for key in sorted(left)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -159,6 +189,9 @@ def update_flows(connection: Connection, statement: Prepared, updates: Sequence[
 
     Returns:
         Those whose row does, and which were written.
+
+    Raises:
+        StoreError: rows of tasks are not as they were read; nothing may be committed.
     """
     written = [update for update in updates if _update_row(connection, statement, update)]
     drafts = [update.draft for update in written]
@@ -168,17 +201,35 @@ def update_flows(connection: Connection, statement: Prepared, updates: Sequence[
     for draft in drafts:
         if draft.data is not None:
             UPDATE_DATA.run(connection, (draft.data, draft.flow.key))
-    UPDATE_TASKS.run(connection, [row for draft in drafts for row in draft.changed_tasks])
-    MOVE_TASKS.run(connection, [row for draft in drafts for row in draft.moved_tasks])
+    _update_tasks(connection, drafts)
+    DELETE_EDGES.run_many(
+        connection, [(draft.flow.key,) for draft in drafts if draft.changes.has_other_edges]
+    )
     INSERT_TASK.run_many(connection, [row for draft in drafts for row in draft.new_tasks])
     INSERT_EDGE.run_many(connection, [row for draft in drafts for row in draft.new_edges])
     write_history(connection, [draft.history for draft in drafts])
     for draft in drafts:
+        if draft.migration is not None:
+            draft.migration.write(connection, draft.columns["body"])
         waiter, finished = draft.state.waiter_key, draft.flow.status in FINISHED_FLOW_STATUSES
         if finished and not draft.state.finished and waiter is not None:
-            wake = Wake(kind=FINISHED, source_key=draft.flow.key)
+            revision = str(draft.state.revision + 1)
+            wake = Wake(kind=FINISHED, source_key=draft.flow.key, reason=revision)
             add_wake(connection, waiter, wake, draft.columns["modified_at"])
     return written
+
+
+def _update_tasks(connection: Connection, drafts: Sequence[FlowDraft]) -> None:
+    """Write or delete the rows of known tasks, each of which must have the status that was known of it."""
+    changed = [row for draft in drafts for row in draft.changed_tasks]
+    moved = [row for draft in drafts for row in draft.moved_tasks]
+    placed = [row for draft in drafts for row in draft.placed_tasks]
+    found = UPDATE_TASKS.run(connection, changed) + MOVE_TASKS.run(connection, moved)
+    removed = [row for draft in drafts for row in draft.removed_tasks]
+    found += PLACE_TASKS.run(connection, placed) + DELETE_TASK.run_many(connection, removed)
+    expected = len(changed) + len(moved) + len(placed) + len(removed)
+    if found != expected:
+        raise tasks_changed([draft.flow.key for draft in drafts], expected, found)
 
 
 def _update_row(connection: Connection, statement: Prepared, update: Update) -> bool:
@@ -190,8 +241,7 @@ def _update_row(connection: Connection, statement: Prepared, update: Update) -> 
 def _settle_wakes(connection: Connection, update: Update) -> None:
     flow, now = update.draft.flow, update.draft.columns["modified_at"]
     if flow.status in FINISHED_FLOW_STATUSES:
-        remove_wakes(connection, flow.key)
-        return
+        remove_wakes_of_finished(connection, flow.key)
     if update.acted_upon:
         remove_wakes(connection, flow.key, update.acted_upon)
     wake_if_noted(connection, flow.key, flow.status in ("PENDING", "RUNNING"), now)
@@ -262,7 +312,7 @@ def insert_flows(connection: Connection, flows: Sequence[NewFlow]) -> None:
         )
     for new in flows:
         if new.spec_text is not None:
-            _insert_spec(connection, new)
+            _insert_spec(connection, new, new.spec_text)
     INSERT_FLOW.run_many(connection, [[new.row[name] for name in NEW_FLOW_COLUMNS] for new in flows])
     INSERT_TASK.run_many(connection, [row for new in flows for row in new.draft.new_tasks])
     INSERT_EDGE.run_many(connection, [row for new in flows for row in new.draft.new_edges])
@@ -280,16 +330,7 @@ def _used_before(key: str, deleted_at: str) -> FlowExistsError:
     )
 
 
-def _insert_spec(connection: Connection, new: NewFlow) -> None:
-    digest = new.row["spec_digest"]
-    stored = connection.scalar(_FIND_SPEC, {"spec": digest})
-    if stored is None:
-        connection.execute(_INSERT_SPEC, {"digest": digest, "text": new.spec_text})
-    elif stored != new.spec_text:
-        # Equal, but written in another order, and a flow keeps its own.
+def _insert_spec(connection: Connection, new: NewFlow, text: str) -> None:
+    if not keep_spec(connection, new.row["spec_digest"], text):
         new.draft.state.own_spec = new.draft.flow.spec
         new.row["body"] = dumps({**loads(new.row["body"]), "spec": new.draft.flow.spec})
-
-
-_INSERT_SPEC: Final = insert(tables.spec)
-_FIND_SPEC: Final = select(tables.spec.c.text).where(tables.spec.c.digest == bindparam("spec"))

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from mc.clock import Clock, SystemClock
 from mc.errors import StoreUnreachableError
+from mc.flows.flow_reasons import LATE_AFTER
 from mc.store.database import BUSY_SECONDS, Database
 from mc.store.finding import Finding, Severity
 from mc.store.flow_checks import check_flows
@@ -19,8 +20,6 @@ from mc.store.storage_checks import check_storage
 from mc.store.tick_checks import check_ticks
 
 __all__ = ["LATE_AFTER", "examine", "open_existing"]
-
-LATE_AFTER: Final = timedelta(minutes=10)
 
 
 def examine(

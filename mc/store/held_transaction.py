@@ -15,6 +15,7 @@ __all__ = ["HeldTransaction"]
 
 T = TypeVar("T")
 Explain = Callable[[SQLAlchemyError], StoreError]
+Blames = Callable[[BaseException | None], bool]
 
 _MARK: Final = "mc_task"
 
@@ -26,12 +27,18 @@ class HeldTransaction:
     """
 
     def __init__(
-        self, connection: Connection, transaction: RootTransaction, rest: ExitStack, explain: Explain
+        self,
+        connection: Connection,
+        transaction: RootTransaction,
+        rest: ExitStack,
+        explain: Explain,
+        blames: Blames,
     ):
         self.connection = connection
         self._transaction = transaction
         self._rest = rest
         self._explain = explain
+        self._blames = blames
 
     @classmethod
     def begin(
@@ -40,6 +47,7 @@ class HeldTransaction:
         turn: AbstractContextManager[object],
         work: Callable[[Connection], object],
         explain: Explain,
+        blames: Blames,
     ) -> Self:
         """Begin a transaction, and do `work` in it; what that raises ends the transaction.
 
@@ -48,6 +56,7 @@ class HeldTransaction:
             turn: what is to be held as long as the transaction.
             work: what comes first in it.
             explain: turns an error of the database into one of the store.
+            blames: tells whether an error may come of a statement; see `Dialect.blames_statement`.
         """
         with ExitStack() as rest:
             rest.enter_context(turn)
@@ -57,7 +66,7 @@ class HeldTransaction:
             # It is gone as soon as the transaction is, however that ended.
             connection.exec_driver_sql(f"SAVEPOINT {_MARK}")
             connection.commit = _refuse_to_commit  # type: ignore[method-assign]
-            return cls(connection, transaction, rest.pop_all(), explain)
+            return cls(connection, transaction, rest.pop_all(), explain, blames)
 
     @property
     def is_open(self) -> bool:
@@ -89,6 +98,8 @@ class HeldTransaction:
     def was_lost(self, error: BaseException) -> StoreError | None:
         """Return what to raise if the database went away, which is no fault of the task."""
         if not isinstance(error, SQLAlchemyError):
+            return None
+        if isinstance(error, DBAPIError) and not error.connection_invalidated and self._blames(error.orig):
             return None
         problem = self._explain(error)
         gone = isinstance(problem, StoreUnreachableError) and not isinstance(problem, StoreBusyError)

@@ -9,6 +9,7 @@ from mc.context.json_values import dumps, loads
 from mc.flows.flow import Flow
 from mc.flows.flow_rows import FlowChanges, TaskRow
 from mc.flows.observer import ChangeEvent
+from mc.store.column_types import storable_text
 from mc.store.event import ACTIVE_STATUSES, EventKind
 from mc.store.event_log import EventRow, HistoryDraft, to_number
 from mc.store.lease import Lease
@@ -58,8 +59,9 @@ def draft_history(
         if known != status:  # changed past the journal
             number = row.task.get("attempt")
             draft.events.append(rows.make(EventKind.CHANGED, status, old=known, task_key=key, number=number))
+    begun = _insert_migrations(rows, draft, changes)
     if added:
-        draft.events[:0] = added
+        draft.events[begun:begun] = added
     known = last.get(None, state.status)
     if known != flow.status:  # assigned to the attribute
         draft.events.append(rows.make(EventKind.CHANGED, flow.status, old=known))
@@ -151,8 +153,11 @@ def _draft_journal(
     begun: dict[tuple[str, int], list[Any]] = {}
     for _, key, attempt, old, new, time, error in journal:
         text = _encode_error(flow_key, error) if error else None
+        detail = None
+        if new == "BLOCKED" and error:
+            text, detail = None, dumps({"reason": storable_text(str(error.get("message")))})
         at, number = time or now, to_number(attempt)
-        draft.events.append((flow_key, key, number, _CHANGED, old, new, at, now, owner, token, text, None))
+        draft.events.append((flow_key, key, number, _CHANGED, old, new, at, now, owner, token, text, detail))
         last[key] = new
         if key is None:
             continue
@@ -168,6 +173,21 @@ def _draft_journal(
             else:
                 draft.ended_attempts.append((status, at, owner, text, flow_key, key, number))
     return draft, last
+
+
+def _insert_migrations(rows: EventRow, draft: HistoryDraft, changes: FlowChanges) -> int:
+    """Put migrations between the events of the journal; return how many events stand before all of those."""
+    begun = 0
+    for record in reversed(changes.migrations):
+        events = [rows.make(EventKind.MIGRATED, None, detail=record.detail)]
+        events += [
+            rows.make(EventKind.REMOVED, None, old=status, task_key=key) for key, status in record.removed
+        ]
+        at = record.journal_length
+        draft.events[at:at] = events
+        if at == 0:
+            begun += len(events)
+    return begun
 
 
 def _first_of(row: TaskRow, journal: Sequence[ChangeEvent]) -> tuple[Any, str, str]:

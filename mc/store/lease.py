@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-__all__ = ["DEFAULT_LEASE_SECONDS", "MAX_LOST_LEASES", "Lease", "Wake"]
+__all__ = ["DEFAULT_LEASE_SECONDS", "MAX_LOST_LEASES", "Lease", "StoredClaim", "Wake"]
 
 DEFAULT_LEASE_SECONDS: Final = 60.0
 MAX_LOST_LEASES: Final = 3  # in a row; then the flow is BLOCKED
@@ -29,6 +29,15 @@ class Lease:
 class Wake:
     """Something that happened elsewhere and concerns a flow."""
 
-    kind: str  # finished: a sub-flow ended; cancel: the flow is to be cancelled
-    source_key: str  # the flow that caused it
+    kind: str  # see mc.store.wakes
+    source_key: str  # the flow, the signal or the resource that caused it
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredClaim:
+    """What an attempt of a task holds of resources, or waits for."""
+
+    task_key: str  # the flow's task that it is, or is inside of
+    granted: bool
+    token: int  # of the lease under which it asked last

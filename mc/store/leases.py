@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, null, select, update
 
-from mc.context.json_values import loads
+from mc.context.json_values import dumps, loads
 from mc.durations import format_time, parse_time
-from mc.store.column_types import storable_text
+from mc.errors import McError
+from mc.store.claim_rows import give_back_all, withdraw
+from mc.store.column_types import LongText, storable_text
 from mc.store.dialects import Dialect
 from mc.store.due_flows import Search, find_due
 from mc.store.event import EventKind
@@ -18,6 +20,7 @@ from mc.store.event_log import EventRow, insert_events
 from mc.store.lease import MAX_LOST_LEASES, Lease
 from mc.store.prepared import Prepared, Row
 from mc.store.tables import flow, task
+from mc.store.wakes import wake_if_noted
 
 __all__ = [
     "block",
@@ -56,6 +59,7 @@ def claim(
             lost = row.lost_leases + (row.lease_owner is not None)
             if lost >= MAX_LOST_LEASES:
                 _block_after_losses(connection, row.key, lost, now)
+                give_back_all(connection, dialect, [row.key], parse_time(now))
                 blocked = True
             elif lost and chosen:
                 break  # a flow that may kill its driver is claimed alone
@@ -91,13 +95,20 @@ def is_held_by(connection: Connection, lease: Lease) -> bool:
     return connection.scalar(select(flow.c.key).where(held, flow.c.lease_owner.is_not(None))) is not None
 
 
-def release(connection: Connection, leases: Sequence[Lease]) -> list[Lease]:
-    """Give leases back, and return those that were taken over or given back before."""
+def release(connection: Connection, leases: Sequence[Lease], *, as_lost: bool = False) -> list[Lease]:
+    """Give leases back, and return those that were taken over or given back before.
+
+    Args:
+        connection: in a transaction that writes.
+        leases: of different flows.
+        as_lost: count them with those of drivers that vanished.
+    """
+    statement = _RELEASE_AS_LOST if as_lost else _RELEASE
     in_order = sorted(leases, key=lambda lease: lease.flow_key)  # lest two drivers wait for each other
-    return [lease for lease in in_order if _RELEASE.run(connection, (lease.flow_key, lease.token)) != 1]
+    return [lease for lease in in_order if statement.run(connection, (lease.flow_key, lease.token)) != 1]
 
 
-def block(connection: Connection, lease: Lease, reason: str, now: str) -> bool:
+def block(connection: Connection, dialect: Dialect, lease: Lease, reason: str, now: str) -> bool:
     """Make a flow BLOCKED and give its lease back; return False if it was taken over."""
     params = {"flow": lease.flow_key, "held": lease.token}
     status = connection.scalar(_HELD_STATUS, params)
@@ -105,19 +116,29 @@ def block(connection: Connection, lease: Lease, reason: str, now: str) -> bool:
         return False
     text = storable_text(reason)
     connection.execute(_BLOCK_HELD, {**params, "reason": text, "now": now})
+    _forget_missing_handlers(connection, lease.flow_key)
     _note_blocked(connection, EventRow(lease.flow_key, now, lease), status, text)
+    give_back_all(connection, dialect, [lease.flow_key], parse_time(now))
+    wake_if_noted(connection, lease.flow_key, False, _after_a_while(now))
     return True
 
 
-def set_aside(connection: Connection, lease: Lease, until: str) -> bool:
-    """Give a lease back and make the flow due later; return False if it was taken over."""
+def set_aside(connection: Connection, dialect: Dialect, lease: Lease, until: str, now: str) -> bool:
+    """Give a lease back and make the flow due later; return False if it was taken over.
+
+    What a person has asked for meanwhile makes it due at once.
+    """
     held = (flow.c.key == lease.flow_key) & (flow.c.lease_token == lease.token)
     statement = (
         update(flow)
         .where(held, flow.c.lease_owner.is_not(None))
-        .values(next_tick_at=until, lease_owner=None, lease_expires_at=None, lost_leases=0)
+        .values(next_tick_at=until, lease_owner=None, lease_expires_at=None)
     )
-    return connection.execute(statement).rowcount == 1
+    if connection.execute(statement).rowcount != 1:
+        return False
+    withdraw(connection, dialect, lease.flow_key, parse_time(now))
+    wake_if_noted(connection, lease.flow_key, False, now)
+    return True
 
 
 def is_leased(dialect: Dialect) -> ColumnElement[bool]:
@@ -172,13 +193,26 @@ def _block_after_losses(connection: Connection, key: str, lost: int, now: str) -
     )
     shown = ", ".join(running) or "none that is known"
     reason = (
-        f"{lost} drivers in a row vanished while they ticked this flow (killed, crashed or out of memory); "
-        f"tasks that were running: {shown}. Find out why they end their process, then submit the spec under "
-        f"another key; Houston.delete(key) in Python removes this flow."
+        f"{lost} drivers in a row vanished while they ticked this flow (killed, crashed, out of memory, or "
+        f"cut off from the database); tasks that were running: {shown}. Find out why they end their process, "
+        f"then submit the spec under another key; Houston.delete(key) in Python removes this flow."
     )
     status = connection.scalar(_STATUS, {"flow": key})
     connection.execute(_BLOCK, {"flow": key, "reason": reason, "now": now})
+    _forget_missing_handlers(connection, key)
     _note_blocked(connection, EventRow(key, now), status, reason)
+    wake_if_noted(connection, key, False, _after_a_while(now))
+
+
+def _forget_missing_handlers(connection: Connection, key: str) -> None:
+    """Let no driver carry the flow on by itself, as if it were blocked for want of a handler still."""
+    try:
+        body = loads(connection.scalar(_BODY, {"flow": key}) or "null")
+    except McError:
+        return  # who reads the flow will find that
+    if isinstance(body, dict) and body.get("missing_handlers"):
+        text = dumps({**body, "missing_handlers": None})
+        connection.execute(_WRITE_BODY, {"flow": key, "text": text})
 
 
 def _note_blocked(connection: Connection, rows: EventRow, status: str | None, reason: str) -> None:
@@ -202,6 +236,12 @@ def _note_take_overs(
     insert_events(connection, events)
 
 
+def _after_a_while(now: str) -> str:
+    """Return when to do what a person asks of a flow that has just made a driver stumble: not at once."""
+    return format_time(parse_time(now) + _PAUSE)
+
+
+_PAUSE: Final = timedelta(seconds=60)
 _TICKABLE: Final = ("PENDING", "RUNNING")
 _CLAIM: Final = Prepared(
     update(flow)
@@ -223,6 +263,16 @@ _KEEP: Final = select(flow.c.key).where(_HELD).with_for_update()
 _RENEW: Final = update(flow).where(_HELD).values(lease_expires_at=bindparam("new_expires_at"))
 _RELEASE: Final = Prepared(
     update(flow).where(_HELD).values(lease_owner=null(), lease_expires_at=null()), ("flow", "held")
+)
+_RELEASE_AS_LOST: Final = Prepared(
+    update(flow)
+    .where(_HELD)
+    .values(lease_owner=null(), lease_expires_at=null(), lost_leases=flow.c.lost_leases + 1),
+    ("flow", "held"),
+)
+_BODY: Final = select(flow.c.body).where(flow.c.key == bindparam("flow"))
+_WRITE_BODY: Final = (
+    update(flow).where(flow.c.key == bindparam("flow")).values(body=bindparam("text", type_=LongText()))
 )
 _STATUS: Final = select(flow.c.status).where(flow.c.key == bindparam("flow"))
 _HELD_STATUS: Final = select(flow.c.status).where(_HELD).with_for_update()

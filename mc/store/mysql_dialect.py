@@ -40,9 +40,12 @@ class MysqlDialect(Dialect):
     def open(self, url: URL, busy_seconds: float) -> Engine:
         patience = max(2, round(busy_seconds))
         try:
+            from mc.store.mysql_cursor import LimitedCursor
+
             engine = create_engine(
                 url,
                 connect_args={
+                    "cursorclass": LimitedCursor,
                     "charset": "utf8mb4",
                     "connect_timeout": patience,
                     # a server that vanished gives no answer at all
@@ -59,6 +62,8 @@ class MysqlDialect(Dialect):
             with connection.cursor() as cursor:
                 cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
                 cursor.execute(f"SET SESSION {_session_settings(connection, patience)}")
+                cursor.execute("SELECT @@max_allowed_packet")
+                (connection.max_allowed_packet,) = cursor.fetchone()
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
@@ -93,6 +98,9 @@ class MysqlDialect(Dialect):
         if not isinstance(number, int):
             return StoreError, ""
         return _MEANINGS.get(number, (StoreError, ""))
+
+    def blames_statement(self, error: BaseException | None) -> bool:
+        return error is not None and error.args[:1] != () and error.args[0] in _OF_STATEMENTS
 
 
 MYSQL: Final = MysqlDialect()
@@ -131,6 +139,11 @@ _MEANINGS: Final[dict[int, tuple[type[StoreError], str]]] = {
     1142: (StoreUnreachableError, _RIGHTS),
     1049: (StoreUnreachableError, "Create the database, or name another."),
     1153: (StoreError, "A flow or task is larger than max_allowed_packet of the server; raise it."),
+}
+
+_OF_STATEMENTS: Final = {
+    *(1044, 1045, 1049, 1142),  # what the statement may not touch, or what is not there
+    *(1317, 1969, 3024),  # it took too long, or was cancelled
 }
 
 

@@ -74,6 +74,10 @@ class PostgresqlDialect(Dialect):
             return StoreError, ""
         return _MEANINGS.get(state) or _MEANINGS.get(state[:2]) or (StoreError, "")
 
+    def blames_statement(self, error: BaseException | None) -> bool:
+        state = getattr(error, "sqlstate", None) or ""
+        return state in _OF_STATEMENTS or state[:2] in _OF_STATEMENTS
+
 
 POSTGRESQL: Final = PostgresqlDialect()
 
@@ -104,6 +108,15 @@ _MEANINGS: Final[dict[str, tuple[type[StoreError], str]]] = {
     "57": (StoreUnreachableError, "The server ended the connection or is starting; try again."),
     "58": (StoreUnreachableError, "Look at the server's log and its disk."),
     "XX": (StoreUnreachableError, "Look at the server's log and its disk."),
+}
+
+_OF_STATEMENTS: Final = {
+    "08",  # another server that the statement asks
+    "3F",  # a schema that it names
+    "42501",  # what it may not touch
+    "53400",  # a limit for statements, such as temp_file_limit
+    "57014",  # it took too long, or was cancelled
+    "XX000",  # what functions written in C raise
 }
 
 

@@ -42,11 +42,12 @@ class Prepared:
         text, arrange = self._for(connection)
         return connection.exec_driver_sql(text, arrange(row)).rowcount
 
-    def run_many(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Execute it for each row."""
-        if rows:
-            text, arrange = self._for(connection)
-            connection.exec_driver_sql(text, [arrange(row) for row in rows])
+    def run_many(self, connection: Connection, rows: Sequence[Row]) -> int:
+        """Execute it for each row, and return how many rows it changed in all."""
+        if not rows:
+            return 0
+        text, arrange = self._for(connection)
+        return connection.exec_driver_sql(text, [arrange(row) for row in rows]).rowcount
 
     def _for(self, connection: Connection) -> _Compiled:
         dialect = connection.dialect

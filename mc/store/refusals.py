@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, select
 
 from mc.errors import FlowNotFoundError, LeaseLostError, StaleFlowError, StoreError
 from mc.store.lease import Lease
 from mc.store.tables import flow
 
-__all__ = ["explain_refusal", "lease_lost"]
+__all__ = ["explain_refusal", "lease_lost", "tasks_changed"]
 
 
 def explain_refusal(connection: Connection, key: str, revision: int, lease: Lease | None) -> StoreError:
@@ -37,6 +39,22 @@ def explain_refusal(connection: Connection, key: str, revision: int, lease: Leas
         f"Flow {key!r} was saved by somebody else since it was loaded (revision {row.revision}, loaded "
         f"was {revision}); nothing was saved. Load it again and repeat the change.",
         key=key,
+    )
+
+
+def tasks_changed(keys: Sequence[str], expected: int, found: int) -> StoreError:
+    """Return the error for a save that did not find the rows of tasks as they had been read.
+
+    Args:
+        keys: of the flows that were saved together.
+        expected: rows that the save was to change.
+        found: rows that were as they had been read.
+    """
+    return StoreError(
+        f"Of {expected} tasks to be saved of {', '.join(map(repr, keys[:5]))}, only {found} are stored with "
+        f"the status that was read; nothing was saved. The flow itself is as it was: somebody changed rows "
+        f"of mc_task past the store. Load the flow again and compare it with its history.",
+        keys=list(keys),
     )
 
 

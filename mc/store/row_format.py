@@ -16,7 +16,7 @@ from mc.flows.flow import Flow
 from mc.flows.flow_rows import FlowChanges, TaskRow, flow_from_frontier, flow_from_rows, next_tick_at
 from mc.flows.stored_graph import TaskSource
 from mc.store.column_types import storable_text
-from mc.store.lease import Wake
+from mc.store.lease import StoredClaim, Wake
 from mc.store.tables import MAX_KEY_LENGTH
 
 if TYPE_CHECKING:
@@ -29,8 +29,10 @@ __all__ = [
     "decode_tasks",
     "encode_flow",
     "encode_task",
+    "flow_priority",
     "make_flow",
     "make_partial_flow",
+    "read_failures",
 ]
 
 # attributes with a column of their own; the rest of them is the JSON text in `body`
@@ -72,6 +74,7 @@ class StoredState:
     tasks: dict[str, StoredTask] = field(default_factory=dict)
     own_spec: Any = None  # where it differs, in the order of its keys, from the text kept by digest
     wakes: tuple[Wake, ...] = ()  # that the flow had when it was loaded
+    claims: dict[str, StoredClaim] = field(default_factory=dict)  # on resources, by id
     source: StoredTasks | None = None  # where those of its tasks are that were not read yet
 
 
@@ -108,13 +111,13 @@ def encode_flow(flow: Flow, changes: FlowChanges, now: datetime, state: StoredSt
     due = next_tick_at(flow, now)
     attributes = changes.attributes
     body = {name: value for name, value in attributes.items() if name not in _IN_COLUMNS}
-    if state.own_spec is not None:
+    if state.own_spec is not None and not changes.migrations:
         body["spec"] = state.own_spec
     row = {name: attributes[name] for name in _COLUMNS}
     _check_label(flow)
     if flow.blocked_reason is not None:
         row["blocked_reason"] = storable_text(flow.blocked_reason)
-    row["priority"] = _priority_of(flow)
+    row["priority"] = flow_priority(flow)
     row["next_tick_at"] = format_time(due) if due is not None else None
     row["modified_at"] = format_time(now)
     row["task_counts"] = dumps(flow.count_tasks())
@@ -182,8 +185,14 @@ def make_partial_flow(
     """
     with _explained(row["key"]):
         attributes = _attributes_of(row)
-        counts, failures = loads(row["task_counts"]), loads(row["body"]).get(_FAILURES)
+        counts, failures = loads(row["task_counts"]), read_failures(loads(row["body"]))
         return flow_from_frontier(Flow, attributes, decode_tasks(tasks), counts, failures, source)
+
+
+def read_failures(body: Mapping[str, Any]) -> int | None:
+    """Return from a flow's `body` how many tasks are FAILED that are not allowed to; None: not known."""
+    failures: int | None = body.get(_FAILURES)
+    return failures
 
 
 def decode_tasks(tasks: Iterable[tuple[str, StoredTask]]) -> Iterator[TaskRow]:
@@ -221,7 +230,8 @@ def _explained(key: str) -> Iterator[None]:
         ) from error
 
 
-def _priority_of(flow: Flow) -> int:
+def flow_priority(flow: Flow) -> int:
+    """Return a flow's `cfg.priority` as a whole number that a column can hold."""
     priority = flow.cfg.get("priority")
     if isinstance(priority, bool) or not isinstance(priority, int | float) or not math.isfinite(priority):
         return 0

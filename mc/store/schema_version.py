@@ -10,7 +10,14 @@ from typing import Final, Protocol, TypeVar
 from sqlalchemy import Connection, func, insert, inspect, select
 
 from mc.errors import SchemaVersionError
-from mc.store.migrations import m0001_flows, m0002_history, m0003_ticks, m0004_frontier, m0005_signals
+from mc.store.migrations import (
+    m0001_flows,
+    m0002_history,
+    m0003_ticks,
+    m0004_frontier,
+    m0005_signals,
+    m0006_resources,
+)
 from mc.store.tables import schema
 
 __all__ = [
@@ -34,6 +41,7 @@ MIGRATIONS: Final[Mapping[int, Callable[[Connection], None]]] = {
     3: m0003_ticks.upgrade,
     4: m0004_frontier.upgrade,
     5: m0005_signals.upgrade,
+    6: m0006_resources.upgrade,
 }
 NEWEST_VERSION: Final = max(MIGRATIONS)
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from mc.context.json_values import dumps, loads
 from mc.flows.flow import Flow
 from mc.flows.mailbox import Signal, TakenSignal
-from mc.flows.signalling import RESERVED_PREFIX
+from mc.spec.names import RESERVED_PREFIX
 from mc.store.event import EventKind
 from mc.store.event_log import EventRow
 from mc.store.lease import Wake

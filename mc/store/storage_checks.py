@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -45,6 +46,7 @@ def check_storage(connection: Connection, dialect: Dialect, url: URL, now: datet
     if not dialect.is_private(url):
         if dialect.name == "sqlite":
             yield from check_disk(Path(url.database or ""))
+            yield from _check_rights(Path(url.database or ""))
         else:
             yield _check_clock(connection, dialect, now)
 
@@ -89,6 +91,19 @@ def _judge_settings(found: Mapping[str, Any], wanted: Mapping[str, tuple[str, ..
         else "",
         details=values,
     )
+
+
+def _check_rights(path: Path) -> Iterator[Finding]:
+    closed = [str(place) for place in (path, path.parent) if not os.access(place, os.W_OK)]
+    if closed:
+        yield Finding(
+            code="rights",
+            severity=Severity.NOTE,
+            message=f"This user may look at the database, but cannot write to {' and '.join(closed)}; its "
+            f"houston tick would end with 3.",
+            advice="Let drivers run as a user who may, or make the file and its directory writable.",
+            details={"closed": closed},
+        )
 
 
 def check_disk(path: Path) -> Iterator[Finding]:

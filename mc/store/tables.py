@@ -21,6 +21,9 @@ __all__ = [
     "event",
     "flow",
     "metadata",
+    "resource",
+    "resource_claim",
+    "resource_use",
     "schema",
     "signal",
     "spec",
@@ -35,6 +38,7 @@ MAX_KEY_LENGTH = 255  # characters of a key or an owner
 metadata = MetaData()
 
 _KEY = ExactText(MAX_KEY_LENGTH)
+_NAME = ExactText(100)
 _STATUS = ExactText(16)
 _TIME = ExactText(32)
 _JSON = LongText()
@@ -128,9 +132,9 @@ wake = Table(
     "mc_wake",
     metadata,
     _flow_key(),
-    Column("kind", _STATUS, primary_key=True),  # finished: a sub-flow ended; cancel: end this flow; signal
-    Column("source_key", _KEY, primary_key=True),  # the flow that caused it, or the id of the signal
-    Column("reason", LongText),
+    Column("kind", _STATUS, primary_key=True),  # see mc.store.wakes
+    Column("source_key", _KEY, primary_key=True),  # the flow, the signal, the control or the resource
+    Column("reason", LongText),  # text; of a control: JSON
     sqlite_with_rowid=False,
 )
 
@@ -149,6 +153,52 @@ signal = Table(
     Column("taken_at", _TIME),
     Index("mc_signal_id", "flow_key", "signal_id", unique=True),
     Index("mc_signal_taken_at", "flow_key", "taken_at"),
+)
+
+# How much there is of each named resource.
+resource = Table(
+    "mc_resource",
+    metadata,
+    Column("name", _NAME, primary_key=True),
+    Column("slots", Integer),  # how many may be held at a time; null: no limit
+    Column("rate_count", Integer),  # how many may be taken within the time below; null: no limit
+    Column("rate_microseconds", BigInteger),
+    Column("set_at", _TIME),  # null: nobody has said how much there is; tasks have asked for it
+    sqlite_with_rowid=False,
+)
+
+# What attempts of tasks hold of resources, or wait for: a row for each resource that one needs.
+resource_claim = Table(
+    "mc_resource_claim",
+    metadata,
+    _flow_key(),
+    Column("claim_id", _KEY, primary_key=True),  # of the attempt
+    Column("resource", _NAME, primary_key=True),
+    Column("task_key", _KEY, nullable=False),  # the flow's task that it is, or is inside of
+    Column("attempt", Integer, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("flow_priority", Integer, nullable=False),  # higher ones come first
+    Column("priority", Integer, nullable=False),  # of the task; then those that wait longest
+    Column("since", _TIME, nullable=False),  # when it asked first
+    Column("begun", Integer, nullable=False),  # 1: it ran already, and takes nothing of a rate
+    Column("token", BigInteger, nullable=False),  # of the lease under which it asked last
+    Column("granted_at", _TIME),  # null: it waits
+    Column("woken_at", _TIME),  # when its flow was woken to take it; null: it is not its turn
+    Column("due_at", _TIME),  # when it asks again by itself
+    Column("hopeless", Integer, nullable=False),  # 1: not as the resources are set; others pass it
+    Index("mc_resource_claim_resource", "resource", "granted_at"),
+    sqlite_with_rowid=False,
+)
+
+# When how much was taken of resources with a rate; older rows are deleted by the way.
+resource_use = Table(
+    "mc_resource_use",
+    metadata,
+    _row_id(),
+    Column("resource", _NAME, nullable=False),
+    Column("taken_at", _TIME, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Index("mc_resource_use_taken_at", "resource", "taken_at"),
 )
 
 # What drivers did when: a row for each tick of a runner.

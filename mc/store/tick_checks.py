@@ -79,7 +79,8 @@ def _check_gaps(
 
 def _describe_ticks(rows: Sequence[Tick], last: datetime, now: datetime, gaps: int, stopped: bool) -> str:
     ago = format_duration(max((now - last).total_seconds(), 0.0))
-    parts = [f"{sum(row.ticks for row in rows)} ticks in the last 24 hours, the last {ago} ago"]
+    count = sum(row.ticks for row in rows)
+    parts = [f"{count} {'tick' if count == 1 else 'ticks'} in the last 24 hours, the last {ago} ago"]
     if stopped:
         parts.append("which is much longer than usual")
     if gaps:

@@ -7,6 +7,7 @@ from typing import Any
 from mc.durations import format_time
 from mc.flows.mailbox import Signal
 from mc.flows.signalling import approval_signal_name
+from mc.spec.names import is_name
 from mc.task_handlers.base_signal_task_handler import BaseSignalTaskHandler
 
 __all__ = ["ApprovalTaskHandler", "TaskHandler"]
@@ -19,8 +20,7 @@ class ApprovalTaskHandler(BaseSignalTaskHandler):
         """Return a name that only this attempt waits for, after a look at the parameters."""
         approvers = self.read_param("approvers", list, None)
         if approvers is not None:
-            named = [who for who in approvers if isinstance(who, str) and who.strip()]
-            if not named or len(named) < len(approvers):
+            if not approvers or not all(is_name(who) for who in approvers):
                 raise self.spec_error(
                     "task_params.approvers must name who may decide, in texts that are not empty; without "
                     "it, everybody may"

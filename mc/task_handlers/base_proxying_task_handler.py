@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from mc.durations import format_time
+from mc.flows.attempts import keep_proxied_attempts
+from mc.flows.resource_claims import was_refused
 from mc.flows.task_call import Calls
 from mc.statuses import FINISHED_TASK_STATUSES
 from mc.task_handlers.base_sub_flow_task_handler import drop_sub_flow
@@ -71,15 +74,28 @@ class BaseProxyingTaskHandler(BaseTaskHandler):
         self.task.pop("next_tick_at", None)
         yield from tick_proxied_task(proxied, self.task_ctx)
         if proxied["status"] in FINISHED_TASK_STATUSES:
+            self._keep_attempts()
             self.on_proxied_task_finished()
             if self.task["status"] in FINISHED_TASK_STATUSES:
                 self.task.pop("proxied_task", None)
-        elif proxied["status"] == "WAITING" or proxied.get("next_tick_at"):
+                self._keep(proxied)
+        elif proxied["status"] == "WAITING" or proxied.get("next_tick_at") or was_refused(proxied):
             self.wait_until(due_time(proxied))
+
+    def _keep_attempts(self) -> None:
+        keep_proxied_attempts(self.task, self.proxied_task, format_time(self.task_ctx.now()))
 
     def cancel(self) -> None:
         """Stop what the proxied task started elsewhere."""
+        if "proxied_task" in self.task:
+            self._keep_attempts()
         proxied = self.task.pop("proxied_task", None)
         if proxied is not None:
             cancel_proxied_task(proxied, self.task_ctx)
             drop_sub_flow(self.task_ctx, proxied)
+            self._keep(proxied)
+
+    def _keep(self, proxied: dict[str, Any]) -> None:
+        """Keep what was done inside the proxied task, for a person's retry."""
+        if "kept" in proxied and proxied["status"] in ("FAILED", "CANCELLED"):
+            self.task["kept"] = {"proxied_task": proxied}

@@ -19,7 +19,8 @@ class BaseSubFlowTaskHandler(BaseTaskHandler):
     """Runs a sub-flow inside the task: one tick of the task is one tick of the sub-flow.
 
     The living sub-flow is kept beside the flow, so that a tick costs what it does and not what the
-    sub-flow is big; it is written into the task as `flow_dict` when the flow is saved or serialised.
+    sub-flow is big; it is written into the task as `flow_dict` when the flow is saved or serialised. Where
+    it ends in another way than COMPLETED, it is kept for a person's retry, which goes on inside of it.
     """
 
     has_effects: ClassVar[bool] = False  # its tasks tell
@@ -52,6 +53,7 @@ class BaseSubFlowTaskHandler(BaseTaskHandler):
         if sub_flow.status in FINISHED_FLOW_STATUSES:
             drop_sub_flow(self.task_ctx, self.task)
             if sub_flow.status != "COMPLETED":
+                self.task["kept"] = {"flow_dict": sub_flow.to_flow_dict()}
                 raise make_failure(sub_flow.status, sub_flow.describe_failure(), self.describe_sub_flow())
             self.task["status"] = "RUNNING"
             self.on_sub_flow_completed(sub_flow)
@@ -64,6 +66,7 @@ class BaseSubFlowTaskHandler(BaseTaskHandler):
             if sub_flow.status not in FINISHED_FLOW_STATUSES:
                 ctx = make_sub_flow_ctx(self.task_ctx, self.make_extra_ctx())
                 self.task_ctx.engine.begin_tick(sub_flow, ctx).cancel()
+            self.task["kept"] = {"flow_dict": sub_flow.to_flow_dict()}
 
     def _find_sub_flow(self) -> Flow | None:
         """Return the living sub-flow; after a restart, the one that was saved."""

@@ -35,6 +35,9 @@ class BaseTaskHandler:
         has_effects: whether it acts on the world outside the flow. Then its task is saved right
             after the call; others may be saved together.
         uninterpolated_params: names of task parameters whose `$ctx` references are left alone.
+        version: noted by the tasks that begin with the handler. A handler of another version goes on with
+            them only if it `accepts` theirs; else their flow is BLOCKED until a driver has it.
+        accepts: other versions whose tasks the handler can go on with.
         task: the task, a dict; `data` is its output, `task_params` its input.
         task_ctx: a mapping with `flow`, `engine`, `idempotency_key` (the same for each repetition of one
             attempt) and whatever the caller of the tick passed.
@@ -42,6 +45,8 @@ class BaseTaskHandler:
 
     has_effects: ClassVar[bool] = True
     uninterpolated_params: ClassVar[frozenset[str]] = frozenset()
+    version: ClassVar[str | None] = None
+    accepts: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, task: dict[str, Any], task_ctx: TaskCall) -> None:
         self.task = task
@@ -115,6 +120,8 @@ class BaseTaskHandler:
         expected = _TYPE_NAMES.get(kind, "any JSON value")
         if name not in params:
             raise self.spec_error(f"task_params.{name} is missing; expected {expected}")
+        if kind is int and isinstance(value, float) and value.is_integer():
+            return int(value)  # 1e3 is a whole number to JSON
         is_bool_for_number = kind is int and isinstance(value, bool)
         if not isinstance(value, kind) or is_bool_for_number:
             raise self.spec_error(f"task_params.{name} is {json_type_name(value)}; expected {expected}")

@@ -35,6 +35,12 @@ class FlowTaskHandler(BaseTaskHandler):
     def tick_task(self) -> Calls:
         """Start the sub-flow at the first tick; then see how far it is."""
         service = self._service
+        if self.task.pop("retries_sub_flow", False):
+            reason = f"The task {self.task.get('key')!r} that waits for it was retried."
+            by, left = f"flow {self.task_ctx.flow.key}", self.task.pop("flow_dict", None)
+            if service.retry(self.data["flow_key"], left, by, reason):
+                self.wait_until(None)
+                return
         if "initialised" not in self.task:
             sub_flow = self.begin_sub_flow()
             if sub_flow is None:
@@ -53,6 +59,7 @@ class FlowTaskHandler(BaseTaskHandler):
         if state.status == "COMPLETED":
             self.on_sub_flow_completed(state)
         elif state.status in FINISHED_FLOW_STATUSES:
+            self._keep(self.data["flow_key"])
             raise make_failure(state.status, state.failure, f"The sub-flow {self.data['flow_key']!r}")
         elif calls is None:
             self.wait_until(None)
@@ -61,7 +68,16 @@ class FlowTaskHandler(BaseTaskHandler):
         """Cancel the sub-flow."""
         key = self.data.get("flow_key")
         if key and "initialised" in self.task:
-            self._service.cancel(key, f"The task {self.task.get('key')!r} that waits for it was cancelled.")
+            reason = f"The task {self.task.get('key')!r} that waits for it was cancelled."
+            if self._service.cancel(key, reason):
+                self._keep(key)
+
+    def _keep(self, key: str) -> None:
+        """Remember the sub-flow, which ended in another way than COMPLETED, for a person's retry."""
+        self.task["kept"] = {"flow_key": key}
+        left = self._service.leave(key)
+        if left is not None:
+            self.task["kept"]["flow_dict"] = left
 
     @property
     def _service(self) -> SubFlowService:

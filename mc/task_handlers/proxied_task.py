@@ -9,7 +9,10 @@ from typing import Any
 from mc.context.conditions import evaluate_condition
 from mc.context.json_values import copy_as_json
 from mc.durations import format_time, parse_duration, parse_time
+from mc.flows.attempts import note_failed_attempt
 from mc.flows.failure import describe_exception, next_attempt_at
+from mc.flows.missing_handlers import find_missing_handler, note_if_missing
+from mc.flows.resource_grants import may_call_proxied
 from mc.flows.task_call import Calls, TaskCall
 from mc.task_handlers.base_sub_flow_task_handler import drop_sub_flow
 from mc.task_handlers.base_task_handler import BaseTaskHandler
@@ -50,8 +53,14 @@ def tick_proxied_task(task: dict[str, Any], task_ctx: TaskCall) -> Calls:
     is_late = bool(task.get("deadline_at")) and task["deadline_at"] <= now
     if (task.get("next_tick_at") or "") > now and not is_late:
         return
+    if note_if_missing(task, task_ctx):
+        return
     task.pop("next_tick_at", None)
-    if task["status"] == "PENDING" and not _start(task, task_ctx):
+    if task["status"] == "PENDING":
+        if not _start(task, task_ctx):
+            return
+    elif not is_late and not may_call_proxied(task, task_ctx):
+        task["status"] = "WAITING"
         return
     if is_late:
         cancel_proxied_task(task, task_ctx)
@@ -77,6 +86,9 @@ def tick_proxied_task(task: dict[str, Any], task_ctx: TaskCall) -> Calls:
 def cancel_proxied_task(task: dict[str, Any], task_ctx: TaskCall) -> None:
     """Let the handler of a proxied task that was started stop what it started elsewhere."""
     if task["status"] not in ("RUNNING", "WAITING"):
+        return
+    if find_missing_handler(task_ctx.engine, task) is not None:
+        task["status"] = "CANCELLED"  # a handler that went away cannot have anything to stop
         return
     call = _make_call(task, task_ctx)
     if call is not None and call.handler.cancel is not None:
@@ -106,6 +118,8 @@ def _start(task: dict[str, Any], task_ctx: TaskCall) -> bool:
     if cfg.get("when") is not None and not evaluate_condition(cfg["when"], task_ctx.path_ctx()):
         task["status"] = "SKIPPED"
         return False
+    if not may_call_proxied(task, task_ctx):
+        return False
     now = task_ctx.now()
     task["attempt"] += 1
     task["started_at"] = format_time(now)
@@ -120,13 +134,22 @@ def _try_again(task: dict[str, Any], task_ctx: TaskCall) -> None:
     again, at = next_attempt_at(task_ctx.get("idempotency_key", ""), task, task["error"], task_ctx.now())
     if not again:
         return
-    attempt = {"attempt": task["attempt"], "started_at": task.get("started_at"), "error": task.pop("error")}
-    task.setdefault("attempts", []).append(attempt)
-    for name in ("deadline_at", "initialised", "proxied_task", "waits_for"):
+    note_failed_attempt(task, task.pop("error"), format_time(task_ctx.now()))
+    for name in (
+        "deadline_at",
+        "handler_version",
+        "initialised",
+        "kept",
+        "proxied_task",
+        "resource_claim",
+        "waits_for",
+    ):
         task.pop(name, None)
     if "raw_task_params" in task:
         task["task_params"] = task.pop("raw_task_params")
     task["status"] = "PENDING"
     if at:
         task["next_tick_at"] = at
+    else:
+        task_ctx.report.retried_at_once = True
     task_ctx.report.progressed = True

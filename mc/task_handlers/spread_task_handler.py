@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any, ClassVar, Final
 
+from mc.context.gc_pause import gc_paused
 from mc.context.json_values import json_type_name
 from mc.context.wiring import map_items, parse_wirings
-from mc.flows.flow import Flow
+from mc.flows.flow import Flow, Task
 from mc.flows.sub_flow_service import SubFlowState
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 from mc.task_handlers.flow_task_handler import FlowTaskHandler
@@ -44,35 +46,38 @@ class SpreadTaskHandler(BaseTaskHandler):
 
 class _SpreadInline(InlineFlowTaskHandler):
     def begin_sub_flow(self) -> Flow | None:
-        tasks = _make_item_tasks(self)
-        if not tasks:
-            _complete(self, [])
-            return None
-        return make_sub_flow(self, {"tasks": tasks})
+        return _begin(self)
 
     def on_sub_flow_completed(self, sub_flow: Flow) -> None:
-        tasks = sub_flow.filter_tasks()
-        _complete(self, (task["data"] if task["status"] == "COMPLETED" else None for task in tasks))
+        _complete(self, sub_flow.filter_tasks())
 
 
 class _SpreadFlow(FlowTaskHandler):
     def begin_sub_flow(self) -> Flow | None:
-        tasks = _make_item_tasks(self)
-        if not tasks:
-            _complete(self, [])
-            return None
-        # All that a stored sub-flow shows of its tasks are its results.
-        paths = {task["key"]: f"$ctx.flow.tasks.{task['key']}.data" for task in tasks}
-        paths |= {f"{key}_status": f"$ctx.flow.tasks.{key}.status" for key in paths}
-        return make_sub_flow(self, {"tasks": tasks, "results": paths})
+        return _begin(self)
 
     def on_sub_flow_completed(self, state: SubFlowState) -> None:
-        found = state.results or {}
-        keys = (_item_key(idx) for idx in range(len(self.params["items"])))
-        _complete(self, (found[key] if found[f"{key}_status"] == "COMPLETED" else None for key in keys))
+        _complete(self, state.read_tasks())
 
 
 _CONTAINERS: Final[Mapping[str, type[BaseTaskHandler]]] = {"inline_flow": _SpreadInline, "flow": _SpreadFlow}
+
+
+def _begin(handler: BaseTaskHandler) -> Flow | None:
+    """Return the sub-flow of the item tasks; None where there is no item, and the task is done."""
+    with gc_paused():
+        return _make_sub_flow(handler)
+
+
+def _make_sub_flow(handler: BaseTaskHandler) -> Flow | None:
+    tasks = _make_item_tasks(handler)
+    if not tasks:
+        _complete(handler, ())
+        return None
+    limit = handler.task_ctx.flow.cfg.get("max_running_tasks") if "flow" in handler.task_ctx else None
+    return make_sub_flow(
+        handler, {"tasks": tasks, "cfg": {} if limit is None else {"max_running_tasks": limit}}
+    )
 
 
 def _make_item_tasks(handler: BaseTaskHandler) -> list[dict[str, Any]]:
@@ -99,10 +104,11 @@ def _item_key(idx: int) -> str:
     return f"item_{idx}"
 
 
-def _complete(handler: BaseTaskHandler, results: Iterable[Any]) -> None:
+def _complete(handler: BaseTaskHandler, tasks: Iterable[Task]) -> None:
     """Leave the items' outputs: a list for a list, a mapping for a mapping."""
     items = handler.params["items"]
-    found = list(results)
+    of_items = islice(tasks, len(items))  # the rest were added while the sub-flow ran
+    found = [task["data"] if task["status"] == "COMPLETED" else None for task in of_items]
     handler.complete(results=dict(zip(items, found, strict=True)) if isinstance(items, dict) else found)
 
 

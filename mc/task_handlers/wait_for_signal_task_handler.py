@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mc.context.json_values import copy_json
 from mc.flows.mailbox import Signal
+from mc.spec.names import MAX_NAME_LENGTH, RESERVED_PREFIX, is_name
 from mc.task_handlers.base_signal_task_handler import BaseSignalTaskHandler
 
 __all__ = ["TaskHandler", "WaitForSignalTaskHandler"]
@@ -15,8 +16,13 @@ class WaitForSignalTaskHandler(BaseSignalTaskHandler):
     def find_signal_name(self, wait_id: str) -> str:
         """Return the parameter `signal`, after a look at `schema`."""
         name: str = self.read_param("signal", str)
-        if not name:
-            raise self.spec_error("task_params.signal is empty; expected the name of a signal")
+        if not is_name(name) or name.startswith(RESERVED_PREFIX):
+            found = "empty" if not name else repr(name[:60])
+            raise self.spec_error(
+                f"task_params.signal is {found}; expected the name of a signal: at most {MAX_NAME_LENGTH} "
+                f"characters that can be printed, not all of them spaces, and not beginning with "
+                f"{RESERVED_PREFIX!r}"
+            )
         schema = self.read_param("schema", object, None)
         if schema is not None:
             self._check_schema(schema)

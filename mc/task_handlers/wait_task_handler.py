@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import ClassVar
 
-from mc.durations import format_time, parse_duration, parse_time
+from mc.durations import MAX_DURATION_SECONDS, format_time, parse_duration, parse_time
+from mc.errors import DurationError
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 __all__ = ["TaskHandler", "WaitTaskHandler"]
@@ -32,8 +33,17 @@ class WaitTaskHandler(BaseTaskHandler):
             found = "neither" if duration is None else "both"
             raise self.spec_error(f"task_params needs either duration or until; found {found}")
         if until is not None:
-            return parse_time(until)
+            return self._check_not_absurd(parse_time(until))
         return self.task_ctx.now() + timedelta(seconds=parse_duration(duration))
+
+    def _check_not_absurd(self, until: datetime) -> datetime:
+        """Return a time unless it lies further ahead than any duration may be long."""
+        if (until - self.task_ctx.now()).total_seconds() > MAX_DURATION_SECONDS:
+            raise DurationError(
+                f"task_params.until is {format_time(until)}, which is more than 100 years ahead; expected a "
+                f"time before {format_time(self.task_ctx.now() + timedelta(seconds=MAX_DURATION_SECONDS))}."
+            )
+        return until
 
     def _settle(self, due_at: datetime) -> None:
         if due_at <= self.task_ctx.now():

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.engine.default import DefaultDialect
 
 from mc.clock import ManualClock
 from mc.errors import StoreError, StoreUnreachableError
 from mc.flows.flow import Flow
+from mc.flows.flow_engine import FlowEngine
+from mc.runners.flow_runner import FlowRunner
 from mc.store.dialects import find_dialect
 from mc.store.due_flows import Search, claim_query
 from mc.store.flow_store import FlowStore
@@ -123,11 +126,61 @@ class TestConnections:
             other._database.write(lambda connection: connection.execute(text(cut)))
         assert [flow.key for flow in store.query()] == ["f"]
 
+    @pytest.mark.parametrize("database", ["postgres", "mariadb"], indirect=True)
+    def test_what_may_have_been_committed_is_not_done_again(
+        self, database: str, store: FlowStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.create(Flow(key="f"))
+        (lease,) = store.claim(owner="d")
+        flow = store.load("f")
+        commit = DefaultDialect.do_commit
+
+        def lose_the_answer(self: DefaultDialect, dbapi_connection: Any) -> None:
+            monkeypatch.undo()
+            commit(self, dbapi_connection)
+            dbapi_connection.dbapi_connection.close()
+            code = (2013,) if database == "mariadb" else ()
+            raise self.loaded_dbapi.OperationalError(*code, "the server went away")
+
+        monkeypatch.setattr(DefaultDialect, "do_commit", lose_the_answer)
+        with pytest.raises(StoreUnreachableError):
+            store.save(flow, lease=lease)
+        assert ask(store, "SELECT revision FROM mc_flow") == [(2,)]
+
     @pytest.mark.parametrize("database", ["mariadb"], indirect=True)
     def test_tables_keep_every_character_whatever_the_database_is_set_to(self, store: FlowStore) -> None:
         label = "\N{CAT FACE} é \N{CJK UNIFIED IDEOGRAPH-4E2D}"
         store.create(Flow(key=label, label=label))
         assert [(flow.key, flow.label) for flow in store.query()] == [(label, label)]
+
+
+@pytest.mark.parametrize("database", ["mariadb"], indirect=True)
+class TestLargeFlows:
+    def test_what_is_larger_than_the_server_takes_is_refused_and_stops_no_other_flow(
+        self, store: FlowStore
+    ) -> None:
+        limit = ask(store, "SELECT @@max_allowed_packet")[0][0]
+
+        def overdo(task: dict[str, Any]) -> None:
+            task["data"]["text"] = "x" * limit
+            task["status"] = "COMPLETED"
+
+        engine = FlowEngine(task_handlers={"overdo": overdo})
+        store.create(engine.flow_spec_to_flow({"tasks": [{"key": "t", "task_type": "overdo"}]}, key="large"))
+        store.create(Flow(key="small"))
+        report = FlowRunner(store, engine).tick()
+        assert (report.completed, len(report.errors)) == (1, 1)
+        assert "larger than max_allowed_packet" in (store.load("large").blocked_reason or "")
+
+    def test_large_tasks_that_change_together_are_saved(self, store: FlowStore) -> None:
+        text_of_each = '"' * 500_000
+        tasks = [{"key": f"t{number}", "task_type": "noop"} for number in range(10)]
+        store.create(Flow.from_flow_spec({"tasks": tasks}, key="f"))
+        flow = store.load("f")
+        for task in flow.tasks.values():
+            task["data"]["text"] = text_of_each
+        store.save(flow)
+        assert {task["data"].get("text") for task in store.load("f").tasks.values()} == {None, text_of_each}
 
 
 class TestText:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from mc.clock import ManualClock
 from mc.errors import (
@@ -242,6 +243,23 @@ class TestSave:
         with pytest.raises(StaleFlowError, match="Load it again"):
             store.save(second)
         assert store.load("f").data == {"n": "first"}
+
+    @pytest.mark.parametrize("names", [["one"], ["one", "two"]])
+    @pytest.mark.parametrize("change", ["DELETE FROM mc_task", "UPDATE mc_task SET status = 'FAILED'"])
+    def test_tasks_that_were_changed_past_the_store_are_not_overwritten(
+        self, store: FlowStore, make: Callable[..., Flow], change: str, names: list[str]
+    ) -> None:
+        make()
+        flow = store.load("f")
+        for name in names:
+            flow.tasks[name]["data"]["note"] = "for later"
+        flow.data["n"] = 2
+        statement = text(f"{change} WHERE flow_key = 'f' AND position = 1")
+        store._database.write(lambda connection: connection.execute(statement))
+        with pytest.raises(StoreError, match=f"Of {len(names)} tasks .* only {len(names) - 1} are stored"):
+            store.save(flow)
+        stored = text("SELECT data FROM mc_flow")
+        assert store._database.read(lambda connection: connection.scalar(stored)) == '{"n":1}'
 
     def test_a_refused_save_can_be_repeated_on_a_fresh_flow(
         self, store: FlowStore, make: Callable[..., Flow]
@@ -547,6 +565,25 @@ class TestLostLeases:
         assert claim_one(store, lease_seconds=0).lost_leases == 0
         assert claim_one(store, lease_seconds=0).lost_leases == 1
         assert claim_one(store, lease_seconds=60).lost_leases == 2
+
+    def test_a_lease_given_back_as_lost_counts_until_the_flow_is_blocked(
+        self, store: FlowStore, make: Callable[..., Flow]
+    ) -> None:
+        make()
+        for before in range(3):
+            lease = claim_one(store)
+            assert lease.lost_leases == before
+            store.release(lease, as_lost=True)
+        assert store.claim(owner="d") == []
+        assert store.summary("f").status == "BLOCKED"
+
+    def test_a_driver_without_the_handlers_does_not_excuse_a_flow_that_ends_others(
+        self, store: FlowStore, clock: ManualClock, make: Callable[..., Flow]
+    ) -> None:
+        make()
+        claim_one(store, lease_seconds=0)
+        store.set_aside(claim_one(store), clock.now())
+        assert claim_one(store).lost_leases == 1
 
     def test_a_flow_whose_driver_vanished_is_claimed_alone(
         self, store: FlowStore, clock: ManualClock, make: Callable[..., Flow]

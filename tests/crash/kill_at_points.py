@@ -85,10 +85,10 @@ class Killer:
         return state
 
     def check_moment_of_commit(self, names: list[str], states: list[str]) -> None:
-        """See that all was done by the commit, and nothing before."""
+        """See that all was done by the last commit, and nothing before."""
+        commits = [number for number, name in enumerate(names, start=1) if name == "after COMMIT"]
         for number, (name, state) in enumerate(zip(names, states, strict=True), start=1):
-            after = "after COMMIT" in names[:number] and names[number:].count("before COMMIT") == 0
-            expected = "after" if after else "before"
+            expected = "after" if commits and number >= commits[-1] else "before"
             if expected == "before" and name == "after COMMIT":
                 continue  # of a transaction that reads
             assert state == expected, f"killed at point {number}, {name}: {state}, expected {expected}"
@@ -101,7 +101,9 @@ class Killer:
         with closing(World(self.url)) as world:
             world.wipe()
             self.operation.arrange(world)
-            self.seen = Seen() if self.operation.migrates else check_store(world.store, markers=MARKERS)
+            self.seen = Seen(people_act=self.operation.people_act)
+            if not self.operation.migrates:
+                check_store(world.store, self.seen, markers=MARKERS)
 
     def die(self, kill_at: int | None) -> None:
         """Do the operation up to a point, in a child."""

@@ -8,12 +8,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from mc.durations import format_time
 from mc.errors import LeaseLostError
+from mc.flows.control import make_control
 from mc.flows.flow import Flow
+from mc.flows.flow_engine import FlowEngine
+from mc.flows.resource_service import ResourceRequest
+from mc.runners.flow_controls import FlowControls
+from mc.runners.flow_runner import FlowRunner
+from mc.runners.stored_migration import migrate_stored_flow
+from mc.runners.stored_resources import StoredResources
 from mc.runners.stored_sub_flows import StoredSubFlows
+from mc.store.claim_rows import ended_claims
+from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
 from mc.store.outbox import Outbox
-from tests.crash.world import World
+from tests.crash.world import SPECS, World
 
 __all__ = ["OPERATIONS", "Operation"]
 
@@ -31,6 +41,7 @@ class Operation:
         resume: repeats it after the crash, where nobody would go on with it otherwise.
         migrates: it changes the tables.
         tells: who asked for it is told when it was not done.
+        people_act: a person gives a command, which may undo what has finished.
     """
 
     arrange: Callable[[World], Any]
@@ -39,6 +50,7 @@ class Operation:
     resume: Callable[[World], Any] = lambda world: None
     migrates: bool = False
     tells: bool = True
+    people_act: bool = False
 
 
 def _add(*names: str) -> Callable[[World], None]:
@@ -248,6 +260,151 @@ def _save_what_took_signals(world: World, arm: Arm) -> None:
     world.store.save(flow, lease=lease, outbox=outbox, release=True)
 
 
+def _move_to_a_new_spec(world: World, arm: Arm) -> None:
+    """Move a flow whose tasks wait: a task goes, two come, and the order is another one."""
+    paid, inside, after = SPECS["waiting"]["tasks"]
+    tasks = [
+        {"key": "first", "task_type": "act", "precursors": []},
+        inside,
+        paid,
+        {"key": "then", "task_type": "calm", "precursors": ["paid", "first"]},
+    ]
+    assert after["key"] not in [task["key"] for task in tasks]
+    spec = {"tasks": tasks, "label": "moved", "data": {"n": 2}}
+    arm()
+    done = migrate_stored_flow(world.store, "waiting", spec, task_types=world.engine.registry, by="ada")
+    assert done.is_applied
+
+
+def _add_limited(world: World) -> None:
+    world.set_resources()
+    world.add("limited", "limited_too")
+
+
+def _tick_limited(world: World, key: str) -> tuple[Lease, Flow, Outbox]:
+    lease, flow, outbox = _hold(world, key)
+    resources = StoredResources(world.store, flow, lease, on_problem=print)
+    ctx = {"mc.flows": StoredSubFlows(world.store, outbox, on_outage=print), "mc.resources": resources}
+    world.engine.tick_flow(flow, ctx)
+    return lease, flow, outbox
+
+
+def _grant(world: World, arm: Arm) -> None:
+    """Get a resource, and save nothing of the task that got it."""
+    lease, flow, _ = _hold(world, "limited")
+    resources = StoredResources(world.store, flow, lease, on_problem=print)
+    requests = [
+        ResourceRequest(
+            id=f"limited/{key}/1",
+            task_key=key,
+            attempt=1,
+            needs=needs,
+            priority=0,
+            since=format_time(world.clock.now()),
+        )
+        for key, needs in (("x", {"db": 1}), ("y", {"api": 1, "db": 1}))
+    ]
+    arm()
+    assert [answer.granted for answer in resources.acquire(flow, requests)] == [True, False]
+
+
+def _hold_and_wait(world: World) -> None:
+    """Let one flow hold what the other waits for, with the end of its task not saved yet."""
+    _add_limited(world)
+    lease, flow, outbox = _tick_limited(world, "limited_too")
+    world.store.save(flow, lease=lease, outbox=outbox, release=True)
+    lease, flow, outbox = _tick_limited(world, "limited")
+    world.store.save(flow, lease=lease, outbox=outbox, release=True)
+
+
+def _save_what_gives_back(world: World, arm: Arm) -> None:
+    world.clock.advance(60)
+    lease, flow, outbox = _tick_limited(world, "limited")
+    assert ended_claims(flow, world.store.resources.claims(flow))
+    arm()
+    world.store.save(flow, lease=lease, outbox=outbox, release=True)
+
+
+def _set_a_resource(world: World, arm: Arm) -> None:
+    arm()
+    world.store.resources.set("db", slots=2)
+
+
+def _lose_a_grant(world: World) -> None:
+    world.set_resources()
+    world.add("limited")
+    _tick_limited(world, "limited")
+    world.expire_leases()
+
+
+class _Hands(FlowControls):
+    """The commands that a person gives, in a world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    @property
+    def engine(self) -> FlowEngine:
+        return self.world.engine
+
+    @property
+    def store(self) -> FlowStore:
+        return self.world.store
+
+    @property
+    def runner(self) -> FlowRunner:
+        return self.world.runner
+
+
+def _bring_far(*names: str) -> Callable[[World], None]:
+    """Store flows, and tick them and their sub-flows as far as they get."""
+
+    def bring(world: World) -> None:
+        world.add(*names)
+        world.runner.tick()
+
+    return bring
+
+
+def _fail(name: str) -> Callable[[World], None]:
+    def fail(world: World) -> None:
+        _bring_far(name)(world)
+        assert world.store.summary(name).status == "FAILED"
+
+    return fail
+
+
+def _command(command: Callable[[_Hands], object]) -> Callable[[World, Arm], None]:
+    def act(world: World, arm: Arm) -> None:
+        arm()
+        command(_Hands(world))
+
+    return act
+
+
+def _pause_nested(world: World) -> None:
+    _bring_far("nested")(world)
+    assert _Hands(world).pause("nested", by="ada").done
+
+
+def _ask(world: World, arm: Arm) -> None:
+    arm()
+    world.store.control("nested", make_control("cancel", by="ada", reason="too dear"))
+
+
+_COMMANDS: dict[str, tuple[Callable[[World], None], Callable[[_Hands], object]]] = {
+    "cancel": (_bring_far("nested"), lambda hands: hands.cancel("nested", by="ada")),
+    "pause": (_bring_far("nested"), lambda hands: hands.pause("nested", by="ada")),
+    "resume": (_pause_nested, lambda hands: hands.resume("nested", by="ada")),
+    "retry what failed inside": (
+        _fail("broken inside"),
+        lambda hands: hands.retry("broken inside", by="ada"),
+    ),
+    "retry what failed below": (_fail("broken below"), lambda hands: hands.retry("broken below", by="ada")),
+    "skip": (_bring_far("nested"), lambda hands: hands.skip("nested", ["sub", "inside"], by="ada")),
+    "set": (_bring_far("nested"), lambda hands: hands.set("nested", "after", by="ada", data={"n": 1})),
+}
+
 OPERATIONS: dict[str, Operation] = {
     "create": Operation(arrange=lambda world: None, act=_create),
     "claim": Operation(arrange=_add("chain", "parent"), act=_take),
@@ -266,12 +423,27 @@ OPERATIONS: dict[str, Operation] = {
     "send a signal": Operation(arrange=_begin("waiting"), act=_send),
     "send a decision": Operation(arrange=_begin("waiting"), act=_decide),
     "save what took signals": Operation(arrange=_begin_and_send, act=_save_what_took_signals),
+    "move to a new spec": Operation(arrange=_begin("waiting"), act=_move_to_a_new_spec),
     "tick with signals": Operation(arrange=_begin_and_send, act=_run, whole=False),
     "tick": Operation(arrange=_add("parent"), act=_run, whole=False),
     "tick after a loss": Operation(arrange=_begin_and_lose, act=_run, whole=False),
     "transactional tasks": Operation(arrange=_add_transactional, act=_run, whole=False),
     "keep what came too late": Operation(arrange=_add("chain"), act=_keep_what_came_too_late, tells=False),
+    "grant resources": Operation(arrange=_add_limited, act=_grant),
+    "save what gives resources back": Operation(arrange=_hold_and_wait, act=_save_what_gives_back),
+    "set a resource": Operation(arrange=_hold_and_wait, act=_set_a_resource),
+    "tick after a lost grant": Operation(arrange=_lose_a_grant, act=_run, whole=False),
     "prune": Operation(arrange=_finish_some, act=_prune_armed, resume=_prune, whole=False),
     "make the tables": Operation(arrange=World.drop_tables, act=_migrate, whole=False, migrates=True),
     "migrate from version 1": Operation(arrange=_go_back, act=_migrate, whole=False, migrates=True),
+    "ask for something": Operation(arrange=_bring_far("nested"), act=_ask, people_act=True),
+    "rerun": Operation(
+        arrange=_fail("broken inside"),
+        act=_command(lambda hands: hands.rerun("broken inside", {"n": 2}, by="ada", new_key="again")),
+        people_act=True,
+    ),
+    **{
+        name: Operation(arrange=arrange, act=_command(command), whole=False, people_act=True)
+        for name, (arrange, command) in _COMMANDS.items()
+    },
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from mc.flows.control import make_control
 from mc.store.flow_store import FlowStore
 from tests.crash.world import World
 from tests.invariants import INVARIANTS, Seen, check_store
@@ -38,6 +39,7 @@ DAMAGE = {
         "DELETE FROM mc_flow WHERE key = 'parent/sub/1'",
         "UPDATE mc_flow SET status = 'COMPLETED' WHERE key = 'parent/sub/1'",
         "INSERT INTO mc_wake VALUES ('parent', 'finished', 'somebody', NULL)",
+        """INSERT INTO mc_wake VALUES ('chain', 'control', '00000001', '{"control":"retry","at":""}')""",
     ],
     "a finished flow has nothing left to do": [
         "UPDATE mc_task SET status = 'WAITING' WHERE flow_key = 'chain' AND key = 'e'",
@@ -72,19 +74,45 @@ DAMAGE = {
         ('chain', '1', 'go', 'null', '2026', 'e', '2026'),
         ('chain', '2', 'go', 'null', '2026', 'e', '2026')""",
     ],
+    "what a person asked for is done or refused": [
+        "DELETE FROM mc_event WHERE flow_key = 'stopped' AND new_status = 'PAUSED'",
+        """UPDATE mc_event SET detail = replace(detail, 'pause', 'cancel')
+        WHERE flow_key = 'stopped' AND kind = 'control'""",
+        """INSERT INTO mc_wake VALUES ('stopped', 'control', '00000001', '{"control":"cancel","at":""}')""",
+    ],
+    "a paused flow tells who paused it": [
+        "DELETE FROM mc_event WHERE flow_key = 'stopped' AND kind = 'control'"
+    ],
+    "no more is held of a resource than there is, and nobody waits for what is free": [
+        "UPDATE mc_resource_claim SET slots = 2 WHERE flow_key = 'holder'",
+        "DELETE FROM mc_resource WHERE name = 'db'",
+        "UPDATE mc_resource SET slots = 2",
+        "UPDATE mc_resource_claim SET hopeless = 1 WHERE flow_key = 'waiter'",
+    ],
     "the history replays to the rows": ["UPDATE mc_event SET new_status = 'FAILED' WHERE task_key = 'e'"],
 }
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[FlowStore]:
-    """A finished flow, `chain`, one that waits for its sub-flow, `parent`, and `listener` for a signal."""
+    """A finished flow, `chain`, one that waits for its sub-flow, `parent`, `listener` for a signal, and
+    `stopped`, which a person paused.
+
+    `holder` has a resource for which `waiter` waits.
+    """
     world = World(f"sqlite:///{tmp_path}/flows.sqlite3")
     world.add("chain")
     world.runner.tick()
     wait = {"key": "wait", "task_type": "wait_for_signal", "task_params": {"signal": "go"}}
     world.store.create(world.engine.flow_spec_to_flow({"tasks": [wait]}, key="listener"))
+    world.store.create(world.engine.flow_spec_to_flow({"tasks": [wait]}, key="stopped"))
+    world.runner.control("stopped", make_control("pause", by="ada"))
     world.runner.tick()
+    world.store.resources.set("db", slots=1)
+    limited = {"tasks": [{**wait, "cfg": {"resources": ["db"]}}]}
+    for key in ("holder", "waiter"):
+        world.store.create(world.engine.flow_spec_to_flow(limited, key=key))
+        world.runner.tick()
     world.add("parent")
     world.runner.tick(max_flows=1)
     world.store._database.write(
@@ -98,7 +126,7 @@ def store(tmp_path: Path) -> Iterator[FlowStore]:
     ("name", "statement"), [(name, each) for name, statements in DAMAGE.items() for each in statements]
 )
 def test_damage_is_noticed(store: FlowStore, name: str, statement: str) -> None:
-    seen = check_store(store, markers="marker")
+    seen = check_store(store, Seen(people_act=name.startswith("a paused flow")), markers="marker")
 
     with_keys_off(store, statement)
     seen.replayed.clear()

@@ -28,6 +28,9 @@ LONG_AGO = "2000-01-01T00:00:00.000000+00:00"
 _VOLATILE = frozenset({"lease_expires_at", "recorded_at"})
 _NOT_COMPARED = ("mc_schema", "mc_tick")
 
+ACT = {"key": "x", "task_type": "act"}
+NAP = {"key": "nap", "task_type": "wait", "task_params": {"duration": "1h"}}
+FLAKY = {"key": "flaky", "task_type": "flaky"}
 SPECS: dict[str, dict[str, Any]] = {
     "chain": {
         "data": {"n": 1},
@@ -122,6 +125,62 @@ SPECS: dict[str, dict[str, Any]] = {
             {"key": "after", "task_type": "act", "precursors": ["paid"]},
         ]
     },
+    **{
+        name: {
+            "tasks": [
+                {"key": "x", "task_type": kind, "precursors": [], "cfg": {"resources": ["db"]}},
+                {"key": "y", "task_type": "calm", "precursors": [], "cfg": {"resources": ["api", "db"]}},
+            ]
+        }
+        for name, kind in (("limited", "act"), ("limited_too", "calm"))
+    },
+    # For the hands of a person: what they stop, and what they let go on.
+    "nested": {
+        "tasks": [
+            {"key": "before", "task_type": "act"},
+            {
+                "key": "inside",
+                "task_type": "inline_flow",
+                "precursors": ["before"],
+                "task_params": {"flow_spec": {"tasks": [ACT, NAP]}},
+            },
+            {
+                "key": "sub",
+                "task_type": "flow",
+                "precursors": ["before"],
+                "task_params": {"flow_spec": {"tasks": [ACT, NAP]}},
+            },
+            {
+                "key": "after",
+                "task_type": "act",
+                "precursors": ["inside", "sub"],
+                "cfg": {"start_when": "none_failed"},
+            },
+        ]
+    },
+    "broken inside": {
+        "tasks": [
+            {"key": "before", "task_type": "act"},
+            {
+                "key": "inside",
+                "task_type": "inline_flow",
+                "task_params": {"flow_spec": {"tasks": [ACT, FLAKY]}},
+            },
+            {"key": "after", "task_type": "act"},
+        ]
+    },
+    "broken below": {
+        "tasks": [
+            {
+                "key": "sub",
+                "task_type": "flow",
+                "precursors": [],
+                "task_params": {"flow_spec": {"tasks": [ACT, FLAKY]}},
+            },
+            {"key": "other", "task_type": "wait", "precursors": [], "task_params": {"duration": "1h"}},
+            {"key": "after", "task_type": "act", "precursors": ["sub", "other"]},
+        ]
+    },
     "transactional": {
         "tasks": [
             {
@@ -195,6 +254,11 @@ class World:
     def add(self, *names: str) -> None:
         """Store a flow of each spec, under the spec's name."""
         self.store.create_many([self.engine.flow_spec_to_flow(SPECS[name], key=name) for name in names])
+
+    def set_resources(self) -> None:
+        """Say how much there is of the resources that the flows need."""
+        self.store.resources.set("db", slots=1)
+        self.store.resources.set("api", slots=5, rate="1/min")
 
     def expire_leases(self) -> None:
         """Let all leases run out."""

@@ -21,7 +21,7 @@ def test_the_flow_waits_untouched_and_carries_on_when_the_handler_is_there(tmp_p
     assert [error["type"] for error in report.errors] == ["UnknownTaskTypeError"]
     assert "'own'" in report.errors[0]["message"]
     stored = store.load("f")
-    assert (stored.status, stored.count_tasks()) == ("RUNNING", {"COMPLETED": 1, "PENDING": 1})
+    assert (stored.status, stored.count_tasks()) == ("BLOCKED", {"COMPLETED": 1, "PENDING": 1})
 
     knowing = FlowRunner(store, FlowEngine(task_handlers={"own": lambda task: {"x": 1}}, clock=clock))
     assert knowing.tick().claimed == 0

@@ -340,6 +340,57 @@ def test_a_lost_connection_is_no_failure_of_the_task(world: World, functions: An
     assert functions.calls == ["f/t0/1", "f/t0/1"]
 
 
+@pytest.mark.parametrize(
+    ("world", "statement"),
+    [
+        ("postgres", "SELECT pg_cancel_backend(pg_backend_pid())"),
+        ("postgres", "SET LOCAL ROLE pg_monitor; SELECT * FROM pg_authid"),
+        ("postgres", "CREATE TABLE nowhere.at_all (x int)"),
+        ("mariadb", "KILL QUERY connection_id()"),
+        ("mariadb", "USE nowhere_at_all"),
+    ],
+    indirect=["world"],
+)
+def test_a_statement_that_is_at_fault_itself_fails_its_task_and_stops_no_other_flow(
+    world: World, functions: Any, statement: str
+) -> None:
+    def blunder(connection: Connection, task_ctx: Any) -> None:
+        functions.write(connection, task_ctx)
+        for part in statement.split("; "):
+            connection.execute(text(part))
+
+    functions.blunder = blunder
+    blunder.__module__ = MODULE
+    world.submit("blunder")
+    world.submit("write", key="g")
+    report = world.tick()
+    assert (report.failed, report.completed) == (1, 1)
+    assert world.markers() == [("g", "t0")]
+
+
+@pytest.mark.parametrize("world", ["postgres", "mariadb"], indirect=True)
+def test_a_task_that_breaks_each_connection_cannot_stop_the_others_for_ever(
+    world: World, functions: Any
+) -> None:
+    def cut(connection: Connection, task_ctx: Any) -> None:
+        functions.write(connection, task_ctx)
+        connection.connection.dbapi_connection.close()  # type: ignore[union-attr]
+        connection.execute(text("SELECT 1"))
+
+    functions.cut = cut
+    cut.__module__ = MODULE
+    world.submit("write", "cut")
+    world.submit("write", key="g")
+    for _ in range(3):
+        with pytest.raises(StoreUnreachableError):
+            world.tick()
+    world.tick()
+    assert world.store.summary("f").status == "BLOCKED"
+    assert "t1" in (world.store.load("f").blocked_reason or "")
+    assert world.store.summary("g").status == "COMPLETED"
+    assert world.markers() == [("f", "t0"), ("g", "t0")]
+
+
 DRIVER = """
 import sys
 from mc.flows.flow_engine import FlowEngine

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from mc.errors import FlowNotFoundError, StaleFlowError, StoreError, StoreUnreachableError
+from mc.errors import ControlError, FlowNotFoundError, StaleFlowError, StoreError, StoreUnreachableError
+from mc.flows.control import make_control
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
@@ -112,8 +113,14 @@ class _Simulation:
         self.enter("submitter", self.submit)
         for _ in range(random.randint(2, _MAX_PROCESSES)):
             self.enter_driver()
-        if random.random() < 0.4:
-            self.enter("person", self.meddle)
+        if random.random() < 0.5:
+            commands = random.random() < 0.5
+            self.world.seen.people_act = self.world.seen.people_act or commands
+            if commands:
+                for _ in range(random.randint(1, 2)):
+                    self.enter("commander", self.give_commands)
+            else:
+                self.enter("person", self.meddle)
         for _ in range(random.randint(40, 120)):
             if not self.step():
                 break
@@ -243,6 +250,24 @@ class _Simulation:
         elif action == "resume" and flow.status in ("PAUSED", "BLOCKED"):
             resume(store, key)
 
+    def give_commands(self, store: FlowStore) -> None:
+        """Cancel, pause, resume, retry, skip and set, while drivers hold the flows or do not."""
+        while not self.ending:
+            store.clock.sleep(self.random.choice([0.01, 0.1, 1]))
+            with contextlib.suppress(ControlError, FlowNotFoundError, StoreUnreachableError):
+                keys = sorted(summary.key for summary in store.query())
+                if keys:
+                    self.give_command(store, self.random.choice(keys))
+
+    def give_command(self, store: FlowStore, key: str) -> None:
+        random = self.random
+        kind = random.choice(["cancel", "pause", "resume", "resume", "retry", "retry", "skip", "set"])
+        tasks = [f"t{random.randint(0, 3)}"] if kind == "skip" or random.random() < 0.2 else []
+        data = {"note": random.randint(0, 9)} if kind == "set" else None
+        self.world.note(f"somebody asks to {kind} {key} {tasks}")
+        self.expected.touched.add(key.partition("/")[0])
+        self.runner(store).control(key, make_control(kind, tasks=tasks, data=data, by="somebody"))
+
     # --- what happens ----------------------------------------------------------------------
 
     def step(self) -> bool:
@@ -280,8 +305,16 @@ class _Simulation:
             world.database_skew = random.choice([-3600.0, 0.0, 3600.0])
             world.note("the clock of the database jumps")
         elif luck < 0.17:
-            drivers = [process for process in self.processes if process.name.startswith("driver")]
-            self.kill(random.choice(drivers))
+            self.kill_somebody()
+
+    def kill_somebody(self) -> None:
+        """Kill a driver, or who gives commands, and let another one come."""
+        victims = ("driver", "commander")
+        process = self.random.choice([each for each in self.processes if each.name.startswith(victims)])
+        self.kill(process)
+        if process.name.startswith("commander"):
+            self.enter("commander", self.give_commands)
+        else:
             self.enter_driver()
 
     def advance(self, seconds: float) -> None:

@@ -24,6 +24,7 @@ from mc.store.flow_loader import PARTIAL_FROM
 from mc.store.flow_store import FlowStore
 from mc.store.held_transaction import HeldTransaction
 from tests.invariants import Seen, Snapshot, check_store, find_violations
+from tests.resource_invariants import ResourceRows
 from tests.simulation.stage import Actor, Process, Stage, staged_heartbeats
 
 __all__ = ["BEGINNING", "MARKERS", "Faults", "VirtualClock", "World", "open_world"]
@@ -167,6 +168,8 @@ def _snapshot(raw: Any) -> Snapshot:
         signals=rows("mc_signal"),
         specs={row[0] for row in cursor.execute("SELECT digest FROM mc_spec")},
         others={},
+        controlled_events=rows(_CONTROLLED_EVENTS),
+        resources=ResourceRows({row["name"]: row for row in rows("mc_resource")}, rows("mc_resource_claim")),
     )
     for row in rows("mc_task"):
         snapshot.tasks[row["flow_key"]][row["key"]] = row
@@ -178,6 +181,9 @@ def _snapshot(raw: Any) -> Snapshot:
     return snapshot
 
 
+_CONTROLLED_EVENTS = (
+    "mc_event WHERE flow_key IN (SELECT flow_key FROM mc_event WHERE kind = 'control') ORDER BY id"
+)
 _NAME_FLOWS = [
     name for name, table in tables.metadata.tables.items() if "flow_key" in table.c and name != "mc_used_key"
 ]

@@ -359,6 +359,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.held)
     @rule(index=INDEX)
+    def release_as_lost(self, index: int) -> None:
+        self.let_go(
+            index, lambda held: held.store.release(held.lease, as_lost=True), self.model.give_back_as_lost
+        )
+
+    @precondition(lambda self: self.held)
+    @rule(index=INDEX)
     def block(self, index: int) -> None:
         self.let_go(index, lambda held: held.store.block(held.lease, "it is broken"), self.model.block)
 

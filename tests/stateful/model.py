@@ -181,7 +181,13 @@ class Model:
 
     def set_aside(self, known: Known, until: datetime) -> None:
         self.give_back(known)
-        known.due, known.lost = until, 0
+        known.due = until
+        if any(kind == "cancel" for kind, _ in known.wakes):
+            known.due = min(until, self.now)
+
+    def give_back_as_lost(self, known: Known) -> None:
+        self.give_back(known)
+        known.lost += 1
 
     def block(self, known: Known) -> None:
         """Block a flow by its driver."""

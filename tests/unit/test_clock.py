@@ -7,11 +7,12 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mc.clock import Clock, ManualClock, SystemClock
 from mc.durations import format_time
+from mc.errors import DurationError
 from mc.flows.timestamps import Timestamper
 
 
@@ -57,6 +58,19 @@ class TestManualClock:
         assert clock.advance(90) == clock.now() == start + timedelta(seconds=90)
         assert clock.advance(-90) == start
 
+    def test_it_reads_durations_and_times_as_specs_write_them(self) -> None:
+        clock = ManualClock()
+        assert clock.advance("3d") == datetime(2000, 1, 4, tzinfo=UTC)
+        assert clock.set("2030-01-02T05:04:05+02:00") == datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+        assert clock.set(datetime(2000, 1, 1, tzinfo=UTC)) == clock.now() == ManualClock().now()
+
+    @pytest.mark.parametrize("time", ["tomorrow", "2030-01-02T03:04:05", datetime(2030, 1, 2)])  # noqa: DTZ001
+    def test_a_time_without_a_zone_is_refused(self, time: datetime | str) -> None:
+        clock = ManualClock()
+        with pytest.raises(DurationError):
+            clock.set(time)
+        assert clock.now() == ManualClock().now()
+
     def test_sleeping_moves_it(self) -> None:
         clock = ManualClock()
         clock.sleep(60)
@@ -70,6 +84,8 @@ class TestManualClock:
 
 class TestTimestamper:
     @given(st.lists(st.floats(0, 4e9), min_size=1, max_size=5), st.floats(0, 3))
+    @example([1.0], 0.9999995)
+    @example([0.0], 1.9999995)
     def test_it_writes_what_format_time_writes(self, times: list[float], step: float) -> None:
         timestamper = Timestamper()
         for at in times:

@@ -25,7 +25,7 @@ NAMES = [cls.__name__ for cls in ERRORS]
 
 
 def test_all_errors_are_in_one_tree() -> None:
-    assert set(NAMES) | {"Problem"} == set(errors.__all__)
+    assert set(NAMES) | {"Obstacle", "Problem"} == set(errors.__all__)
 
 
 def test_the_drawing_in_the_docstring_is_the_tree() -> None:

@@ -158,7 +158,7 @@ def _open_existing(settings: Settings) -> Database:
     from mc.clock import SystemClock
     from mc.store.health import open_existing
 
-    return open_existing(settings.db_url, SystemClock())
+    return open_existing(settings.db_url, SystemClock(), settings.busy_seconds)
 
 
 def _bring_up_to_date(settings: Settings, database: Database) -> None:

@@ -37,7 +37,7 @@ def command(settings: Settings, late_after: timedelta) -> int:
     from mc.store.finding import Severity
     from mc.store.health import examine
 
-    findings = examine(settings.db_url, late_after=late_after)
+    findings = examine(settings.db_url, late_after=late_after, busy_seconds=settings.busy_seconds)
     healthy = all(finding.severity != Severity.PROBLEM for finding in findings)
     if settings.as_json:
         print_json({"healthy": healthy, "findings": [finding.to_dict() for finding in findings]})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -47,7 +47,11 @@ def _only_task(houston: Houston, key: str, task_key: str, events: Sequence[Event
     Raises:
         click.BadParameter: the flow has no such task.
     """
-    found = [event for event in events if event.task_key == task_key]
+    found = [
+        event
+        for event in events
+        if event.task_key == task_key or task_key in (event.detail or {}).get("tasks", ())
+    ]
     if not found:
         tasks = list(houston.load(key).tasks)
         if task_key not in tasks:
@@ -85,6 +89,10 @@ def _note(event: Event) -> str:
         return f"{error.get('type', 'TaskFailed')}: {error.get('message', '')}"
     if detail is None:
         return ""
+    if "control" in detail:
+        return _control_note(detail)
+    if "new_digest" in detail:
+        return _describe_migration(detail)
     if "reason" in detail:
         return str(detail["reason"])
     if "signal" in detail:
@@ -97,3 +105,22 @@ def _note(event: Event) -> str:
     if "from" in detail:
         return f"from {detail['from']}, whose lease had run out"
     return to_json_text(detail)
+
+
+def _control_note(detail: Mapping[str, Any]) -> str:
+    about = [*detail.get("tasks", ())]
+    about += [f"{name} {to_json_text(detail[name])}" for name in ("data", "params") if name in detail]
+    about += [
+        f"{name.replace('_', ' ')} {detail[name]}" for name in ("new_flow", "of_flow") if name in detail
+    ]
+    what = " ".join([str(detail["control"]), ", ".join(about)]).strip()
+    because = detail.get("why") or detail.get("reason")
+    return f"{what}, by {detail.get('by')}{f': {because}' if because else ''}"
+
+
+def _describe_migration(detail: dict[str, Any]) -> str:
+    words = ("added", "removed", "changed")
+    tasks = [f"{len(detail[word])} {word}" for word in words if detail.get(word)]
+    sender = f"by {detail['by']}" if detail.get("by") else ""
+    why = ": ".join(filter(None, [sender, detail.get("reason")]))
+    return "; ".join(filter(None, [why, ", ".join(tasks)]))

@@ -11,13 +11,19 @@ __all__ = ["command"]
 
 
 @click.command("schema")
+@click.option("--outcomes", is_flag=True, help="Print that of the outcomes that `simulate` reads instead.")
 @common_options
-def command() -> None:
+def command(outcomes: bool) -> None:
     """Print the JSON Schema of flow specs.
 
     It is draft 2020-12; editors use it to complete and check specs. `houston validate` checks more than
     a schema can.
     """
-    from mc.spec.schema import load_flow_spec_schema
+    if outcomes:
+        from mc.flows.simulation_script import load_outcomes_schema
 
-    print_json(load_flow_spec_schema(), indent=2)
+        print_json(load_outcomes_schema(), indent=2)
+    else:
+        from mc.spec.schema import load_flow_spec_schema
+
+        print_json(load_flow_spec_schema(), indent=2)

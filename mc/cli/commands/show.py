@@ -141,9 +141,14 @@ def _to_row(task: Task) -> tuple[str, ...]:
 
 
 def _note(task: Task) -> str:
+    from mc.flows.resource_claims import was_refused
+
     error: dict[str, Any] = task.get("error") or {}
     if error:
         return _cut(f"{error.get('type', 'TaskFailed')}: {error.get('message', '')}")
+    if task["status"] in ("WAITING", "PENDING") and was_refused(task):
+        until = f", until {format_time_short(task['next_tick_at'])}" if task.get("next_tick_at") else ""
+        return _cut(f"waits for {', '.join(task['resource_claim'].get('lacking') or [])}{until}")
     if task["status"] in ("WAITING", "PENDING") and task.get("next_tick_at"):
         return f"until {format_time_short(task['next_tick_at'])}"
     return ""

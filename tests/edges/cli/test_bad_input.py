@@ -254,7 +254,8 @@ class TestStores:
         assert [path.name for path in Path().iterdir()] == ["spec.json"]
 
     @pytest.mark.parametrize(
-        "command", [["list"], ["list", "--json"], ["show", "k"], ["export", "k"], ["history", "k"]]
+        "command",
+        [["list"], ["list", "--json"], ["show", "k"], ["export", "k"], ["history", "k"], ["explain", "k"]],
     )
     def test_reading_does_not_make_a_database(
         self, houston: Callable[..., Any], tmp_path: Path, command: list[str]

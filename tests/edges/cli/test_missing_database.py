@@ -16,6 +16,7 @@ import pytest
         "show f",
         "show f --graph text",
         "history f",
+        "explain f",
         "export f",
         "export f --output f.json",
         "doctor",

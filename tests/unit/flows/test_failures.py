@@ -10,6 +10,7 @@ import pytest
 
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.flows.handler_registry import Handler
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 
@@ -133,6 +134,15 @@ class TestRecord:
         flow = Flow.from_flow_spec({"tasks": [task("a", "nope")]})
         FlowEngine().tick_flow(flow)
         assert flow.tasks["a"]["error"]["type"] == "UnknownTaskTypeError"
+
+    def test_without_a_store_a_task_fails_that_began_with_a_version_that_went_away(self) -> None:
+        flow = Flow.from_flow_spec({"tasks": [task("a", "own")]})
+        begin = Handler(lambda task, ctx: None, version="1")
+        FlowEngine(task_handlers={"own": begin}).tick_flow(flow)
+        flow = Flow.from_flow_dict(flow.to_flow_dict())
+        FlowEngine(task_handlers={"own": Handler(begin.call, version="2")}).tick_flow(flow)
+        assert flow.tasks["a"]["error"]["type"] == "HandlerVersionError"
+        assert "begun with version '1'" in flow.tasks["a"]["error"]["message"]
 
     @pytest.mark.parametrize("task_type", [None, 5, [], {}])
     def test_a_task_type_that_is_no_name_fails_its_task(self, task_type: Any) -> None:

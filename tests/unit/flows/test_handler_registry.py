@@ -232,6 +232,21 @@ class TestRefusals:
         message = flow.tasks["a"]["error"]["message"]
         assert "'shop.broken:x' cannot be loaded: RuntimeError: no stock" in message
 
+    @pytest.mark.parametrize(
+        ("version", "accepts", "message"),
+        [
+            (2, (), "2 is not the version of a handler; write text"),
+            ("", (), "'' is not the version"),
+            ("2", "1", "write a list of versions, ('1',)"),
+            ("2", (1,), "1 is not the version"),
+        ],
+    )
+    def test_a_version_is_text(self, version: Any, accepts: Any, message: str) -> None:
+        marked = task_handler("own", version=version, accepts=accepts)(lambda: None)
+        with pytest.raises(TaskHandlerError) as caught:
+            HandlerRegistry([marked])
+        assert message in caught.value.message
+
     def test_validation_tells_the_reason(self) -> None:
         engine = FlowEngine(handler_modules=["shop"])
         with pytest.raises(SpecError, match="which is not allowed"):

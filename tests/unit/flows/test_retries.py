@@ -163,6 +163,10 @@ class TestAttempts:
             ({"not_on": ["OSError"]}, 1),
             ({"not_on": ["ValueError"]}, 3),
             ({"on": ["OSError"], "not_on": ["TimeoutError"]}, 1),
+            ({"on": ["builtins.OSError"]}, 3),
+            ({"on": ["asyncio.OSError"]}, 1),
+            ({"on": ["BaseException"]}, 3),
+            ({"not_on": ["builtins.Exception"]}, 1),
         ],
         ids=str,
     )
@@ -171,6 +175,41 @@ class TestAttempts:
         with pytest.raises(FlowEngine.FlowError):
             FlowEngine(task_handlers={"bad": bad}).run_flow(flow)
         assert flow.tasks["a"]["attempt"] == attempts
+
+    def test_a_class_is_found_by_its_qualified_name(self) -> None:
+        class ColdError(ConnectionError):
+            """Two modules may have one of that name."""
+
+        def freeze() -> None:
+            raise ColdError
+
+        here = f"{__name__}.{ColdError.__qualname__}"
+        for name, attempts in (("ColdError", 2), (here, 2), ("elsewhere.ColdError", 1)):
+            flow = flow_with({"max_attempts": 2, "on": [name]})
+            with pytest.raises(FlowEngine.FlowError):
+                FlowEngine(task_handlers={"bad": freeze}).run_flow(flow)
+            assert flow.tasks["a"]["attempt"] == attempts
+
+    def test_a_retry_for_ever_keeps_every_attempt_and_the_latest_tracebacks(self, clock: ManualClock) -> None:
+        engine = FlowEngine(task_handlers={"bad": bad}, clock=clock)
+        flow = flow_with({"max_attempts": None, "delay": 1})
+        for _ in range(15):
+            engine.tick_flow(flow)
+            clock.advance(1)
+        attempts = flow.tasks["a"]["attempts"]
+        assert [record["attempt"] for record in attempts] == list(range(1, 16))
+        assert all(record["error"]["message"] == "slow" for record in attempts)
+        assert all(record["started_at"] and record["finished_at"] for record in attempts)
+        assert ["traceback" in record["error"] for record in attempts] == [False] * 5 + [True] * 10
+
+    def test_a_handler_that_spoils_the_record_of_attempts_fails_its_task_only(self) -> None:
+        def spoil(task: dict[str, Any]) -> None:
+            task["attempts"] = 5
+            raise ValueError(f"attempt {task['attempt']}")
+
+        flow = flow_with({"max_attempts": 2})
+        with pytest.raises(FlowEngine.FlowError, match="attempt 2"):
+            FlowEngine(task_handlers={"bad": spoil}).run_flow(flow)
 
     def test_a_failure_that_the_handler_named_is_tried_again_by_its_name(self) -> None:
         def say(task: dict[str, Any]) -> None:

@@ -378,8 +378,8 @@ class TestLeases:
         given_back = threading.Event()
         store_release = world.store.release
 
-        def release(*leases: Any) -> None:
-            store_release(*leases)
+        def release(*leases: Any, **options: Any) -> None:
+            store_release(*leases, **options)
             given_back.set()
 
         world.store.release = release  # type: ignore[method-assign]
@@ -410,7 +410,7 @@ class TestLeases:
         def die() -> None:
             # What a killed process does: it neither saves nor gives its lease back.
             store = world.store
-            release, store.release = store.release, lambda *leases: None  # type: ignore[method-assign]
+            release, store.release = store.release, lambda *_, **__: None  # type: ignore[method-assign]
             with pytest.raises(KilledError):
                 world.runner({"act": act}).tick()
             store.release = release  # type: ignore[method-assign]

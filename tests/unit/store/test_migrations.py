@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import Connection, Engine, MetaData, event, insert, text
 
 from mc.clock import ManualClock
-from mc.errors import SchemaVersionError, StoreError
+from mc.errors import SchemaVersionError, StoreBusyError, StoreError
 from mc.flows.flow import Flow
 from mc.store import tables
 from mc.store.database import Database
@@ -177,6 +177,22 @@ class TestProgress:
         assert [error for _, error in results] == [""] * 3
         assert sorted(out.strip() for out, _ in results) == [str(NUMBERS), "[]", "[]"]
         make_store_usable(url)
+
+    def test_nobody_begins_while_another_is_in_the_middle(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = MIGRATIONS[1]
+        rival = Database(url, ManualClock(), busy_seconds=0.1, upgrades=False)
+
+        def with_a_rival(connection: Connection) -> None:
+            first(connection)
+            with pytest.raises(StoreBusyError):
+                rival.upgrade()
+
+        monkeypatch.setitem(cast("dict[int, Any]", MIGRATIONS), 1, with_a_rival)
+        assert upgrade(url) == NUMBERS
+        assert rival.upgrade() == []
+        rival.close()
 
 
 class InterruptionError(Exception):

@@ -124,6 +124,7 @@ class StoredService:
         self.started: dict[str, Flow] = {}
         self.states: dict[str, SubFlowState] = {}
         self.cancelled: list[tuple[str, str]] = []
+        self.retried: list[str] = []
 
     def start(self, flow, parent):
         self.started[flow.key] = flow
@@ -136,6 +137,14 @@ class StoredService:
 
     def cancel(self, key, reason):
         self.cancelled.append((key, reason))
+        return True
+
+    def leave(self, key):
+        return None
+
+    def retry(self, key, flow_dict, by, reason):
+        self.retried.append(key)
+        return True
 
 
 class TestWithAServiceThatTicksByItself:
@@ -151,6 +160,19 @@ class TestWithAServiceThatTicksByItself:
     def wake(self, engine, service, flow):
         flow.tasks["t"]["status"] = "RUNNING"
         return engine.tick_flow(flow, {"mc.flows": service})
+
+    def test_a_retry_by_a_person_retries_the_sub_flow_and_waits_for_it(self, engine, service):
+        flow, _ = self.start(engine, service)
+        service.states["f/t/1"] = SubFlowState(status="FAILED", failure="no luck")
+        self.wake(engine, service, flow)
+        assert (flow.status, flow.tasks["t"]["status"]) == ("FAILED", "FAILED")
+        engine.control(flow, "retry", by="ann")
+        report = engine.tick_flow(flow, {"mc.flows": service})
+        assert (service.retried, list(service.started)) == (["f/t/1"], ["f/t/1"])
+        assert (flow.tasks["t"]["status"], report.next_tick_at) == ("WAITING", None)
+        service.states["f/t/1"] = SubFlowState(status="COMPLETED", results={"x": 1})
+        self.wake(engine, service, flow)
+        assert (flow.status, flow.tasks["t"]["data"]["results"]) == ("COMPLETED", {"x": 1})
 
     def test_the_parent_waits_to_be_woken(self, engine, service):
         flow, report = self.start(engine, service)

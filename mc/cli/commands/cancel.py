@@ -1,0 +1,27 @@
+"""`houston cancel`: end a flow."""
+
+from __future__ import annotations
+
+import click
+
+from mc.cli.controls import control_options, report_control
+from mc.cli.options import common_options
+from mc.cli.settings import Settings
+
+__all__ = ["command"]
+
+
+@click.command("cancel")
+@control_options
+@common_options
+@click.pass_obj
+def command(settings: Settings, key: str, reason: str | None, by: str) -> None:
+    """End a flow, with what runs in it.
+
+    Its stored sub-flows end too. The handlers of tasks that run or wait stop what they started; name their
+    modules with --handlers, or a driver that has them does it at its next tick. Where a driver holds the
+    flow, that one ends it after the task under way. A cancelled flow can go on after houston retry.
+    """
+    with settings.open_houston() as houston:
+        report = houston.cancel(key, by=by, reason=reason)
+    report_control(settings, report, "cancelled")

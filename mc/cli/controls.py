@@ -1,0 +1,52 @@
+"""What the commands by which a person acts on a flow have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mc.cli.options import sender_option
+from mc.cli.output import print_json, printable
+from mc.cli.settings import Settings
+
+if TYPE_CHECKING:
+    from mc.runners.control_run import ControlReport
+
+__all__ = ["control_options", "report_control", "tasks_option"]
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
+
+
+def control_options(command: Decorated) -> Decorated:
+    """Give a command the argument `FLOW` and the options `--reason` and `--by`."""
+    parameters = [
+        click.argument("key", metavar="FLOW"),
+        click.option("--reason", metavar="TEXT", help="Why, for people; kept in the flow's history."),
+        sender_option("Who asks"),
+    ]
+    for parameter in reversed(parameters):
+        command = parameter(command)
+    return command
+
+
+def tasks_option(text: str) -> Callable[[Decorated], Decorated]:
+    """Return what gives a command the repeatable option `--task`."""
+    return click.option("--task", "tasks", metavar="TASK", multiple=True, help=text)
+
+
+def report_control(settings: Settings, report: ControlReport, what: str) -> None:
+    """Say what became of something that a person asked for.
+
+    Args:
+        settings: of the command.
+        report: what became of it.
+        what: what was done, as a past participle with its object: `cancelled`.
+    """
+    if settings.as_json:
+        print_json(report.to_dict())
+    elif report.done:
+        print(f"{printable(report.key)}: {what}; the flow is {report.status}")
+    else:
+        print(f"{printable(report.key)}: noted, not done yet ({report.status}): {report.why_not}")

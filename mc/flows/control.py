@@ -1,0 +1,226 @@
+"""Controls: what a person asks of a flow, as values that a store can keep, and what forbids them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from mc.context.json_values import dumps, loads, to_json_value
+from mc.errors import ControlError
+from mc.statuses import FINISHED_FLOW_STATUSES
+
+__all__ = ["Control", "ControlKind", "check_control", "make_control"]
+
+
+class ControlKind(StrEnum):
+    """What can be asked of a flow."""
+
+    CANCEL = "cancel"  # end it, with what runs in it
+    PAUSE = "pause"  # do not tick it until it is resumed
+    RESUME = "resume"  # go on with what was paused or blocked
+    RETRY = "retry"  # try again what failed or was cancelled
+    SKIP = "skip"  # do without tasks
+    SET = "set"  # write data or params
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """Something that a person asks of a flow.
+
+    Attributes:
+        kind: what.
+        by: who asks.
+        reason: why, for people.
+        at: when it was asked, ISO 8601.
+        tasks: keys of the tasks that it is about; empty: the flow.
+        data: entries to lay over the data of the task, or of the flow; only to set.
+        params: entries to lay over the task's `task_params`; only to set.
+    """
+
+    kind: ControlKind
+    by: str
+    reason: str | None = None
+    at: str = ""
+    tasks: tuple[str, ...] = ()
+    data: Mapping[str, Any] | None = None
+    params: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not str(self.by or "").strip():
+            raise ControlError(f"Who asks to {self.kind}? `by` is {self.by!r}; expected a name.")
+        for name in ("data", "params"):
+            value = getattr(self, name)
+            if value is not None:
+                if not isinstance(value, Mapping):
+                    raise ControlError(
+                        f"The {name} to set are {value!r:.100}; expected a mapping of entries to lay over "
+                        f"what is there."
+                    )
+                object.__setattr__(self, name, to_json_value(dict(value), f"/{name}"))
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the history tells of it."""
+        told: dict[str, Any] = {"control": str(self.kind), "by": self.by, "reason": self.reason}
+        if self.tasks:
+            told["tasks"] = list(self.tasks)
+        for name in ("data", "params"):
+            if getattr(self, name) is not None:
+                told[name] = getattr(self, name)
+        return told
+
+    def to_text(self) -> str:
+        """Return it as JSON text, from which `from_text` makes the same."""
+        return dumps({**self.describe(), "at": self.at})
+
+    @classmethod
+    def from_text(cls, text: str) -> Control:
+        """Make a control from what `to_text` returned."""
+        told = loads(text)
+        kind, tasks = ControlKind(told.pop("control")), tuple(told.pop("tasks", ()))
+        return cls(kind=kind, tasks=tasks, **told)
+
+
+def make_control(kind: str, *, tasks: Iterable[str] = (), **given: Any) -> Control:
+    """Return a control; see there for the arguments.
+
+    Raises:
+        ControlError: the kind is none, or an argument cannot be.
+    """
+    if kind not in list(ControlKind):
+        raise ControlError(f"{kind!r} cannot be asked of a flow; expected one of {', '.join(ControlKind)}.")
+    if isinstance(tasks, str):
+        tasks = (tasks,)
+    return Control(kind=ControlKind(kind), tasks=tuple(dict.fromkeys(tasks)), **given)
+
+
+def check_control(
+    flow_key: str,
+    control: Control,
+    status: str,
+    task_statuses: Mapping[str, str],
+    counts: Mapping[str, int],
+) -> None:
+    """Find out whether a flow is in a state in which it can be done.
+
+    Args:
+        flow_key: for the message.
+        control: what is asked.
+        status: of the flow.
+        task_statuses: of those of `control.tasks` that the flow has.
+        counts: how many tasks of the flow have each status.
+
+    Raises:
+        ControlError: it is not; the message says what would help.
+    """
+    for key in control.tasks:
+        if key not in task_statuses:
+            raise ControlError(
+                f"Flow {flow_key!r} has no task {key!r}.{_about_paths(key)} `houston show {flow_key}` lists "
+                f"its tasks.",
+                key=flow_key,
+                task=key,
+            )
+    problem = _CHECKS[control.kind](control, status, task_statuses, counts)
+    if problem is not None:
+        raise ControlError(f"Flow {flow_key!r} {problem}", key=flow_key, status=status)
+
+
+def _about_paths(key: str) -> str:
+    if "/" not in key:
+        return ""
+    return " Only its own tasks can be named; what is inside a task goes with that task."
+
+
+def _check_cancel(
+    control: Control, status: str, tasks: Mapping[str, str], counts: Mapping[str, int]
+) -> str | None:
+    if status in FINISHED_FLOW_STATUSES:
+        return f"is {status} already; there is nothing to cancel."
+    return None
+
+
+def _check_pause(
+    control: Control, status: str, tasks: Mapping[str, str], counts: Mapping[str, int]
+) -> str | None:
+    if status == "PAUSED":
+        return "is PAUSED already; `houston resume` lets it go on."
+    if status in FINISHED_FLOW_STATUSES:
+        return f"is {status}; only an unfinished flow can be paused."
+    return None
+
+
+def _check_resume(
+    control: Control, status: str, tasks: Mapping[str, str], counts: Mapping[str, int]
+) -> str | None:
+    if status in ("PAUSED", "BLOCKED"):
+        return None
+    more = " To try again what failed, use `houston retry`." if status in ("FAILED", "CANCELLED") else ""
+    return f"is {status}; only a PAUSED or BLOCKED flow can be resumed.{more}"
+
+
+def _check_retry(
+    control: Control, status: str, tasks: Mapping[str, str], counts: Mapping[str, int]
+) -> str | None:
+    if status == "COMPLETED":
+        return "is COMPLETED; there is nothing to retry. `houston rerun` makes a new flow of its spec."
+    if status == "BLOCKED":
+        return "is BLOCKED; let it go on with `houston resume` when its reason is gone."
+    for key, task_status in tasks.items():
+        if task_status not in ("FAILED", "CANCELLED", "SKIPPED"):
+            return (
+                f"cannot retry its task {key!r}, which is {task_status}; a task that is FAILED, CANCELLED or "
+                f"SKIPPED can be retried. Completed work is never repeated."
+            )
+    if not tasks and status not in ("FAILED", "CANCELLED") and not counts.get("FAILED"):
+        return f"is {status} and no task of it failed; there is nothing to retry."
+    return None
+
+
+def _check_skip(
+    control: Control, status: str, tasks: Mapping[str, str], counts: Mapping[str, int]
+) -> str | None:
+    if not tasks:
+        return "cannot be skipped; name the tasks to do without."
+    if status in ("COMPLETED", "CANCELLED"):
+        return f"is {status}; tasks can be skipped of an unfinished or a FAILED flow."
+    for key, task_status in tasks.items():
+        if task_status in ("COMPLETED", "SKIPPED", "CANCELLED"):
+            return f"cannot skip its task {key!r}, which is {task_status} already."
+    return None
+
+
+def _check_set(
+    control: Control, status: str, tasks: Mapping[str, str], counts: Mapping[str, int]
+) -> str | None:
+    if control.data is None and control.params is None:
+        return "is left as it is: neither data nor params were given."
+    if len(control.tasks) > 1:
+        return "can have the data or params of one task set at a time."
+    if status == "COMPLETED":
+        return "is COMPLETED; what is done stays as it was. `houston rerun` makes a new flow of its spec."
+    if not tasks:
+        if control.params is not None:
+            return "has no params to set; name the task whose params are meant."
+        return None
+    ((key, task_status),) = tasks.items()
+    if task_status == "COMPLETED":
+        return f"keeps its task {key!r} as it is: it is COMPLETED, and what is done stays as it was."
+    if control.params is not None and task_status in ("RUNNING", "WAITING"):
+        return (
+            f"cannot change the params of its task {key!r}, which is {task_status} with those it has. Wait "
+            f"for its end, or skip it."
+        )
+    return None
+
+
+_Check = Callable[[Control, str, Mapping[str, str], Mapping[str, int]], "str | None"]
+_CHECKS: Final[Mapping[ControlKind, _Check]] = {
+    ControlKind.CANCEL: _check_cancel,
+    ControlKind.PAUSE: _check_pause,
+    ControlKind.RESUME: _check_resume,
+    ControlKind.RETRY: _check_retry,
+    ControlKind.SKIP: _check_skip,
+    ControlKind.SET: _check_set,
+}

@@ -1,0 +1,120 @@
+"""An answer to the question why a flow does not move: reasons, and what would move it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from mc.durations import format_time
+from mc.statuses import FINISHED_FLOW_STATUSES
+
+__all__ = ["Explanation", "Reason", "ReasonKind"]
+
+
+class ReasonKind(StrEnum):
+    """Why a flow, or a task of it, does not move."""
+
+    FINISHED = "finished"  # the flow has ended
+    PAUSED = "paused"  # by a person
+    BLOCKED = "blocked"  # until a person acts
+    MISSING_HANDLER = "missing-handler"  # BLOCKED until a driver has a handler
+    ASKED = "asked"  # the next tick does what a person asks for
+    CANCELLING = "cancelling"  # the next tick cancels the flow
+    HELD = "held"  # a driver is at work on it
+    LEASE_EXPIRED = "lease-expired"  # the driver that was vanished
+    DUE = "due"  # a tick can do something now
+    LATE = "late"  # it could for a long time
+    TIME = "time"  # not before a time
+    EVENT = "event"  # only something from outside moves it
+    SIGNAL = "signal"  # the task waits for a signal
+    APPROVAL = "approval"  # the task waits for a yes or no
+    SUB_FLOW = "sub-flow"  # the task waits for a stored sub-flow
+    RETRY = "retry"  # the task failed and is tried again at a time
+    PRECURSORS = "precursors"  # the task waits for others
+    LIMIT = "limit"  # the task may start, but too many run
+    STARTABLE = "startable"  # the task starts at the next tick
+    RUNNING = "running"  # the task is called at the next tick
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why a flow or one of its tasks does not move, and what would move it.
+
+    Attributes:
+        kind: what a program can go by.
+        text: for people, a sentence.
+        moves: what would move it, a sentence.
+        task: path of the task, `outer/inner` inside others; None: the flow itself.
+        since: from when on, if it is known.
+        until: when it ends by itself, if it does.
+        commands: that help, to type as they are, words in capitals replaced.
+        sub_flow: the explanation of the sub-flow that the task waits for.
+    """
+
+    kind: ReasonKind
+    text: str
+    moves: str
+    task: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    commands: tuple[str, ...] = ()
+    sub_flow: Explanation | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the reason as JSON-safe data."""
+        return {
+            "kind": str(self.kind),
+            "task": self.task,
+            "text": self.text,
+            "moves": self.moves,
+            "since": _to_text(self.since),
+            "until": _to_text(self.until),
+            "commands": list(self.commands),
+            "sub_flow": self.sub_flow.to_dict() if self.sub_flow is not None else None,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why a flow does not move.
+
+    Attributes:
+        flow_key: the flow.
+        status: its status.
+        at: when the question was asked.
+        reasons: at least one; those of the flow itself come first, the decisive one at the front.
+        tasks_not_shown: unfinished tasks of which no reason tells.
+        fails_at: when the flow fails by its `cfg.timeout` unless it ends before.
+        parent_key: the flow that it is inside of.
+    """
+
+    flow_key: str
+    status: str
+    at: datetime
+    reasons: tuple[Reason, ...]
+    tasks_not_shown: int = 0
+    fails_at: datetime | None = None
+    parent_key: str | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the flow has ended, so that nothing moves it but a person."""
+        return self.status in FINISHED_FLOW_STATUSES
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the explanation as JSON-safe data."""
+        return {
+            "key": self.flow_key,
+            "status": self.status,
+            "at": _to_text(self.at),
+            "reasons": [reason.to_dict() for reason in self.reasons],
+            "tasks_not_shown": self.tasks_not_shown,
+            "fails_at": _to_text(self.fails_at),
+            "parent_key": self.parent_key,
+        }
+
+
+def _to_text(time: datetime | None) -> str | None:
+    return format_time(time) if time is not None else None

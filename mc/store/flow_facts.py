@@ -1,0 +1,257 @@
+"""Reads what it takes to explain why a flow does not move, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, case, select
+
+from mc.context.json_values import loads
+from mc.durations import parse_time
+from mc.errors import FlowNotFoundError, StoreError
+from mc.flows.control import ControlKind
+from mc.flows.explanation_facts import ChangeFacts, DriverFacts, FlowFacts, LeaseFacts, TaskFacts
+from mc.flows.mailbox import Signal
+from mc.flows.signalling import RESERVED_PREFIX
+from mc.statuses import FINISHED_FLOW_STATUSES
+from mc.store.awaited_flows import find_awaited
+from mc.store.control_rows import control_of
+from mc.store.dialect import Dialect
+from mc.store.event import EventKind
+from mc.store.flow_store import FlowStore
+from mc.store.leases import is_leased
+from mc.store.row_format import read_failures
+from mc.store.signal_rows import list_signals
+from mc.store.tables import edge, event, flow, task, tick
+from mc.store.tick_log import read_ticks, ticks_query
+from mc.store.wakes import CANCEL, CONTROL, list_wakes
+
+__all__ = ["MOST_TASKS", "read_facts"]
+
+MOST_TASKS: Final = 20  # of one flow
+_MOST_SUB_FLOWS: Final = 20  # of all depths together
+_MOST_PRECURSORS: Final = 5
+_MOST_FAILED: Final = 5
+_MOST_SIGNALS: Final = 5  # names
+_MOST_CONTROLS: Final = 10  # that are looked through for the last pause
+
+
+def read_facts(store: FlowStore, key: str, *, max_tasks: int = MOST_TASKS) -> FlowFacts:
+    """Return what is stored of a flow, and of the sub-flows that it waits for, at one moment.
+
+    Of a large flow so many tasks are read as are asked for, and none besides.
+
+    Args:
+        store: where it is.
+        key: the flow.
+        max_tasks: unfinished tasks of each flow, at most.
+
+    Raises:
+        FlowNotFoundError: there is none with that key.
+        StoreError: its rows cannot be read.
+    """
+    database, now = store._database, store.clock.now()
+    found = database.read(
+        lambda connection: _Reader(connection, database.dialect, now, max_tasks).read_flow(key)
+    )
+    if found is None:
+        raise FlowNotFoundError(f"No flow with the key {key!r} is stored.", key=key)
+    return found
+
+
+class _Reader:
+    """Reads within one transaction."""
+
+    def __init__(self, connection: Connection, dialect: Dialect, now: datetime, max_tasks: int) -> None:
+        self._connection = connection
+        self._now = now
+        self._max_tasks = max_tasks
+        self._is_live = is_leased(dialect)
+        self._sub_flows_left = _MOST_SUB_FLOWS
+        self._last_driver = self._read_last_driver()
+
+    def read_flow(self, key: str) -> FlowFacts | None:
+        """Return what is stored of one flow; None if it is not stored."""
+        query = select(*_FLOW, case((self._is_live, 1), else_=0).label("is_live")).where(flow.c.key == key)
+        row = self._connection.execute(query).mappings().one_or_none()
+        if row is None:
+            return None
+        try:
+            return self._make(row)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise StoreError(
+                f"The rows of flow {key!r} cannot be read: {str(error).rstrip('.')}. They were changed by "
+                f"something else than mc, or the database is damaged.",
+                key=key,
+            ) from error
+
+    def _make(self, row: Any) -> FlowFacts:
+        key, status = row["key"], row["status"]
+        body = loads(row["body"])
+        finished = status in FINISHED_FLOW_STATUSES
+        tasks = () if finished else self._read_tasks(key)
+        wakes = list_wakes(self._connection, [key]).get(key, [])
+        cancel = [wake.reason or "" for wake in wakes if wake.kind == CANCEL]
+        signals = list_signals(self._connection, [key]).get(key, [])
+        return FlowFacts(
+            key=key,
+            status=status,
+            now=self._now,
+            counts=loads(row["task_counts"]),
+            tasks=tasks,
+            failed=self._read_failed(key) if status == "FAILED" else (),
+            cfg=body.get("cfg") or {},
+            error=body.get("error"),
+            blocked_reason=row["blocked_reason"],
+            missing_handlers=tuple(body.get("missing_handlers") or ()),
+            next_tick_at=_time(row["next_tick_at"]),
+            finished_at=_time(row["finished_at"]),
+            deadline_at=_time(body.get("deadline_at")),
+            parent_key=row["parent_key"],
+            failures=read_failures(body),
+            lease=_lease(row),
+            last_change=self._read_last_change(key, status) if status in _CHANGED_BY_PERSONS else None,
+            controls=tuple(control_of(wake) for wake in wakes if wake.kind == CONTROL),
+            cancel=cancel[0] if cancel and not finished else None,
+            free_signals=_names(signals),
+            sub_flows=self._read_sub_flows(tasks),
+            last_driver=self._last_driver,
+        )
+
+    def _read_tasks(self, key: str) -> tuple[TaskFacts, ...]:
+        found: list[TaskFacts] = []
+        for query in (_ACTIVE, _STARTABLE, _OTHERS):
+            left = self._max_tasks - len(found)
+            if left > 0:
+                rows = self._connection.execute(query.limit(left), {"flow": key}).all()
+                found += [self._make_task(key, *row[1:]) for row in sorted(rows)]
+        return tuple(found)
+
+    def _make_task(self, flow_key: str, key: str, status: str, unmet: int, body: str) -> TaskFacts:
+        waits = status == "PENDING" and unmet > 0
+        return TaskFacts(
+            key=key,
+            status=status,
+            task=loads(body),
+            unmet=unmet,
+            precursors=self._read_precursors(flow_key, key) if waits else (),
+        )
+
+    def _read_precursors(self, flow_key: str, key: str) -> tuple[tuple[str, str], ...]:
+        rows = self._connection.execute(_PRECURSORS, {"flow": flow_key, "dest": key})
+        return tuple((row.key, row.status) for row in rows)
+
+    def _read_failed(self, key: str) -> tuple[TaskFacts, ...]:
+        rows = self._connection.execute(_FAILED, {"flow": key}).all()
+        return tuple(self._make_task(key, *row[1:]) for row in sorted(rows))
+
+    def _read_sub_flows(self, tasks: Sequence[TaskFacts]) -> dict[str, FlowFacts | None]:
+        found: dict[str, FlowFacts | None] = {}
+        for facts in tasks:
+            if facts.status in ("RUNNING", "WAITING"):
+                for key in find_awaited(facts.task):
+                    if self._sub_flows_left > 0:
+                        self._sub_flows_left -= 1
+                        found[key] = self.read_flow(key)
+        return found
+
+    def _read_last_change(self, key: str, status: str) -> ChangeFacts | None:
+        row = self._connection.execute(_LAST_CHANGE, {"flow": key, "status": status}).one_or_none()
+        if row is None:
+            return None
+        detail = loads(row.detail) if row.detail else {}
+        found = self._connection.scalars(_LAST_CONTROLS, {"flow": key}).all()
+        for control in map(loads, filter(None, found)):
+            if control.get("control") == _CONTROLS.get(status):
+                detail = control
+                break
+        return ChangeFacts(at=parse_time(row.at), by=detail.get("by"), reason=detail.get("reason"))
+
+    def _read_last_driver(self) -> DriverFacts | None:
+        query = ticks_query(limit=1).where(_OF_ALL_FLOWS)
+        for last in read_ticks(self._connection, query):
+            return DriverFacts(
+                owner=last.owner, host=last.host, began_at=last.started_at, ended_at=last.ended_at
+            )
+        return None
+
+
+def _lease(row: Any) -> LeaseFacts | None:
+    if row["lease_owner"] is None:
+        return None
+    return LeaseFacts(
+        owner=row["lease_owner"],
+        expires_at=parse_time(row["lease_expires_at"]),
+        is_live=bool(row["is_live"]),
+        lost_leases=row["lost_leases"],
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return parse_time(text) if text else None
+
+
+def _names(signals: Sequence[Signal]) -> tuple[str, ...]:
+    names = dict.fromkeys(signal.name for signal in signals if not signal.name.startswith(RESERVED_PREFIX))
+    return tuple(list(names)[:_MOST_SIGNALS])
+
+
+_CHANGED_BY_PERSONS: Final = frozenset({"PAUSED", "BLOCKED", "CANCELLED"})
+_CONTROLS: Final = {"PAUSED": str(ControlKind.PAUSE), "CANCELLED": str(ControlKind.CANCEL)}  # that led there
+_FLOW: Final = (
+    flow.c.key,
+    flow.c.status,
+    flow.c.blocked_reason,
+    flow.c.next_tick_at,
+    flow.c.lease_owner,
+    flow.c.lease_expires_at,
+    flow.c.lost_leases,
+    flow.c.parent_key,
+    flow.c.finished_at,
+    flow.c.task_counts,
+    flow.c.body,
+)
+# The order is that of the index, so that of a large flow no more rows are looked at than are wanted.
+_TASKS: Final = select(task.c.position, task.c.key, task.c.status, task.c.unmet, task.c.body).where(
+    task.c.flow_key == bindparam("flow")
+)
+_ACTIVE: Final = _TASKS.where(task.c.status.in_(("RUNNING", "WAITING"))).order_by(task.c.status)
+_PENDING: Final = _TASKS.where(task.c.status == "PENDING")
+_STARTABLE: Final = _PENDING.where(task.c.unmet <= 0).order_by(task.c.unmet)
+_OTHERS: Final = _PENDING.where(task.c.unmet > 0).order_by(task.c.unmet)  # the nearest to their start first
+_FAILED: Final = _TASKS.where(task.c.status == "FAILED").limit(_MOST_FAILED)
+_PRECURSORS: Final = (
+    select(task.c.key, task.c.status)
+    .join(edge, (edge.c.flow_key == task.c.flow_key) & (edge.c.src_key == task.c.key))
+    .where(
+        edge.c.flow_key == bindparam("flow"),
+        edge.c.dest_key == bindparam("dest"),
+        task.c.status.in_(("PENDING", "RUNNING", "WAITING")),
+    )
+    .order_by(task.c.position)
+    .limit(_MOST_PRECURSORS)
+)
+_LAST_CHANGE: Final = (
+    select(event.c.at, event.c.detail)
+    .where(
+        event.c.flow_key == bindparam("flow"),
+        event.c.task_key.is_(None),
+        event.c.kind == str(EventKind.CHANGED),
+        event.c.new_status == bindparam("status"),
+    )
+    .order_by(event.c.id.desc())
+    .limit(1)
+)
+_LAST_CONTROLS: Final = (
+    select(event.c.detail)
+    .where(
+        event.c.flow_key == bindparam("flow"),
+        event.c.task_key.is_(None),
+        event.c.kind == str(EventKind.CONTROL),
+    )
+    .order_by(event.c.id.desc())
+    .limit(_MOST_CONTROLS)
+)
+_OF_ALL_FLOWS: Final = tick.c.one_flow == 0

@@ -1,0 +1,112 @@
+"""The fixtures. Nothing else of MissionControl is imported before a test asks for one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from mc.clock import ManualClock
+    from mc.flows.flow_engine import FlowEngine
+    from mc.flows.prebaked_handlers import PrebakedHandlers
+    from mc.flows.timeline import Timeline
+    from mc.store.flow_store import FlowStore
+    from mc.testing.history_assertion import HistoryAssertion
+    from mc.testing.prebaking import Prebaking
+
+__all__ = [
+    "assert_history",
+    "mc_clock",
+    "mc_engine",
+    "mc_handler_modules",
+    "mc_prebaked",
+    "mc_store",
+    "mc_task_handlers",
+    "pytest_addoption",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the setting `mc_handler_modules`."""
+    parser.addini(
+        "mc_handler_modules",
+        "modules below which specs may name task types and functions, for the fixture mc_engine",
+        type="args",
+        default=[],
+    )
+
+
+@pytest.fixture
+def mc_clock() -> ManualClock:
+    """A clock that stands still at 2000-01-01 UTC until `advance("3d")` or `set(time)` moves it."""
+    from mc.clock import ManualClock
+
+    return ManualClock()
+
+
+@pytest.fixture
+def mc_handler_modules(pytestconfig: pytest.Config) -> Sequence[str]:
+    """The modules that `mc_engine` allows: those of the setting of the same name; to be overridden."""
+    modules: list[str] = pytestconfig.getini("mc_handler_modules")
+    return tuple(modules)
+
+
+@pytest.fixture
+def mc_task_handlers() -> Mapping[str, Any]:
+    """The task types that `mc_engine` knows beside those of modules: none; to be overridden."""
+    return {}
+
+
+@pytest.fixture
+def _mc_handlers(mc_handler_modules: Sequence[str], mc_task_handlers: Mapping[str, Any]) -> PrebakedHandlers:
+    from mc.flows.handler_registry import HandlerRegistry
+    from mc.flows.prebaked import Outcomes
+    from mc.flows.prebaked_handlers import PrebakedHandlers
+
+    return PrebakedHandlers(Outcomes(), HandlerRegistry(mc_task_handlers, mc_handler_modules))
+
+
+@pytest.fixture
+def _mc_timeline(_mc_handlers: PrebakedHandlers) -> Timeline:
+    from mc.flows.timeline import Timeline
+
+    return Timeline(_mc_handlers.paths)
+
+
+@pytest.fixture
+def mc_prebaked(_mc_handlers: PrebakedHandlers) -> Prebaking:
+    """Let outcomes take the place of tasks of `mc_engine`: `mc_prebaked({"fetch": {"result": 5}})`."""
+    from mc.testing.prebaking import Prebaking
+
+    return Prebaking(_mc_handlers.outcomes)
+
+
+@pytest.fixture
+def mc_engine(mc_clock: ManualClock, _mc_handlers: PrebakedHandlers, _mc_timeline: Timeline) -> FlowEngine:
+    """An engine that `mc_clock` tells the time, with the outcomes of `mc_prebaked`."""
+    from mc.flows.flow_engine import FlowEngine
+
+    return FlowEngine(registry=_mc_handlers, clock=mc_clock, observers=[_mc_timeline])
+
+
+@pytest.fixture
+def mc_store(mc_clock: ManualClock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlowStore]:
+    """An empty store in a SQLite file of its own, that `mc_clock` tells the time."""
+    from mc.store.flow_store import FlowStore
+
+    store = FlowStore(f"sqlite:///{tmp_path_factory.mktemp('mc') / 'mc.sqlite3'}", clock=mc_clock)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def assert_history(request: pytest.FixtureRequest, _mc_timeline: Timeline) -> HistoryAssertion:
+    """Compare what happened to a flow with what was expected: `assert_history(flow, ["a FAILED", ...])`."""
+    from mc.testing.history_assertion import HistoryAssertion
+
+    store = request.getfixturevalue("mc_store") if "mc_store" in request.fixturenames else None
+    return HistoryAssertion(_mc_timeline, store)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+TASKS = [
+    {"key": "a", "task_type": "noop", "data": {"n": 1}},
+    {"key": "b", "task_type": "wait", "task_params": {"duration": "1h"}},
+    {
+        "key": "c",
+        "task_type": "print",
+        "task_params": {"msg": "$ctx.flow.tasks.a.data.m"},
+        "precursors": ["a"],
+    },
+]
+
+
+def test_the_plan_is_shown_for_people(houston: Callable[..., Any], write_spec: Callable[..., Path]) -> None:
+    ended = houston("plan", write_spec(TASKS))
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.splitlines()[1:4] == [
+        "0     a     noop",
+        "1     b     wait   a      1h",
+        "1     c     print  a",
+    ]
+    assert "critical path  a -> b (2 tasks, 1h)\nwidth          2 at the same time\n" in ended.out
+    assert "nobody-writes: c reads ctx.flow.tasks.a.data.m, but task 'a' (noop) has no 'm'" in ended.out
+    assert "\n  at /tasks/2/task_params/msg\n" in ended.out
+    assert ended.out.endswith("\n1 finding\n")
+
+
+def test_json_holds_the_whole_plan(houston: Callable[..., Any], write_spec: Callable[..., Path]) -> None:
+    document = houston("plan", write_spec(TASKS), "--json").document
+    assert set(document) == {
+        *("path", "tasks", "critical_path", "width", "max_running"),
+        *("sub_flows", "inputs", "findings"),
+    }
+    assert document["critical_path"] == {"tasks": ["a", "b"], "seconds": 3600.0}
+    assert [finding["kind"] for finding in document["findings"]] == ["nobody-writes"]
+
+
+def test_data_are_laid_over_the_spec(houston: Callable[..., Any], write_spec: Callable[..., Path]) -> None:
+    condition = {"value": "$ctx.flow.data.on", "op": "is_true"}
+    spec = write_spec([{"task_type": "noop", "cfg": {"when": condition}}], data={"on": True})
+    assert "always-true" in houston("plan", spec).out
+    shown = houston("plan", spec, "--data", "on=false").out
+    assert "always-skipped" in shown
+    assert "as long as nothing else is given: ctx.flow.data.on" in shown
+
+
+def test_a_spec_that_is_wrong_is_bad_input(
+    houston: Callable[..., Any], write_spec: Callable[..., Path]
+) -> None:
+    ended = houston("plan", "--json", write_spec([{"task_type": "prnt"}]))
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.error["problems"][0]["suggestion"] == "print"
+
+
+def test_a_spec_is_read_from_stdin_and_nothing_is_stored(
+    houston_process: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert houston_process("plan", "-", stdin=json.dumps({"tasks": TASKS})).code == 0
+    assert list(tmp_path.iterdir()) == []

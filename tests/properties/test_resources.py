@@ -1,0 +1,130 @@
+"""Whatever flows need of resources, and people do meanwhile, the limits are kept and all flows end."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mc.clock import ManualClock
+from mc.errors import ControlError
+from mc.flows.flow_engine import FlowEngine
+from mc.flows.resource_rules import Situation, judge
+from mc.flows.resources import Rate, Resource, make_resource
+from mc.houston import Houston
+from tests.invariants import Seen, check_store
+
+NAMES = ("db", "api", "disk")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+needs = st.dictionaries(st.sampled_from(NAMES), st.integers(1, 3), min_size=1, max_size=3)
+tasks = st.lists(
+    st.tuples(st.sampled_from(["noop", "wait", "inside", "chosen"]), needs, st.integers(0, 1)),
+    min_size=1,
+    max_size=4,
+)
+actions = st.one_of(
+    st.tuples(st.just("submit"), tasks, st.integers(0, 1)),
+    st.tuples(st.just("tick"), st.integers(1, 3)),
+    st.tuples(st.just("advance"), st.sampled_from([1, 30, 61])),
+    st.tuples(st.just("set"), st.sampled_from(NAMES), st.integers(1, 4)),
+    st.tuples(st.sampled_from(["pause", "resume", "cancel"]), st.integers(0, 5)),
+)
+
+
+def make_task(number: int, kind: str, wanted: dict[str, int], priority: int) -> dict[str, Any]:
+    key, cfg = f"t{number}", {"resources": wanted, "priority": priority}
+    limited: dict[str, Any] = {"task_type": "noop", "cfg": cfg}
+    if kind == "wait":
+        limited = {"task_type": "wait", "task_params": {"duration": 20}, "cfg": cfg}
+    if kind == "inside":
+        params: dict[str, Any] = {"flow_spec": {"tasks": [limited, limited]}}
+        limited = {"task_type": "inline_flow", "task_params": params}
+    elif kind == "chosen":
+        params = {"control_value": 1, "cases": [], "default_case": {"task": limited}}
+        limited = {"task_type": "switch", "task_params": params}
+    return {**limited, "key": key, "precursors": []}
+
+
+@settings(max_examples=60)
+@given(st.lists(actions, max_size=25))
+def test_limits_are_kept_and_all_flows_end(steps: list[tuple[Any, ...]]) -> None:
+    clock = ManualClock()
+    keys: list[str] = []
+    with Houston("sqlite://", clock=clock) as houston:
+        for name in NAMES:
+            houston.resources.set(name, slots=2, rate="4/min" if name == "api" else None)
+        seen = Seen(people_act=True)
+        for step in steps:
+            act(houston, clock, keys, step)
+            check_store(houston.store, seen, replay=False)
+        for name in NAMES:
+            houston.resources.set(name, slots=3, rate="4/min" if name == "api" else None)
+        for key in keys:
+            if houston.summary(key).status == "PAUSED":
+                houston.resume(key, by="ada")
+        for _ in range(400):
+            due_at = houston.tick().next_tick_at
+            check_store(houston.store, seen, replay=False)
+            if due_at is None:
+                break
+            clock.advance(max((due_at - clock.now()).total_seconds(), 0))
+        assert {houston.summary(key).status for key in keys} <= {"COMPLETED", "CANCELLED"}
+        assert all(status.held == status.waiting == 0 for status in houston.resources.list())
+
+
+def act(houston: Houston, clock: ManualClock, keys: list[str], step: tuple[Any, ...]) -> None:
+    if step[0] == "submit":
+        made = [make_task(number, *each) for number, each in enumerate(step[1])]
+        key = f"f{len(keys)}"
+        keys.append(houston.submit({"cfg": {"priority": step[2]}, "tasks": made}, key=key))
+    elif step[0] == "tick":
+        houston.tick(max_flows=step[1])
+    elif step[0] == "advance":
+        clock.advance(step[1])
+    elif step[0] == "set":
+        houston.resources.set(step[1], slots=step[2], rate="4/min" if step[1] == "api" else None)
+    elif keys:
+        with suppress(ControlError):
+            getattr(houston, step[0])(keys[step[1] % len(keys)], by="ada")
+
+
+@given(
+    st.integers(1, 4),
+    st.lists(st.tuples(st.integers(0, 90), st.integers(1, 4)), max_size=30),
+)
+def test_no_span_of_time_has_more_than_the_rate(count: int, asked: list[tuple[int, int]]) -> None:
+    """Each asks again when it was told to, and gets it then: not sooner, and not later than it could."""
+    resource = Resource(name="api", rate=Rate(count=count, seconds=60))
+    now, taken = START, []
+    for pause, amount in asked:
+        now += timedelta(seconds=pause)
+        verdict = judge(resource, amount, Situation(taken=taken), now, begun=False)
+        assert verdict.is_hopeless == (amount > count)
+        if verdict.is_hopeless:
+            continue
+        if verdict.at is not None:
+            sooner = verdict.at - timedelta(microseconds=1)
+            assert not judge(resource, amount, Situation(taken=taken), sooner, begun=False).fits
+            now = verdict.at
+            assert judge(resource, amount, Situation(taken=taken), now, begun=False).fits
+        taken.append((now, amount))
+    for begin, _ in taken:
+        within = [amount for at, amount in taken if begin <= at < begin + timedelta(seconds=60)]
+        assert sum(within) <= count
+
+
+@settings(max_examples=50)
+@given(st.lists(tasks, min_size=1, max_size=4))
+def test_in_memory_the_same_flows_end(flows: list[Any]) -> None:
+    clock = ManualClock()
+    limits = (("db", 3, None), ("api", None, "4/min"), ("disk", 3, "9/s"))
+    engine = FlowEngine(clock=clock, resources=[make_resource(*each) for each in limits])
+    for made in flows:
+        spec = {"tasks": [make_task(number, *each) for number, each in enumerate(made)]}
+        flow = engine.run_flow(engine.flow_spec_to_flow(spec))
+        assert flow.status == "COMPLETED"
+        flow.check_invariants()
