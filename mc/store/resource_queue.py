@@ -113,31 +113,37 @@ class ResourceQueue:
             self._wake_for(name)
 
     def _wake_for(self, name: str) -> None:
-        start = 0
+        start, only_begun = 0, False
         while True:
-            rows = self._connection.execute(
+            query = (
                 select(resource_claim)
                 .join(flow, flow.c.key == _claim.flow_key)
                 .where(_claim.resource == name, *is_live_wait(self._passed_before))
-                .order_by(*_ORDER)
-                .limit(_CHUNK)
-                .offset(start)
-            ).all()
+            )
+            if only_begun:
+                query = query.where(_claim.begun == 1)
+            rows = self._connection.execute(query.order_by(*_ORDER).limit(_CHUNK).offset(start)).all()
             for row in rows:
-                if row.woken_at is None:
-                    outcome = self._wake_one(name, row)
-                    if outcome is False:
+                if row.woken_at is not None:
+                    continue
+                verdict = self._wake_one(name, row)
+                if verdict.is_hopeless:
+                    start -= 1  # the row is none of the query's any more
+                elif not verdict.fits:
+                    if row.begun or self._resource(name).rate is None:
                         return
-                    start -= outcome is None
-            if len(rows) < _CHUNK:
-                return
-            start += _CHUNK
+                    # of a rate that is used up nothing is left for those behind, unless they took it already
+                    start, only_begun = 0, True
+                    break
+            else:
+                if len(rows) < _CHUNK:
+                    return
+                start += _CHUNK
 
-    def _wake_one(self, name: str, row: Any) -> bool | None:
-        """Wake the flow of a claim if it can have what it needs.
+    def _wake_one(self, name: str, row: Any) -> Verdict:
+        """Wake the flow of a claim if it can have all that it needs, and say whether it can have `name`.
 
-        Returns:
-            False: nobody behind it can either; None: it cannot, as the resources are set, and is passed.
+        Where it cannot have `name`, nobody behind it can. Where it lacks another resource, they may.
         """
         here = (_claim.flow_key == row.flow_key) & (_claim.claim_id == row.claim_id)
         rows = self._connection.execute(select(_claim.resource, _claim.slots).where(here))
@@ -157,15 +163,15 @@ class ResourceQueue:
         if all(verdict.fits for verdict in verdicts.values()):
             self._connection.execute(update(resource_claim).where(here).values(woken_at=now))
             self._tell(row.flow_key, name, now)
-            return True
+            return verdicts[name]
         if any(verdict.is_hopeless for verdict in verdicts.values()):
             self._connection.execute(update(resource_claim).where(here).values(hopeless=1))
-            return None
+            return Verdict(fits=False, is_hopeless=True)
         at = time_to_ask(verdicts)
         if at is not None and (row.due_at is None or at < row.due_at):
             self._connection.execute(update(resource_claim).where(here).values(due_at=at))
             self._make_due(row.flow_key, name, at)
-        return False
+        return verdicts[name]
 
     def _make_due(self, flow_key: str, name: str, at: str) -> None:
         """Let a flow ask again at a time; one that is being ticked, whose save would not keep it, at once."""

@@ -167,6 +167,41 @@ class TestSlots:
         finish(houston, recorder.clock)
         assert sorted(recorder.ran) == sorted(f"{key}/t{n}" for key in "ab" for n in range(3))
 
+    def test_one_that_lacks_another_resource_does_not_hold_up_those_behind(
+        self, houston: Houston, recorder: Recorder
+    ) -> None:
+        houston.resources.set("db", slots=2)
+        houston.resources.set("api", slots=1)
+        submit(houston, "a", wait(needs={"db": 2}))
+        submit(houston, "b", wait(needs=("api",)))
+        submit(houston, "c", note("x", {"db": 1, "api": 1}))
+        submit(houston, "d", note("x", ["db"]))
+        houston.signal("a", "go")
+        houston.tick()
+        assert recorder.ran == ["d/x"]  # and the other slot is kept for c
+        houston.signal("b", "go")
+        houston.tick()
+        assert recorder.ran == ["d/x", "c/x"]
+
+    def test_one_that_lacks_a_rate_does_not_hold_up_those_that_ran_already(
+        self, houston: Houston, clock: ManualClock
+    ) -> None:
+        houston.resources.set("api", slots=2, rate="1/min")
+        submit(houston, "a", wait(needs=("api",)))
+        assert houston.pause("a", by="ada").done  # it lends its slot meanwhile
+        houston.resources.set("api", slots=1, rate="1/min")
+        clock.advance(60)
+        submit(houston, "b", wait(needs=("api",)))
+        submit(houston, "c", wait(needs=("api",)), priority=1)
+        houston.resume("a", by="ada")
+        houston.signal("a", "go")
+        houston.tick()
+        assert waiters(houston.resources.get("api")) == ["c/w", "a/w"]
+        houston.resources.set("api", slots=3, rate="1/min")
+        houston.tick()
+        assert houston.summary("a").status == "COMPLETED"
+        assert waiters(houston.resources.get("api")) == ["c/w"]
+
     def test_a_mapping_asks_for_several_slots(self, houston: Houston) -> None:
         houston.resources.set("db", slots=3)
         submit(houston, "a", wait(needs={"db": 2}))

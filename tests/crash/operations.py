@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -96,9 +97,13 @@ def _hold(world: World, key: str) -> tuple[Lease, Flow, Outbox]:
     return lease, flow, Outbox(acted_upon=world.store.wakes(flow))
 
 
+def _complain(problem: object) -> None:
+    print(problem, file=sys.stderr)  # what is printed on the other stream is what a test found
+
+
 def _tick(world: World, flow: Flow, outbox: Outbox, times: int) -> None:
     for _ in range(times):
-        world.engine.tick_flow(flow, {"mc.flows": StoredSubFlows(world.store, outbox, on_outage=print)})
+        world.engine.tick_flow(flow, {"mc.flows": StoredSubFlows(world.store, outbox, on_outage=_complain)})
 
 
 def _create(world: World, arm: Arm) -> None:
@@ -283,8 +288,8 @@ def _add_limited(world: World) -> None:
 
 def _tick_limited(world: World, key: str) -> tuple[Lease, Flow, Outbox]:
     lease, flow, outbox = _hold(world, key)
-    resources = StoredResources(world.store, flow, lease, on_problem=print)
-    ctx = {"mc.flows": StoredSubFlows(world.store, outbox, on_outage=print), "mc.resources": resources}
+    resources = StoredResources(world.store, flow, lease, on_problem=_complain)
+    ctx = {"mc.flows": StoredSubFlows(world.store, outbox, on_outage=_complain), "mc.resources": resources}
     world.engine.tick_flow(flow, ctx)
     return lease, flow, outbox
 
@@ -292,7 +297,7 @@ def _tick_limited(world: World, key: str) -> tuple[Lease, Flow, Outbox]:
 def _grant(world: World, arm: Arm) -> None:
     """Get a resource, and save nothing of the task that got it."""
     lease, flow, _ = _hold(world, "limited")
-    resources = StoredResources(world.store, flow, lease, on_problem=print)
+    resources = StoredResources(world.store, flow, lease, on_problem=_complain)
     requests = [
         ResourceRequest(
             id=f"limited/{key}/1",

@@ -20,7 +20,9 @@ from mc.store.flow_store import FlowStore
 from mc.store.migrations import m0001_flows
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
-__all__ = ["MARKERS", "SPECS", "World", "fork"]
+__all__ = ["MARKERS", "SPECS", "Rows", "World", "fork"]
+
+Rows = dict[str, list[dict[str, Any]]]  # by table
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LONG_AGO = "2000-01-01T00:00:00.000000+00:00"
@@ -304,6 +306,9 @@ class World:
                     continue
                 rows = connection.execute(select(table).order_by(*table.primary_key)).mappings()
                 found[name] = [json.dumps(_stable(row), sort_keys=True, default=str) for row in rows]
+            if inspect(connection).has_table(MARKERS):
+                marks = connection.execute(text(f"SELECT * FROM {MARKERS} ORDER BY flow_key, task_key"))
+                found[MARKERS] = [json.dumps(list(mark)) for mark in marks]
 
         self.store._database.read(read)
         return json.dumps(found)
@@ -319,6 +324,28 @@ class World:
                 connection.execute(text(f"DELETE FROM {MARKERS}"))
 
         self.store._database.write(delete_all)
+
+    def take_rows(self) -> Rows:
+        """Return all rows as they are, by table."""
+
+        def read(connection: Connection) -> Rows:
+            return {
+                table.name: [dict(row) for row in connection.execute(select(table)).mappings()]
+                for table in tables.metadata.sorted_tables
+                if table is not tables.schema
+            }
+
+        return self.store._database.read(read)
+
+    def put_rows(self, rows: Rows) -> None:
+        """Write rows into tables that were wiped."""
+
+        def write(connection: Connection) -> None:
+            for name, found in rows.items():
+                if found:
+                    connection.execute(tables.metadata.tables[name].insert(), found)
+
+        self.store._database.write(write)
 
     def make_markers(self) -> None:
         """Make the table in which transactional tasks write."""

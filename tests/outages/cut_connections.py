@@ -108,7 +108,7 @@ class Cutter(Killer):
         state = "before" if rows == not_done[0] else "after" if rows == done[0] else "between"
         if code == 0 and self.operation.whole and self.operation.tells:
             assert state != "before", "nothing was said, and nothing was done"
-        outcome = self.finish()
+        outcome = self.finish(rows)
         allowed = {"before": [not_done[1]], "after": [done[1]]}.get(state, [not_done[1], done[1]])
         assert outcome in allowed, f"{state}: the flows came to {outcome}, expected {allowed}"
         return state

@@ -123,7 +123,11 @@ SCENARIOS = {
         ends=frozenset({"COMPLETED", "PAUSED"}),
     ),
     "deleted meanwhile": Scenario(
-        [[SUB_FLOW]], [tick, delete], Bounds(expiries=1), 4_000, ends=frozenset({"COMPLETED", None})
+        [[SUB_FLOW]],
+        [tick, delete],
+        Bounds(deviations=3, expiries=1),
+        2_000,
+        ends=frozenset({"COMPLETED", None}),
     ),
 }
 
