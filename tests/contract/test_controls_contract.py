@@ -13,6 +13,7 @@ from mc.errors import ControlError, FlowExistsError, FlowNotFoundError, SpecErro
 from mc.houston import Houston
 from mc.store.event import EventKind
 from mc.store.flow_store import FlowStore
+from mc.store.lease import Lease
 from tests.invariants import Seen, check_store
 
 
@@ -505,7 +506,7 @@ class TestWhileADriverHoldsTheFlow:
             workshop.calls.append(task["key"])
             if task["key"] == "a":
                 houston.store.control("f", pause)
-                heartbeat_saw_it.wait(20)
+                assert heartbeat_went_on.wait(60)
             task["status"] = "COMPLETED"
 
         import threading
@@ -515,16 +516,22 @@ class TestWhileADriverHoldsTheFlow:
         from mc.runners.flow_runner import FlowRunner
 
         pause = make_control("pause", by="ann", at=houston.store.clock.now().isoformat())
-        heartbeat_saw_it = threading.Event()
-        is_controlled = houston.store.is_controlled
+        heartbeat_went_on = threading.Event()  # to the beat after the one that saw what was asked for
+        is_controlled, renew = houston.store.is_controlled, houston.store.renew
+        seen: list[str] = []
 
-        def watched(key: str) -> bool:
+        def watched_look(key: str) -> bool:
             found = is_controlled(key)
-            if found:
-                threading.Timer(0.05, heartbeat_saw_it.set).start()
+            seen.extend([key] * found)
             return found
 
-        houston.store.is_controlled = watched  # type: ignore[method-assign]
+        def watched_renewal(lease: Lease) -> Any:
+            if seen:
+                heartbeat_went_on.set()
+            return renew(lease)
+
+        houston.store.is_controlled = watched_look  # type: ignore[method-assign]
+        houston.store.renew = watched_renewal  # type: ignore[method-assign]
         engine = FlowEngine(task_handlers={"long": long}, clock=houston.store.clock)
         houston.store.create(
             engine.flow_spec_to_flow({"tasks": [{"key": key, "task_type": "long"} for key in "abc"]}, key="f")

@@ -136,7 +136,7 @@ class Killer:
     def finish(self, rows: str) -> str:
         """Finish all flows in a fresh process, check them, and return what they came to.
 
-        Equal rows come to the same, so they are finished once; MC_TEST_SCALE=10 finishes them after each kill.
+        Equal rows come to the same, so they are finished once; with MC_TEST_SCALE=10 after each kill.
         """
         if rows in self._outcomes:
             return self._outcomes[rows]
