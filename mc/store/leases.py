@@ -195,7 +195,7 @@ def _block_after_losses(connection: Connection, key: str, lost: int, now: str) -
     reason = (
         f"{lost} drivers in a row vanished while they ticked this flow (killed, crashed, out of memory, or "
         f"cut off from the database); tasks that were running: {shown}. Find out why they end their process, "
-        f"then submit the spec under another key; Houston.delete(key) in Python removes this flow."
+        f"then let the flow go on by `houston resume {key}`, or end it by `houston cancel {key}`."
     )
     status = connection.scalar(_STATUS, {"flow": key})
     connection.execute(_BLOCK, {"flow": key, "reason": reason, "now": now})
