@@ -375,18 +375,23 @@ class TestLeases:
         assert expiries[0] <= expiries[1]
 
     def test_flows_that_wait_behind_a_slow_one_are_given_back(self, world: World) -> None:
-        given_back = threading.Event()
+        given_back: set[int] = set()  # tokens
+        changed = threading.Condition()
         store_release = world.store.release
 
         def release(*leases: Any, **options: Any) -> None:
             store_release(*leases, **options)
-            given_back.set()
+            with changed:
+                given_back.update(lease.token for lease in leases if lease.flow_key == "behind")
+                changed.notify_all()
 
         world.store.release = release  # type: ignore[method-assign]
         owners: list[Any] = []
 
         def slow(task: dict[str, Any]) -> None:
-            assert given_back.wait(20)
+            ((token,),) = world.sql("SELECT lease_token FROM mc_flow WHERE key = 'behind'")
+            with changed:
+                assert changed.wait_for(lambda: token in given_back, 60)
             owners.extend(world.sql("SELECT lease_owner FROM mc_flow WHERE key = 'behind'"))
 
         world.submit(task("t", "slow"), cfg={"priority": 1})
