@@ -124,13 +124,28 @@ def refuse_inside_holder(task: Mapping[str, Any], outer: Mapping[str, Any], ctx:
 
     Whoever holds something and asks for more may wait for ever for another that does the same.
     """
-    holder = ctx.get("mc.resource_holder") or (outer.get("key") if read_needs(outer.get("cfg")) else None)
+    holder = outer.get("key") if read_needs(outer.get("cfg")) else _holder_around(ctx)
     if holder is not None:
         raise ResourceError(
             f"Task {task.get('key')!r} asks for resources inside task {holder!r}, which holds some. Write "
             f"cfg.resources either on the outer task, with all that is needed, or on the inner ones.",
             task_key=task.get("key"),
         )
+
+
+def _holder_around(ctx: Mapping[str, Any]) -> Any:
+    """Return the key of a task around the flow that holds resources, or None."""
+    if "mc.resource_holder" in ctx:
+        return ctx["mc.resource_holder"]
+    around = ctx.get("parent")  # of a stored sub-flow it is read from the store
+    while isinstance(around, Mapping):
+        task = around.get("task")
+        while isinstance(task, Mapping):
+            if read_needs(task.get("cfg")):
+                return task.get("key")
+            task = task.get("proxied_task")
+        around = around.get("parent")
+    return None
 
 
 def _service_of(
@@ -153,9 +168,9 @@ def _is_to_start(tick: Tick, node: TaskNode) -> bool:
     task = node.task
     if task["status"] != "PENDING" or node.status != "PENDING" or node.unmet:
         return False
-    if "mc.resource_holder" in tick.ctx:
-        return False
     try:
+        if _holder_around(tick.ctx) is not None:
+            return False
         when = task["cfg"].get("when")
         return when is None or evaluate_condition(when, tick._new_call(node, NO_HANDLER).path_ctx())
     except Exception:  # noqa: BLE001 - raised again when it is started, and recorded in the task

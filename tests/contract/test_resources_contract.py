@@ -469,6 +469,27 @@ class TestInside:
         assert houston.summary("f").status == "FAILED"
         assert houston.resources.get("db").held == 0
 
+    @pytest.mark.parametrize("holder", ["spread", "switch"])
+    def test_a_task_in_a_stored_sub_flow_of_a_holder_cannot_either(
+        self, houston: Houston, holder: str
+    ) -> None:
+        houston.resources.set("db", slots=1)
+        asks = {"value": ["db"], "dest": "ctx.skeleton.cfg.resources"}  # the spec itself does not show it
+        mapping = {"skeleton": {"task_type": "test_note", "cfg": {}}, "wirings": [asks]}
+        task: dict[str, Any] = {
+            "task_type": "spread",
+            "task_params": {"items": [1], "container_task_type": "flow", "mapping_params": mapping},
+        }
+        if holder == "switch":
+            params = {"control_value": 1, "default_case": {"task": task}}
+            task = {"task_type": "switch", "task_params": params}
+        submit(houston, "f", {**task, "key": "x", "cfg": {"resources": ["db"]}})
+        for _ in range(3):
+            houston.tick()
+        assert houston.summary("f").status == "FAILED"
+        assert "inside task 'x', which holds some" in str(houston.load("f").describe_failure())
+        assert houston.resources.get("db").held == 0
+
 
 class TestPausedAndCopied:
     def test_a_paused_flow_lends_what_it_held_and_asks_for_it_again(
