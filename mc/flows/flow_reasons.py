@@ -256,6 +256,8 @@ def _drivers(facts: FlowFacts) -> str:
 
 def _next_tick(facts: FlowFacts) -> str:
     """Return what the next tick would do."""
+    if facts.deadline_at is not None and facts.deadline_at <= facts.now:
+        return "The next tick would end it FAILED, as the time of its cfg.timeout is over."
     if facts.failures and facts.cfg.get("fail_fast", True):
         return "The next tick would end it FAILED."
     parts = [

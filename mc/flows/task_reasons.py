@@ -26,6 +26,7 @@ ExplainSubFlow = Callable[[FlowFacts], Explanation]
 _INSIDE: Final = 10  # reasons that are told of one task with others inside it
 _SHOWN: Final = 5
 _LONGEST: Final = 300  # characters of an error or a question
+_AT_ITS_TIMEOUT: Final = " At its cfg.timeout it fails."
 
 
 def explain_task(task: TaskFacts, facts: FlowFacts, explain: ExplainSubFlow) -> list[Reason]:
@@ -77,7 +78,7 @@ def _retry(task: Task, path: str, facts: FlowFacts) -> Reason | None:
         return None
     attempts = task.get("attempts")
     last = attempts[-1] if isinstance(attempts, list) and attempts else {}
-    failure = _failure_of(last if isinstance(last, Mapping) else {})
+    failure = _failure_of(last if isinstance(last, Mapping) else {}).rstrip(".")
     return Reason(
         kind=ReasonKind.RETRY,
         task=path,
@@ -202,10 +203,12 @@ class _Walk:
                 return refused
             if isinstance(task.get("waits_for"), dict):
                 return _signal(task, path, self._facts)
+            data = task.get("data")
+            awaits = data.get("flow_key") if isinstance(data, dict) else None
+            if isinstance(awaits, str) and not task.get("next_tick_at"):
+                return self._sub_flow(task, path)
             if task.get("next_tick_at") or task.get("deadline_at"):
                 return _time(task, path, self._facts)
-            if isinstance(task.get("data"), dict) and isinstance(task["data"].get("flow_key"), str):
-                return self._sub_flow(task, path)
             return Reason(
                 kind=ReasonKind.EVENT,
                 task=path,
@@ -218,7 +221,8 @@ class _Walk:
     def _sub_flow(self, task: Task, path: str) -> Reason:
         key = task["data"]["flow_key"]
         below = self._facts.sub_flows.get(key)
-        since = read_time(task.get("started_at"))
+        since, until = read_time(task.get("started_at")), read_time(task.get("deadline_at"))
+        at_the_end = _AT_ITS_TIMEOUT if until is not None else ""
         if below is None:
             text = f"The task waits for the sub-flow {key!r}"
             if key in self._facts.sub_flows:
@@ -234,24 +238,25 @@ class _Walk:
                 kind=ReasonKind.SUB_FLOW,
                 task=path,
                 text=f"{text}.",
-                moves="The end of the sub-flow.",
+                moves=f"The end of the sub-flow.{at_the_end}",
                 since=since,
+                until=until,
                 commands=(command("explain", key),),
             )
         return Reason(
             kind=ReasonKind.SUB_FLOW,
             task=path,
             text=f"The task waits for the sub-flow {key!r}, which is {below.status}.",
-            moves="The end of the sub-flow.",
+            moves=f"The end of the sub-flow.{at_the_end}",
             since=since,
+            until=until,
             sub_flow=self._explain(below),
         )
 
 
 def _signal(task: Task, path: str, facts: FlowFacts) -> Reason:
     waits_for = task["waits_for"]
-    since, until = read_time(waits_for.get("since")), read_time(waits_for.get("until"))
-    at_the_end = " At its timeout it goes on by its default, or fails." if until is not None else ""
+    since, (until, at_the_end) = read_time(waits_for.get("since")), _end_of_wait(task)
     if canonical_task_type(str(task.get("task_type"))) == "approval":
         params = task.get("task_params") or {}
         approvers, message = params.get("approvers"), params.get("message")
@@ -280,6 +285,14 @@ def _signal(task: Task, path: str, facts: FlowFacts) -> Reason:
         until=until,
         commands=(command(*words, "--data", "JSON") if schema else command(*words),),
     )
+
+
+def _end_of_wait(task: Task) -> tuple[datetime | None, str]:
+    """Return when a wait for a signal is over, and what happens then."""
+    until, deadline = read_time(task["waits_for"].get("until")), read_time(task.get("deadline_at"))
+    if deadline is not None and (until is None or deadline <= until):
+        return deadline, _AT_ITS_TIMEOUT
+    return until, " At its timeout it goes on by its default, or fails." if until is not None else ""
 
 
 def _time(task: Task, path: str, facts: FlowFacts) -> Reason:

@@ -54,6 +54,24 @@ class TestTasks:
         assert "until ada or bo approves or rejects; it asks 'Ship it?'" in reason.text
         assert reason.commands == ("houston approve f t", "houston reject f t")
 
+    @pytest.mark.parametrize("task_type", ["wait_for_signal", "approval"])
+    def test_a_timeout_of_the_attempt_that_comes_before_that_of_the_wait_is_told(
+        self, task_type: str
+    ) -> None:
+        sooner = NOW + timedelta(minutes=30)
+        reason = only(active(task_type=task_type, deadline_at=format_time(sooner), **WAITS))
+        assert reason.until == sooner
+        assert "At its cfg.timeout it fails." in reason.moves
+        reason = only(active(task_type=task_type, deadline_at=format_time(NOW + timedelta(days=1)), **WAITS))
+        assert reason.until == NOW + timedelta(hours=1)
+
+    def test_a_timeout_does_not_hide_the_sub_flow_that_a_task_waits_for(self) -> None:
+        below = FlowFacts(key="g", status="PAUSED", now=NOW, counts={})
+        reason = only(active(data={"flow_key": "g"}, deadline_at=LATER), sub_flows={"g": below})
+        assert (reason.kind, reason.until) == (ReasonKind.SUB_FLOW, NOW + timedelta(hours=1))
+        assert reason.sub_flow is not None
+        assert "At its cfg.timeout it fails." in reason.moves
+
     def test_keys_are_quoted_where_a_shell_would_read_them_otherwise(self) -> None:
         reason = only(active(task_type="approval", task_params={}, **WAITS), key="my flow; rm")
         assert reason.commands[0] == "houston approve 'my flow; rm' t"
@@ -129,6 +147,11 @@ class TestFlows:
     def test_a_failure_that_ends_the_flow_is_foretold(self) -> None:
         reason = explain(active("RUNNING"), failures=1, next_tick_at=NOW).reasons[0]
         assert "The next tick would end it FAILED." in reason.text
+
+    def test_a_timeout_that_is_over_ends_the_flow_next(self) -> None:
+        wait = active(next_tick_at=format_time(NOW))
+        reason = explain(wait, deadline_at=NOW, next_tick_at=NOW).reasons[0]
+        assert "The next tick would end it FAILED, as the time of its cfg.timeout is over." in reason.text
 
     def test_its_timeout_is_told(self) -> None:
         assert explain(active(), deadline_at=NOW + timedelta(days=1)).fails_at == NOW + timedelta(days=1)
