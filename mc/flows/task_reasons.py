@@ -260,7 +260,9 @@ def _signal(task: Task, path: str, facts: FlowFacts) -> Reason:
     if canonical_task_type(str(task.get("task_type"))) == "approval":
         params = task.get("task_params") or {}
         approvers, message = params.get("approvers"), params.get("message")
-        who = " or ".join(map(str, approvers)) if isinstance(approvers, list) else "somebody"
+        who, by = "somebody", ""
+        if isinstance(approvers, list):
+            who, by = " or ".join(map(str, approvers)), " --by NAME"
         asked = f"; it asks {shorten(str(message), _LONGEST)!r}" if message else ""
         return Reason(
             kind=ReasonKind.APPROVAL,
@@ -269,7 +271,7 @@ def _signal(task: Task, path: str, facts: FlowFacts) -> Reason:
             moves=f"The decision of {who}.{at_the_end}",
             since=since,
             until=until,
-            commands=(command("approve", facts.key, path), command("reject", facts.key, path)),
+            commands=tuple(command(word, facts.key, path) + by for word in ("approve", "reject")),
         )
     name = str(waits_for.get("signal"))
     others = ", ".join(map(repr, facts.free_signals))

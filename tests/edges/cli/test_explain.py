@@ -40,6 +40,17 @@ def test_what_it_says_to_type_can_be_typed(waiting: Callable[..., Any]) -> None:
     assert waiting("explain", "f").out.splitlines()[1].startswith("  The flow is finished: COMPLETED.")
 
 
+def test_where_only_some_may_decide_it_says_to_name_them(
+    houston: Callable[..., Any], write_spec: Callable[..., Path]
+) -> None:
+    houston(
+        "submit", write_spec([{"task_type": "approval", "task_params": {"approvers": ["ada"]}}]), "--key", "f"
+    )
+    houston("tick")
+    typed = next(line for line in houston("explain", "f").out.splitlines() if "$ houston approve" in line)
+    assert houston(*typed.replace("NAME", "ada").split()[2:]).out == "task_1 of f was approved by ada\n"
+
+
 def test_with_json_one_document_is_printed(waiting: Callable[..., Any]) -> None:
     document = waiting("explain", "f", "--json", "--tasks", "1").document
     assert (document["key"], document["status"], document["tasks_not_shown"]) == ("f", "RUNNING", 1)

@@ -52,7 +52,7 @@ class TestTasks:
         reason = only(active(task_type="mc.tasks.approval", task_params=params, **WAITS))
         assert reason.kind is ReasonKind.APPROVAL
         assert "until ada or bo approves or rejects; it asks 'Ship it?'" in reason.text
-        assert reason.commands == ("houston approve f t", "houston reject f t")
+        assert reason.commands == ("houston approve f t --by NAME", "houston reject f t --by NAME")
 
     @pytest.mark.parametrize("task_type", ["wait_for_signal", "approval"])
     def test_a_timeout_of_the_attempt_that_comes_before_that_of_the_wait_is_told(
