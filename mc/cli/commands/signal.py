@@ -43,7 +43,7 @@ def command(settings: Settings, key: str, name: str, data: Any, signal_id: str |
     """
     import uuid
 
-    sent_id = signal_id or uuid.uuid4().hex
+    sent_id = uuid.uuid4().hex if signal_id is None else signal_id
     with settings.open_houston() as houston:
         sent = houston.signal(key, name, data, id=sent_id, by=by)
     if settings.as_json:

@@ -52,6 +52,7 @@ def test_the_sender_is_who_is_logged_in_unless_named(waiting: Callable[..., Any]
         (("f", "go", "--data", "NaN"), "usage", "is not JSON"),
         (("f", ""), "signal-refused", "1 to 255 characters"),
         (("f", "mc.x"), "signal-refused", "kept for the engine"),
+        (("f", "go", "--data", "3", "--id", ""), "signal-refused", "1 to 255 characters"),
         (("nobody", "go"), "flow-not-found", "'nobody'"),
     ],
 )
