@@ -11,7 +11,7 @@ from mc.context.json_values import dumps, loads, to_json_value
 from mc.errors import ControlError
 from mc.statuses import FINISHED_FLOW_STATUSES
 
-__all__ = ["Control", "ControlKind", "check_control", "make_control"]
+__all__ = ["Control", "ControlKind", "check_control", "check_who", "make_control"]
 
 
 class ControlKind(StrEnum):
@@ -48,8 +48,7 @@ class Control:
     params: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if not str(self.by or "").strip():
-            raise ControlError(f"Who asks to {self.kind}? `by` is {self.by!r}; expected a name.")
+        check_who(self.by, self.kind)
         for name in ("data", "params"):
             value = getattr(self, name)
             if value is not None:
@@ -80,6 +79,12 @@ class Control:
         told = loads(text)
         kind, tasks = ControlKind(told.pop("control")), tuple(told.pop("tasks", ()))
         return cls(kind=kind, tasks=tasks, **told)
+
+
+def check_who(by: Any, what: str) -> None:
+    """Raise `ControlError` where nobody is named who asks for something."""
+    if not isinstance(by, str) or not by.strip():
+        raise ControlError(f"Who asks to {what}? `by` is {by!r:.100}; expected a name.")
 
 
 def make_control(kind: str, *, tasks: Iterable[str] = (), **given: Any) -> Control:

@@ -213,7 +213,7 @@ def decision_signal(
         SignalError: there is no such approval, it does not wait, somebody else is asked, or it was decided
             otherwise.
     """
-    if not by or not by.strip():
+    if not str(by or "").strip():
         raise SignalError("An approval by nobody counts for nothing: say who decides.", key=flow_key)
     _check_text(by, "name of who decides")
     path, task = _choose(flow_key, found, name)

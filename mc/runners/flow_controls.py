@@ -134,13 +134,15 @@ class FlowControls:
 
         Raises:
             SpecError: the spec does not fit this version, or the data do not keep to its `params`.
-            ControlError: the flow was made without a spec.
+            ControlError: the flow was made without a spec, or nobody is named who asks.
             FlowExistsError: there is a flow with the new key.
             FlowNotFoundError: there is no flow with that key.
         """
         from mc.context.json_values import copy_json
         from mc.errors import ControlError
+        from mc.flows.control import check_who
 
+        check_who(by, "run it again")
         old = self.store.load(key)
         if old.spec is None:
             raise ControlError(

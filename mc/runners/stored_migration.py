@@ -6,6 +6,7 @@ from collections.abc import Container
 from typing import Any, Final
 
 from mc.errors import StaleFlowError
+from mc.flows.control import check_who
 from mc.flows.migrating import carry_out
 from mc.flows.migration import plan_migration
 from mc.flows.migration_plan import MigrationPlan
@@ -32,9 +33,12 @@ def migrate_stored_flow(
 
     Raises:
         MigrationError: something forbids it.
+        ControlError: `by` is given and names nobody.
         StaleFlowError: a driver ticks the flow, or it was saved again and again meanwhile.
         FlowNotFoundError: there is no flow with that key.
     """
+    if by is not None:
+        check_who(by, "migrate")
     for tries_left in reversed(range(_TRIES)):
         flow = store.load(key)
         plan = plan_migration(flow, spec, task_types=task_types)

@@ -147,11 +147,16 @@ class TestCancel:
         with pytest.raises(FlowNotFoundError, match="'nothing'"):
             houston.cancel("nothing", by="ann")
 
-    @pytest.mark.parametrize("nobody", ["", "  "])
-    def test_nobody_can_ask_for_nothing(self, houston: Houston, nobody: str) -> None:
+    @pytest.mark.parametrize("nobody", ["", "  ", 5])
+    def test_nobody_can_ask_for_nothing(self, houston: Houston, nobody: Any) -> None:
         submit(houston, work("a"))
         with pytest.raises(ControlError, match="expected a name"):
             houston.cancel("f", by=nobody)
+        with pytest.raises(ControlError, match="expected a name"):
+            houston.rerun("f", by=nobody)
+        with pytest.raises(ControlError, match="expected a name"):
+            houston.migrate("f", {"tasks": []}, by=nobody)
+        assert len(houston.list()) == 1
 
 
 class TestPauseAndResume:

@@ -237,8 +237,10 @@ def test_a_decision_is_checked_stored_and_stands(houston: Houston) -> None:
     for by in ("ADA", "ada ", "eve"):
         with pytest.raises(SignalError, match="not for"):
             houston.approve("f", "ask", by=by)
-    with pytest.raises(SignalError, match="nobody"):
-        houston.approve("f", "ask", by=" ")
+    nobody: Any
+    for nobody in (" ", None, 5):
+        with pytest.raises(SignalError, match="who decides"):
+            houston.approve("f", "ask", by=nobody)
     assert houston.approve("f", "ask", by="Ümit ✓", comment="ja")
     for _ in range(2):
         assert not houston.approve("f", "ask", by="Ümit ✓", comment="ja")

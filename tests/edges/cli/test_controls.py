@@ -74,6 +74,7 @@ def test_the_history_tells_who_asked_for_what_and_why(napping: Callable[..., Any
         (("rerun", "f", "--key", "f"), "flow-exists", "'f'"),
         (("cancel", "nobody"), "flow-not-found", "'nobody'"),
         (("pause", "f", "--by", " "), "control-refused", "expected a name"),
+        (("rerun", "f", "--by", " "), "control-refused", "expected a name"),
     ],
 )
 def test_what_cannot_be_done_is_bad_input_and_changes_nothing(
