@@ -87,7 +87,8 @@ class Settings:
         Args:
             with_handlers: import the handler modules now, so that one which is missing or broken
                 is an error before anything is stored. Local modules are found.
-            only_reads: the command stores nothing, so a database that is not there is not made either.
+            only_reads: the command is about what is stored already, so a database that is not there is not
+                made either.
             **options: passed on to `Houston`.
 
         Raises:

@@ -22,6 +22,6 @@ def command(settings: Settings, key: str, task: str, comment: str | None, by: st
     waiting (houston show lists what a flow waits for). A decision stands: the same one again changes nothing,
     another one is refused. Nothing is run: the next tick goes on with the flow.
     """
-    with settings.open_houston() as houston:
+    with settings.open_houston(only_reads=True) as houston:
         changed = houston.approve(key, task, by=by, comment=comment)
     report_decision(settings, key, task, by, approved=True, changed=changed)

@@ -22,6 +22,6 @@ def command(settings: Settings, key: str, reason: str | None, by: str) -> None:
     modules with --handlers, or a driver that has them does it at its next tick. Where a driver holds the
     flow, that one ends it after the task under way. A cancelled flow can go on after houston retry.
     """
-    with settings.open_houston() as houston:
+    with settings.open_houston(only_reads=True) as houston:
         report = houston.cancel(key, by=by, reason=reason)
     report_control(settings, report, "cancelled")

@@ -22,6 +22,6 @@ def command(settings: Settings, key: str, reason: str | None, by: str) -> None:
     it after the task under way. Timeouts and waits go on: what is over time when the flow is resumed fails
     then.
     """
-    with settings.open_houston() as houston:
+    with settings.open_houston(only_reads=True) as houston:
         report = houston.pause(key, by=by, reason=reason)
     report_control(settings, report, "paused")

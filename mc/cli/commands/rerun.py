@@ -40,7 +40,7 @@ def command(
     It begins with the data that FLOW began with; its key is printed. FLOW stays as it is. The history of both
     tells of it. Nothing is run: later ticks advance the new flow.
     """
-    with settings.open_houston() as houston:
+    with settings.open_houston(only_reads=True) as houston:
         made = houston.rerun(key, data or None, by=by, reason=reason, new_key=new_key)
     if settings.as_json:
         print_json({"key": made, "of": key})

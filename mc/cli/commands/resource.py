@@ -55,7 +55,7 @@ def list_resources(settings: Settings) -> None:
 
     A resource for which tasks wait, and which nobody has set, is listed as not set.
     """
-    with settings.open_houston() as houston:
+    with settings.open_houston(only_reads=True) as houston:
         found = houston.resources.list()
     if settings.as_json:
         print_json([_to_dict(status) for status in found])
@@ -73,7 +73,7 @@ def list_resources(settings: Settings) -> None:
 @click.pass_obj
 def show_resource(settings: Settings, name: str) -> None:
     """Show the tasks that hold a resource, and those that wait for it, those first whose turn comes first."""
-    with settings.open_houston() as houston:
+    with settings.open_houston(only_reads=True) as houston:
         status = houston.resources.get(name)
     if settings.as_json:
         print_json(status.to_dict())
@@ -91,7 +91,7 @@ def show_resource(settings: Settings, name: str) -> None:
 @click.pass_obj
 def delete_resource(settings: Settings, name: str) -> None:
     """Remove a resource; refused while tasks hold it or wait for it."""
-    with settings.open_houston() as houston:
+    with settings.open_houston(only_reads=True) as houston:
         houston.resources.delete(name)
     if settings.as_json:
         print_json({"name": name, "deleted": True})

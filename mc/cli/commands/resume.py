@@ -20,6 +20,6 @@ def command(settings: Settings, key: str, reason: str | None, by: str) -> None:
 
     Its stored sub-flows that are PAUSED go on too. Nothing is run: the next tick goes on with the flow.
     """
-    with settings.open_houston() as houston:
+    with settings.open_houston(only_reads=True) as houston:
         report = houston.resume(key, by=by, reason=reason)
     report_control(settings, report, "resumed")

@@ -24,6 +24,6 @@ def command(settings: Settings, key: str, tasks: tuple[str, ...], reason: str | 
     loop) is kept, and the retry goes on in there. Tasks that were skipped because of the failure start too
     when their turn comes. Nothing is run: the next tick goes on with the flow.
     """
-    with settings.open_houston() as houston:
+    with settings.open_houston(only_reads=True) as houston:
         report = houston.retry(key, tasks, by=by, reason=reason)
     report_control(settings, report, "retried " + ", ".join(map(printable, tasks)) if tasks else "retried")

@@ -48,7 +48,7 @@ def command(
     It is the flow's data that are written where no TASK is named. What is COMPLETED stays as it was. Params
     of a task that failed count when it is retried, which then begins anew.
     """
-    with settings.open_houston() as houston:
+    with settings.open_houston(only_reads=True) as houston:
         report = houston.set(key, task, by=by, reason=reason, data=data or None, params=params or None)
     names = ", ".join(printable(name) for name in (*data, *params))
     report_control(settings, report, f"set {names} of {'the flow' if task is None else printable(task)}")

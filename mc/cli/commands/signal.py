@@ -44,7 +44,7 @@ def command(settings: Settings, key: str, name: str, data: Any, signal_id: str |
     import uuid
 
     sent_id = uuid.uuid4().hex if signal_id is None else signal_id
-    with settings.open_houston() as houston:
+    with settings.open_houston(only_reads=True) as houston:
         sent = houston.signal(key, name, data, id=sent_id, by=by)
     if settings.as_json:
         print_json({"key": key, "signal": name, "id": sent_id, "sent": sent})

@@ -25,6 +25,6 @@ def command(settings: Settings, key: str, tasks: tuple[str, ...], reason: str | 
     What waits for a skipped task starts if its start_when allows it, as after a condition that was false. A
     FAILED flow goes on with houston retry.
     """
-    with settings.open_houston() as houston:
+    with settings.open_houston(only_reads=True) as houston:
         report = houston.skip(key, tasks, by=by, reason=reason)
     report_control(settings, report, "skipped " + ", ".join(map(printable, tasks)))

@@ -1,4 +1,4 @@
-"""A command that only reads, or only removes, makes no database where there is none."""
+"""A command about what is stored already makes no database where there is none."""
 
 from __future__ import annotations
 
@@ -19,6 +19,19 @@ import pytest
         "explain f",
         "export f",
         "export f --output f.json",
+        "signal f go",
+        "approve f t --by ada",
+        "reject f t --by ada",
+        "cancel f",
+        "pause f",
+        "resume f",
+        "retry f",
+        "skip f t",
+        "set f --data n=1",
+        "rerun f",
+        "resource list",
+        "resource show db",
+        "resource delete db",
         "doctor",
         "db status",
         "db upgrade",

@@ -79,6 +79,7 @@ def test_one_in_use_is_not_deleted(busy: Command) -> None:
     ],
 )
 def test_what_cannot_be_done_is_bad_input(houston: Command, arguments: tuple[str, ...], said: str) -> None:
+    houston("db", "init")
     failed = houston("resource", *arguments, "--json")
     assert (failed.code, failed.out) == (2, "")
     assert said in failed.error["message"]
