@@ -10,7 +10,7 @@ from typing import Any
 from mc.flows.control import Control
 from mc.flows.task_node import Task
 
-__all__ = ["ChangeFacts", "DriverFacts", "FlowFacts", "LeaseFacts", "TaskFacts"]
+__all__ = ["ChangeFacts", "DriverFacts", "FlowFacts", "LeaseFacts", "ShortageFacts", "TaskFacts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +54,15 @@ class DriverFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShortageFacts:
+    """A resource of which a task of the flow asks for more than there is, as it is set."""
+
+    asked: int  # slots
+    most: int  # that can be granted at once
+    is_set: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FlowFacts:
     """A flow as its store had it at one moment."""
 
@@ -77,5 +86,6 @@ class FlowFacts:
     controls: tuple[Control, ...] = ()  # what people ask for that was not done yet
     cancel: str | None = None  # why it is to be cancelled; an empty text where nobody said
     free_signals: tuple[str, ...] = ()  # names of signals that no task has taken
+    shortages: Mapping[str, ShortageFacts] = field(default_factory=dict)  # by name
     sub_flows: Mapping[str, FlowFacts | None] = field(default_factory=dict)  # awaited ones; None: not stored
     last_driver: DriverFacts | None = None  # None: there was none

@@ -12,7 +12,7 @@ from mc.context.json_values import dumps
 from mc.durations import parse_time
 from mc.errors import DurationError
 from mc.flows.explanation import Explanation, Reason, ReasonKind
-from mc.flows.explanation_facts import FlowFacts, TaskFacts
+from mc.flows.explanation_facts import FlowFacts, ShortageFacts, TaskFacts
 from mc.flows.failure import shorten
 from mc.flows.resource_claims import was_refused
 from mc.flows.start_rules import DEFAULT_RULE
@@ -102,11 +102,14 @@ def _limit(_task: Task, path: str, facts: FlowFacts) -> Reason | None:
     )
 
 
-def _resources(task: Task, path: str, _facts: FlowFacts) -> Reason | None:
+def _resources(task: Task, path: str, facts: FlowFacts) -> Reason | None:
     if not was_refused(task):
         return None
     claim = task["resource_claim"]
     names = [str(name) for name in claim.get("lacking") or ()]
+    for name in names:
+        if name in facts.shortages:
+            return _shortage(name, facts.shortages[name], path, read_time(claim.get("since")))
     shown = ", ".join(names) or "resources"
     look = command("resource", "show", names[0]) if names else command("resource", "list")
     return Reason(
@@ -116,6 +119,25 @@ def _resources(task: Task, path: str, _facts: FlowFacts) -> Reason | None:
         moves=f"Tasks that give it back, or more of it; {look} tells who has it and how much there is.",
         since=read_time(claim.get("since")),
         until=read_time(claim.get("until")),
+        commands=(look,),
+    )
+
+
+def _shortage(name: str, shortage: ShortageFacts, path: str, since: datetime | None) -> Reason:
+    """Return the reason of a task that waits for what it cannot get as the resource is set."""
+    if shortage.is_set:
+        text = f"The task asks for {shortage.asked} of {name}, and there are never more than {shortage.most}."
+        words = command("resource", "show", name)
+    else:
+        text = f"The task asks for {shortage.asked} of {name}, and nobody has set how many there are."
+        words = f"{command('resource', 'set', name)} --slots N"
+    return Reason(
+        kind=ReasonKind.LIMIT,
+        task=path,
+        text=text,
+        moves=f"A person who sets at least {shortage.asked}.",
+        since=since,
+        commands=(words,),
     )
 
 

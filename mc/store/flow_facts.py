@@ -6,13 +6,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, case, select
+from sqlalchemy import Connection, bindparam, case, func, select
 
 from mc.context.json_values import loads
 from mc.durations import parse_time
 from mc.errors import FlowNotFoundError, StoreError
 from mc.flows.control import ControlKind
-from mc.flows.explanation_facts import ChangeFacts, DriverFacts, FlowFacts, LeaseFacts, TaskFacts
+from mc.flows.explanation_facts import (
+    ChangeFacts,
+    DriverFacts,
+    FlowFacts,
+    LeaseFacts,
+    ShortageFacts,
+    TaskFacts,
+)
 from mc.flows.mailbox import Signal
 from mc.flows.signalling import RESERVED_PREFIX
 from mc.statuses import FINISHED_FLOW_STATUSES
@@ -22,9 +29,10 @@ from mc.store.dialect import Dialect
 from mc.store.event import EventKind
 from mc.store.flow_store import FlowStore
 from mc.store.leases import is_leased
+from mc.store.resource_queue import resource_of
 from mc.store.row_format import read_failures
 from mc.store.signal_rows import list_signals
-from mc.store.tables import edge, event, flow, task, tick
+from mc.store.tables import edge, event, flow, resource, resource_claim, task, tick
 from mc.store.tick_log import read_ticks, ticks_query
 from mc.store.wakes import CANCEL, CONTROL, list_wakes
 
@@ -116,6 +124,7 @@ class _Reader:
             controls=tuple(control_of(wake) for wake in wakes if wake.kind == CONTROL),
             cancel=cancel[0] if cancel and not finished else None,
             free_signals=_names(signals),
+            shortages={} if finished else self._read_shortages(key),
             sub_flows=self._read_sub_flows(tasks),
             last_driver=self._last_driver,
         )
@@ -146,6 +155,14 @@ class _Reader:
     def _read_failed(self, key: str) -> tuple[TaskFacts, ...]:
         rows = self._connection.execute(_FAILED, {"flow": key}).all()
         return tuple(self._make_task(key, *row[1:]) for row in sorted(rows))
+
+    def _read_shortages(self, key: str) -> dict[str, ShortageFacts]:
+        found: dict[str, ShortageFacts] = {}
+        for row in self._connection.execute(_SHORTAGES, {"flow": key}):
+            there = resource_of(row)
+            if row.asked > there.most:
+                found[there.name] = ShortageFacts(asked=row.asked, most=there.most, is_set=there.is_set)
+        return found
 
     def _read_sub_flows(self, tasks: Sequence[TaskFacts]) -> dict[str, FlowFacts | None]:
         found: dict[str, FlowFacts | None] = {}
@@ -253,5 +270,14 @@ _LAST_CONTROLS: Final = (
     )
     .order_by(event.c.id.desc())
     .limit(_MOST_CONTROLS)
+)
+_HOPELESS: Final = (
+    select(resource_claim.c.resource, func.max(resource_claim.c.slots).label("asked"))
+    .where(resource_claim.c.flow_key == bindparam("flow"), resource_claim.c.hopeless == 1)
+    .group_by(resource_claim.c.resource)
+    .subquery()
+)
+_SHORTAGES: Final = select(resource, _HOPELESS.c.asked).join(
+    _HOPELESS, _HOPELESS.c.resource == resource.c.name
 )
 _OF_ALL_FLOWS: Final = tick.c.one_flow == 0

@@ -184,6 +184,30 @@ def test_a_signal_of_another_name_is_pointed_out(store: FlowStore) -> None:
     assert "no task has taken: 'goo'" in explain(store).reasons[1].text
 
 
+def test_a_task_that_waits_for_a_resource_tells_who_can_give_it(store: FlowStore) -> None:
+    load = {"key": "load", "task_type": "noop", "cfg": {"resources": {"db": 2}}}
+    store_flow(
+        store, {"key": "i", "task_type": "inline_flow", "task_params": {"flow_spec": {"tasks": [load]}}}
+    )
+    tick(store)
+    reason = explain(store).reasons[1]
+    assert (reason.kind, reason.task) == (ReasonKind.LIMIT, "i/load")
+    assert reason.text == "The task asks for 2 of db, and nobody has set how many there are."
+    assert reason.commands == ("houston resource set db --slots N",)
+    store.resources.set("db", slots=1)
+    tick(store)
+    reason = explain(store).reasons[1]
+    assert reason.text == "The task asks for 2 of db, and there are never more than 1."
+    assert reason.moves == "A person who sets at least 2."
+    wait = {**load, "task_type": "wait_for_signal", "task_params": {"signal": "go"}}
+    store.create(Flow.from_flow_spec({"key": "g", "cfg": {"priority": 1}, "tasks": [wait]}))
+    store.resources.set("db", slots=2)
+    tick(store)
+    reason = explain(store).reasons[1]
+    assert reason.text == "The task waits for its turn to have db."
+    assert reason.commands == ("houston resource show db",)
+
+
 def test_a_join_tells_the_first_of_the_tasks_that_it_waits_for(store: FlowStore) -> None:
     waits = [
         {"key": f"w{n}", "task_type": "wait", "task_params": {"duration": "1h"}, "precursors": []}
