@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from mc.context.conditions import evaluate_condition
 from mc.durations import parse_duration
-from mc.errors import FlowError
+from mc.errors import FlowError, McError
 from mc.flows.flow import Flow
 from mc.task_handlers.base_sub_flow_task_handler import BaseSubFlowTaskHandler
 from mc.task_handlers.sub_flow import make_sub_flow
@@ -30,15 +30,27 @@ class LoopTaskHandler(BaseSubFlowTaskHandler):
         if "initialised" not in self.task:
             self._check_params()
             self.data.update(iterations=0, last=None)
-        if self.params.get("while") is not None and not self._holds("while"):
-            self.task["status"] = "COMPLETED"
-            return None
+        if self.params.get("while") is not None:
+            try:
+                is_wanted = self._holds("while")
+            except McError:
+                self._keep_rounds()
+                raise
+            if not is_wanted:
+                self.task["status"] = "COMPLETED"
+                return None
         flow_spec = self.read_param("flow_spec", dict)
         return make_sub_flow(self, flow_spec, key_suffix=f"/{self.data['iterations']}")
 
     def make_extra_ctx(self) -> Mapping[str, Any]:
         """Return `loop`: `idx`, the number of the round from 0, and `last`, what the one before left."""
         return {"loop": {"idx": self.data["iterations"], "last": self.data["last"]}}
+
+    def cancel(self) -> None:
+        """Cancel the round; between two rounds, keep how many were completed."""
+        super().cancel()
+        if "kept" not in self.task:
+            self._keep_rounds()
 
     def describe_sub_flow(self) -> str:
         """Name the round."""
@@ -49,7 +61,12 @@ class LoopTaskHandler(BaseSubFlowTaskHandler):
         last = sub_flow.data if sub_flow.result_paths is None else sub_flow.results
         self.data["last"] = last
         until = self.params.get("until") is not None
-        if until and self._holds("until"):
+        try:
+            is_done = until and self._holds("until")
+        except McError:
+            self.task["kept"] = {"flow_dict": sub_flow.to_flow_dict()}  # to be asked again of the same round
+            raise
+        if is_done:
             self.complete(iterations=self.data["iterations"] + 1)
             return
         self.data["iterations"] += 1
@@ -61,6 +78,11 @@ class LoopTaskHandler(BaseSubFlowTaskHandler):
         delay = parse_duration(self.read_param("delay", object, 0))
         if delay > 0:
             self.wait_until(self.task_ctx.now() + timedelta(seconds=delay))
+
+    def _keep_rounds(self) -> None:
+        """Let a person's retry go on with the next round."""
+        if self.data.get("iterations"):
+            self.task["kept"] = {"iterations": self.data["iterations"]}
 
     def _check_params(self) -> None:
         if self.read_param("max_iterations", int) < 1:

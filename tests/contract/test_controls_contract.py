@@ -265,6 +265,45 @@ class TestRetry:
             "z": rounds,
         }, (before, workshop.calls)
 
+    @pytest.mark.parametrize("inside", ["", "switch"])
+    def test_a_loop_that_was_cancelled_between_two_rounds_goes_on_with_the_next(
+        self, houston: Houston, workshop: Workshop, clock: ManualClock, inside: str
+    ) -> None:
+        params = {"flow_spec": {"tasks": [work("x")]}, "max_iterations": 3, "delay": "1h"}
+        loop: dict[str, Any] = {"key": "sub", "task_type": "loop", "task_params": params}
+        if inside:
+            params = {"control_value": 1, "default_case": {"task": loop}}
+            loop = {"key": "sub", "task_type": "switch", "task_params": params}
+        submit(houston, loop)
+        rest(houston)
+        clock.advance("1h")
+        rest(houston)
+        houston.cancel("f", by="ann")
+        houston.retry("f", by="ann")
+        rest(houston)
+        assert houston.summary("f").status == "COMPLETED"
+        assert workshop.calls == ["x"] * 3
+
+    @pytest.mark.parametrize(("name", "op", "rounds"), [("while", "lt", 1), ("until", "ge", 2)])
+    def test_a_loop_whose_condition_failed_asks_it_again_and_repeats_no_round(
+        self, houston: Houston, workshop: Workshop, clock: ManualClock, name: str, op: str, rounds: int
+    ) -> None:
+        condition = {"value": "$ctx.flow.data.done", "op": op, "arg": 2}
+        params = {"flow_spec": {"tasks": [work("x")]}, "max_iterations": 5, "delay": "1h", name: condition}
+        submit(houston, {"key": "sub", "task_type": "loop", "task_params": params}, data={"done": 0})
+        rest(houston)
+        houston.set("f", by="ann", data={"done": "many"})
+        clock.advance("1h")
+        rest(houston)
+        assert houston.summary("f").status == "FAILED"
+        assert workshop.calls == ["x"] * rounds
+        houston.set("f", by="ann", data={"done": 2})
+        houston.retry("f", by="ann")
+        rest(houston)
+        assert houston.summary("f").status == "COMPLETED"
+        assert workshop.calls == ["x"] * rounds
+        assert houston.load("f").tasks["sub"]["data"]["iterations"] == rounds
+
     def test_what_was_cancelled_with_a_sub_flow_goes_on_too(
         self, houston: Houston, workshop: Workshop
     ) -> None:
