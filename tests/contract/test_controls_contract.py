@@ -474,6 +474,15 @@ class TestSet:
             houston.set("f", "p", by="ann", params={"mesg": "y"})
         assert asked(houston) == []
 
+    def test_params_of_a_task_with_own_types_inside_can_be_set(
+        self, houston: Houston, workshop: Workshop
+    ) -> None:
+        params = {"items": [1], "mapping_params": {"skeleton": {"task_type": "work"}}}
+        submit(houston, {"key": "sub", "task_type": "spread", "task_params": params})
+        houston.set("f", "sub", by="ann", params={"items": [1, 2]})
+        rest(houston)
+        assert workshop.calls == ["item_0", "item_1"]
+
     def test_data_that_do_not_keep_to_the_flows_params_are_refused(self, houston: Houston) -> None:
         params = {"properties": {"n": {"type": "integer"}}}
         submit(houston, work("a"), params=params, data={"n": 1})
