@@ -6,6 +6,7 @@ import click
 
 from mc.cli.controls import control_options, report_control
 from mc.cli.options import common_options
+from mc.cli.output import stdout_for_json
 from mc.cli.settings import Settings
 
 __all__ = ["command"]
@@ -22,6 +23,9 @@ def command(settings: Settings, key: str, reason: str | None, by: str) -> None:
     modules with --handlers, or a driver that has them does it at its next tick. Where a driver holds the
     flow, that one ends it after the task under way. A cancelled flow can go on after houston retry.
     """
-    with settings.open_houston(only_reads=True) as houston:
+    with (
+        stdout_for_json(settings.as_json),
+        settings.open_houston(with_handlers=True, only_reads=True) as houston,
+    ):
         report = houston.cancel(key, by=by, reason=reason)
     report_control(settings, report, "cancelled")

@@ -8,7 +8,7 @@ import click
 
 from mc.cli.controls import control_options
 from mc.cli.options import common_options
-from mc.cli.output import print_json, printable
+from mc.cli.output import print_json, printable, stdout_for_json
 from mc.cli.settings import Settings
 from mc.cli.spec_source import check_key, parse_data
 
@@ -40,7 +40,10 @@ def command(
     It begins with the data that FLOW began with; its key is printed. FLOW stays as it is. The history of both
     tells of it. Nothing is run: later ticks advance the new flow.
     """
-    with settings.open_houston(only_reads=True) as houston:
+    with (
+        stdout_for_json(settings.as_json),
+        settings.open_houston(with_handlers=True, only_reads=True) as houston,
+    ):
         made = houston.rerun(key, data or None, by=by, reason=reason, new_key=new_key)
     if settings.as_json:
         print_json({"key": made, "of": key})

@@ -6,7 +6,7 @@ import click
 
 from mc.cli.controls import control_options, report_control
 from mc.cli.options import common_options
-from mc.cli.output import printable
+from mc.cli.output import printable, stdout_for_json
 from mc.cli.settings import Settings
 
 __all__ = ["command"]
@@ -25,6 +25,9 @@ def command(settings: Settings, key: str, tasks: tuple[str, ...], reason: str | 
     What waits for a skipped task starts if its start_when allows it, as after a condition that was false. A
     FAILED flow goes on with houston retry.
     """
-    with settings.open_houston(only_reads=True) as houston:
+    with (
+        stdout_for_json(settings.as_json),
+        settings.open_houston(with_handlers=True, only_reads=True) as houston,
+    ):
         report = houston.skip(key, tasks, by=by, reason=reason)
     report_control(settings, report, "skipped " + ", ".join(map(printable, tasks)))

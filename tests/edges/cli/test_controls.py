@@ -11,6 +11,18 @@ import pytest
 
 NAP = {"key": "nap", "task_type": "wait", "task_params": {"duration": "8h"}}
 SAY = {"key": "say", "task_type": "print", "task_params": {"msg": "hello"}}
+HANDLERS = ("--handlers", "own_types_to_stop")
+OWN = """
+from mc.task_handlers.base_task_handler import BaseTaskHandler
+
+
+class TaskHandler(BaseTaskHandler):
+    def initial_tick(self):
+        self.task["status"] = "WAITING"
+
+    def cancel(self):
+        print("stopped", self.task["key"])
+"""
 
 
 @pytest.fixture
@@ -88,3 +100,29 @@ def test_what_cannot_be_done_is_bad_input_and_changes_nothing(
     plain = napping(*arguments)
     assert plain.code == 2
     assert "Traceback" not in plain.err
+
+
+@pytest.fixture
+def own(houston: Callable[..., Any], write_spec: Callable[..., Path]) -> Callable[..., Any]:
+    """A flow with a task under way that takes its own handler to stop."""
+    Path("own_types_to_stop.py").write_text(OWN)
+    spec = write_spec([{"key": "a", "task_type": "own_types_to_stop:TaskHandler"}])
+    houston("submit", spec, "--key", "f", *HANDLERS)
+    houston("tick", *HANDLERS)
+    return houston
+
+
+@pytest.mark.parametrize("command", [("cancel", "f"), ("skip", "f", "a")])
+def test_a_task_is_stopped_by_the_handler_that_is_named(
+    own: Callable[..., Any], command: tuple[str, ...]
+) -> None:
+    ended = own(*command, *HANDLERS, "--json")
+    assert (ended.code, ended.document["done"]) == (0, True)
+    assert "stopped a" in ended.err
+
+
+def test_a_flow_of_own_types_is_run_again(own: Callable[..., Any]) -> None:
+    assert own("rerun", "f", "--key", "g").code == 2
+    assert own("rerun", "f", "--key", "g", *HANDLERS).out == "g\n"
+    assert own("tick", *HANDLERS).code == 0
+    assert own("list", "--status", "RUNNING", "--json").document[0]["key"] == "g"
