@@ -133,7 +133,7 @@ def check_control(
 
 
 def _about_paths(key: str) -> str:
-    if "/" not in key:
+    if "/" not in str(key):
         return ""
     return " Only its own tasks can be named; what is inside a task goes with that task."
 

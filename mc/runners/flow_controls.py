@@ -175,9 +175,9 @@ class FlowControls:
 
         flow = self.store.load(key)
         problems: Sequence[Problem] = ()
-        if task is None and data is not None:
+        if task is None and isinstance(data, Mapping):
             problems = find_data_misfits(flow.params, {**flow.data, **data})
-        elif task is not None and params is not None and task in flow.tasks:
+        elif task is not None and isinstance(params, Mapping) and task in flow.tasks:
             problems = find_override_problems(flow.spec, flow.tasks[task], params)
         if problems:
             raise SpecError(

@@ -489,6 +489,16 @@ class TestSet:
         with pytest.raises(SpecError, match="/data/n"):
             houston.set("f", by="ann", data={"n": "one"})
 
+    def test_what_is_no_mapping_of_entries_is_refused(self, houston: Houston) -> None:
+        submit(houston, work("a"))
+        wrong: Any = ["x"]
+        with pytest.raises(ControlError, match="data to set are"):
+            houston.set("f", by="ann", data=wrong)
+        with pytest.raises(ControlError, match="params to set are"):
+            houston.set("f", "a", by="ann", params=wrong)
+        with pytest.raises(ControlError, match="no task 5"):
+            houston.skip("f", [5], by="ann")  # type: ignore[list-item]
+
     def test_what_is_done_stays_as_it_was(self, houston: Houston) -> None:
         submit(houston, work("a"), {"key": "g", "task_type": "guarded"})
         houston.tick()
