@@ -137,7 +137,10 @@ def _holder_around(ctx: Mapping[str, Any]) -> Any:
     """Return the key of a task around the flow that holds resources, or None."""
     if "mc.resource_holder" in ctx:
         return ctx["mc.resource_holder"]
-    around = ctx.get("parent")  # of a stored sub-flow it is read from the store
+    are_held = ctx.get("mc.are_resources_held_around")  # the outermost flow is a stored sub-flow
+    if are_held is None or not are_held():
+        return None
+    around = ctx["parent"]
     while isinstance(around, Mapping):
         task = around.get("task")
         while isinstance(task, Mapping):

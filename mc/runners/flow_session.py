@@ -98,7 +98,8 @@ class FlowSession:
             "mc.transaction": self._transaction.begin,
         }
         if flow.parent_key is not None:
-            services["parent"] = StoredParent(store, flow, self._note_problem)
+            parent = StoredParent(store, flow, self._note_problem)
+            services |= {"parent": parent, "mc.are_resources_held_around": parent.are_resources_held}
         self._missing = MissingHandlers()  # for tasks of the tick under way
         self._ctx = {**task_ctx, **services, MISSING_HANDLERS: self._missing}
         self._report = TickReport()  # of the tick under way

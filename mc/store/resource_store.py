@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 
 from mc.durations import format_time
 from mc.errors import ResourceError
@@ -209,6 +209,23 @@ class ResourceStore:
             .limit(1)
         )
         return self._database.read(lambda connection: connection.scalar(query)) is not None
+
+    def are_held_around(self, key: str) -> bool:
+        """Tell whether a stored flow that waits for this one, at any depth, holds resources."""
+
+        def work(connection: Connection) -> bool:
+            query = select(flow_table.c.waiter_key).where(flow_table.c.key == bindparam("flow"))
+            granted = select(_claim.claim_id).where(
+                _claim.flow_key == bindparam("flow"), _claim.granted_at.is_not(None)
+            )
+            waiter = connection.scalar(query, {"flow": key})
+            while waiter is not None:
+                if connection.scalar(granted.limit(1), {"flow": waiter}) is not None:
+                    return True
+                waiter = connection.scalar(query, {"flow": waiter})
+            return False
+
+        return self._database.read(work)
 
     # --- inside ----------------------------------------------------------------------------
 
