@@ -128,8 +128,8 @@ class ControlRun:
             missing = runs_tasks_without_handler(self._engine, flow, control) if control else None
             if missing is not None:
                 self._left[lease.flow_key] = (
-                    f"to stop a task of the type {missing!r} takes its handler, which this process lacks; a "
-                    f"driver that has it does it at its next tick"
+                    f"to stop a task of the type {missing!r} takes its handler, which this process lacks; "
+                    f"the next tick does it, and calls the handler if its driver has it"
                 )
                 give_back(self._store, lease)
                 return

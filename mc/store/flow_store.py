@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
@@ -21,7 +22,6 @@ from mc.store.database import BUSY_SECONDS, Database
 from mc.store.event import Attempt, Event
 from mc.store.event_log import read_attempts, read_events
 from mc.store.final_save import FinalSave
-from mc.store.flow_deleter import delete_flow
 from mc.store.flow_loader import PARTIAL_FROM, FlowLoader
 from mc.store.flow_messages import FlowMessages
 from mc.store.flow_reader import read_summaries, summary_query
@@ -31,12 +31,14 @@ from mc.store.flow_writer import NewFlow, draft_new_flow, insert_flows
 from mc.store.held_transaction import HeldTransaction
 from mc.store.lease import DEFAULT_LEASE_SECONDS, Lease, Wake
 from mc.store.outbox import Outbox
-from mc.store.pruning import PruneReport, prune
 from mc.store.refusals import lease_lost
-from mc.store.resource_store import ResourceStore
 from mc.store.row_format import StoredState
 from mc.store.tables import flow as flow_table
 from mc.store.tick_log import Tick, begin_tick, end_tick, read_ticks, ticks_query
+
+if TYPE_CHECKING:
+    from mc.store.pruning import PruneReport
+    from mc.store.resource_store import ResourceStore
 
 __all__ = ["FlowStore", "FlowSummary"]
 
@@ -72,8 +74,14 @@ class FlowStore(FlowMessages):
         self._database = Database(url, self.clock, busy_seconds)
         self._states: WeakKeyDictionary[Flow, StoredState] = WeakKeyDictionary()
         self._saver = FlowSaver(self._database, self._now, self._states)
-        self.resources = ResourceStore(self._database, self._now, self._states)
         self._loader = FlowLoader(self._database, self._states, partial_from)
+
+    @cached_property
+    def resources(self) -> ResourceStore:
+        """The named resources, and who holds them."""
+        from mc.store.resource_store import ResourceStore
+
+        return ResourceStore(self._database, self._now, self._states)
 
     @property
     def url(self) -> str:
@@ -213,6 +221,8 @@ class FlowStore(FlowMessages):
             FlowNotFoundError: there is none with that key.
             StoreError: a driver holds one of them; nothing was deleted.
         """
+        from mc.store.flow_deleter import delete_flow
+
         now = format_time(self.clock.now())
         return self._database.write(
             lambda connection: delete_flow(connection, self._database.dialect, key, now)
@@ -464,6 +474,8 @@ class FlowStore(FlowMessages):
         Raises:
             StoreError: the age is negative.
         """
+        from mc.store.pruning import prune
+
         before = self.clock.now() - older_than
         return prune(self._database, before, self.clock.now(), keep_failed=keep_failed, dry_run=dry_run)
 

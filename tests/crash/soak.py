@@ -31,6 +31,7 @@ __all__ = ["SHAPES", "TASKS_PER_FLOW", "main", "make_flows"]
 
 LEASE_SECONDS = 1.5
 KILL_EVERY = (0.05, 0.5)  # seconds
+WORK_BETWEEN_KILLS = 20  # task bodies at least, or on a slow machine drivers die before they have begun
 TASKS_PER_FLOW = 10  # those of its sub-flow included
 
 _SUB_FLOW = {"tasks": [{"key": f"s{number}", "task_type": "act"} for number in range(6)]}
@@ -150,12 +151,16 @@ def main(url: str, folder: str, num_drivers: str, seed: str) -> None:
     """Start drivers, and kill one after the other until the flows are finished."""
     moments = random.Random(seed)
     drivers = [_fork_driver(url, Path(folder)) for _ in range(int(num_drivers))]
-    kills = 0
+    kills = bodies = 0
     while True:
         time.sleep(moments.uniform(*KILL_EVERY))
         ended = [status for driver in drivers if (status := _status_if_ended(driver)) is not None]
         if ended:
             break
+        done = _count_bodies(Path(folder))
+        if done < bodies + WORK_BETWEEN_KILLS:
+            continue
+        bodies = done
         victim = moments.randrange(len(drivers))
         os.kill(drivers[victim], signal.SIGKILL)
         os.waitpid(drivers[victim], 0)
@@ -165,6 +170,11 @@ def main(url: str, folder: str, num_drivers: str, seed: str) -> None:
     codes += [_wait(driver) for driver in drivers if driver not in _ENDED]
     assert codes == [0] * len(drivers), codes
     print(json.dumps({"kills": kills}))
+
+
+def _count_bodies(folder: Path) -> int:
+    path = folder / "bodies"
+    return len(path.read_bytes().splitlines()) if path.exists() else 0
 
 
 _ENDED: set[int] = set()
