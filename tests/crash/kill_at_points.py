@@ -128,10 +128,10 @@ class Killer:
         self.operation.act(world, points.arm)
 
     def rows(self) -> str:
-        """Check and return all rows."""
+        """Check and return all rows, and where tables are made or changed, these too."""
         with closing(World(self.url)) as world:
             check_store(world.store, self.seen, markers=MARKERS)
-            return world.rows()
+            return world.rows() + (world.schema() if self.operation.migrates else "")
 
     def finish(self, rows: str) -> str:
         """Finish all flows in a fresh process, check them, and return what they came to.
@@ -150,7 +150,7 @@ class Killer:
                 return outcome + world.schema() if self.operation.migrates else outcome
 
         outcome: str = self.in_child(work)
-        if SCALE == 1 and not self.operation.migrates:  # rows do not tell which tables there are
+        if SCALE == 1:
             self._outcomes[rows] = outcome
         return outcome
 

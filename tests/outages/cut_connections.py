@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import time
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,7 @@ from mc.errors import StoreUnreachableError
 from tests.crash.kill_at_points import Killer
 from tests.crash.operations import OPERATIONS, Operation
 from tests.crash.world import World, fork
-from tests.databases import execute
+from tests.databases import connect
 
 __all__ = ["ConnectionCuts", "Cutter", "main"]
 
@@ -83,11 +84,13 @@ def end_connection(connection: Any) -> None:
             "SELECT COUNT(*) FROM pg_stat_activity WHERE pid = {}",
         )
         name = "postgres"
-    execute(name, end)
-    for _ in range(_MAX_LOOKS):
-        if execute(name, look.format(number))[0][0] == 0:
-            return
-        time.sleep(0.001)  # the server does it in its own time
+    with closing(connect(name)) as other, closing(other.cursor()) as cursor:
+        cursor.execute(end)
+        for _ in range(_MAX_LOOKS):
+            cursor.execute(look.format(number))
+            if cursor.fetchone()[0] == 0:
+                return
+            time.sleep(0.001)  # the server does it in its own time
     raise TimeoutError(f"the server did not end connection {number}")
 
 
