@@ -5,6 +5,7 @@
     │   └── SpecSyntaxError       a text is not JSON; .line, .column
     ├── DurationError             a text is not a duration or a time
     ├── NotJsonError              a value cannot be held by JSON; .pointer
+    ├── PatternError              a text is not a regular expression that can be used
     ├── GraphError                a task or an edge does not fit the graph
     │   └── CycleError            edges lead back to where they began; .cycle
     ├── StatusError               a status change that the tables do not allow
@@ -62,6 +63,7 @@ __all__ = [
     "NotJsonError",
     "Obstacle",
     "PathError",
+    "PatternError",
     "Problem",
     "ResourceError",
     "SchemaVersionError",
@@ -222,6 +224,12 @@ class NotJsonError(McError):
     """The value cannot be written as JSON; keep to dicts with string keys, lists, text, finite numbers."""
 
     code = "not-json"
+
+
+class PatternError(McError):
+    """A regular expression cannot be read or searched for in linear time. Write it in RE2's syntax."""
+
+    code = "invalid-pattern"
 
 
 class GraphError(McError):

@@ -34,6 +34,8 @@ def check_key(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 
 def parse_data(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
     """Return the data of `--data NAME=VALUE` options: values are JSON where they parse, else text."""
+    from mc.errors import NotJsonError
+
     data: dict[str, Any] = {}
     for text in values:
         name, separator, value = text.partition("=")
@@ -46,15 +48,22 @@ def parse_data(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
             )
         if name in data:
             raise click.BadParameter(f"{name!r} is given twice.", ctx, param)
-        data[name] = _parse_value(value)
+        try:
+            data[name] = _parse_value(value)
+        except NotJsonError as error:
+            raise click.BadParameter(f"{text[:60]!r}: {error.message}", ctx, param) from error
     return data
 
 
 def _parse_value(text: str) -> Any:
-    from mc.context.json_values import loads
+    from mc.context.json_values import loads, parse
     from mc.errors import NotJsonError
 
     try:
-        return loads(text)
+        return parse(text)
     except NotJsonError:
-        return text
+        try:
+            loads(text)
+        except NotJsonError:
+            return text
+        raise  # JSON, but not such that it can be kept: a name that stands twice, for example

@@ -7,7 +7,6 @@ types are unequal.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -15,7 +14,8 @@ from typing import Any, Final
 from mc.context.interpolation import interpolate
 from mc.context.json_values import MAX_NESTING, append_pointer, json_equal, json_type_name
 from mc.context.paths import nearest_name, quote_for_message, read_copy, read_path
-from mc.errors import ConditionError
+from mc.context.patterns import MAX_PATTERN_LENGTH, compile_pattern
+from mc.errors import ConditionError, PatternError
 
 __all__ = [
     "MAX_PATTERN_LENGTH",
@@ -27,7 +27,6 @@ __all__ = [
     "evaluate_condition",
 ]
 
-MAX_PATTERN_LENGTH: Final = 1_000  # characters of a pattern for `matches`
 MAX_SEARCHED_LENGTH: Final = 100_000  # characters of a text that `matches` searches
 
 Operator = Callable[[Any, Any, str], bool]  # value, arg, where the value comes from
@@ -215,11 +214,9 @@ def _matches(value: Any, arg: Any, where: str) -> bool:
             path=where,
         )
     try:
-        return re.search(arg, value) is not None
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ConditionError(
-            f"{quote_for_message(arg)} is not a regular expression: {error}.", path=where
-        ) from error
+        return compile_pattern(arg).is_in(value)
+    except PatternError as error:
+        raise ConditionError(error.message, path=where) from error
 
 
 OPERATORS: Final[Mapping[str, Operator]] = MappingProxyType(

@@ -21,6 +21,7 @@ __all__ = [
     "json_equal",
     "json_type_name",
     "loads",
+    "parse",
     "to_json_value",
 ]
 
@@ -42,7 +43,20 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
 
 
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        for name, _ in pairs:
+            if name not in mapping:  # taken out before
+                raise ValueError(f"the name {name[:100]!r} stands twice in one mapping")
+            del mapping[name]
+    return mapping
+
+
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+_STRICT_DECODER: Final = json.JSONDecoder(
+    parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates
+)
 
 
 class _LimitReachedError(Exception):
@@ -120,14 +134,28 @@ def dumps(value: Any) -> str:
     return _ENCODER.encode(to_json_value(value))
 
 
+def parse(text: str) -> Any:
+    """Return the value of a JSON text that somebody wrote.
+
+    Raises:
+        NotJsonError: as by `loads` and `to_json_value`, and for a name that stands twice in one mapping, of
+            which all values but one would be lost.
+    """
+    return to_json_value(_decode(_STRICT_DECODER, text))
+
+
 def loads(text: str) -> Any:
-    """Return the value of a JSON text.
+    """Return the value of a JSON text that `dumps` returned, or another machine's.
 
     Raises:
         NotJsonError: the text is not JSON; `.line`, `.column` and `.position` say where, if known.
     """
+    return _decode(_DECODER, text)
+
+
+def _decode(decoder: json.JSONDecoder, text: str) -> Any:
     try:
-        return _DECODER.decode(text)
+        return decoder.decode(text)
     except json.JSONDecodeError as error:
         raise NotJsonError(
             f"The text is not JSON at line {error.lineno}, column {error.colno}: {error.msg}.",

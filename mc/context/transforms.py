@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mc.context.json_values import dumps, json_type_name, loads, to_json_value
+from mc.context.json_values import dumps, json_type_name, parse
 from mc.context.paths import nearest_name, quote_for_message
 from mc.errors import NotJsonError, WiringError
 
@@ -68,7 +68,7 @@ def convert_text(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         raise WiringError(f"The transform 'json.loads' reads text, not {json_type_name(value)}.")
     try:
-        return to_json_value(loads(value))
+        return parse(value)
     except NotJsonError as error:
         raise WiringError(
             f"The transform 'json.loads' failed: {error.message}",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from mc.context.json_values import dumps, to_json_value
-from mc.errors import SignalError
+from mc.context.json_values import dumps, loads, to_json_value
+from mc.errors import Problem, SignalError
 from mc.flows.flow_format import flush_sub_flows
 from mc.flows.mailbox import Signal
 from mc.flows.signal_waits import wake_waits
@@ -22,17 +22,22 @@ if TYPE_CHECKING:
     from mc.flows.flow_engine import FlowEngine
 
 __all__ = [
+    "MAX_SIGNAL_BYTES",
     "RESERVED_PREFIX",
+    "DataCheck",
     "approval_signal_name",
-    "check_data",
+    "check_size",
     "decide_in_memory",
     "decision_signal",
     "find_approvals",
+    "find_schemas",
     "make_signal",
     "put_signal",
     "refuse_finished",
     "same_signal",
 ]
+
+MAX_SIGNAL_BYTES: Final = 1_000_000  # of a signal's data as JSON
 
 
 def make_signal(
@@ -67,9 +72,24 @@ def make_signal(
             )
     if by is not None:
         _check_text(by, "sender of a signal")
-    return Signal(
-        id=id or uuid.uuid4().hex, name=name, data=to_json_value(data, "/data"), sent_at=at, sent_by=by
-    )
+    return Signal(id=id or uuid.uuid4().hex, name=name, data=check_size(data), sent_at=at, sent_by=by)
+
+
+def check_size(data: Any) -> Any:
+    """Return what a signal or a decision carries as JSON.
+
+    Raises:
+        SignalError: it is too large.
+        NotJsonError: JSON cannot hold it.
+    """
+    data = to_json_value(data, "/data")
+    size = len(dumps(data).encode())
+    if size > MAX_SIGNAL_BYTES:
+        raise SignalError(
+            f"The data has {size:,} bytes as JSON; a signal carries at most {MAX_SIGNAL_BYTES:,}. Put large "
+            f"data where the flow can read them, and send the place."
+        )
+    return data
 
 
 def refuse_finished(flow_key: str, status: str) -> None:
@@ -96,43 +116,56 @@ def same_signal(flow_key: str, signal: Signal, name: str, data: Any) -> None:
 # --- data ------------------------------------------------------------------------------------
 
 
-def check_data(flow_key: str, tasks: Iterable[Task], signal: Signal, *, into_flows: bool = False) -> None:
-    """Make sure that a signal's data fit a task that waits for it, or may come to do so.
+def find_schemas(tasks: Iterable[Task], name: str, *, into_flows: bool = False) -> list[str]:
+    """Return the JSON texts of the schemas of which a signal's data must fit one; none: any data will do.
 
-    A name for which no task is known to wait is not refused: tasks may be added, or name it by a reference.
+    A name for which no task is known to wait is free: tasks may be added, or name it by a reference.
 
     Args:
-        flow_key: of the flow.
-        tasks: its tasks that may wait for the signal.
-        signal: what is to be sent.
+        tasks: those of a flow that may wait for the signal, or come to do so.
+        name: of the signal.
         into_flows: whether signals reach the sub-flows of `flow` tasks too.
-
-    Raises:
-        SignalError: the data fit none of the waits; `.problems` says where.
     """
-    from mc.spec.params_schema import find_misfits
-
-    refused: list[Any] = []
-    seen: set[str] = set()
-    for schema in _find_schemas(list(tasks), signal.name, into_flows):
+    found: dict[str, None] = {}
+    for schema in _find_schemas(list(tasks), name, into_flows):
         if not isinstance(schema, dict | bool):
-            return  # none, or one that is not known before the task starts
-        text = dumps(schema)
-        if text in seen:
-            continue
-        seen.add(text)
-        problems = find_misfits(schema, signal.data)
-        if not problems:
+            return []  # none, or one that is not known before the task starts
+        found[dumps(schema)] = None
+    return list(found)
+
+
+class DataCheck:
+    """The check of one signal's data; each schema is asked once, however often the flow is looked at."""
+
+    def __init__(self, flow_key: str, signal: Signal) -> None:
+        self._flow_key = flow_key
+        self._signal = signal
+        self._problems: dict[str, list[Problem]] = {}  # by the text of a schema
+
+    def is_made(self, schemas: Sequence[str]) -> bool:
+        """Tell whether `make` knows its answer without asking a schema."""
+        known = [self._problems.get(text) for text in schemas]
+        return [] in known or None not in known
+
+    def make(self, schemas: Sequence[str]) -> None:
+        """Raise `SignalError` unless the data fit one of the schemas, or there is none."""
+        from mc.spec.params_schema import find_misfits
+
+        for text in schemas:
+            if text not in self._problems:
+                self._problems[text] = find_misfits(loads(text), self._signal.data)
+            if not self._problems[text]:
+                return
+        if not schemas:
             return
-        refused = refused or problems
-    if refused:
+        refused = self._problems[schemas[0]]
         shown = "; ".join(str(problem) for problem in refused[:5])
         more = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
         raise SignalError(
-            f"The data of the signal {signal.name!r} does not fit what flow {flow_key!r} waits for: "
-            f"{shown}{more}. Nothing was sent.",
+            f"The data of the signal {self._signal.name!r} does not fit what flow {self._flow_key!r} "
+            f"waits for: {shown}{more}. Nothing was sent.",
             refused,
-            key=flow_key,
+            key=self._flow_key,
         )
 
 
@@ -296,7 +329,7 @@ def put_signal(engine: FlowEngine, flow: Flow, signal: Signal) -> bool:
     refuse_finished(flow.key, flow.status)
     flush_sub_flows(flow)
     tasks = [node.task for node in flow._nodes.values() if node.status not in FINISHED_TASK_STATUSES]
-    check_data(flow.key, tasks, signal, into_flows=True)
+    DataCheck(flow.key, signal).make(find_schemas(tasks, signal.name, into_flows=True))
     flow.mailbox.put(signal)
     wake_waits(flow, signal.sent_at, engine.find_sub_flow)
     return True
@@ -308,6 +341,7 @@ def decide_in_memory(
     """Decide an approval of a flow in memory; see `FlowEngine.decide`."""
     from mc.flows.signal_waits import find_waits
 
+    check_size(comment)
     found = [
         ("/".join(wait.path), wait.task)
         for wait in find_waits(flow, engine.find_sub_flow)

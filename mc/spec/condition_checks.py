@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 from mc.context.interpolation import find_references, unescape
+from mc.context.patterns import MAX_PATTERN_LENGTH, compile_pattern
+from mc.errors import PatternError
 from mc.spec.findings import Findings
-from mc.spec.problems import shorten
 
 __all__ = ["check_patterns"]
 
@@ -20,18 +19,10 @@ def check_patterns(condition: Any, pointer: str, findings: Findings) -> None:
         if any(find_references(pattern)):
             continue
         try:
-            with warnings.catch_warnings():
-                # What Python may read otherwise some day is no problem of today's spec.
-                warnings.simplefilter("ignore")
-                re.compile(unescape(pattern))
-        except (re.error, OverflowError, RecursionError) as error:
-            findings.add(
-                "MC140",
-                place,
-                f"{shorten(pattern)} is not a regular expression: {error}.",
-                found=pattern,
-                expected="a regular expression of Python's `re`",
-            )
+            compile_pattern(unescape(pattern))
+        except PatternError as error:
+            expected = "a regular expression in RE2's syntax"
+            findings.add("MC140", place, error.message, found=pattern, expected=expected)
 
 
 def _list_patterns(condition: Any, pointer: str) -> Iterator[tuple[str, str]]:
@@ -40,8 +31,9 @@ def _list_patterns(condition: Any, pointer: str) -> Iterator[tuple[str, str]]:
         node, place = waiting.pop()
         if type(node) is not dict:
             continue
-        if node.get("op") == "matches" and type(node.get("arg")) is str and len(node["arg"]) <= 1000:
-            yield f"{place}/arg", node["arg"]
+        arg = node.get("arg")
+        if node.get("op") == "matches" and type(arg) is str and len(arg) <= MAX_PATTERN_LENGTH:
+            yield f"{place}/arg", arg
         waiting.append((node.get("not"), f"{place}/not"))
         for group in ("any", "all"):
             parts = node.get(group)

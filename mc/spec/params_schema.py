@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from mc.errors import Problem
+from mc.errors import PatternError, Problem
 from mc.spec.findings import Findings
 from mc.spec.json_tree import make_plain
 from mc.spec.problems import join_pointer, make_problem, shorten
-from mc.spec.schema_references import find_reference_faults
+from mc.spec.schema_references import find_pattern_faults, find_reference_faults
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
 __all__ = ["check_flow_data", "check_params_schema", "find_misfits"]
 
+_PATTERN: Final = "a regular expression in RE2's syntax, and texts that are not too long for it"
 _REFERENCE: Final = "a `$ref` into the schema itself, which ends somewhere"
 _EXPECTED: Final = "a JSON Schema (draft 2020-12 unless `$schema` says otherwise)"
 
@@ -29,20 +30,22 @@ def check_params_schema(schema: Any, pointer: str, findings: Findings) -> None:
         message = "`$schema` is the URI of a draft of JSON Schema."
         findings.add("MC160", f"{pointer}/$schema", message, found=draft, expected="text")
         return
-    from jsonschema import Draft202012Validator
-    from jsonschema.validators import validator_for
+    from mc.spec.bounded_validator import TooCostlyError, find_schema_errors
 
-    validator = validator_for(schema, default=Draft202012Validator)
-    checker = validator(validator.META_SCHEMA, format_checker=validator.FORMAT_CHECKER)
-    since = len(findings.problems)
     try:
-        for error in map(_most_exact, checker.iter_errors(schema)):
+        uri, errors = find_schema_errors(schema)
+        for error in map(_most_exact, errors):
             place = join_pointer(pointer, *error.absolute_path)
             message = f"Not a JSON Schema: {_reason(error)}."
             findings.add("MC160", place, message, found=error.instance, expected=_EXPECTED)
-        if len(findings.problems) == since:
-            for below, reason, found in find_reference_faults(schema, validator.META_SCHEMA["$schema"]):
+        if not errors:
+            for below, reason, found in find_pattern_faults(schema, uri):
+                findings.add("MC160", pointer + below, reason, found=found, expected=_PATTERN)
+            for below, reason, found in find_reference_faults(schema, uri):
                 findings.add("MC160", pointer + below, reason, found=found, expected=_REFERENCE)
+    except TooCostlyError:
+        message = "The JSON Schema is too large to be checked."
+        findings.add("MC160", pointer, message, found=schema, expected="a smaller one")
     except RecursionError:
         message = "The JSON Schema is nested too deeply."
         findings.add("MC160", pointer, message, found=schema, expected=_EXPECTED)
@@ -82,15 +85,22 @@ def find_misfits(schema: Any, data: Any, name: str = "schema") -> list[Problem]:
 
 
 def _find_misfits(schema: Any, data: Any, name: str) -> Iterator[Problem]:
-    import referencing
-    from jsonschema import Draft202012Validator
-    from jsonschema.validators import validator_for
     from referencing.exceptions import Unresolvable
 
-    validator = validator_for(schema, default=Draft202012Validator)
+    from mc.spec.bounded_validator import TooCostlyError, find_errors
+
     try:
-        # An empty registry keeps jsonschema from fetching what a `$ref` names.
-        errors = list(validator(schema, registry=referencing.Registry()).iter_errors(data))
+        errors = find_errors(schema, data)
+    except TooCostlyError:
+        message = (
+            f"To check `data` against `{name}` takes too many steps: the schema applies many schemas to the "
+            f"same value, or the value is large."
+        )
+        yield make_problem("MC160", f"/{name}", message, found=schema, expected="a simpler schema")
+        return
+    except PatternError as error:
+        yield make_problem("MC160", f"/{name}", error.message, found=schema, expected=_PATTERN)
+        return
     except Unresolvable as error:
         message = f"`{name}` refers to {shorten(error.ref)}, which is not in it; nothing is fetched."
         yield make_problem(
@@ -138,6 +148,8 @@ def _reason(error: ValidationError) -> str:
         return ", ".join(_reason(inner) for inner in error.context[:3])
     if error.validator == "type":
         return f"{instance} is not of type {limit if isinstance(limit, str) else ' or '.join(limit)}"
+    if isinstance(error.cause, PatternError):
+        return error.cause.message.rstrip(".")
     return f"{instance} does not fit {error.validator} {shorten(limit)}"
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from mc.errors import Problem
 from mc.spec.problems import NameSuggester, make_problem
 from mc.spec.schema import load_flow_spec_schema
 from mc.spec.schema_errors import describe_schema_error
 from mc.spec.shapes import Shape, ShapeBuilder
-
-if TYPE_CHECKING:
-    from jsonschema import Draft202012Validator
 
 __all__ = ["PartChecker", "known_names", "part_checker"]
 
@@ -29,7 +26,7 @@ class PartChecker:
         self._definition = {"$ref": f"#/$defs/{definition}"}
         self._shape: Shape = _shape_builder().shape_of([self._definition])
         self._sound: set[Hashable] = set()
-        self._validator: Draft202012Validator | None = None
+        self._validator: Any = None
 
     def find_problems(self, value: Any, pointer: str, suggester: NameSuggester) -> list[Problem]:
         """Return what the schema has against a plain JSON value."""
@@ -45,9 +42,9 @@ class PartChecker:
 
     def _ask_jsonschema(self, value: Any, pointer: str, suggester: NameSuggester) -> list[Problem]:
         if self._validator is None:
-            from jsonschema import Draft202012Validator
+            from mc.spec.bounded_validator import own_validator
 
-            self._validator = Draft202012Validator({**_schema(), **self._definition})
+            self._validator = own_validator({**_schema(), **self._definition})
         found: dict[Problem, None] = {}
         try:
             for error in self._validator.iter_errors(value):

@@ -1,10 +1,12 @@
-"""Checks the `$ref`s of a JSON Schema: each leads somewhere, and none leads back to itself."""
+"""Checks inside a JSON Schema: each `$ref` leads somewhere, none back to itself; patterns can be read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from mc.context.patterns import compile_pattern
+from mc.errors import PatternError
 from mc.spec.problems import join_pointer, shorten
 from mc.spec.task_graph import find_cycle
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from referencing import Resource
     from referencing._core import Resolver
 
-__all__ = ["find_reference_faults"]
+__all__ = ["find_pattern_faults", "find_reference_faults"]
 
 _REFERENCES: Final = ("$ref", "$dynamicRef")
 # What else is applied to the same value as the schema that holds it.
@@ -49,6 +51,30 @@ def find_reference_faults(schema: dict[str, Any], draft: str) -> Iterator[tuple[
         path = " -> ".join(f"#{pointer}" for pointer in cycle)
         reason = f"The schema asks of a value that it fits the same schema, without end: {path}."
         yield cycle[0], reason, path
+
+
+def find_pattern_faults(schema: dict[str, Any], draft: str) -> Iterator[tuple[str, str, Any]]:
+    """Yield (JSON Pointer, what is wrong, the pattern) for each pattern that cannot be searched for.
+
+    Args:
+        schema: what its meta-schema has nothing against.
+        draft: URI of the draft that it is read by.
+    """
+    pointers = dict(_list_mappings(schema))
+    if not any("pattern" in node or "patternProperties" in node for node, _ in pointers.values()):
+        return
+    for node, _ in _list_subschemas(schema, draft):
+        pointer = pointers[id(node)][1]
+        written = {f"{pointer}/pattern": node.get("pattern")}
+        named = node.get("patternProperties")
+        for pattern in named if type(named) is dict else ():
+            written[join_pointer(pointer, "patternProperties", pattern)] = pattern
+        for place, pattern in written.items():
+            if type(pattern) is str:
+                try:
+                    compile_pattern(pattern)
+                except PatternError as error:
+                    yield place, error.message, pattern
 
 
 def _list_mappings(schema: dict[str, Any]) -> Iterator[tuple[int, tuple[dict[str, Any], str]]]:

@@ -23,7 +23,7 @@ __all__ = ["FlowMessages"]
 
 
 class FlowMessages:
-    """The part of `FlowStore` that takes messages to flows; each method is one transaction."""
+    """The part of `FlowStore` that takes messages to flows; each is written in one transaction."""
 
     clock: Clock
     _database: Database
@@ -42,12 +42,14 @@ class FlowMessages:
         from mc.store.sending import send_signal
 
         new = make_signal(name, data, format_time(self.clock.now()), id=id, by=by)
-        return self._database.write(lambda connection: send_signal(connection, key, new))
+        return send_signal(self._database, key, new)
 
     def decide(self, key: str, task: str, *, approved: bool, by: str, comment: str | None = None) -> bool:
         """Store the decision on an approval and make the flow due; see `Houston.approve`."""
+        from mc.flows.signalling import check_size
         from mc.store.sending import send_decision
 
+        check_size(comment)
         now = format_time(self.clock.now())
         return self._database.write(
             lambda connection: send_decision(

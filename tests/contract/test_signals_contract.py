@@ -12,6 +12,7 @@ from sqlalchemy import select
 from mc.clock import ManualClock
 from mc.errors import FlowNotFoundError, SignalError
 from mc.houston import Houston
+from mc.spec import params_schema
 from mc.store import tables
 from mc.store.event import EventKind
 from mc.store.outbox import Outbox
@@ -284,3 +285,34 @@ def test_a_signal_to_a_flow_in_memory_is_saved_with_it(houston: Houston) -> None
     check_store(houston.store)
     assert houston.tick().completed == 1
     assert taken(houston) == {"w": 1, "x": 2}
+
+
+def test_data_are_checked_while_others_write(houston: Houston, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check itself stores a flow and moves the one that is sent to; both would wait for a transaction."""
+    first, second = {"type": "integer"}, {"type": "string"}
+    submit(houston, {**WAIT, "task_params": {"signal": "go", "schema": first}}, tick=False)
+    moved = {"tasks": [{**WAIT, "task_params": {"signal": "go", "schema": second}}]}
+    asked: list[Any] = []
+    real = params_schema.find_misfits
+
+    def find_misfits(schema: Any, data: Any) -> list[Any]:
+        asked.append(schema)
+        if len(asked) == 1:
+            submit(houston, {"task_type": "noop"}, key="other", tick=False)
+            houston.migrate("f", moved, by="ada")
+        return real(schema, data)
+
+    monkeypatch.setattr(params_schema, "find_misfits", find_misfits)
+    with pytest.raises(SignalError, match="string"):
+        houston.signal("f", "go", 7)
+    assert asked == [first, second]
+    assert rows(houston) == []
+
+
+def test_a_signal_has_a_largest_size(houston: Houston) -> None:
+    submit(houston, WAIT, {**ASK, "precursors": ["ROOT"]})
+    with pytest.raises(SignalError, match="at most 1,000,000"):
+        houston.signal("f", "go", "x" * 1_000_000)
+    with pytest.raises(SignalError, match="at most 1,000,000"):
+        houston.approve("f", "ask", by="ada", comment="x" * 1_000_000)
+    assert houston.signal("f", "go", "x" * 999_990)

@@ -14,13 +14,13 @@ __all__ = ["command"]
 
 
 def _parse_json(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
-    from mc.context.json_values import loads
+    from mc.context.json_values import parse
     from mc.errors import NotJsonError
 
     if value is None:
         return None
     try:
-        return loads(value)
+        return parse(value)
     except NotJsonError as error:
         reason = error.message.rstrip(".")
         message = f"{value[:60]!r} is not JSON ({reason}). Text stands in quotes: --data '\"yes\"'."

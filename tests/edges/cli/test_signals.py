@@ -50,6 +50,7 @@ def test_the_sender_is_who_is_logged_in_unless_named(waiting: Callable[..., Any]
         (("f", "go", "--data", '"x"'), "signal-refused", "/data: "),
         (("f", "go", "--data", "x"), "usage", "is not JSON"),
         (("f", "go", "--data", "NaN"), "usage", "is not JSON"),
+        (("f", "go", "--data", '{"a": 1, "a": 2}'), "usage", "'a' stands twice"),
         (("f", ""), "signal-refused", "1 to 255 characters"),
         (("f", "mc.x"), "signal-refused", "kept for the engine"),
         (("f", "go", "--data", "3", "--id", ""), "signal-refused", "1 to 255 characters"),

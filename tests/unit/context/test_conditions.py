@@ -136,7 +136,10 @@ class TestOperators:
             (1, "a", "which is number"),
             ("a", None, "null"),
             ("a", "(", "not a regular expression"),
-            ("a", "a{99999999999}", "not a regular expression"),
+            ("a", "a{2000}", "not a regular expression"),
+            ("a", "a(?=b)", "look-around"),
+            ("a", r"(a)\1", "back references"),
+            ("a" * 100_000, "(a{1000}|b)", "at most"),
             ("a", "a" * 1001, "1,001"),
             ("a" * 100_001, "a", "100,001"),
         ],
@@ -256,3 +259,13 @@ class TestCheckCondition:
         condition["not"] = condition
         with pytest.raises(ConditionError, match="nests deeper"):
             check_condition(condition)
+
+
+class TestPatterns:
+    @pytest.mark.parametrize("pattern", ["^(a+)+$", "(a|aa)+$", "(.*.*)*x", "([a-z]+)*Q"])
+    def test_nested_repetition_ends_at_once(self, pattern: str) -> None:
+        assert apply_operator("matches", "a" * 50_000 + "!", pattern) is False
+
+    def test_characters_may_be_written_by_their_numbers(self) -> None:
+        assert apply_operator("matches", "caf\u00e9", r"^caf\u00e9$")
+        assert apply_operator("matches", r"\u0041", r"^\\u0041$")

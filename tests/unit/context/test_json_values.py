@@ -24,6 +24,7 @@ from mc.context.json_values import (
     json_equal,
     json_type_name,
     loads,
+    parse,
     to_json_value,
 )
 from mc.errors import NotJsonError
@@ -360,3 +361,18 @@ def test_nesting_is_counted(value: Any, levels: int) -> None:
 
 def test_a_pointer_escapes_its_steps() -> None:
     assert append_pointer(append_pointer("/a", "b/c~d"), 0) == "/a/b~1c~0d/0"
+
+
+class TestParse:
+    @pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', '[{"b": {"a": 1, "c": 2, "\\u0061": 3}}]'])
+    def test_a_name_that_stands_twice_is_refused(self, text: str) -> None:
+        with pytest.raises(NotJsonError, match="the name 'a' stands twice"):
+            parse(text)
+
+    @pytest.mark.parametrize("text", ["1e999", "[" * 201 + "]" * 201, "NaN", '"\\ud800"', "9" * 5000])
+    def test_what_cannot_be_kept_is_refused(self, text: str) -> None:
+        with pytest.raises(NotJsonError):
+            parse(text)
+
+    def test_the_same_name_in_two_mappings_is_two_names(self) -> None:
+        assert parse('[{"a": 1}, {"a": 2}]') == [{"a": 1}, {"a": 2}]

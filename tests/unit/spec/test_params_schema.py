@@ -58,12 +58,8 @@ class TestData:
         assert problem.code == "MC160 invalid-params-schema"
         assert "nothing is fetched" in problem.message
 
-    @pytest.mark.parametrize(
-        ("schema", "data"),
-        [({"$ref": "#"}, {}), ({"properties": {"n": {"multipleOf": 0.1}}}, {"n": 10**400})],
-    )
-    def test_schemas_that_cannot_be_evaluated_are_problems(self, schema: Any, data: Any) -> None:
-        assert codes(check_flow_data(schema, data)) == [("MC160", "/params")]
+    def test_a_schema_that_cannot_be_evaluated_is_a_problem(self) -> None:
+        assert codes(check_flow_data({"$ref": "#"}, {})) == [("MC160", "/params")]
 
     @pytest.mark.parametrize("draft", ["draft-03", "draft-04"])
     def test_a_schema_that_its_library_trips_over_is_a_problem(self, draft: str) -> None:
