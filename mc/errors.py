@@ -27,7 +27,8 @@
     ├── ResourceError             a named resource cannot be set, asked for or deleted so
     └── StoreError                persistence
         ├── StoreUnreachableError the database cannot be opened or has gone away
-        │   └── StoreBusyError    a lock was held for longer than the busy timeout
+        │   ├── StoreBusyError    a lock was held for longer than the busy timeout
+        │   └── StoreReplacedError  the database is another one than the process began with
         ├── SchemaVersionError    the tables are missing, older or newer than this code
         ├── FlowNotFoundError     no flow has that key; .key
         ├── FlowExistsError       a flow with that key is stored already; .key
@@ -74,6 +75,7 @@ __all__ = [
     "StatusError",
     "StoreBusyError",
     "StoreError",
+    "StoreReplacedError",
     "StoreUnreachableError",
     "TaskHandlerError",
     "TaskTypeNotAllowedError",
@@ -385,6 +387,12 @@ class StoreBusyError(StoreUnreachableError):
     """Another process held the database's lock for longer than the busy timeout; try again."""
 
     code = "store-busy"
+
+
+class StoreReplacedError(StoreUnreachableError):
+    """The database is another one than the process began with; end the process and start it anew."""
+
+    code = "store-replaced"
 
 
 class SchemaVersionError(StoreError):

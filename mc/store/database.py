@@ -19,6 +19,7 @@ from mc.clock import Clock
 from mc.durations import format_time
 from mc.errors import StoreBusyError, StoreError, StoreUnreachableError
 from mc.store.dialects import Dialect, find_dialect
+from mc.store.epochs import read_epoch
 from mc.store.held_transaction import HeldTransaction
 from mc.store.schema_version import bring_up_to_date
 
@@ -66,6 +67,7 @@ class Database:
         self._opened_in = 0  # process
         self._engine: Engine | None = None
         self._writer: Engine | None = None
+        self.epoch = ""  # of the database as it was opened; see mc.store.epochs
 
     @property
     def shown_url(self) -> str:
@@ -145,6 +147,7 @@ class Database:
             try:
                 if self._upgrades:
                     self._upgrade()
+                    self.epoch = self._attempt(read_epoch, writes=False)
             except BaseException:
                 self._engine.dispose()  # a database that was refused is not kept open
                 raise

@@ -23,14 +23,16 @@ class Search:
 
     due_at: str
     database_now: str
+    turn: int = 0  # how many flows were claimed before
     among: tuple[ColumnElement[bool], ...] = ()
 
 
 def find_due(connection: Connection, dialect: Dialect, search: Search, limit: int) -> list[Row[Any]]:
     """Return and lock flows that are due and that nobody holds: by priority, then those due longest.
 
-    Of a claim of many, an eighth is given to the flows that are due longest whatever their priority, so
-    that each has its turn however many urgent ones there are.
+    Each eighth place, counted over all claims, is given to the flow that is due longest whatever its
+    priority, so that each has its turn however many urgent ones there are, and however few are claimed at a
+    time.
 
     Args:
         connection: in a transaction that writes.
@@ -39,11 +41,13 @@ def find_due(connection: Connection, dialect: Dialect, search: Search, limit: in
         limit: at most so many.
     """
     oldest: Sequence[Row[Any]] = []
-    share = limit // FAIR_SHARE
+    share = (search.turn + limit) // FAIR_SHARE - search.turn // FAIR_SHARE
     if share:
         oldest = _fetch(connection, dialect, claim_query(search, share, by_priority=False), search, share)
         if len(oldest) < share:
             return sorted(oldest, key=_urgency)  # these are all
+        if share == limit:
+            return sorted(oldest, key=_urgency)
     query = claim_query(search, limit - len(oldest))
     if oldest:
         query = query.where(flow.c.key.not_in([row.key for row in oldest]))
@@ -90,6 +94,8 @@ _COLUMNS: Final = select(
     flow.c.created_at,
     flow.c.lease_owner,
     flow.c.lease_token,
+    flow.c.lease_id,
+    flow.c.revision,
     flow.c.lost_leases,
     flow.c.task_counts,
 )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping, Sequence
 from datetime import datetime
-from functools import partial
 
 from sqlalchemy import Connection
 
 from mc.context.gc_pause import gc_paused
 from mc.durations import format_time
-from mc.errors import LeaseLostError, McError, StoreError
+from mc.errors import LeaseLostError, McError, StoreError, StoreReplacedError
 from mc.flows.flow import Flow
 from mc.store.claim_rows import give_back
 from mc.store.database import Database
@@ -20,10 +19,11 @@ from mc.store.flow_statements import save_statement
 from mc.store.flow_writer import FlowDraft, Update, draft_new_flow, draft_save, insert_flows, update_flows
 from mc.store.held_transaction import HeldTransaction
 from mc.store.history_draft import draft_lost_result
-from mc.store.lease import Lease
+from mc.store.lease import Lease, Wake
 from mc.store.outbox import Outbox
 from mc.store.prepared import Prepared, Row
-from mc.store.refusals import explain_refusal, lease_lost
+from mc.store.recollection import Recollection
+from mc.store.refusals import explain_refusal
 from mc.store.resource_queue import take_turn
 from mc.store.row_format import StoredState
 
@@ -37,14 +37,20 @@ class FlowSaver:
         database: to write to.
         now: the present, for the times that are written.
         states: what is stored of each flow that is in memory.
+        seen: what was seen of flows.
     """
 
     def __init__(
-        self, database: Database, now: Callable[[], datetime], states: MutableMapping[Flow, StoredState]
+        self,
+        database: Database,
+        now: Callable[[], datetime],
+        states: MutableMapping[Flow, StoredState],
+        seen: Recollection,
     ) -> None:
         self._database = database
         self._now = now
         self._states = states
+        self._seen = seen
 
     def state_of(self, flow: Flow) -> StoredState:
         """Return what is stored of a flow.
@@ -84,14 +90,13 @@ class FlowSaver:
             keep_lost_leases=keep_lost_leases,
             dialect=self._database.dialect,
         )
-        known = lease.token if lease is not None else state.revision
-        update = Update(draft=draft, known=known, acted_upon=outbox.acted_upon)
+        update = self._update(draft, lease, outbox.acted_upon)
         if outbox.refused:
             draft.history.events += _refusals(flow.key, outbox, format_time(now), lease)
 
         def write(connection: Connection) -> None:
             if not self._write(connection, statement, [update], now):
-                raise explain_refusal(connection, flow.key, state.revision, lease)
+                raise explain_refusal(connection, flow.key, state.revision, lease, self._database.epoch)
             if started:
                 insert_flows(connection, started)
             if outbox.cancelled or outbox.asked or outbox.passed_on:
@@ -102,7 +107,7 @@ class FlowSaver:
         except LeaseLostError as error:
             self._keep_lost_result(draft, lease, error)
             raise
-        draft.mark_saved()
+        self._mark_saved(draft, lease)
         outbox.clear()
 
     def save_many(self, saves: Sequence[FinalSave]) -> dict[str, McError]:
@@ -117,8 +122,7 @@ class FlowSaver:
                 except McError as error:
                     errors[each.flow.key] = error
                 else:
-                    update = Update(draft=draft, known=each.lease.token, acted_upon=each.acted_upon)
-                    updates[each.flow.key] = update
+                    updates[each.flow.key] = self._update(draft, each.lease, each.acted_upon)
         statement = save_statement(leased=True, release=True, dialect=self._database.dialect)
         waiting = {key for key, update in updates.items() if update.draft.state.waiter_key is not None}
         for group in group_saves((each for each in saves if each.flow.key in updates), waiting):
@@ -128,16 +132,35 @@ class FlowSaver:
     def _save_group(
         self, statement: Prepared, group: Sequence[FinalSave], updates: Sequence[Update]
     ) -> dict[str, McError]:
-        errors: dict[str, McError] = {}
-        write = partial(self._write, statement=statement, updates=updates, now=self._now())
-        written = {id(update) for update in self._database.write(write)}
+        def write(connection: Connection) -> dict[str, StoreError]:
+            written = {id(update) for update in self._write(connection, statement, updates, self._now())}
+            epoch = self._database.epoch
+            return {
+                each.flow.key: explain_refusal(
+                    connection, each.flow.key, update.draft.state.revision, each.lease, epoch
+                )
+                for each, update in zip(group, updates, strict=True)
+                if id(update) not in written
+            }
+
+        errors = self._database.write(write)
         for each, update in zip(group, updates, strict=True):
-            if id(update) in written:
-                update.draft.mark_saved()
-            else:
-                lost = errors[each.flow.key] = lease_lost(each.lease)
-                self._keep_lost_result(update.draft, each.lease, lost)
-        return errors
+            refused = errors.get(each.flow.key)
+            if refused is None:
+                self._mark_saved(update.draft, each.lease)
+            elif isinstance(refused, StoreReplacedError):
+                raise refused
+            elif isinstance(refused, LeaseLostError):
+                self._keep_lost_result(update.draft, each.lease, refused)
+        return dict(errors)
+
+    def _update(self, draft: FlowDraft, lease: Lease | None, acted_upon: Sequence[Wake]) -> Update:
+        holder = (lease.token, lease.id) if lease is not None else (self._database.epoch,)
+        return Update(draft=draft, holder=holder, acted_upon=acted_upon)
+
+    def _mark_saved(self, draft: FlowDraft, lease: Lease | None) -> None:
+        draft.mark_saved()
+        self._seen.note(draft.flow.key, lease.token if lease is not None else 0, draft.state.revision)
 
     def _write(
         self, connection: Connection, statement: Prepared, updates: Sequence[Update], now: datetime

@@ -10,6 +10,7 @@ from sqlalchemy import and_, bindparam, delete, insert, not_, null, update
 from mc.store import tables
 from mc.store.bulk_update import BulkUpdate
 from mc.store.dialects import Dialect
+from mc.store.epochs import PRESENT_EPOCH
 from mc.store.leases import is_leased
 from mc.store.prepared import Prepared
 
@@ -87,9 +88,10 @@ DELETE_EDGES: Final = Prepared(
 def save_statement(
     *, dialect: Dialect, leased: bool, release: bool = False, keep_lost_leases: bool = False
 ) -> Prepared:
-    """Return the statement that writes a flow's row; its condition names the token, or else the revision.
+    """Return the statement that writes a flow's row, if nobody has saved it and the lease is the saver's.
 
-    Its parameters are the saved columns, the flow's key, and the token or the revision.
+    Its parameters are the saved columns, the flow's key, the revision that is known, and the token and the id
+    of the lease; without one, the epoch.
 
     Args:
         dialect: of the database.
@@ -104,11 +106,19 @@ def save_statement(
         values["lost_leases"] = 0
     if release or not leased:
         values["lease_owner"] = values["lease_expires_at"] = null()
+    names = ["flow", "known"]
     if leased:
-        condition = and_(row.lease_token == bindparam("known"), row.lease_owner.is_not(None))
+        names += ["token", "id"]
+        condition = and_(
+            row.lease_token == bindparam("token"),
+            row.lease_id == bindparam("id"),
+            row.lease_owner.is_not(None),
+        )
     else:
+        names += ["epoch"]
         # what a driver does at this moment would overwrite the save
-        condition = and_(row.revision == bindparam("known"), not_(is_leased(dialect)))
+        condition = and_(not_(is_leased(dialect)), bindparam("epoch") == PRESENT_EPOCH)
         values["lease_token"] = row.lease_token + 1  # a driver whose lease ran out is shut out
-    statement = update(tables.flow).where(row.key == bindparam("flow"), condition).values(values)
-    return Prepared(statement, (*(f"new_{name}" for name in SAVED_COLUMNS), "flow", "known"))
+    is_known = and_(row.key == bindparam("flow"), row.revision == bindparam("known"))
+    statement = update(tables.flow).where(is_known, condition).values(values)
+    return Prepared(statement, (*(f"new_{name}" for name in SAVED_COLUMNS), *names))

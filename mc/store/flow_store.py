@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -31,19 +31,20 @@ from mc.store.flow_writer import NewFlow, draft_new_flow, insert_flows
 from mc.store.held_transaction import HeldTransaction
 from mc.store.lease import DEFAULT_LEASE_SECONDS, Lease, Wake
 from mc.store.outbox import Outbox
+from mc.store.recollection import Recollection
 from mc.store.refusals import lease_lost
 from mc.store.row_format import StoredState
+from mc.store.store_upkeep import StoreUpkeep
 from mc.store.tables import flow as flow_table
-from mc.store.tick_log import Tick, begin_tick, end_tick, read_ticks, ticks_query
+from mc.store.tick_log import Tick, begin_tick
 
 if TYPE_CHECKING:
-    from mc.store.pruning import PruneReport
     from mc.store.resource_store import ResourceStore
 
 __all__ = ["FlowStore", "FlowSummary"]
 
 
-class FlowStore(FlowMessages):
+class FlowStore(FlowMessages, StoreUpkeep):
     """Keeps flows in a SQL database.
 
     The database is opened, and its tables are made, when it is first used. A store may be used by several
@@ -73,7 +74,9 @@ class FlowStore(FlowMessages):
         self.clock: Clock = clock or SystemClock()
         self._database = Database(url, self.clock, busy_seconds)
         self._states: WeakKeyDictionary[Flow, StoredState] = WeakKeyDictionary()
-        self._saver = FlowSaver(self._database, self._now, self._states)
+        self._seen = Recollection()
+        self._turn: int | None = None  # of claims that are part of no tick
+        self._saver = FlowSaver(self._database, self._now, self._states, self._seen)
         self._loader = FlowLoader(self._database, self._states, partial_from)
 
     @cached_property
@@ -91,6 +94,7 @@ class FlowStore(FlowMessages):
     def close(self) -> None:
         """Close all connections; a database in memory is gone with them."""
         self._database.close()
+        self._seen.forget()
 
     def __enter__(self) -> Self:
         return self
@@ -317,6 +321,7 @@ class FlowStore(FlowMessages):
 
         Raises:
             SchemaVersionError: newer code has changed the tables since this store was opened.
+            StoreReplacedError: a backup was restored since this store was opened.
         """
         if limit < 1:
             return []
@@ -329,7 +334,9 @@ class FlowStore(FlowMessages):
         if skip:
             among.append(flow_table.c.key.not_in(skip))
 
-        def work(connection: Connection) -> list[Lease]:
+        turn = tick.turn if tick is not None else self._turn
+
+        def work(connection: Connection) -> leases.Claimed:
             claimed = leases.claim(
                 connection,
                 self._database.dialect,
@@ -338,15 +345,20 @@ class FlowStore(FlowMessages):
                 seconds=lease_seconds,
                 due_at=format_time(due_at or now),
                 now=format_time(now),
+                seen=self._seen,
+                epoch=self._database.epoch,
+                turn=turn,
                 among=among,
             )
-            if claimed and tick is not None and not tick.is_stored:
-                begin_tick(connection, tick)
+            if claimed.leases and tick is not None and not tick.is_stored:
+                begin_tick(connection, replace(tick, turn=claimed.turn))
             return claimed
 
-        found = self._database.write(work)
-        if found and tick is not None:
-            tick.is_stored = True
+        found, turn = self._database.write(work)
+        if tick is None:
+            self._turn = turn
+        else:
+            tick.turn, tick.is_stored = turn, tick.is_stored or bool(found)
         return found
 
     def renew(self, lease: Lease) -> Lease:
@@ -434,50 +446,6 @@ class FlowStore(FlowMessages):
     def waiter_key(self, flow: Flow) -> str | None:
         """Return the key of the stored flow that waits for this one, which was loaded; None if none does."""
         return self._saver.state_of(flow).waiter_key
-
-    # --- operation -------------------------------------------------------------------------
-
-    def note_tick(self, tick: Tick) -> None:
-        """Write what a tick came to; a row that was pruned meanwhile stays away.
-
-        Raises:
-            SchemaVersionError: newer code has changed the tables since this store was opened.
-        """
-        write = end_tick if tick.is_stored else begin_tick
-        self._database.write(lambda connection: write(connection, tick))
-        tick.is_stored = True
-
-    def ticks(self, *, since: datetime | None = None, limit: int | None = None) -> list[Tick]:
-        """Return what drivers did, newest first.
-
-        Args:
-            since: ticks that began then or later.
-            limit: at most so many.
-        """
-        query = ticks_query(since, limit)
-        return self._database.read(lambda connection: read_ticks(connection, query))
-
-    def prune(
-        self, older_than: timedelta, *, keep_failed: bool = False, dry_run: bool = False
-    ) -> PruneReport:
-        """Remove what was finished long ago: flows with their stored sub-flows, and the rows of old ticks.
-
-        A sub-flow goes with the flow that started it and never before. What a driver holds, or what has an
-        unfinished or younger sub-flow, stays. It is done in batches, each whole or not at all, so it may be
-        interrupted and called again, and others work meanwhile. Keys of flows that are gone are not free.
-
-        Args:
-            older_than: how long ago by the store's clock.
-            keep_failed: leave flows that are FAILED or have a FAILED sub-flow.
-            dry_run: only count.
-
-        Raises:
-            StoreError: the age is negative.
-        """
-        from mc.store.pruning import prune
-
-        before = self.clock.now() - older_than
-        return prune(self._database, before, self.clock.now(), keep_failed=keep_failed, dry_run=dry_run)
 
     # --- inside ----------------------------------------------------------------------------
 

@@ -175,7 +175,7 @@ class Update:
     """A draft that is to be written if the flow's row still fulfils a condition."""
 
     draft: FlowDraft
-    known: int  # the token or the revision that the statement compares
+    holder: tuple[int | str, ...]  # token and id of the lease, or the epoch; see `save_statement`
     acted_upon: Sequence[Wake] = ()  # what the flow need not be woken for again
 
 
@@ -234,7 +234,8 @@ def _update_tasks(connection: Connection, drafts: Sequence[FlowDraft]) -> None:
 
 def _update_row(connection: Connection, statement: Prepared, update: Update) -> bool:
     columns = update.draft.columns
-    row = (*(columns[name] for name in SAVED_COLUMNS), update.draft.flow.key, update.known)
+    row = (*(columns[name] for name in SAVED_COLUMNS), update.draft.flow.key)
+    row += (update.draft.state.revision, *update.holder)
     return statement.run(connection, row) == 1
 
 

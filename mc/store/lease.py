@@ -18,6 +18,7 @@ class Lease:
 
     flow_key: str
     token: int  # grows with each claim of the flow
+    id: str  # random: where a backup is restored, tokens are given out again
     owner: str
     expires_at: datetime  # by the database's clock
     seconds: float  # how long it lasts from the claim or the last renewal on

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from shlex import quote
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, null, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, literal, null, select, update
 
 from mc.context.json_values import dumps, loads
 from mc.durations import format_time, parse_time
@@ -16,14 +17,19 @@ from mc.store.claim_rows import give_back_all, withdraw
 from mc.store.column_types import LongText, storable_text
 from mc.store.dialects import Dialect
 from mc.store.due_flows import Search, find_due
+from mc.store.epochs import PRESENT_EPOCH
 from mc.store.event import EventKind
 from mc.store.event_log import EventRow, insert_events
 from mc.store.lease import MAX_LOST_LEASES, Lease
 from mc.store.prepared import Prepared, Row
+from mc.store.recollection import Recollection
+from mc.store.refusals import new_epoch
 from mc.store.tables import flow, task
+from mc.store.tick_log import LATEST_TURN
 from mc.store.wakes import wake_if_noted
 
 __all__ = [
+    "Claimed",
     "block",
     "claim",
     "family_of",
@@ -37,6 +43,13 @@ __all__ = [
 ]
 
 
+class Claimed(NamedTuple):
+    """What a claim came to."""
+
+    leases: list[Lease]
+    turn: int  # how many flows were claimed, by this and earlier claims
+
+
 def claim(
     connection: Connection,
     dialect: Dialect,
@@ -46,14 +59,38 @@ def claim(
     seconds: float,
     due_at: str,
     now: str,
+    seen: Recollection,
+    epoch: str,
+    turn: int | None,
     among: Sequence[ColumnElement[bool]] = (),
-) -> list[Lease]:
-    """Claim flows that are due and that nobody holds; see `FlowStore.claim`."""
-    database_now: str = connection.scalars(select(dialect.now())).one()
+) -> Claimed:
+    """Claim flows that are due and that nobody holds; see `FlowStore.claim`.
+
+    Args:
+        connection: in a transaction that writes.
+        dialect: of the database.
+        owner: who claims.
+        limit: at most so many.
+        seconds: how long the leases last.
+        due_at: what is due then.
+        now: the present.
+        seen: what the store knows of flows.
+        epoch: in which the store was opened.
+        turn: how many flows were claimed before; None: as the latest tick noted it.
+        among: conditions that flows fulfil.
+
+    Raises:
+        StoreReplacedError: the database is another one than the store was opened with.
+    """
+    look = select(dialect.now(), PRESENT_EPOCH, LATEST_TURN if turn is None else literal(turn))
+    database_now, found_epoch, turn = connection.execute(look).one()
+    if found_epoch != epoch:
+        raise new_epoch()
     expires_at = parse_time(database_now) + timedelta(seconds=seconds)
-    search = Search(due_at=due_at, database_now=database_now, among=tuple(among))
+    search = Search(due_at=due_at, database_now=database_now, turn=turn, among=tuple(among))
     while True:
         rows = find_due(connection, dialect, search, limit)
+        seen.check(rows)
         chosen: list[Any] = []
         blocked = False
         for row in rows:
@@ -70,30 +107,31 @@ def claim(
                     break
         if chosen or not blocked:
             break
-    leases = [_lease(row, lost, owner, expires_at, seconds) for row, lost in chosen]
+    claim_id = uuid.uuid4().hex
+    leases = [_lease(row, claim_id, lost, owner, expires_at, seconds) for row, lost in chosen]
     if leases:
         _CLAIM.run_many(connection, [_claim_row(lease) for lease in leases])
         _note_take_overs(connection, leases, [row for row, _ in chosen], now)
-    return leases
+    # Where one that may kill its driver was taken alone, the others' turn is still to come.
+    return Claimed(leases, turn + len(leases) if len(chosen) == len(rows) else turn)
 
 
 def renew(connection: Connection, dialect: Dialect, lease: Lease) -> datetime | None:
     """Return the time until which a lease was prolonged; None if it was taken over or given back."""
     database_now: str = connection.scalars(select(dialect.now())).one()
     expires_at = parse_time(database_now) + timedelta(seconds=lease.seconds)
-    params = {"flow": lease.flow_key, "held": lease.token, "new_expires_at": format_time(expires_at)}
+    params = {**_name(lease), "new_expires_at": format_time(expires_at)}
     return expires_at if connection.execute(_RENEW, params).rowcount == 1 else None
 
 
 def keep(connection: Connection, lease: Lease) -> bool:
     """Lock a flow's row until the transaction ends; False if the lease was taken over or given back."""
-    return connection.scalar(_KEEP, {"flow": lease.flow_key, "held": lease.token}) is not None
+    return connection.scalar(_KEEP, _name(lease)) is not None
 
 
 def is_held_by(connection: Connection, lease: Lease) -> bool:
     """Tell whether a lease is the flow's: nobody took it over, and it was not given back."""
-    held = (flow.c.key == lease.flow_key) & (flow.c.lease_token == lease.token)
-    return connection.scalar(select(flow.c.key).where(held, flow.c.lease_owner.is_not(None))) is not None
+    return connection.scalar(_FIND_HELD, _name(lease)) is not None
 
 
 def release(connection: Connection, leases: Sequence[Lease], *, as_lost: bool = False) -> list[Lease]:
@@ -106,12 +144,12 @@ def release(connection: Connection, leases: Sequence[Lease], *, as_lost: bool = 
     """
     statement = _RELEASE_AS_LOST if as_lost else _RELEASE
     in_order = sorted(leases, key=lambda lease: lease.flow_key)  # lest two drivers wait for each other
-    return [lease for lease in in_order if statement.run(connection, (lease.flow_key, lease.token)) != 1]
+    return [lease for lease in in_order if statement.run(connection, tuple(_name(lease).values())) != 1]
 
 
 def block(connection: Connection, dialect: Dialect, lease: Lease, reason: str, now: str) -> bool:
     """Make a flow BLOCKED and give its lease back; return False if it was taken over."""
-    params = {"flow": lease.flow_key, "held": lease.token}
+    params = _name(lease)
     status = connection.scalar(_HELD_STATUS, params)
     if status is None:
         return False
@@ -129,13 +167,8 @@ def set_aside(connection: Connection, dialect: Dialect, lease: Lease, until: str
 
     What a person has asked for meanwhile makes it due at once.
     """
-    held = (flow.c.key == lease.flow_key) & (flow.c.lease_token == lease.token)
-    statement = (
-        update(flow)
-        .where(held, flow.c.lease_owner.is_not(None))
-        .values(next_tick_at=until, lease_owner=None, lease_expires_at=None)
-    )
-    if connection.execute(statement).rowcount != 1:
+    statement = update(flow).where(_HELD).values(next_tick_at=until, lease_owner=None, lease_expires_at=None)
+    if connection.execute(statement, _name(lease)).rowcount != 1:
         return False
     withdraw(connection, dialect, lease.flow_key, parse_time(now))
     wake_if_noted(connection, lease.flow_key, False, now)
@@ -171,10 +204,16 @@ def held_query(dialect: Dialect, family: str) -> Select[str]:
     return select(flow.c.key).where(flow.c.key.in_(family_of(family)), is_leased(dialect)).limit(1)
 
 
-def _lease(row: Any, lost: int, owner: str, expires_at: datetime, seconds: float) -> Lease:
+def _name(lease: Lease) -> dict[str, Any]:
+    """Return the parameters of `_HELD`, in the order of its names."""
+    return {"flow": lease.flow_key, "held": lease.token, "held_id": lease.id}
+
+
+def _lease(row: Any, claim_id: str, lost: int, owner: str, expires_at: datetime, seconds: float) -> Lease:
     return Lease(
         flow_key=row.key,
         token=row.lease_token + 1,
+        id=claim_id,
         owner=owner,
         expires_at=expires_at,
         seconds=seconds,
@@ -185,7 +224,7 @@ def _lease(row: Any, lost: int, owner: str, expires_at: datetime, seconds: float
 
 def _claim_row(lease: Lease) -> Row:
     expires_at = format_time(lease.expires_at)
-    return (lease.token, lease.owner, expires_at, lease.lost_leases, lease.flow_key)
+    return (lease.token, lease.id, lease.owner, expires_at, lease.lost_leases, lease.flow_key)
 
 
 def _block_after_losses(connection: Connection, key: str, lost: int, now: str) -> None:
@@ -249,27 +288,31 @@ _CLAIM: Final = Prepared(
     .where(flow.c.key == bindparam("flow"))
     .values(
         lease_token=bindparam("token"),
+        lease_id=bindparam("claim_id"),
         lease_owner=bindparam("owner"),
         lease_expires_at=bindparam("expires_at"),
         lost_leases=bindparam("lost"),
     ),
-    ("token", "owner", "expires_at", "lost", "flow"),
+    ("token", "claim_id", "owner", "expires_at", "lost", "flow"),
 )
 _HELD: Final = (
     (flow.c.key == bindparam("flow"))
     & (flow.c.lease_token == bindparam("held"))
+    & (flow.c.lease_id == bindparam("held_id"))
     & flow.c.lease_owner.is_not(None)
 )
+_NAMES: Final = ("flow", "held", "held_id")
+_FIND_HELD: Final = select(flow.c.key).where(_HELD)
 _KEEP: Final = select(flow.c.key).where(_HELD).with_for_update()
 _RENEW: Final = update(flow).where(_HELD).values(lease_expires_at=bindparam("new_expires_at"))
 _RELEASE: Final = Prepared(
-    update(flow).where(_HELD).values(lease_owner=null(), lease_expires_at=null()), ("flow", "held")
+    update(flow).where(_HELD).values(lease_owner=null(), lease_expires_at=null()), _NAMES
 )
 _RELEASE_AS_LOST: Final = Prepared(
     update(flow)
     .where(_HELD)
     .values(lease_owner=null(), lease_expires_at=null(), lost_leases=flow.c.lost_leases + 1),
-    ("flow", "held"),
+    _NAMES,
 )
 _BODY: Final = select(flow.c.body).where(flow.c.key == bindparam("flow"))
 _WRITE_BODY: Final = (
@@ -292,10 +335,7 @@ _BLOCK: Final = (
         modified_at=bindparam("now"),
     )
 )
-_BLOCK_HELD: Final = _BLOCK.where(
-    flow.c.lease_token == bindparam("held"),
-    flow.c.lease_owner.is_not(None),
-)
+_BLOCK_HELD: Final = _BLOCK.where(_HELD)
 _RUNNING: Final = (
     select(task.c.key)
     .where(task.c.flow_key == bindparam("flow"), task.c.status == "RUNNING")

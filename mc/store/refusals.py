@@ -6,14 +6,17 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, select
 
-from mc.errors import FlowNotFoundError, LeaseLostError, StaleFlowError, StoreError
+from mc.errors import FlowNotFoundError, LeaseLostError, StaleFlowError, StoreError, StoreReplacedError
+from mc.store.epochs import read_epoch
 from mc.store.lease import Lease
-from mc.store.tables import flow
+from mc.store.tables import flow, used_key
 
-__all__ = ["explain_refusal", "lease_lost", "tasks_changed"]
+__all__ = ["explain_refusal", "gone_backwards", "lease_lost", "new_epoch", "tasks_changed"]
 
 
-def explain_refusal(connection: Connection, key: str, revision: int, lease: Lease | None) -> StoreError:
+def explain_refusal(
+    connection: Connection, key: str, revision: int, lease: Lease | None, epoch: str
+) -> StoreError:
     """Return the error for a save whose condition did not hold.
 
     Args:
@@ -21,11 +24,22 @@ def explain_refusal(connection: Connection, key: str, revision: int, lease: Leas
         key: of the flow.
         revision: that the saver had read.
         lease: that the saver named, if any.
+        epoch: in which the saver opened the database.
     """
-    if lease is not None:
-        return lease_lost(lease)
-    columns = (flow.c.revision, flow.c.lease_owner)
+    if read_epoch(connection) != epoch:
+        return new_epoch()
+    columns = (flow.c.revision, flow.c.lease_owner, flow.c.lease_token, flow.c.lease_id)
     row = connection.execute(select(*columns).where(flow.c.key == key)).one_or_none()
+    if row is not None and row.revision < revision:
+        return gone_backwards(key)
+    if lease is not None:
+        if row is None:
+            was_deleted = connection.scalar(select(used_key.c.flow_key).where(used_key.c.flow_key == key))
+            return lease_lost(lease) if was_deleted else gone_backwards(key)
+        if row.lease_token < lease.token or (row.lease_token == lease.token and row.lease_id != lease.id):
+            return gone_backwards(key)
+        if row.lease_token != lease.token or row.lease_owner is None:
+            return lease_lost(lease)
     if row is None:
         return FlowNotFoundError(f"Flow {key!r} is not stored any more; nothing was saved.", key=key)
     if row.revision == revision:
@@ -39,6 +53,23 @@ def explain_refusal(connection: Connection, key: str, revision: int, lease: Leas
         f"Flow {key!r} was saved by somebody else since it was loaded (revision {row.revision}, loaded "
         f"was {revision}); nothing was saved. Load it again and repeat the change.",
         key=key,
+    )
+
+
+def gone_backwards(key: str) -> StoreReplacedError:
+    """Return the error for who finds that the database has forgotten what it said of a flow before."""
+    return StoreReplacedError(
+        f"What the database says of flow {key!r} is older than what it said before: a backup was restored in "
+        f"its place. Nothing was saved. End all drivers, call houston db restored, and start them anew.",
+        key=key,
+    )
+
+
+def new_epoch() -> StoreReplacedError:
+    """Return the error for who opened the database before it was restored."""
+    return StoreReplacedError(
+        "The database was restored from a backup since this process opened it (houston db restored); nothing "
+        "was saved. End this process and start it anew."
     )
 
 

@@ -17,6 +17,7 @@ from mc.store.migrations import (
     m0004_frontier,
     m0005_signals,
     m0006_resources,
+    m0007_claims,
 )
 from mc.store.tables import schema
 
@@ -42,6 +43,7 @@ MIGRATIONS: Final[Mapping[int, Callable[[Connection], None]]] = {
     4: m0004_frontier.upgrade,
     5: m0005_signals.upgrade,
     6: m0006_resources.upgrade,
+    7: m0007_claims.upgrade,
 }
 NEWEST_VERSION: Final = max(MIGRATIONS)
 

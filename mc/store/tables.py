@@ -18,6 +18,7 @@ __all__ = [
     "MAX_KEY_LENGTH",
     "attempt",
     "edge",
+    "epoch",
     "event",
     "flow",
     "metadata",
@@ -64,6 +65,15 @@ schema = Table(
     Column("applied_at", _TIME, nullable=False),
 )
 
+# A row for each time that the database was restored from a backup.
+epoch = Table(
+    "mc_epoch",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("id", ExactText(32), nullable=False),  # random; drivers of other epochs are refused
+    Column("begun_at", _TIME, nullable=False),
+)
+
 spec = Table(
     "mc_spec",
     metadata,
@@ -95,6 +105,7 @@ flow = Table(
     Column("task_counts", _JSON, nullable=False),  # JSON: status -> number of tasks
     Column("data", _JSON, nullable=False),  # JSON: the flow's data
     Column("body", _JSON, nullable=False),  # JSON: its other attributes
+    Column("lease_id", ExactText(32)),  # random, of each claim: tokens come again where a backup is restored
     Index("mc_flow_next_tick_at", "next_tick_at"),
     Index("mc_flow_created_at", "created_at"),
     Index("mc_flow_status", "status", "created_at"),
@@ -216,6 +227,7 @@ tick = Table(
     Column("flows", Integer, nullable=False),  # that were claimed
     Column("tasks", Integer, nullable=False),  # calls of handlers
     Column("errors", Integer, nullable=False),  # flows that could not be ticked
+    Column("turn", BigInteger),  # flows that were claimed in this and earlier ticks; see mc.store.due_flows
     Index("mc_tick_started_at", "started_at"),
 )
 

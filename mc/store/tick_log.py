@@ -16,6 +16,7 @@ from mc.store.schema_version import check_version
 from mc.store.tables import MAX_KEY_LENGTH, schema, tick
 
 __all__ = [
+    "LATEST_TURN",
     "Tick",
     "begin_tick",
     "count_ticks",
@@ -39,6 +40,7 @@ class Tick:
         flows: how many were claimed.
         tasks: calls of handlers.
         errors: flows that could not be ticked.
+        turn: how many flows were claimed in this and in earlier ticks; None: it did not look.
         is_stored: whether its row has been written.
     """
 
@@ -50,6 +52,7 @@ class Tick:
     flows: int = 0
     tasks: int = 0
     errors: int = 0
+    turn: int | None = None
     host: str = field(default_factory=lambda: os.uname().nodename)
     pid: int = field(default_factory=os.getpid)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -63,6 +66,8 @@ def begin_tick(connection: Connection, begun: Tick) -> None:
         SchemaVersionError: the tables were brought to a version that this code does not know.
     """
     check_version(connection.scalar(_VERSION) or 0)
+    if begun.turn is None:
+        begun.turn = connection.scalars(select(LATEST_TURN)).one()
     row = (
         begun.id,
         begun.owner[:MAX_KEY_LENGTH],
@@ -119,11 +124,15 @@ def delete_ticks(connection: Connection, before: str, limit: int) -> int:
 
 def _figures(one: Tick) -> tuple[Any, ...]:
     ended_at = format_time(one.ended_at) if one.ended_at is not None else None
-    return (ended_at, one.ticks, one.flows, one.tasks, one.errors)
+    return (ended_at, one.ticks, one.flows, one.tasks, one.errors, one.turn)
 
 
 _VERSION: Final = select(func.max(schema.c.version))
-_FIGURES: Final = ("ended_at", "ticks", "flows", "tasks", "errors")
+_LATEST: Final = select(func.max(tick.c.started_at)).correlate(None).scalar_subquery()
+_TURN: Final = select(func.max(tick.c.turn)).where(tick.c.started_at == _LATEST).correlate(None)
+# How many flows were claimed so far, as an expression.
+LATEST_TURN: Final = func.coalesce(_TURN.scalar_subquery(), 0)
+_FIGURES: Final = ("ended_at", "ticks", "flows", "tasks", "errors", "turn")
 _COLUMNS: Final = ("id", "owner", "host", "pid", "started_at", "one_flow", *_FIGURES)
 _INSERT: Final = Prepared(insert(tick).values({name: bindparam(name) for name in _COLUMNS}), _COLUMNS)
 _UPDATE: Final = Prepared(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -516,7 +517,7 @@ class TestClaims:
     def test_a_renewed_lease_lasts_longer(self, store: FlowStore, make: Callable[..., Flow]) -> None:
         make()
         short = claim_one(store, lease_seconds=0)
-        long = Lease(flow_key="f", token=short.token, owner="driver", expires_at=START, seconds=60)
+        long = replace(short, seconds=60)
         assert store.renew(long).expires_at > short.expires_at
         assert store.claim(owner="other") == []
 

@@ -82,6 +82,32 @@ def status(settings: Settings) -> None:
     print_table(("NUMBER", "NAME", "APPLIED"), rows)
 
 
+@command.command("restored", short_help="Tell the database that it was restored from a backup.")
+@common_options
+@click.pass_obj
+def restored(settings: Settings) -> None:
+    """Tell the database that it was restored from a backup.
+
+    All leases end, and whoever opened the database before is refused at its next claim or save and ends
+    with 3, so that nothing which was begun before counts afterwards. Tables are brought up to date, too.
+    """
+    from mc.clock import SystemClock
+    from mc.durations import format_time
+    from mc.store.epochs import begin_epoch
+
+    database = _open_existing(settings)
+    try:
+        database.upgrade()
+        now = format_time(SystemClock().now())
+        ended = database.write(lambda connection: begin_epoch(connection, now))
+    finally:
+        database.close()
+    if settings.as_json:
+        print_json({"leases": ended})
+    else:
+        print(f"A new epoch began; {count_of(ended, 'lease')} ended. Start the drivers anew.")
+
+
 @command.command("sql", short_help="Print the statements of the migrations.")
 @click.option(
     "--dialect",
