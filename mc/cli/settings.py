@@ -118,7 +118,7 @@ class Settings:
         """
         if not self.handler_modules:
             return
-        from mc.flows.handler_registry import import_module
+        from mc.flows.callables import import_module
 
         folder = str(Path.cwd())
         if folder not in sys.path and "" not in sys.path:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
-from types import ModuleType
 from typing import Any, TypeVar
 
-from mc.errors import McError, TaskHandlerError, TaskTypeNotAllowedError, UnknownTaskTypeError
+from mc.errors import McError, TaskHandlerError, UnknownTaskTypeError
+from mc.flows.callables import CallableFinder, import_module
 from mc.spec.task_types import BUILT_IN_TASK_TYPES, canonical_task_type
 
 __all__ = ["NO_HANDLER", "Handler", "HandlerRegistry", "LateResult", "adapt_handler", "task_handler"]
@@ -256,12 +256,17 @@ class HandlerRegistry:
     ) -> None:
         if isinstance(handler_modules, str):
             handler_modules = (handler_modules,)
-        self.handler_modules = tuple(handler_modules)
+        self.callables = CallableFinder(handler_modules)
         self.known: dict[str, Handler] = {}  # task type -> handler, what was looked up included
         self._plugins: dict[str, Any] | None = None
         self._scanned = False
         for name, handler in _name_handlers(task_handlers):
             self.register(name, handler)
+
+    @property
+    def handler_modules(self) -> tuple[str, ...]:
+        """The modules that the application allowed."""
+        return self.callables.modules
 
     def register(self, task_type: str, handler: Any) -> None:
         """Make a handler known under a name, in the place of one that bears it already."""
@@ -294,12 +299,30 @@ class HandlerRegistry:
 
     def why_not(self, task_type: str) -> str | None:
         """Return why a task type cannot be used, or None if it can."""
-        if task_type in self.known or canonical_task_type(task_type) in BUILT_IN_TASK_TYPES:
-            return None
         try:
-            self.resolve(task_type)
+            self._examine(task_type)
         except McError as error:
             return error.message
+        return None
+
+    def find_doubt(self, task_type: str) -> str | None:
+        """Return what stays unclear of a task type that can be used, as far as can be told; None: nothing."""
+        try:
+            return self._examine(task_type)
+        except McError:
+            return None
+
+    def _examine(self, task_type: str) -> str | None:
+        """Return what stays unclear of a task type; only modules that the application listed are imported."""
+        if task_type in self.known or canonical_task_type(task_type) in BUILT_IN_TASK_TYPES:
+            return None
+        if (":" in task_type or "." in task_type) and task_type not in self._entry_points():
+            self._scan()
+            if task_type not in self.known:
+                module_name, attribute = self._split(task_type)
+                if not self.callables.is_at_hand(module_name):
+                    return self.callables.read(module_name, attribute, task_type)
+        self.resolve(task_type)
         return None
 
     def _find(self, task_type: str) -> Any:
@@ -317,9 +340,10 @@ class HandlerRegistry:
                 f"module that defines it in handler_modules (command line: --handlers MODULE).",
                 task_type=task_type,
             )
-        return self._import(task_type)
+        return self.callables.find(*self._split(task_type), task_type)
 
-    def _import(self, task_type: str) -> Any:
+    def _split(self, task_type: str) -> tuple[str, str]:
+        """Return module and attribute of an import path."""
         module_name, _, attribute = task_type.partition(":")
         if not attribute:
             package, separator, name = module_name.rpartition(".tasks.")
@@ -331,21 +355,19 @@ class HandlerRegistry:
                 )
             module_name = f"{package}.task_handlers.{name}_task_handler"
             attribute = "TaskHandler"
-        self.check_allowed(module_name, task_type)
-        return import_attribute(module_name, attribute, task_type)
+        return module_name, attribute
 
     def check_allowed(self, module_name: str, asked_for: str) -> None:
         """Raise `TaskTypeNotAllowedError` unless a module is one of, or below, the allowed ones."""
-        for allowed in self.handler_modules:
-            if module_name == allowed or module_name.startswith(f"{allowed}."):
-                return
-        known = ", ".join(self.handler_modules) or "none"
-        raise TaskTypeNotAllowedError(
-            f"{asked_for!r} names the module {module_name!r}, which is not allowed (allowed: {known}). "
-            f"If you trust it, add it to handler_modules (command line: --handlers {module_name}).",
-            task_type=asked_for,
-            module=module_name,
-        )
+        self.callables.check_allowed(module_name, asked_for)
+
+    def examine_function(self, path: str) -> str | None:
+        """Return what stays unclear of a function that a spec calls; see `CallableFinder.examine_function`.
+
+        Raises:
+            TaskHandlerError: it cannot be called by a spec.
+        """
+        return self.callables.examine_function(path)
 
     def _entry_points(self) -> dict[str, Any]:
         if self._plugins is None:
@@ -379,44 +401,6 @@ def load_plugin(plugin: Any, asked_for: str) -> Any:
             f"{asked_for!r}: the plugin {plugin.value!r} cannot be loaded: {_say(error)}.",
             task_type=asked_for,
         ) from error
-
-
-def import_module(module_name: str, asked_for: str) -> Any:
-    """Import a module, or raise `UnknownTaskTypeError` telling why it cannot be."""
-    try:
-        return importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        raise UnknownTaskTypeError(
-            f"{asked_for!r}: the module {module_name!r} cannot be imported: {_say(error)}.",
-            task_type=asked_for,
-            module=module_name,
-        ) from error
-
-
-def import_attribute(module_name: str, attribute: str, asked_for: str) -> Any:
-    """Import `module:attribute`, or raise `UnknownTaskTypeError` telling why it cannot be."""
-    value = import_module(module_name, asked_for)
-    for step in attribute.split("."):
-        if step.startswith("_") or not hasattr(value, step):
-            from difflib import get_close_matches
-
-            public = [name for name in dir(value) if not name.startswith("_")]
-            near = get_close_matches(step, public, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise UnknownTaskTypeError(
-                f"{asked_for!r}: the module {module_name!r} has no public {attribute!r}.{hint}",
-                task_type=asked_for,
-                module=module_name,
-            )
-        value = getattr(value, step)
-        if isinstance(value, ModuleType):
-            raise TaskTypeNotAllowedError(
-                f"{asked_for!r} leads through the module {value.__name__!r}, which {module_name!r} only "
-                f"imports. Write the module that holds it before the colon, and allow that one.",
-                task_type=asked_for,
-                module=value.__name__,
-            )
-    return value
 
 
 def _say(error: BaseException) -> str:

@@ -31,7 +31,7 @@ class PrebakedHandlers(HandlerRegistry):
 
     def __init__(self, outcomes: Outcomes, real: HandlerRegistry) -> None:
         super().__init__()
-        self.handler_modules = real.handler_modules
+        self.callables = real.callables
         self.outcomes = outcomes
         self.paths = TaskPaths()
         self._real = real
@@ -60,6 +60,10 @@ class PrebakedHandlers(HandlerRegistry):
         """Raise `TaskTypeNotAllowedError` unless a module may be used, or nothing of it will be called."""
         if not self._has_outcome("call"):
             self._real.check_allowed(module_name, asked_for)
+
+    def examine_function(self, path: str) -> str | None:
+        """Return what stays unclear of a function that a spec calls, if it will be called."""
+        return None if self._has_outcome("call") else self._real.examine_function(path)
 
     def find_handler(self, task_type: Any) -> Handler | None:
         """Return what advances a task without an outcome; None: it completes with the data that it has.
@@ -135,6 +139,9 @@ class StandInHandlers(PrebakedHandlers):
 
     def check_allowed(self, module_name: str, asked_for: str) -> None:
         """Allow every module, as nothing of it is called."""
+
+    def examine_function(self, path: str) -> str | None:
+        """Allow every function, as none is called."""
 
     def find_handler(self, task_type: Any) -> Handler | None:
         """Return the handler of a built-in type that acts on nothing but the flow, else None."""

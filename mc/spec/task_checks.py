@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from mc.context.interpolation import has_references
-from mc.errors import TaskTypeNotAllowedError
+from mc.errors import McError
 from mc.spec.condition_checks import check_patterns
 from mc.spec.findings import Findings
 from mc.spec.params_schema import check_params_schema
@@ -89,6 +89,10 @@ def _check_type(task_type: str, name: str, pointer: str, findings: Findings) -> 
         known[task_type] = None if can_be_run else _why_not(name, findings)
     reason = known[task_type]
     if reason is None:
+        find_doubt = getattr(findings.task_types, "find_doubt", None)
+        doubt = find_doubt(task_type) if find_doubt is not None and _is_path(name) else None
+        if doubt is not None:
+            findings.warn("MC112", pointer, doubt, found=task_type)
         return
     if reason:
         findings.add("MC112", pointer, reason, found=task_type, expected="a task type that can be run")
@@ -110,11 +114,14 @@ def _check_type(task_type: str, name: str, pointer: str, findings: Findings) -> 
 def _why_not(task_type: str, findings: Findings) -> str | None:
     """Return why a type cannot be run: a sentence, or "" where there is no more to say; None if it can."""
     ask = getattr(findings.task_types, "why_not", None)
-    is_path = ("." in task_type or ":" in task_type) and not task_type.startswith(OLDER_PREFIX)
-    if ask is None or not is_path:
+    if ask is None or not _is_path(task_type):
         return ""
     reason: str | None = ask(task_type)
     return reason
+
+
+def _is_path(task_type: str) -> bool:
+    return ("." in task_type or ":" in task_type) and not task_type.startswith(OLDER_PREFIX)
 
 
 def _check_cfg(cfg: dict[str, Any], pointer: str, keys: Collection[str] | None, findings: Findings) -> None:
@@ -187,19 +194,31 @@ def _check_spread(
 
 
 def _check_function(function: Any, pointer: str, findings: Findings) -> None:
-    """Ask whether the module of a function that is named as it is, and not by a reference, is allowed."""
-    check_allowed = getattr(findings.task_types, "check_allowed", None)
-    if check_allowed is None or type(function) is not str or has_references(function):
+    """Ask whether a function that is named as it is, and not by a reference, can be called."""
+    examine = getattr(findings.task_types, "examine_function", None)
+    if examine is None or type(function) is not str or has_references(function):
         return
-    module_name, colon, _ = function.partition(":")
-    if not module_name or not colon:
+    module_name, colon, attribute = function.partition(":")
+    if not module_name or not colon or not attribute:
         return  # which the schema has refused
-    try:
-        check_allowed(module_name, function)
-    except TaskTypeNotAllowedError as error:
+    if function not in findings.known_functions:
+        try:
+            findings.known_functions[function] = examine(function)
+        except McError as error:
+            findings.known_functions[function] = error
+    known = findings.known_functions[function]
+    if isinstance(known, McError):
+        near = known.details.get("suggestion")
         findings.add(
-            "MC112", pointer, error.message, found=function, expected="a function of an allowed module"
+            "MC112",
+            pointer,
+            known.message.removesuffix(f" Did you mean {near!r}?"),
+            found=function,
+            expected="a function of an allowed module",
+            suggestion=f"{module_name}:{near}" if near else None,
         )
+    elif known is not None:
+        findings.warn("MC112", pointer, known, found=function)
 
 
 def _check_later_keys(cfg: dict[str, Any], later: tuple[str, ...], pointer: str, findings: Findings) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Container
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from mc.errors import Problem, SpecError
 from mc.spec.findings import Findings
@@ -18,10 +18,17 @@ from mc.spec.reference_checks import check_references
 from mc.spec.schema_check import part_checker
 from mc.spec.task_checks import check_flow_head, check_task
 
-__all__ = ["check_flow_data", "find_problems", "validate_flow_spec"]
+__all__ = ["Inspection", "check_flow_data", "find_problems", "inspect_flow_spec", "validate_flow_spec"]
 
 # A nested spec, and the tasks of the flow that a proxied task will stand in.
 _Waiting = deque[tuple[NestedSpec, Collection[str] | None]]
+
+
+class Inspection(NamedTuple):
+    """What there is to say against a flow spec."""
+
+    problems: list[Problem]  # with any of them the spec is refused
+    warnings: list[Problem]  # what may be wrong, or is probably not meant
 
 
 def validate_flow_spec(spec: Any, *, task_types: Container[str] | None = None) -> None:
@@ -45,9 +52,21 @@ def find_problems(spec: Any, *, task_types: Container[str] | None = None) -> lis
 
     Args:
         spec: any value; it is not changed.
+        task_types: as for `inspect_flow_spec`.
+    """
+    return inspect_flow_spec(spec, task_types=task_types).problems
+
+
+def inspect_flow_spec(spec: Any, *, task_types: Container[str] | None = None) -> Inspection:
+    """Return everything that is wrong with a flow spec, and what is probably not meant.
+
+    Args:
+        spec: any value; it is not changed.
         task_types: the names of the task types that can be run; None for the built-in ones. If it
             can be iterated, its names are suggested. If it has `why_not(name)`, that is asked about
-            import paths: it returns a reason, or None if the type can be run.
+            import paths: it returns a reason, or None if the type can be run; `find_doubt(name)` returns what
+            stays unclear of one that can. If it has `examine_function(path)`, that is asked about functions
+            to call: it returns what stays unclear, and raises `TaskHandlerError` for one that is refused.
     """
     plain, tree_problems = make_plain(spec)
     findings = Findings(task_types)
@@ -62,7 +81,7 @@ def find_problems(spec: Any, *, task_types: Container[str] | None = None) -> lis
                 "MC011", "", message, found=plain, expected="fewer lists and mappings inside each other"
             )
     found = [problem for problem in findings.problems if problem.pointer not in replaced]
-    return [*tree_problems, *found]
+    return Inspection([*tree_problems, *found], findings.warnings)
 
 
 def _check_flows(spec: Any, findings: Findings) -> None:

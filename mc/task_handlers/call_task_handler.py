@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from types import BuiltinFunctionType, FunctionType
 from typing import Any, ClassVar, Protocol
 
 from mc.errors import TaskHandlerError
-from mc.flows.handler_registry import LateResult, import_attribute, import_module
+from mc.flows.handler_registry import LateResult
 from mc.flows.task_call import TaskCall
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
@@ -78,31 +77,10 @@ class CallTaskHandler(BaseTaskHandler):
         )
 
     def _find_function(self) -> Callable[..., Any]:
-        name: str = self.read_param("function", str)
-        module_name, _, attribute = name.partition(":")
-        if not module_name or not attribute:
-            raise self.spec_error(f"task_params.function is {name!r:.120}; expected 'module:function'")
-        registry = self.task_ctx.engine.registry
-        registry.check_allowed(module_name, name)
-        function = import_attribute(module_name, attribute, name)
-        if not callable(function):
-            raise self.spec_error(
-                f"task_params.function {name!r:.120} is {type(function).__name__}; expected something to call"
-            )
-        self._check_origin(function, module_name, name)
-        return function  # type: ignore[no-any-return]
-
-    def _check_origin(self, function: Any, module_name: str, name: str) -> None:
-        """Refuse what an allowed module has only imported: `from os import system` allows nobody to call it.
-
-        What the module lists in `__all__` is its own to offer.
-        """
-        offered = getattr(import_module(module_name, name), "__all__", ())
-        origin = getattr(function, "__module__", None)
-        if not isinstance(function, FunctionType | BuiltinFunctionType | type) or not isinstance(origin, str):
-            return
-        if origin != module_name and name.partition(":")[2] not in offered:
-            self.task_ctx.engine.registry.check_allowed(origin, name)
+        function: Callable[..., Any] = self.task_ctx.engine.registry.callables.find_function(
+            self.read_param("function", str)
+        )
+        return function
 
     def _make_arguments(
         self, function: Callable[..., Any], **offered: Any

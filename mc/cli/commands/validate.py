@@ -24,38 +24,58 @@ def command(settings: Settings, specs: tuple[str, ...]) -> int:
     """Check flow specs.
 
     SPEC is a JSON file, or - for stdin. Everything that is wrong is reported at once: where, what was
-    found, what was expected. Nothing is run or stored, and no database is opened.
+    found, what was expected. What is only doubtful is a warning, and the spec is valid. Nothing is run or
+    stored, and no database is opened; of your code only the modules given by --handlers are imported.
     """
+    problems: list[tuple[str, Problem]] = []
+    warnings: list[tuple[str, Problem]] = []
     with stdout_for_json(settings.as_json):
-        problems = [(source, problem) for source in specs for problem in _check(settings, source)]
+        for source in specs:
+            wrong, doubtful = _check(settings, source)
+            problems += [(source, problem) for problem in wrong]
+            warnings += [(source, problem) for problem in doubtful]
     if settings.as_json:
-        print_json({"valid": not problems, "problems": [_to_dict(*found) for found in problems]})
+        document: dict[str, Any] = {
+            "valid": not problems,
+            "problems": [_to_dict(*found) for found in problems],
+        }
+        if warnings:
+            document["warnings"] = [_to_dict(*found) for found in warnings]
+        print_json(document)
     else:
-        _print_for_people(specs, problems)
+        _print_for_people(specs, problems, warnings)
     return ExitCode.BAD_INPUT if problems else ExitCode.DONE
 
 
-def _check(settings: Settings, source: str) -> list[Problem]:
+def _check(settings: Settings, source: str) -> tuple[list[Problem], list[Problem]]:
     from mc.flows.handler_registry import HandlerRegistry
-    from mc.spec.validation import find_problems
+    from mc.spec.validation import inspect_flow_spec
 
     settings.import_handlers()
     try:
         spec = read_spec(source)
     except SpecError as error:
-        return list(error.problems)
-    return find_problems(spec, task_types=HandlerRegistry(handler_modules=settings.handler_modules))
+        return list(error.problems), []
+    return inspect_flow_spec(spec, task_types=HandlerRegistry(handler_modules=settings.handler_modules))
+
+
+def _describe(source: str, problem: Problem, kind: str = "") -> str:
+    hint = f" Did you mean {problem.suggestion!r}?" if problem.suggestion else ""
+    place = f"{source}:{problem.pointer}" if problem.pointer else source
+    return printable(f"{place}: {kind}{problem.message} [{problem.code}]{hint}")
 
 
 def _to_dict(source: str, problem: Problem) -> dict[str, Any]:
     return {**problem.to_dict(), "file": source}
 
 
-def _print_for_people(specs: tuple[str, ...], problems: list[tuple[str, Problem]]) -> None:
+def _print_for_people(
+    specs: tuple[str, ...], problems: list[tuple[str, Problem]], warnings: list[tuple[str, Problem]]
+) -> None:
     for source, problem in problems:
-        hint = f" Did you mean {problem.suggestion!r}?" if problem.suggestion else ""
-        place = f"{source}:{problem.pointer}" if problem.pointer else source
-        print(printable(f"{place}: {problem.message} [{problem.code}]{hint}"))
+        print(_describe(source, problem))
+    for source, problem in warnings:
+        print(_describe(source, problem, "warning: "))
     wrong = {source for source, _ in problems}
     for source in dict.fromkeys(specs):
         if source not in wrong:
