@@ -18,7 +18,7 @@ from mc.errors import McError, TaskHandlerError, TaskTypeNotAllowedError, Unknow
 if TYPE_CHECKING:
     from mc.flows.module_text import ImportedName, ModuleText
 
-__all__ = ["CallableFinder", "import_module", "split_path"]
+__all__ = ["CallableFinder", "import_module", "marked_name", "split_path"]
 
 _WHAT_MAY_BE_NAMED: Final = (
     "A spec may name what the module defines itself, what its __all__ lists, and what is marked by "
@@ -73,7 +73,7 @@ class CallableFinder:
                     f"{asked_for!r} is {type(value).__name__}; expected something to call. It cannot be a "
                     f"task handler."
                 )
-            if self._is_defined(value) or first in _exports_of(module) or _is_marked(value):
+            if self._is_defined(value) or first in _exports_of(module) or marked_name(value) is not None:
                 return value
             raise self._origin_error(value, attribute, module_name, asked_for)
         for step in inner:
@@ -212,15 +212,15 @@ class CallableFinder:
 
         An instance has no `__qualname__`, and a bound method lends that of its function.
         """
-        if isinstance(value, MethodType) or not isinstance(getattr(value, "__qualname__", None), str):
+        if isinstance(value, MethodType) or _text_of(value, "__qualname__") is None:
             return False
-        origin = getattr(value, "__module__", None)
-        return isinstance(origin, str) and self._is_allowed(origin)
+        origin = _text_of(value, "__module__")
+        return origin is not None and self._is_allowed(origin)
 
     def _origin_error(self, value: Any, attribute: str, module_name: str, asked_for: str) -> McError:
-        origin = getattr(value, "__module__", None)
-        is_code = isinstance(getattr(value, "__qualname__", None), str)
-        if is_code and isinstance(origin, str) and not self._is_allowed(origin):
+        origin = _text_of(value, "__module__")
+        is_code = _text_of(value, "__qualname__") is not None
+        if is_code and origin is not None and not self._is_allowed(origin):
             return _imported_error(asked_for, module_name, attribute, origin)
         return TaskTypeNotAllowedError(
             f"{asked_for!r}: {attribute!r} is no function or class that {module_name!r} defines; there is an "
@@ -247,12 +247,20 @@ def import_module(module_name: str, asked_for: str) -> Any:
     try:
         return importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
-        what = f"{type(error).__name__}: {error}".rstrip(".: ")
-        raise UnknownTaskTypeError(
-            f"{asked_for!r}: the module {module_name!r} cannot be imported: {what}.",
-            task_type=asked_for,
-            module=module_name,
-        ) from error
+        raise _broken_error(asked_for, module_name, error) from error
+
+
+def marked_name(value: Any) -> str | None:
+    """Return the task type that an object is marked with by `@task_handler`, or as a class, if it is."""
+    return None if isinstance(value, MethodType) else _text_of(value, "task_type")
+
+
+def _text_of(value: Any, name: str) -> str | None:
+    try:
+        text = getattr(value, name, None)
+    except Exception:  # noqa: BLE001 - a proxy that looks for what it stands for
+        return None
+    return text if isinstance(text, str) else None
 
 
 def _read_public(owner: Any, step: str, module_name: str, attribute: str, asked_for: str) -> Any:
@@ -262,8 +270,13 @@ def _read_public(owner: Any, step: str, module_name: str, attribute: str, asked_
             for cls in owner.__mro__:
                 if step in vars(cls):
                     return vars(cls)[step]
-        elif hasattr(owner, step):
-            return getattr(owner, step)
+        else:
+            try:
+                return getattr(owner, step)
+            except AttributeError:
+                pass
+            except (Exception, SystemExit) as error:
+                raise _broken_error(asked_for, module_name, error) from error
     near = nearest_name(step, [name for name in dir(owner) if not name.startswith("_")])
     raise _missing_error(asked_for, module_name, attribute, near)
 
@@ -273,8 +286,13 @@ def _exports_of(module: ModuleType) -> frozenset[str]:
     return frozenset(name for name in listed if isinstance(name, str) and not name.startswith("_"))
 
 
-def _is_marked(value: Any) -> bool:
-    return isinstance(getattr(value, "task_type", None), str) and not isinstance(value, MethodType)
+def _broken_error(asked_for: str, module_name: str, error: BaseException) -> McError:
+    what = f"{type(error).__name__}: {error}".rstrip(".: ")
+    return UnknownTaskTypeError(
+        f"{asked_for!r}: the module {module_name!r} cannot be imported: {what}.",
+        task_type=asked_for,
+        module=module_name,
+    )
 
 
 def _missing_error(asked_for: str, module_name: str, attribute: str, near: str | None) -> McError:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, 
 from typing import Any, TypeVar
 
 from mc.errors import McError, TaskHandlerError, UnknownTaskTypeError
-from mc.flows.callables import CallableFinder, import_module
+from mc.flows.callables import CallableFinder, import_module, marked_name
 from mc.spec.task_types import BUILT_IN_TASK_TYPES, canonical_task_type
 
 __all__ = ["NO_HANDLER", "Handler", "HandlerRegistry", "LateResult", "adapt_handler", "task_handler"]
@@ -383,8 +383,8 @@ class HandlerRegistry:
         for module_name in self.handler_modules:
             module = import_module(module_name, module_name)
             for value in list(vars(module).values()):
-                name = getattr(value, "task_type", None)
-                if isinstance(name, str) and callable(value) and self._is_free(name):
+                name = marked_name(value)
+                if name is not None and callable(value) and self._is_free(name):
                     self.register(name, value)
         self._scanned = True
 

@@ -127,6 +127,18 @@ except ImportError:
 """,
     "allowed/open.py": "from allowed.hm import *\nglobals()['late'] = len\n",
     "allowed/lazy.py": "__all__ = ['late']\ndef __getattr__(name):\n    return len\n",
+    "allowed/proxy.py": """
+class Proxy:
+    def __getattr__(self, name):
+        raise RuntimeError("working outside of request context")
+    def __call__(self):
+        return None
+request = Proxy()
+def own():
+    return {"by": "own"}
+def __getattr__(name):
+    raise ImportError("no such extra")
+""",
     "allowed/wrong.py": "def (:\n",
     "allowed/sub/deep.py": "def f():\n    return None\n",
     "allowed_not.py": """
@@ -256,6 +268,15 @@ class TestWhatIsReached:
     )
     def test_modules_of_the_standard_library(self, function: str, args: list[Any], result: Any) -> None:
         assert run(as_call(function, *args), (function.partition(":")[0],)) == {"result": result}
+
+    def test_beside_objects_that_raise_when_they_are_looked_at(self) -> None:
+        modules = ("allowed.proxy",)
+        assert run({"task_type": "allowed.proxy:own"}, modules) == {"by": "own"}
+        assert (
+            "cannot be imported: ImportError: no such extra"
+            in validate(as_call("allowed.proxy:x"), modules)[0].message
+        )
+        assert [each.code[:5] for each in validate(as_call("allowed.proxy:request"), modules)] == ["MC112"]
 
 
 class TestWhatIsRefused:

@@ -251,7 +251,7 @@ class TestRefusals:
         engine = FlowEngine(handler_modules=["shop"])
         with pytest.raises(SpecError, match="which is not allowed"):
             engine.flow_spec_to_flow({"tasks": [{"task_type": "shopping:steal"}]})
-        with pytest.raises(SpecError, match="'shop.broken' has no public 'x'"):
+        with pytest.raises(SpecError, match="has no public 'x'"):
             engine.flow_spec_to_flow({"tasks": [{"task_type": "shop.broken:x"}]})
 
     def test_validation_names_the_nearest_type(self) -> None:
