@@ -29,6 +29,7 @@
         ├── StoreUnreachableError the database cannot be opened or has gone away
         │   ├── StoreBusyError    a lock was held for longer than the busy timeout
         │   └── StoreReplacedError  the database is another one than the process began with
+        ├── DatabaseUrlError      a text is no URL of a database that can be used
         ├── SchemaVersionError    the tables are missing, older or newer than this code
         ├── FlowNotFoundError     no flow has that key; .key
         ├── FlowExistsError       a flow with that key is stored already; .key
@@ -44,12 +45,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from mc.printable import printable
+
 __all__ = [
     "ConditionError",
     "ContextError",
     "ControlError",
     "CoroutineHandlerError",
     "CycleError",
+    "DatabaseUrlError",
     "DurationError",
     "FlowError",
     "FlowExistsError",
@@ -116,7 +120,7 @@ class Problem:
         }
 
     def __str__(self) -> str:
-        text = f"{self.pointer or '/'}: {self.message} [{self.code}]"
+        text = printable(f"{self.pointer or '/'}: {self.message} [{self.code}]")
         return f"{text} Did you mean {self.suggestion!r}?" if self.suggestion else text
 
 
@@ -149,7 +153,7 @@ class Obstacle:
         }
 
     def __str__(self) -> str:
-        return f"{self.pointer or '/'}: {self.message} [{self.code}] {self.advice}".rstrip()
+        return printable(f"{self.pointer or '/'}: {self.message} [{self.code}] {self.advice}".rstrip())
 
 
 class McError(Exception):
@@ -393,6 +397,12 @@ class StoreReplacedError(StoreUnreachableError):
     """The database is another one than the process began with; end the process and start it anew."""
 
     code = "store-replaced"
+
+
+class DatabaseUrlError(StoreError):
+    """The text is no URL of a database that the store can use; write one such as sqlite:///mc.sqlite3."""
+
+    code = "database-url"
 
 
 class SchemaVersionError(StoreError):

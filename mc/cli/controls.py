@@ -49,4 +49,5 @@ def report_control(settings: Settings, report: ControlReport, what: str) -> None
     elif report.done:
         print(f"{printable(report.key)}: {what}; the flow is {report.status}")
     else:
-        print(f"{printable(report.key)}: noted, not done yet ({report.status}): {report.why_not}")
+        why_not = printable(str(report.why_not))
+        print(f"{printable(report.key)}: noted, not done yet ({report.status}): {why_not}")

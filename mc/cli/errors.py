@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
 
 from mc.cli.exit_codes import ExitCode
 from mc.errors import (
+    DatabaseUrlError,
     FlowError,
     FlowExistsError,
     FlowNotFoundError,
@@ -16,6 +18,8 @@ from mc.errors import (
     McError,
     StoreError,
 )
+from mc.printable import printable_lines
+from mc.store.shown_url import mask_urls
 
 __all__ = ["Failure", "describe_error"]
 
@@ -38,12 +42,18 @@ class Failure:
 
 
 def describe_error(error: Exception) -> Failure:
-    """Return how an error is reported, whatever it is."""
+    """Return how an error is reported, whatever it is: without passwords and control characters."""
+    failure = _describe(error)
+    text = printable_lines(mask_urls(failure.text))
+    return replace(failure, text=text, document=_change_texts(failure.document, mask_urls))
+
+
+def _describe(error: Exception) -> Failure:
     if isinstance(error, McError):
         return Failure(
             exit_code=_exit_code_of(error),
             text=f"houston: {_shorten(error.message)}",
-            document=_shorten_texts(error.to_dict()),
+            document=_change_texts(error.to_dict(), _shorten),
         )
     if isinstance(error, click.ClickException):
         return _describe_usage_error(error)
@@ -57,7 +67,7 @@ def _exit_code_of(error: McError) -> ExitCode:
         return ExitCode.FLOW_FAILED
     if isinstance(error, MaxTicksError):
         return ExitCode.UNFINISHED
-    if isinstance(error, FlowNotFoundError | FlowExistsError):
+    if isinstance(error, FlowNotFoundError | FlowExistsError | DatabaseUrlError):
         return ExitCode.BAD_INPUT
     if isinstance(error, StoreError):
         return ExitCode.STORE_UNREACHABLE
@@ -107,11 +117,11 @@ def _shorten(text: str) -> str:
     return f"{text[:_LONGEST_TEXT]}... ({len(text) - _LONGEST_TEXT} more characters)"
 
 
-def _shorten_texts(value: Any) -> Any:
+def _change_texts(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
-        return _shorten(value)
+        return change(value)
     if isinstance(value, dict):
-        return {key: _shorten_texts(part) for key, part in value.items()}
+        return {key: _change_texts(part, change) for key, part in value.items()}
     if isinstance(value, list):
-        return [_shorten_texts(part) for part in value]
+        return [_change_texts(part, change) for part in value]
     return value

@@ -1,10 +1,13 @@
-"""Where log records go while the command runs: to stderr, one line each."""
+"""Where log records go while the command runs: to stderr, each beginning a line of its own."""
 
 from __future__ import annotations
 
 import logging
 import sys
 from typing import Any
+
+from mc.printable import printable_lines
+from mc.store.shown_url import mask_urls
 
 __all__ = ["log_to_stderr"]
 
@@ -20,7 +23,15 @@ class _StderrHandler(logging.StreamHandler[Any]):
         return sys.stderr
 
 
-class _OneLine(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """Escapes control characters, hides passwords, and indents all lines of a record but the first."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        return printable_lines(mask_urls(super().format(record))).rstrip("\n").replace("\n", "\n    ")
+
+
+class _WithoutTracebacks(_Formatter):
     """Leaves tracebacks out, which are for `--debug`."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is logging's
@@ -36,7 +47,7 @@ def log_to_stderr(*, debug: bool) -> None:
     root = logging.getLogger()
     if not any(isinstance(handler, _StderrHandler) for handler in root.handlers):
         handler = _StderrHandler()
-        formatter = logging.Formatter if debug else _OneLine
+        formatter = _Formatter if debug else _WithoutTracebacks
         handler.setFormatter(formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(handler)
     root.setLevel(logging.DEBUG if debug else logging.INFO)

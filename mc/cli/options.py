@@ -126,7 +126,11 @@ def _login_name_unless_given(ctx: click.Context, param: click.Parameter, value: 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     settings = ctx.ensure_object(Settings)
-    if not value:  # given before the subcommand's name, perhaps; never unset by leaving it out after
+    if value in (
+        None,
+        False,
+        (),
+    ):  # given before the subcommand's name, perhaps; never unset by leaving it out after
         return
     if param.name == "handlers":
         settings.handlers += value

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from mc.printable import printable, printable_lines
 from mc.statuses import TaskStatus
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "is_terminal",
     "print_json",
     "print_table",
+    "print_value",
     "printable",
     "stdout_for_json",
     "to_json_text",
@@ -26,9 +27,6 @@ __all__ = [
 
 _LONGEST_WORD: Final = 16  # characters; longer ones may be folded
 _BETWEEN_COLUMNS: Final = 3
-
-# Control characters, and the marks that turn the direction of what follows.
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def to_json_text(value: Any, *, indent: int | None = None) -> str:
@@ -49,7 +47,7 @@ def print_json(value: Any, *, indent: int | None = None) -> None:
         text.encode(encoding)
     except UnicodeEncodeError:
         text = json.dumps(value, allow_nan=False, indent=indent)
-    print(text)
+    print(printable_lines(text))  # the escapes mean the same characters in JSON
 
 
 @contextmanager
@@ -93,15 +91,9 @@ def is_terminal() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def printable(text: str, limit: int | None = None) -> str:
-    """Return a text as one line without control characters, cut to `limit` characters if given."""
-    if limit is not None and len(text) > limit:
-        text = text[: limit - 3] + "..."
-    return _UNPRINTABLE.sub(lambda match: _escape(match.group()), text)
-
-
-def _escape(character: str) -> str:
-    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character) or f"\\u{ord(character):04x}"
+def print_value(text: str) -> None:
+    """Print a text that a program may read: as it is, but not to a terminal."""
+    print(printable(text) if sys.stdout.isatty() else text)
 
 
 def count_of(number: int, noun: str) -> str:

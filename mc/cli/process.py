@@ -51,7 +51,10 @@ def _report(error: Exception, *, as_json: bool, debug: bool) -> int:
     if debug:
         import traceback
 
-        traceback.print_exception(error)
+        from mc.printable import printable_lines
+        from mc.store.shown_url import mask_urls
+
+        _say(printable_lines(mask_urls("".join(traceback.format_exception(error)).rstrip())))
     if as_json:
         import json
 

@@ -45,10 +45,13 @@ class Settings:
         Raises:
             click.UsageError: it is not written as a URL.
         """
-        url = self.db or os.environ.get("MC_DB_URL") or DEFAULT_DB_URL
+        url = self.db if self.db is not None else os.environ.get("MC_DB_URL") or DEFAULT_DB_URL
         if not _URL_START.match(url):
+            from mc.store.shown_url import mask_url
+
+            by = "MC_DB_URL" if self.db is None else "--db"
             raise click.UsageError(
-                f"{url[:100]!r}, given by {'--db' if self.db else 'MC_DB_URL'}, is not a database URL. Write "
+                f"{mask_url(url)[:100]!r}, given by {by}, is not a database URL. Write "
                 f"one such as {DEFAULT_DB_URL}, or sqlite:////absolute/path for a file elsewhere."
             )
         return url

@@ -27,7 +27,7 @@ def join_pointer(pointer: str, *steps: str | int) -> str:
         text = step if isinstance(step, str) else str(step)
         if len(text) > _MAX_STEP:
             text = text[:_MAX_STEP] + "..."
-        pointer += "/" + _printable(text).replace("~", "~0").replace("/", "~1")
+        pointer += "/" + _writable(text).replace("~", "~0").replace("/", "~1")
     return pointer
 
 
@@ -55,7 +55,7 @@ def shorten(value: Any) -> str:
 def list_names(names: Iterable[Any], limit: int = _MAX_NAMES) -> str:
     """Return names for a sentence, the first few of them."""
     shown = [name if type(name) is str else shorten(name) for name in names]
-    cut = [_printable(name if len(name) <= 40 else name[:40] + "...") for name in shown[:limit]]
+    cut = [_writable(name if len(name) <= 40 else name[:40] + "...") for name in shown[:limit]]
     return ", ".join([*cut, "..."] if len(shown) > limit else cut)
 
 
@@ -112,9 +112,9 @@ class NameSuggester:
 
 def _quote(text: str) -> str:
     # As JSON writes it, so that no control character reaches a terminal.
-    return json.dumps(_printable(text), ensure_ascii=False)
+    return json.dumps(_writable(text), ensure_ascii=False)
 
 
-def _printable(text: str) -> str:
+def _writable(text: str) -> str:
     # A lone surrogate cannot be written to any output.
     return text if text.isascii() else _SURROGATES.sub("\ufffd", text)

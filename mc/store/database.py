@@ -11,17 +11,18 @@ from threading import RLock
 from typing import Final, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, PendingRollbackError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from mc.clock import Clock
 from mc.durations import format_time
-from mc.errors import StoreBusyError, StoreError, StoreUnreachableError
+from mc.errors import McError, StoreBusyError, StoreError, StoreUnreachableError
+from mc.store.database_url import hide_password, parse_url, refuse_options
 from mc.store.dialects import Dialect, find_dialect
 from mc.store.epochs import read_epoch
 from mc.store.held_transaction import HeldTransaction
 from mc.store.schema_version import bring_up_to_date
+from mc.store.shown_url import mask_url
 
 __all__ = ["BUSY_SECONDS", "Database"]
 
@@ -41,18 +42,13 @@ class Database:
         upgrades: False leaves the tables as they are, or not there at all.
 
     Raises:
-        StoreUnreachableError: the text is not a URL, or of a kind of database that is not supported.
+        DatabaseUrlError: the text is not a URL, or of a kind of database that is not supported.
     """
 
     def __init__(
         self, url: str, clock: Clock, busy_seconds: float = BUSY_SECONDS, *, upgrades: bool = True
     ) -> None:
-        try:
-            parsed = make_url(url)
-        except (SQLAlchemyError, ValueError) as error:  # ValueError: the port is no number
-            raise StoreUnreachableError(
-                f"{str(url)[:100]!r} is not a database URL. Write one such as sqlite:///mc.sqlite3."
-            ) from error
+        parsed = parse_url(url)
         self.dialect: Dialect = find_dialect(parsed)
         self._url = self.dialect.normalise(parsed)
         self._clock = clock
@@ -72,7 +68,7 @@ class Database:
     @property
     def shown_url(self) -> str:
         """The URL for people: without password and options."""
-        return self._url.set(query={}).render_as_string(hide_password=True)
+        return mask_url(self._url.set(query={}).render_as_string(hide_password=False))
 
     @property
     def url(self) -> URL:
@@ -142,16 +138,27 @@ class Database:
             if self._opened_in == os.getpid():
                 return
             self.close()  # connections must not be shared with the process that this one was forked from
-            self._engine = self.dialect.open(self._url, self._busy_seconds)
-            self._writer = self._engine.execution_options(mc_write=True)
+            self._engine = engine = self._connect()
+            self._writer = engine.execution_options(mc_write=True)
             try:
                 if self._upgrades:
                     self._upgrade()
                     self.epoch = self._attempt(read_epoch, writes=False)
             except BaseException:
-                self._engine.dispose()  # a database that was refused is not kept open
+                engine.dispose()  # a database that was refused is not kept open
                 raise
             self._opened_in = os.getpid()
+
+    def _connect(self) -> Engine:
+        """Return an engine that has made a connection."""
+        try:
+            engine = self.dialect.open(self._url, self._busy_seconds)
+            self._repeat(lambda _: engine.connect().close())
+        except McError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a driver raises for options that it does not know
+            raise refuse_options(self._url, error) from None
+        return engine
 
     def _upgrade(self) -> list[int]:
         return bring_up_to_date(
@@ -201,7 +208,7 @@ class Database:
                 url=self.shown_url,
             )
         kind, advice = self.dialect.explain(original, self._url)
-        text = _text_of(original)
+        text = hide_password(_text_of(original), self._url)
         opening = "cannot be used" if issubclass(kind, StoreUnreachableError) else "refused"
         end = "" if text.endswith("?") else "."
         return kind(

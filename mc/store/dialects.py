@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, fu
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql.elements import ColumnElement
 
-from mc.errors import StoreBusyError, StoreError, StoreUnreachableError
+from mc.errors import DatabaseUrlError, StoreBusyError, StoreError, StoreUnreachableError
 from mc.store.dialect import Dialect
 from mc.store.network_mounts import find_network_mount
 
@@ -96,7 +96,7 @@ def find_dialect(url: URL) -> Dialect:
     """Return the dialect of a URL.
 
     Raises:
-        StoreUnreachableError: this version speaks no such dialect.
+        DatabaseUrlError: this version speaks no such dialect.
     """
     kind = url.drivername.partition("+")[0]
     if kind == SqliteDialect.name:
@@ -109,7 +109,7 @@ def find_dialect(url: URL) -> Dialect:
         from mc.store.mysql_dialect import MYSQL
 
         return MYSQL
-    raise StoreUnreachableError(
+    raise DatabaseUrlError(
         f"The store cannot use a database of kind {kind!r}; it speaks sqlite, postgresql, mysql and mariadb. "
         f"Write a URL such as sqlite:///mc.sqlite3.",
         found=kind,

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, func, text
 from sqlalchemy.sql.elements import ColumnElement
 
-from mc.errors import StoreBusyError, StoreError, StoreUnreachableError
+from mc.errors import DatabaseUrlError, StoreBusyError, StoreError, StoreUnreachableError
 from mc.store.dialect import Dialect
 from mc.store.server_url import check_driver, missing_driver
 
@@ -28,7 +28,7 @@ class MysqlDialect(Dialect):
     def normalise(self, url: URL) -> URL:
         url = check_driver(url, _DRIVER)
         if not url.database:
-            raise StoreUnreachableError(
+            raise DatabaseUrlError(
                 "The URL names no database; write one such as mysql://user@host/database.",
                 expected="database",
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import URL
 
-from mc.errors import StoreUnreachableError
+from mc.errors import DatabaseUrlError, StoreUnreachableError
 
 __all__ = ["check_driver", "missing_driver"]
 
@@ -17,12 +17,12 @@ def check_driver(url: URL, driver: str) -> URL:
         driver: name of SQLAlchemy for kind of database and driver, `postgresql+psycopg`.
 
     Raises:
-        StoreUnreachableError: the URL names another driver.
+        DatabaseUrlError: the URL names another driver.
     """
     kind, _, wanted = url.drivername.partition("+")
     known = driver.partition("+")[2]
     if wanted not in ("", known):
-        raise StoreUnreachableError(
+        raise DatabaseUrlError(
             f"The store does not use the driver {wanted!r}; begin the URL with {kind}:// or {driver}://.",
             found=wanted,
             expected=known,

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Final
 
 from mc.context.json_values import dumps
 from mc.context.paths import nearest_name
+from mc.printable import printable
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 __all__ = ["LEVELS", "LogTaskHandler", "TaskHandler"]
@@ -15,7 +16,10 @@ _DEFAULT_LOGGER_NAME: Final = "mc.task"
 
 
 class LogTaskHandler(BaseTaskHandler):
-    """Logs `msg` to a logger of the standard library; `dump_task` and `dump_flow` append JSON."""
+    """Logs `msg` to a logger of the standard library; `dump_task` and `dump_flow` append JSON.
+
+    Control characters and ends of lines are written as escapes: a message is one line wherever it goes.
+    """
 
     has_effects: ClassVar[bool] = False
 
@@ -31,7 +35,7 @@ class LogTaskHandler(BaseTaskHandler):
         if self.read_param("dump_flow", bool, False):
             lines.append(f"flow: {dumps(self.task_ctx.flow.to_flow_dict())}")
         logger = logging.getLogger(self.read_param("logger_name", str, _DEFAULT_LOGGER_NAME))
-        logger.log(getattr(logging, level), "%s", "\n".join(lines), extra=self._extra())
+        logger.log(getattr(logging, level), "%s", "\n".join(map(printable, lines)), extra=self._extra())
         self.task["status"] = "COMPLETED"
 
     def _read_level(self) -> str:

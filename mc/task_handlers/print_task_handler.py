@@ -6,13 +6,14 @@ import sys
 from typing import ClassVar
 
 from mc.context.json_values import dumps
+from mc.printable import printable_lines
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 __all__ = ["PrintTaskHandler", "TaskHandler"]
 
 
 class PrintTaskHandler(BaseTaskHandler):
-    """Prints `msg`: text as it is, any other value as JSON."""
+    """Prints `msg`: text as it is, any other value as JSON; control characters as escapes on a terminal."""
 
     has_effects: ClassVar[bool] = False  # printed twice does no harm, and a save per line would
 
@@ -20,6 +21,8 @@ class PrintTaskHandler(BaseTaskHandler):
         """Print and complete."""
         msg = self.read_param("msg")
         text = msg if isinstance(msg, str) else dumps(msg)
+        if sys.stdout is not None and sys.stdout.isatty():
+            text = printable_lines(text)
         try:
             print(text, flush=True)
         except UnicodeEncodeError:  # a terminal that cannot show a letter is no failure of the flow

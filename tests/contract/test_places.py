@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.engine.default import DefaultDialect
 
 from mc.clock import ManualClock
-from mc.errors import StoreError, StoreUnreachableError
+from mc.errors import DatabaseUrlError, StoreError, StoreUnreachableError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
@@ -53,13 +53,11 @@ class TestUrls:
 
     @pytest.mark.parametrize("url", ["postgresql+psycopg2://u@h/d", "mysql+mysqldb://u@h/d"])
     def test_another_driver_is_refused_by_name(self, url: str) -> None:
-        with pytest.raises(
-            StoreUnreachableError, match=r"does not use the driver '(psycopg2|mysqldb)'; begin"
-        ):
+        with pytest.raises(DatabaseUrlError, match=r"does not use the driver '(psycopg2|mysqldb)'; begin"):
             FlowStore(url)
 
     def test_a_server_without_a_database_is_refused(self) -> None:
-        with pytest.raises(StoreUnreachableError, match="names no database"):
+        with pytest.raises(DatabaseUrlError, match="names no database"):
             FlowStore("mysql://root@127.0.0.1")
 
     @pytest.mark.parametrize(

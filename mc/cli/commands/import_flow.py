@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mc.cli.options import common_options
-from mc.cli.output import print_json
+from mc.cli.output import print_json, print_value
 from mc.cli.settings import Settings
 from mc.cli.spec_source import check_key, read_spec
 
@@ -28,4 +28,4 @@ def command(settings: Settings, file: str, key: str | None) -> None:
     if settings.as_json:
         print_json({"key": imported})
     else:
-        print(imported)
+        print_value(imported)

@@ -8,7 +8,7 @@ import click
 
 from mc.cli.controls import control_options
 from mc.cli.options import common_options
-from mc.cli.output import print_json, printable, stdout_for_json
+from mc.cli.output import print_json, print_value, stdout_for_json
 from mc.cli.settings import Settings
 from mc.cli.spec_source import check_key, parse_data
 
@@ -48,4 +48,4 @@ def command(
     if settings.as_json:
         print_json({"key": made, "of": key})
     else:
-        print(printable(made))
+        print_value(made)

@@ -44,7 +44,7 @@ def set_resource(settings: Settings, name: str, slots: int | None, rate: str | N
         print_json({"name": resource.name, "slots": resource.slots, "rate": text})
     else:
         limits = [count_of(resource.slots, "slot")] if resource.slots is not None else []
-        print(f"{resource.name}: {', '.join([*limits, *([text] if text else [])])}")
+        print(f"{printable(resource.name)}: {', '.join([*limits, *([text] if text else [])])}")
 
 
 @command.command("list", short_help="List the resources.")
@@ -80,7 +80,7 @@ def show_resource(settings: Settings, name: str) -> None:
         return
     rate = f", {status.rate}" if status.rate else ""
     waiting = count_of(status.waiting, "task")
-    print(f"{status.name}: slots {_slots(status)}{rate}; {status.held} held, {waiting} waiting")
+    print(f"{printable(status.name)}: slots {_slots(status)}{rate}; {status.held} held, {waiting} waiting")
     if status.shares:
         print_table(("FLOW", "TASK", "SLOTS", "STATE"), [_to_row(share) for share in status.shares])
 

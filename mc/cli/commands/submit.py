@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mc.cli.options import common_options, spec_options
-from mc.cli.output import print_json, stdout_for_json
+from mc.cli.output import print_json, print_value, stdout_for_json
 from mc.cli.settings import Settings
 from mc.cli.spec_source import read_spec
 
@@ -30,4 +30,4 @@ def command(settings: Settings, spec: str, key: str | None, data: dict[str, Any]
     if settings.as_json:
         print_json({"key": submission.key, "created": submission.created})
     else:
-        print(submission.key)
+        print_value(submission.key)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy.dialects import sqlite
 
-from mc.errors import McError, StoreBusyError, StoreError, StoreUnreachableError
+from mc.errors import DatabaseUrlError, McError, StoreBusyError, StoreError, StoreUnreachableError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.store.due_flows import Search, claim_query
@@ -141,11 +141,11 @@ class TestFailures:
 
     @pytest.mark.parametrize("url", ["nonsense", "", "sqlite:/x", "://", "a b c"])
     def test_what_is_no_url_is_refused(self, url: str) -> None:
-        with pytest.raises(StoreUnreachableError):
+        with pytest.raises(DatabaseUrlError):
             FlowStore(url)
 
     def test_a_kind_of_database_that_is_not_supported_is_named(self) -> None:
-        with pytest.raises(StoreUnreachableError, match="kind 'oracle'; it speaks sqlite"):
+        with pytest.raises(DatabaseUrlError, match="kind 'oracle'; it speaks sqlite"):
             FlowStore("oracle://scott:tiger@host/db")
 
     def test_the_password_is_not_shown(self, path: Path) -> None:
