@@ -282,7 +282,7 @@ def _read_public(owner: Any, step: str, module_name: str, attribute: str, asked_
 
 
 def _exports_of(module: ModuleType) -> frozenset[str]:
-    listed = getattr(module, "__all__", ())
+    listed = vars(module).get("__all__") or ()
     return frozenset(name for name in listed if isinstance(name, str) and not name.startswith("_"))
 
 
