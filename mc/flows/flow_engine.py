@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 from mc.clock import Clock, SystemClock
-from mc.context.json_values import to_json_value
-from mc.errors import FlowError, MaxTicksError, McError, SpecError, TaskHandlerError
+from mc.errors import FlowError, MaxTicksError, McError, TaskHandlerError
+from mc.flows.converters import ANY_TASK_TYPE, FlowConverters
 from mc.flows.flow import Flow, Task
 from mc.flows.handler_registry import Handler, HandlerRegistry, adapt_handler
 from mc.flows.in_memory_resources import InMemoryResources
@@ -28,7 +28,7 @@ _FIRST_PAUSE = 0.001  # seconds between ticks that find nothing but tasks to pol
 _LONGEST_PAUSE = 0.25
 
 
-class FlowEngine:
+class FlowEngine(FlowConverters):
     """Makes flows from specs and ticks them.
 
     Args:
@@ -78,57 +78,10 @@ class FlowEngine:
         self.find_sub_flow = in_memory.find
         self.resources = InMemoryResources(self, resources)
 
-    # --- specs and dicts -------------------------------------------------------------------
-
-    def flow_spec_to_flow(
-        self,
-        flow_spec: Mapping[str, Any],
-        *,
-        key: str | None = None,
-        data: Mapping[str, Any] | None = None,
-        label: str | None = None,
-    ) -> Flow:
-        """Check a spec and make a flow of it.
-
-        Args:
-            flow_spec: the spec; copied.
-            key: in the place of the spec's key.
-            data: laid over the spec's data.
-            label: in the place of the spec's label.
-
-        Raises:
-            SpecError: the spec is wrong, or its data do not keep to its `params`.
-            NotJsonError: JSON cannot hold `data`.
-        """
-        from mc.spec.validation import check_flow_data, validate_flow_spec
-
-        validate_flow_spec(flow_spec, task_types=_ANY_TASK_TYPE if self._task_handler else self.registry)
-        overrides: dict[str, Any] = {}
-        if key is not None:
-            overrides["key"] = key
-        if label is not None:
-            overrides["label"] = label
-        if data:
-            overrides["data"] = {**(flow_spec.get("data") or {}), **to_json_value(data, "/data")}
-        if flow_spec.get("params") is not None:
-            problems = check_flow_data(
-                flow_spec["params"], overrides.get("data", flow_spec.get("data")) or {}
-            )
-            if problems:
-                raise SpecError(problems=problems)
-        return Flow.from_flow_spec(flow_spec, **overrides)
-
-    def flow_dict_to_flow(self, flow_dict: Mapping[str, Any]) -> Flow:
-        """Make a flow from a flow dict; see `Flow.from_flow_dict`."""
-        return Flow.from_flow_dict(flow_dict)
-
-    def flow_to_flow_dict(self, flow: Flow) -> dict[str, Any]:
-        """Return a flow as JSON-safe data."""
-        return flow.to_flow_dict()
-
-    def flow_spec_to_flow_dict(self, flow_spec: Mapping[str, Any]) -> dict[str, Any]:
-        """Check a spec and return the flow dict of a new flow."""
-        return self.flow_spec_to_flow(flow_spec).to_flow_dict()
+    @property
+    def task_types(self) -> Container[str]:
+        """The names of the task types that the engine can run."""
+        return ANY_TASK_TYPE if self._task_handler else self.registry
 
     # --- ticking ---------------------------------------------------------------------------
 
@@ -397,16 +350,6 @@ class FlowEngine:
         """Return who keeps sub-flows: what the driver put into `task_ctx["mc.flows"]`, else memory."""
         service: SubFlowService = task_ctx.get("mc.flows") or self._sub_flows
         return service
-
-
-class _AnyTaskType:
-    """What task types there are for an engine that has one handler for all of them."""
-
-    def __contains__(self, task_type: object) -> bool:
-        return True
-
-
-_ANY_TASK_TYPE: Final = _AnyTaskType()
 
 
 class Pacer:
