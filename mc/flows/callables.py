@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.paths import nearest_name
 from mc.errors import McError, TaskHandlerError, TaskTypeNotAllowedError, UnknownTaskTypeError
+from mc.interrupts import INTERRUPTS
 
 if TYPE_CHECKING:
     from mc.flows.module_text import ImportedName, ModuleText
@@ -246,7 +247,9 @@ def import_module(module_name: str, asked_for: str) -> Any:
     """Import a module, or raise `UnknownTaskTypeError` telling why it cannot be."""
     try:
         return importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if INTERRUPTS.caused(error):
+            raise
         raise _broken_error(asked_for, module_name, error) from error
 
 
@@ -275,7 +278,9 @@ def _read_public(owner: Any, step: str, module_name: str, attribute: str, asked_
                 return getattr(owner, step)
             except AttributeError:
                 pass
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
+                if INTERRUPTS.caused(error):
+                    raise
                 raise _broken_error(asked_for, module_name, error) from error
     near = nearest_name(step, [name for name in dir(owner) if not name.startswith("_")])
     raise _missing_error(asked_for, module_name, attribute, near)

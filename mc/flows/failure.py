@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.durations import format_time, parse_duration
+from mc.interrupts import INTERRUPTS
 
 if TYPE_CHECKING:
     from mc.flows.flow import Task
@@ -40,7 +41,9 @@ def describe_exception(error: BaseException, at: str, max_msg_len: int | None = 
     try:
         frames = traceback.format_exception(type(error), error, error.__traceback__, limit=-_MAX_FRAMES)
         text = "".join(frames)
-    except Exception as broken:  # noqa: BLE001 - an error that cannot be printed is still recorded
+    except BaseException as broken:
+        if INTERRUPTS.caused(broken):
+            raise
         text = f"(its traceback could not be read: {type(broken).__name__})"
     message = _read_text(error) or type(error).__name__
     return {
@@ -81,7 +84,9 @@ def describe_failure(task: Task, at: str, max_msg_len: int | None = None) -> dic
 def _read_text(value: Any) -> str:
     try:
         return str(value)
-    except Exception as broken:  # noqa: BLE001 - what cannot be read is still recorded
+    except BaseException as broken:
+        if INTERRUPTS.caused(broken):
+            raise
         return f"(its message could not be read: {type(broken).__name__})"
 
 

@@ -8,24 +8,23 @@ from functools import cache
 from typing import Any
 
 from mc.clock import Clock, SystemClock
-from mc.errors import FlowError, MaxTicksError, McError, TaskHandlerError
+from mc.errors import FlowError, McError, TaskHandlerError
 from mc.flows.converters import ANY_TASK_TYPE, FlowConverters
 from mc.flows.flow import Flow, Task
 from mc.flows.handler_registry import Handler, HandlerRegistry, adapt_handler
 from mc.flows.in_memory_resources import InMemoryResources
 from mc.flows.observer import Observer
+from mc.flows.pacer import Pacer, max_ticks_error
 from mc.flows.resources import Resource
 from mc.flows.sub_flow_service import InMemorySubFlows, SubFlowService
 from mc.flows.task_call import TaskCall, adrive
 from mc.flows.tick import Tick
 from mc.flows.tick_report import TickReport
 from mc.flows.timestamps import Timestamper
+from mc.interrupts import INTERRUPTS
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 __all__ = ["FlowEngine", "flow_dict_to_flow", "flow_spec_to_flow", "run_flow", "tick_flow"]
-
-_FIRST_PAUSE = 0.001  # seconds between ticks that find nothing but tasks to poll; doubled up to
-_LONGEST_PAUSE = 0.25
 
 
 class FlowEngine(FlowConverters):
@@ -105,8 +104,13 @@ class FlowEngine(FlowConverters):
         """
         tick = self.begin_tick(flow, task_ctx, **tick_kwargs) if tick_kwargs else Tick(self, flow, task_ctx)
         for call in tick.calls():
-            if call is not None:
+            if call is None:
+                continue
+            if call.handler.is_plain:
                 call.run()
+            else:
+                with INTERRUPTS:
+                    call.run()
         return tick.finish()
 
     async def atick_flow(
@@ -114,7 +118,8 @@ class FlowEngine(FlowConverters):
     ) -> TickReport:
         """Do what `tick_flow` does, awaiting coroutine handlers concurrently."""
         tick = self.begin_tick(flow, task_ctx, **tick_kwargs)
-        await adrive(tick.calls())
+        with INTERRUPTS:
+            await adrive(tick.calls())
         return tick.finish()
 
     def begin_tick(
@@ -149,7 +154,7 @@ class FlowEngine(FlowConverters):
         made = 1
         while flow.status == "RUNNING" and flow.get_nearest_tickable_pending_tasks():
             if max_ticks is not None and made >= max_ticks:
-                raise _max_ticks_error(flow, max_ticks)
+                raise max_ticks_error(flow, max_ticks)
             report.merge(self.tick_flow(flow, task_ctx, **tick_kwargs))
             made += 1
         return report
@@ -178,11 +183,12 @@ class FlowEngine(FlowConverters):
             MaxTicksError: it was unfinished after exactly `max_ticks` ticks; `.unfinished` are the keys.
         """
         pacer = Pacer(self, flow, max_ticks)
-        while pacer.may_tick():
-            report = self.tick_flow(flow, task_ctx, **(tick_kwargs or {}))
-            pause = pacer.pause_after(report)
-            if pause:
-                self.clock.sleep(pause)
+        with INTERRUPTS:
+            while pacer.may_tick():
+                report = self.tick_flow(flow, task_ctx, **(tick_kwargs or {}))
+                pause = pacer.pause_after(report)
+                if pause:
+                    self.clock.sleep(pause)
         return flow
 
     async def arun_flow(
@@ -209,7 +215,8 @@ class FlowEngine(FlowConverters):
         """
         call = self.task_call(task, task_ctx, **tick_kwargs)
         if call is not None:
-            call.run()
+            with INTERRUPTS:
+                call.run()
 
     def task_call(
         self,
@@ -350,66 +357,6 @@ class FlowEngine(FlowConverters):
         """Return who keeps sub-flows: what the driver put into `task_ctx["mc.flows"]`, else memory."""
         service: SubFlowService = task_ctx.get("mc.flows") or self._sub_flows
         return service
-
-
-class Pacer:
-    """Decides, for `run_flow`, whether to tick again and how long to wait before."""
-
-    def __init__(self, engine: FlowEngine, flow: Flow, max_ticks: int | None) -> None:
-        self._engine = engine
-        self._flow = flow
-        self._left = max_ticks
-        self._max_ticks = max_ticks
-        self._pause = _FIRST_PAUSE
-        self._waits_for_outside = False
-
-    def may_tick(self) -> bool:
-        """Tell whether the flow needs another tick.
-
-        Raises:
-            FlowError: the flow ended FAILED.
-            MaxTicksError: it needs one, but all were made.
-        """
-        flow = self._flow
-        if flow.status == "FAILED":
-            raise FlowError(f"Flow {flow.key!r} failed: {flow.describe_failure()}", flow=flow)
-        if flow.status not in ("PENDING", "RUNNING") or self._waits_for_outside:
-            return False
-        if self._left is not None:
-            if self._left <= 0:
-                raise _max_ticks_error(flow, self._max_ticks or 0)
-            self._left -= 1
-        return True
-
-    def pause_after(self, report: TickReport) -> float:
-        """Return the seconds to sleep before the next tick."""
-        flow = self._flow
-        if flow.status != "RUNNING":
-            return 0.0
-        if report.next_tick_at is None:
-            self._waits_for_outside = True
-            return 0.0
-        if report.progressed:
-            self._pause = _FIRST_PAUSE
-        seconds = (report.next_tick_at - self._engine.clock.now()).total_seconds()
-        if seconds > 0 or report.progressed:
-            return max(seconds, 0.0)
-        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
-        return self._pause
-
-
-def _max_ticks_error(flow: Flow, max_ticks: int) -> MaxTicksError:
-    left = [node for node in flow._nodes.values() if node.status in ("PENDING", "RUNNING", "WAITING")]
-    unfinished = [node.key for node in left]
-    shown = ", ".join(f"{node.key} ({node.status})" for node in left[:10])
-    more = f" and {len(unfinished) - 10} more" if len(unfinished) > 10 else ""
-    return MaxTicksError(
-        f"Flow {flow.key!r} was unfinished after {max_ticks} ticks: {shown}{more}. Raise max_ticks, or look "
-        f"why these tasks do not finish.",
-        flow=flow,
-        unfinished=unfinished,
-        max_ticks=max_ticks,
-    )
 
 
 @cache

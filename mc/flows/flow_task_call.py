@@ -11,6 +11,7 @@ from mc.flows.attempts import note_failed_attempt
 from mc.flows.failure import next_attempt_at
 from mc.flows.task_call import TaskCall, without_unholdable
 from mc.flows.task_node import Task, TaskNode
+from mc.interrupts import INTERRUPTS
 
 if TYPE_CHECKING:
     from mc.flows.tick import Tick
@@ -124,7 +125,9 @@ class FlowTaskCall(TaskCall):
                     f"value instead.",
                     task_key=node.key,
                 )
-            except Exception as problem:  # noqa: BLE001 - whatever the handler left; recorded in the task
+            except BaseException as problem:
+                if INTERRUPTS.caused(problem):
+                    raise
                 error = problem
         task["status"] = "RUNNING"
         self._book_failure(error)
@@ -155,7 +158,9 @@ class FlowTaskCall(TaskCall):
         if not failed:
             try:
                 self.check_output()
-            except McError as problem:
+            except BaseException as problem:
+                if INTERRUPTS.caused(problem):
+                    raise
                 error = problem
         if failed or error is not None:
             self.record_failure(error).pop("types", None)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from mc.errors import McError, TaskHandlerError, UnknownTaskTypeError
 from mc.flows.callables import CallableFinder, import_module, marked_name
+from mc.interrupts import INTERRUPTS
 from mc.spec.task_types import BUILT_IN_TASK_TYPES, canonical_task_type
 
 __all__ = ["NO_HANDLER", "Handler", "HandlerRegistry", "LateResult", "adapt_handler", "task_handler"]
@@ -31,12 +32,13 @@ class Handler:
         cancel: `(task, task_ctx)`, called when the flow ends before the task does.
         version: noted by the tasks that begin with it; None: it has none.
         accepts: other versions whose tasks it can go on with.
+        is_plain: whether it is built in and calls no code but the engine's.
 
     Raises:
         TaskHandlerError: a version is no text, or empty.
     """
 
-    __slots__ = ("accepts", "call", "cancel", "has_effects", "uninterpolated_params", "version")
+    __slots__ = ("accepts", "call", "cancel", "has_effects", "is_plain", "uninterpolated_params", "version")
 
     def __init__(
         self,
@@ -47,8 +49,10 @@ class Handler:
         cancel: Callable[..., Any] | None = None,
         version: str | None = None,
         accepts: Iterable[str] = (),
+        is_plain: bool = False,
     ) -> None:
         self.call = call
+        self.is_plain = is_plain
         self.has_effects = has_effects
         self.uninterpolated_params = frozenset(uninterpolated_params)
         self.cancel = cancel
@@ -88,6 +92,7 @@ class LateResult:
             close()
 
 
+_PLAIN = frozenset(f"mc.task_handlers.{name}_task_handler" for name in ("noop", "wait", "wire"))
 _ARGUMENTS = ("task", "task_ctx", "flow", "params")  # what a handler can be given
 NO_HANDLER = Handler(lambda task, task_ctx: None, has_effects=False)  # of a task that failed before its call
 
@@ -169,6 +174,7 @@ def _adapt_class(cls: Any) -> Handler:
         has_effects=getattr(cls, "has_effects", True),
         uninterpolated_params=getattr(cls, "uninterpolated_params", ()),
         cancel=cancel if hasattr(cls, "cancel") else None,
+        is_plain=cls.__module__ in _PLAIN,
         **_versions_of(cls),
     )
 
@@ -396,7 +402,9 @@ def load_plugin(plugin: Any, asked_for: str) -> Any:
     """Load an entry point, or raise `UnknownTaskTypeError` telling why it cannot be."""
     try:
         return plugin.load()
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if INTERRUPTS.caused(error):
+            raise
         raise UnknownTaskTypeError(
             f"{asked_for!r}: the plugin {plugin.value!r} cannot be loaded: {_say(error)}.",
             task_type=asked_for,

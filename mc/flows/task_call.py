@@ -11,12 +11,14 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from mc.context.json_values import json_type_name, to_json_value
-from mc.errors import CoroutineHandlerError, McError, NotJsonError, StatusError
+from mc.errors import CoroutineHandlerError, NotJsonError, StatusError
 from mc.flows.failure import describe_exception, describe_failure
 from mc.flows.task_context import FlowView
+from mc.interrupts import INTERRUPTS
 from mc.statuses import TASK_CHANGES
 
 if TYPE_CHECKING:
+    from asyncio import Task as AsyncTask
     from datetime import datetime
 
     from mc.flows.flow import Flow, Task
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from mc.flows.handler_registry import Handler
     from mc.flows.tick_report import TickReport
 
-__all__ = ["Calls", "SaveEffects", "TaskCall", "adrive", "drive"]
+__all__ = ["Calls", "SaveEffects", "TaskCall", "adrive", "await_all", "drive"]
 
 # What a driver does after a call with effects; False: nothing more may be called.
 SaveEffects = Callable[[], bool]
@@ -85,11 +87,8 @@ class TaskCall(dict[str, Any]):
             result = self.handler.call(self.task, self)
             if result is not None:
                 self._finish(result)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - user code; recorded in the task
-            self.settle(error)
-        except BaseException:
-            self.give_up()
-            raise
+        except BaseException as error:  # noqa: BLE001 - user code; recorded in the task
+            self._settle_raised(error)
         else:
             self.settle()
 
@@ -97,17 +96,22 @@ class TaskCall(dict[str, Any]):
         """Make the call for the async front; return what is left to await, or None if it is settled."""
         try:
             result = self.handler.call(self.task, self)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - user code; recorded in the task
-            self.settle(error)
+        except BaseException as error:  # noqa: BLE001 - user code; recorded in the task
+            self._settle_raised(error)
             return None
-        except BaseException:
-            self.give_up()
-            raise
         if result is None:
             self.settle()
             return None
         self.note_pending()
-        return self._afinish(result)
+        ticking = _current_task()
+        return self._afinish(result, ticking, ticking.cancelling() if ticking is not None else 0)
+
+    def _settle_raised(self, error: BaseException) -> None:
+        """Record what a handler raised, whatever it is; only what a signal interrupted is made again."""
+        if INTERRUPTS.caused(error):
+            self.give_up()
+            raise error
+        self.settle(error)
 
     def note_pending(self) -> None:
         """Remember that the outcome comes later, where somebody has to wait for it."""
@@ -136,25 +140,32 @@ class TaskCall(dict[str, Any]):
             task_key=self.task.get("key"),
         )
 
-    async def _afinish(self, result: Any) -> None:
-        from asyncio import CancelledError, current_task
+    async def _afinish(self, result: Any, ticking: AsyncTask[Any] | None, cancelling: int) -> None:
+        """Await the outcome and settle it.
 
+        Args:
+            result: what the handler returned.
+            ticking: the asyncio task that makes the tick. Only who cancels that one cancels the call;
+                whatever else a handler cancels, itself included, is its failure.
+            cancelling: how often it had been cancelled before.
+        """
+        from asyncio import CancelledError
+
+        own = _current_task()
         try:
             if isinstance(result, GeneratorType):
                 await adrive(result, self.get("mc.save_effects"))
             elif hasattr(result, "__await__"):
                 await result
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - user code; recorded in the task
-            self.settle(error)
-        except CancelledError as error:
-            current = current_task()
-            if current is None or current.cancelling():
+        except BaseException as error:
+            is_closed = _current_task() is not own  # nobody awaits it any more
+            is_cancelled = isinstance(error, CancelledError) and (
+                ticking is None or ticking.cancelling() > cancelling
+            )
+            if is_closed or is_cancelled:
                 self.give_up()
                 raise
-            self.settle(error)  # nobody cancels the tick: the handler awaited something that was cancelled
-        except BaseException:
-            self.give_up()
-            raise
+            self._settle_raised(error)
         else:
             self.settle()
 
@@ -164,7 +175,9 @@ class TaskCall(dict[str, Any]):
         if error is None and task.get("status") != "FAILED":
             try:
                 self.check_output()
-            except McError as problem:
+            except BaseException as problem:
+                if INTERRUPTS.caused(problem):
+                    raise
                 error = problem
         if error is not None or task.get("status") == "FAILED":
             self.record_failure(error)
@@ -260,7 +273,9 @@ def without_unholdable(data: dict[str, Any]) -> dict[str, Any]:
 def _json_or_none(value: Any) -> Any:
     try:
         return to_json_value(value)
-    except Exception:  # noqa: BLE001 - the failure that is on record names this value
+    except BaseException as error:
+        if INTERRUPTS.caused(error):
+            raise
         return None
 
 
@@ -280,7 +295,6 @@ def drive(calls: Iterable[TaskCall | None], save_effects: SaveEffects | None = N
 
 async def adrive(calls: Iterable[TaskCall | None], save_effects: SaveEffects | None = None) -> None:
     """The async front: make the calls, await those that are coroutines concurrently; see `drive`."""
-    from asyncio import gather
 
     async def complete(call: TaskCall, rest: Awaitable[None]) -> None:
         await rest
@@ -290,7 +304,7 @@ async def adrive(calls: Iterable[TaskCall | None], save_effects: SaveEffects | N
     pending: list[Awaitable[None]] = []
     for call in calls:
         if call is None:
-            await gather(*pending)
+            await await_all(pending)
             pending.clear()
         else:
             rest = call.begin()
@@ -298,5 +312,22 @@ async def adrive(calls: Iterable[TaskCall | None], save_effects: SaveEffects | N
                 pending.append(complete(call, rest))
             elif save_effects is not None and call.has_effects and not save_effects():
                 break
-    if pending:
-        await gather(*pending)
+    await await_all(pending)
+
+
+async def await_all(pending: Iterable[Awaitable[None]]) -> None:
+    """Await calls that are under way, each to its end, whatever becomes of the others."""
+    from asyncio import CancelledError, gather
+
+    for outcome in await gather(*pending, return_exceptions=True):
+        if isinstance(outcome, BaseException) and not isinstance(outcome, CancelledError):
+            raise outcome  # a handler that cancelled itself has been settled
+
+
+def _current_task() -> AsyncTask[Any] | None:
+    from asyncio import current_task
+
+    try:
+        return current_task()
+    except RuntimeError:
+        return None  # no loop runs

@@ -30,6 +30,7 @@ from mc.flows.task_call import Calls, TaskCall
 from mc.flows.task_context import FlowView
 from mc.flows.task_node import Task, TaskNode
 from mc.flows.tick_report import TickReport
+from mc.interrupts import INTERRUPTS
 from mc.spec.task_types import canonical_task_type
 
 if TYPE_CHECKING:
@@ -420,7 +421,9 @@ class Tick:
             try:
                 call.refuse_to_await(handler.cancel(task, call))
                 call.check_output()
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - user code; recorded in the task
+            except BaseException as error:
+                if INTERRUPTS.caused(error):
+                    raise
                 call.record_failure(error)
 
     def _listener(self) -> Callable[[TaskNode | None, str, str], None] | None:
@@ -444,7 +447,9 @@ class Tick:
         for observer in self.engine.observers:
             try:
                 observer.on_change(event)
-            except Exception:  # an observer must not change what the engine does
+            except BaseException as error:  # an observer must not change what the engine does
+                if INTERRUPTS.caused(error):
+                    raise
                 self.engine.logger.exception(
                     "observer %r failed on %s", observer, event, extra={"action": "observer_failed"}
                 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mc.errors import McError
 from mc.flows.flow_engine import FlowEngine
+from mc.interrupts import INTERRUPTS
 from mc.runners.drive import Drive, RunnerSettings
 from mc.runners.flow_session import OnProgress
 from mc.runners.fronts import adrive_steps, drive_steps
@@ -232,9 +233,10 @@ class FlowRunner:
             drive.stop()
         try:
             if not signals:
-                yield drive
+                with INTERRUPTS:
+                    yield drive
                 return
-            with StopSignals(drive.stop) as caught:
+            with StopSignals(drive.stop) as caught, INTERRUPTS:
                 yield drive
             self.stop_signal = caught.received
         finally:

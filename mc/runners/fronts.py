@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from mc.clock import Clock
 from mc.errors import McError
-from mc.flows.task_call import TaskCall
+from mc.flows.task_call import TaskCall, await_all
 
 __all__ = ["Driver", "Step", "Steps", "adrive_steps", "drive_steps"]
 
@@ -65,8 +65,6 @@ async def adrive_steps(driver: Driver, steps: Steps[T]) -> T:
 
     The store's short transactions are made in the thread of the event loop.
     """
-    from asyncio import gather
-
     pending: list[Coroutine[Any, Any, None]] = []
     try:
         while True:
@@ -77,7 +75,7 @@ async def adrive_steps(driver: Driver, steps: Steps[T]) -> T:
                 return result
             if step is None:
                 due, pending = pending, []
-                await gather(*due)
+                await await_all(due)
             elif isinstance(step, float):
                 for nap in _naps(driver, step):
                     await driver.clock.asleep(nap)

@@ -8,6 +8,8 @@ from threading import current_thread, main_thread
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
+from mc.interrupts import INTERRUPTS
+
 __all__ = ["StopSignals"]
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -41,6 +43,6 @@ class StopSignals:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise INTERRUPTS.note(KeyboardInterrupt())
         self.received = number
         self._stop()

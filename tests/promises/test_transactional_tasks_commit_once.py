@@ -107,7 +107,7 @@ def die(connection, task_ctx):
 def interrupt_once(connection, task_ctx):
     write(connection, task_ctx)
     if len(calls) == 1:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
 async def wait(connection):
     pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from typing import Any
 
@@ -429,7 +430,7 @@ class TestCancel:
             task["status"] = "COMPLETED"
             if interrupt:
                 interrupt.clear()
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
 
         engine = FlowEngine(task_handler=handle)
         flow = Flow.from_flow_spec({"tasks": [task("a", precursors=[]), task("b", precursors=[])]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from typing import Any
 
 import pytest
@@ -133,7 +134,7 @@ class TestObservers:
         )
 
         def interrupt() -> None:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
         with pytest.raises(KeyboardInterrupt):
             FlowEngine(observers=[recorder], task_handlers={"noop": interrupt}).tick_flow(flow)

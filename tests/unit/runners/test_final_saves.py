@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -142,7 +143,7 @@ class TestDrivers:
         self.fill(store)
 
         def interrupt(task: dict[str, Any], task_ctx: dict[str, Any]) -> None:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
         interrupt.has_effects = False  # type: ignore[attr-defined]
         engine = FlowEngine(task_handlers={"look": interrupt}, clock=store.clock)

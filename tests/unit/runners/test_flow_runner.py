@@ -295,7 +295,7 @@ class TestSaving:
         def interrupt_once(task: dict[str, Any]) -> None:
             calls.append(task["key"])
             if calls == ["a", "b"]:
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
 
         world.submit(task("a", "act"), task("b", "act"))
         with pytest.raises(KeyboardInterrupt):
@@ -311,7 +311,7 @@ class TestSaving:
         def act(task_ctx: dict[str, Any]) -> None:
             keys.append(task_ctx["idempotency_key"])
             if len(keys) == 1:
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
 
         world.submit(task("a", "act"))
         with pytest.raises(KeyboardInterrupt):

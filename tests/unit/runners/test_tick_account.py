@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_a_flow_that_cannot_be_ticked_counts_as_an_error(world: World) -> None:
 
 def test_an_interrupted_tick_is_noted_as_ended(world: World) -> None:
     def interrupt(task: dict[str, Any]) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     world.submit("interrupt")
     with pytest.raises(KeyboardInterrupt):

@@ -1,0 +1,78 @@
+"""The pace of `run_flow`: whether to tick again, and how long to wait before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mc.errors import FlowError, MaxTicksError
+from mc.flows.flow import Flow
+from mc.flows.tick_report import TickReport
+
+if TYPE_CHECKING:
+    from mc.flows.flow_engine import FlowEngine
+
+__all__ = ["Pacer", "max_ticks_error"]
+
+_FIRST_PAUSE: Final = 0.001  # seconds between ticks that find nothing but tasks to poll; doubled up to
+_LONGEST_PAUSE: Final = 0.25
+
+
+class Pacer:
+    """Decides, for `run_flow`, whether to tick again and how long to wait before."""
+
+    def __init__(self, engine: FlowEngine, flow: Flow, max_ticks: int | None) -> None:
+        self._engine = engine
+        self._flow = flow
+        self._left = max_ticks
+        self._max_ticks = max_ticks
+        self._pause = _FIRST_PAUSE
+        self._waits_for_outside = False
+
+    def may_tick(self) -> bool:
+        """Tell whether the flow needs another tick.
+
+        Raises:
+            FlowError: the flow ended FAILED.
+            MaxTicksError: it needs one, but all were made.
+        """
+        flow = self._flow
+        if flow.status == "FAILED":
+            raise FlowError(f"Flow {flow.key!r} failed: {flow.describe_failure()}", flow=flow)
+        if flow.status not in ("PENDING", "RUNNING") or self._waits_for_outside:
+            return False
+        if self._left is not None:
+            if self._left <= 0:
+                raise max_ticks_error(flow, self._max_ticks or 0)
+            self._left -= 1
+        return True
+
+    def pause_after(self, report: TickReport) -> float:
+        """Return the seconds to sleep before the next tick."""
+        flow = self._flow
+        if flow.status != "RUNNING":
+            return 0.0
+        if report.next_tick_at is None:
+            self._waits_for_outside = True
+            return 0.0
+        if report.progressed:
+            self._pause = _FIRST_PAUSE
+        seconds = (report.next_tick_at - self._engine.clock.now()).total_seconds()
+        if seconds > 0 or report.progressed:
+            return max(seconds, 0.0)
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+        return self._pause
+
+
+def max_ticks_error(flow: Flow, max_ticks: int) -> MaxTicksError:
+    """Return the error for a flow that was unfinished after so many ticks."""
+    left = [node for node in flow._nodes.values() if node.status in ("PENDING", "RUNNING", "WAITING")]
+    unfinished = [node.key for node in left]
+    shown = ", ".join(f"{node.key} ({node.status})" for node in left[:10])
+    more = f" and {len(unfinished) - 10} more" if len(unfinished) > 10 else ""
+    return MaxTicksError(
+        f"Flow {flow.key!r} was unfinished after {max_ticks} ticks: {shown}{more}. Raise max_ticks, or look "
+        f"why these tasks do not finish.",
+        flow=flow,
+        unfinished=unfinished,
+        max_ticks=max_ticks,
+    )
