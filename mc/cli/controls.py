@@ -10,6 +10,7 @@ import click
 from mc.cli.options import sender_option
 from mc.cli.output import print_json, printable
 from mc.cli.settings import Settings
+from mc.cli.text_type import TEXT
 
 if TYPE_CHECKING:
     from mc.runners.control_run import ControlReport
@@ -22,8 +23,10 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 def control_options(command: Decorated) -> Decorated:
     """Give a command the argument `FLOW` and the options `--reason` and `--by`."""
     parameters = [
-        click.argument("key", metavar="FLOW"),
-        click.option("--reason", metavar="TEXT", help="Why, for people; kept in the flow's history."),
+        click.argument("key", type=TEXT, metavar="FLOW"),
+        click.option(
+            "--reason", type=TEXT, metavar="TEXT", help="Why, for people; kept in the flow's history."
+        ),
         sender_option("Who asks"),
     ]
     for parameter in reversed(parameters):
@@ -33,7 +36,7 @@ def control_options(command: Decorated) -> Decorated:
 
 def tasks_option(text: str) -> Callable[[Decorated], Decorated]:
     """Return what gives a command the repeatable option `--task`."""
-    return click.option("--task", "tasks", metavar="TASK", multiple=True, help=text)
+    return click.option("--task", "tasks", type=TEXT, metavar="TASK", multiple=True, help=text)
 
 
 def report_control(settings: Settings, report: ControlReport, what: str) -> None:

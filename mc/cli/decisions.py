@@ -10,6 +10,7 @@ import click
 from mc.cli.options import sender_option
 from mc.cli.output import print_json, printable
 from mc.cli.settings import Settings
+from mc.cli.text_type import TEXT
 
 __all__ = ["decision_options", "report_decision"]
 
@@ -19,9 +20,9 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 def decision_options(command: Decorated) -> Decorated:
     """Give a command the arguments `FLOW` and `TASK` and the options `--comment` and `--by`."""
     parameters = [
-        click.argument("key", metavar="FLOW"),
-        click.argument("task"),
-        click.option("--comment", metavar="TEXT", help="Why, for people; kept with the decision."),
+        click.argument("key", type=TEXT, metavar="FLOW"),
+        click.argument("task", type=TEXT),
+        click.option("--comment", type=TEXT, metavar="TEXT", help="Why, for people; kept with the decision."),
         sender_option("Who decides"),
     ]
     for parameter in reversed(parameters):

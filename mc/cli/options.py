@@ -9,6 +9,7 @@ import click
 
 from mc.cli.settings import DEFAULT_DB_URL, Settings
 from mc.cli.spec_source import check_key, parse_data
+from mc.cli.text_type import TEXT
 
 __all__ = [
     "SecondsRange",
@@ -62,7 +63,9 @@ def common_options(command: Decorated) -> Decorated:
 
 def spec_options(command: Decorated) -> Decorated:
     """Give a command that stores a flow the argument `SPEC` and the options `--key` and `--data`."""
-    key = click.option("--key", callback=check_key, help="Key of the flow, in the place of the spec's.")
+    key = click.option(
+        "--key", type=TEXT, callback=check_key, help="Key of the flow, in the place of the spec's."
+    )
     return click.argument("spec")(key(data_option(command)))
 
 
@@ -70,6 +73,7 @@ def data_option(command: Decorated) -> Decorated:
     """Give a command that reads a spec the option `--data`."""
     option = click.option(
         "--data",
+        type=TEXT,
         metavar="NAME=VALUE",
         multiple=True,
         callback=parse_data,
@@ -107,6 +111,7 @@ def sender_option(what: str) -> Callable[[Decorated], Decorated]:
     """Return what gives a command the option `--by`; the help begins with `what`."""
     return click.option(
         "--by",
+        type=TEXT,
         metavar="NAME",
         callback=_login_name_unless_given,
         help=f"{what}; your login name unless given.",

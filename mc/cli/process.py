@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from mc.cli.exit_codes import ExitCode
+from mc.errors import FlowNotFoundError
 
 __all__ = ["run_to_exit_code"]
 
@@ -36,7 +37,12 @@ def run_to_exit_code(command: click.Command, arguments: Sequence[str]) -> int:
 def _invoke(command: click.Command, arguments: list[str]) -> int:
     try:
         with command.make_context("houston", arguments) as ctx:
-            result = command.invoke(ctx)
+            try:
+                result = command.invoke(ctx)
+            except FlowNotFoundError as error:
+                from mc.cli.nearest_keys import suggest_keys
+
+                raise suggest_keys(ctx.obj, error) from error
     except click.exceptions.Exit as end:  # after --help and --version
         return end.exit_code
     except click.Abort:

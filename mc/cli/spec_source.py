@@ -33,7 +33,10 @@ def check_key(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 
 
 def parse_data(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
-    """Return the data of `--data NAME=VALUE` options: values are JSON where they parse, else text."""
+    """Return the data of `--data NAME=VALUE` options: values are JSON where they parse, else text.
+
+    What begins as a list, a mapping or quoted text and is no JSON is refused: it was meant to be JSON.
+    """
     from mc.errors import NotJsonError
 
     data: dict[str, Any] = {}
@@ -51,7 +54,8 @@ def parse_data(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
         try:
             data[name] = _parse_value(value)
         except NotJsonError as error:
-            raise click.BadParameter(f"{text[:60]!r}: {error.message}", ctx, param) from error
+            hint = f" For text write --data '{name}=\"...\"'." if value.lstrip()[:1] in ("[", "{") else ""
+            raise click.BadParameter(f"{text[:60]!r}: {error.message}{hint}", ctx, param) from error
     return data
 
 
@@ -62,6 +66,8 @@ def _parse_value(text: str) -> Any:
     try:
         return parse(text)
     except NotJsonError:
+        if text.lstrip()[:1] in ("[", "{", '"'):
+            raise
         try:
             loads(text)
         except NotJsonError:

@@ -121,16 +121,16 @@ def make_resource(name: str, slots: int | None = None, rate: str | Rate | None =
 
 
 def _parse_rate(text: str) -> Rate:
-    count, slash, period = text.replace(" ", "").partition("/")
+    count, _, period = (part.strip() for part in text.partition("/"))
     problem = ResourceError(
         f"{text[:100]!r} is not a rate. Write how many in which time, such as '10/min', '5/s', '100/hour' or "
         f"'3/15m'; at most {MAX_SLOTS}, in at least a millisecond.",
         found=text,
     )
-    if not slash or not count.isascii() or not count.isdigit() or not 1 <= len(count) <= 7:
+    if not period or not count.isascii() or not count.isdigit() or not 1 <= len(count) <= 7:
         raise problem
     try:
-        seconds = _PERIODS.get(period.removesuffix("s") or "s") or parse_duration(
+        seconds = _PERIODS.get(period.removesuffix("s") if len(period) > 2 else period) or parse_duration(
             f"1{period}" if period.isalpha() else period
         )
     except DurationError as error:

@@ -11,6 +11,7 @@ from mc.cli.duration_type import DurationType
 from mc.cli.options import common_options
 from mc.cli.output import count_of, format_time_short, print_json, print_table
 from mc.cli.settings import Settings
+from mc.cli.text_type import COUNT
 
 if TYPE_CHECKING:
     from mc.store.database import Database
@@ -115,7 +116,11 @@ def restored(settings: Settings) -> None:
     help="Kind of database; that of the database's URL unless given.",
 )
 @click.option(
-    "--after", type=click.IntRange(min=0), metavar="N", default=0, help="Only migrations after number N."
+    "--after",
+    type=click.IntRange(0, COUNT.max),
+    metavar="N",
+    default=0,
+    help="Only migrations after number N.",
 )
 @common_options
 @click.pass_obj

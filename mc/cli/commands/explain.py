@@ -10,6 +10,7 @@ import click
 from mc.cli.options import common_options
 from mc.cli.output import count_of, format_time_short, print_json, printable
 from mc.cli.settings import Settings
+from mc.cli.text_type import COUNT, TEXT
 
 if TYPE_CHECKING:
     from mc.flows.explanation import Explanation, Reason
@@ -20,11 +21,11 @@ _LONGEST: Final = 2_000  # characters of a line
 
 
 @click.command("explain")
-@click.argument("key")
+@click.argument("key", type=TEXT)
 @click.option(
     "--tasks",
     "max_tasks",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, COUNT.max),
     default=20,
     show_default=True,
     metavar="N",

@@ -7,12 +7,13 @@ import click
 from mc.cli.options import common_options
 from mc.cli.output import print_json, to_json_text
 from mc.cli.settings import Settings
+from mc.cli.text_type import TEXT
 
 __all__ = ["command"]
 
 
 @click.command("export")
-@click.argument("key")
+@click.argument("key", type=TEXT)
 @click.option(
     "-o",
     "--output",

@@ -10,6 +10,7 @@ import click
 from mc.cli.options import common_options
 from mc.cli.output import format_time_short, print_json, print_table, printable, to_json_text
 from mc.cli.settings import Settings
+from mc.cli.text_type import TEXT
 
 if TYPE_CHECKING:
     from mc.houston import Houston
@@ -21,8 +22,8 @@ _LONGEST_NOTE: Final = 300  # characters
 
 
 @click.command("history")
-@click.argument("key")
-@click.option("--task", "task_key", metavar="T", help="Only what happened to this task.")
+@click.argument("key", type=TEXT)
+@click.option("--task", "task_key", type=TEXT, metavar="T", help="Only what happened to this task.")
 @common_options
 @click.pass_obj
 def command(settings: Settings, key: str, task_key: str | None) -> None:

@@ -8,13 +8,16 @@ from mc.cli.options import common_options
 from mc.cli.output import print_json, print_value
 from mc.cli.settings import Settings
 from mc.cli.spec_source import check_key, read_spec
+from mc.cli.text_type import TEXT
 
 __all__ = ["command"]
 
 
 @click.command("import")
 @click.argument("file")
-@click.option("--key", metavar="NEW", callback=check_key, help="Key of the flow, in the place of its own.")
+@click.option(
+    "--key", type=TEXT, metavar="NEW", callback=check_key, help="Key of the flow, in the place of its own."
+)
 @common_options
 @click.pass_obj
 def command(settings: Settings, file: str, key: str | None) -> None:

@@ -9,6 +9,7 @@ import click
 from mc.cli.options import common_options
 from mc.cli.output import format_counts, format_time_short, print_json, print_table
 from mc.cli.settings import Settings
+from mc.cli.text_type import COUNT, TEXT
 from mc.durations import format_time
 from mc.statuses import FlowStatus
 
@@ -30,10 +31,10 @@ _MOST_ROWS = 100  # that a person looks at
     metavar="STATUS",
     help=f"Only flows with this status: {', '.join(FlowStatus)}.",
 )
-@click.option("--label", metavar="TEXT", help="Only flows with exactly this label.")
+@click.option("--label", type=TEXT, metavar="TEXT", help="Only flows with exactly this label.")
 @click.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     help="At most N flows; 100 unless given, with --json all.",
 )

@@ -12,6 +12,7 @@ from mc.cli.options import common_options, sender_option
 from mc.cli.output import count_of, print_json, printable, stdout_for_json
 from mc.cli.settings import Settings
 from mc.cli.spec_source import read_spec
+from mc.cli.text_type import TEXT
 
 if TYPE_CHECKING:
     from mc.flows.migration_plan import MigrationPlan
@@ -23,10 +24,10 @@ _DIGEST_LENGTH: Final = 12  # characters of a digest that people are shown
 
 
 @click.command("migrate")
-@click.argument("key", metavar="FLOW")
+@click.argument("key", type=TEXT, metavar="FLOW")
 @click.argument("spec", metavar="NEW_SPEC")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done, and what forbids it.")
-@click.option("--reason", metavar="TEXT", help="Why, for people; kept in the history.")
+@click.option("--reason", type=TEXT, metavar="TEXT", help="Why, for people; kept in the history.")
 @sender_option("Who asks for it")
 @common_options
 @click.pass_obj

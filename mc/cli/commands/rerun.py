@@ -11,15 +11,19 @@ from mc.cli.options import common_options
 from mc.cli.output import print_json, print_value, stdout_for_json
 from mc.cli.settings import Settings
 from mc.cli.spec_source import check_key, parse_data
+from mc.cli.text_type import TEXT
 
 __all__ = ["command"]
 
 
 @click.command("rerun")
 @control_options
-@click.option("--key", "new_key", callback=check_key, help="Key of the new flow; generated unless given.")
+@click.option(
+    "--key", "new_key", type=TEXT, callback=check_key, help="Key of the new flow; generated unless given."
+)
 @click.option(
     "--data",
+    type=TEXT,
     metavar="NAME=VALUE",
     multiple=True,
     callback=parse_data,

@@ -9,6 +9,7 @@ import click
 from mc.cli.options import common_options
 from mc.cli.output import count_of, format_time_short, print_json, print_table, printable
 from mc.cli.settings import Settings
+from mc.cli.text_type import TEXT
 
 if TYPE_CHECKING:
     from mc.store.resource_store import ResourceShare, ResourceStatus
@@ -26,9 +27,11 @@ def command() -> None:
 
 
 @command.command("set", short_help="Say how much there is of a resource.")
-@click.argument("name")
+@click.argument("name", type=TEXT)
 @click.option("--slots", type=int, metavar="N", help="How many slots tasks may hold at a time.")
-@click.option("--rate", metavar="N/TIME", help="How many may be taken within a time: 10/min, 3/15m.")
+@click.option(
+    "--rate", type=TEXT, metavar="N/TIME", help="How many may be taken within a time: 10/min, 3/15m."
+)
 @common_options
 @click.pass_obj
 def set_resource(settings: Settings, name: str, slots: int | None, rate: str | None) -> None:
@@ -68,7 +71,7 @@ def list_resources(settings: Settings) -> None:
 
 
 @command.command("show", short_help="Show who has a resource and who waits for it.")
-@click.argument("name")
+@click.argument("name", type=TEXT)
 @common_options
 @click.pass_obj
 def show_resource(settings: Settings, name: str) -> None:
@@ -86,7 +89,7 @@ def show_resource(settings: Settings, name: str) -> None:
 
 
 @command.command("delete", short_help="Remove a resource that no task has or waits for.")
-@click.argument("name")
+@click.argument("name", type=TEXT)
 @common_options
 @click.pass_obj
 def delete_resource(settings: Settings, name: str) -> None:

@@ -11,15 +11,17 @@ from mc.cli.options import common_options
 from mc.cli.output import printable
 from mc.cli.settings import Settings
 from mc.cli.spec_source import parse_data
+from mc.cli.text_type import TEXT
 
 __all__ = ["command"]
 
 
 @click.command("set")
 @control_options
-@click.argument("task", required=False)
+@click.argument("task", type=TEXT, required=False)
 @click.option(
     "--data",
+    type=TEXT,
     metavar="NAME=VALUE",
     multiple=True,
     callback=parse_data,
@@ -27,6 +29,7 @@ __all__ = ["command"]
 )
 @click.option(
     "--params",
+    type=TEXT,
     metavar="NAME=VALUE",
     multiple=True,
     callback=parse_data,

@@ -18,6 +18,7 @@ from mc.cli.output import (
     to_json_text,
 )
 from mc.cli.settings import Settings
+from mc.cli.text_type import TEXT
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _LONGEST_VALUE = 500  # characters of an error message or of the results
 
 
 @click.command("show")
-@click.argument("key")
+@click.argument("key", type=TEXT)
 @click.option(
     "--graph",
     type=click.Choice(["text", "mermaid", "dot"]),

@@ -9,6 +9,7 @@ import click
 from mc.cli.options import common_options, sender_option
 from mc.cli.output import print_json, printable
 from mc.cli.settings import Settings
+from mc.cli.text_type import TEXT
 
 __all__ = ["command"]
 
@@ -28,10 +29,14 @@ def _parse_json(ctx: click.Context, param: click.Parameter, value: str | None) -
 
 
 @click.command("signal")
-@click.argument("key", metavar="FLOW")
-@click.argument("name")
-@click.option("--data", metavar="JSON", callback=_parse_json, help="Any JSON value; null unless given.")
-@click.option("--id", "signal_id", metavar="ID", help="Count it once, however often it is sent with this id.")
+@click.argument("key", type=TEXT, metavar="FLOW")
+@click.argument("name", type=TEXT)
+@click.option(
+    "--data", type=TEXT, metavar="JSON", callback=_parse_json, help="Any JSON value; null unless given."
+)
+@click.option(
+    "--id", "signal_id", type=TEXT, metavar="ID", help="Count it once, however often it is sent with this id."
+)
 @sender_option("Who sends it")
 @common_options
 @click.pass_obj

@@ -14,6 +14,7 @@ from mc.cli.options import common_options, data_option
 from mc.cli.output import format_counts, print_json, print_table, printable, to_json_text
 from mc.cli.settings import Settings
 from mc.cli.spec_source import read_spec
+from mc.cli.text_type import COUNT
 
 if TYPE_CHECKING:
     from mc.flows.simulation import Simulation
@@ -38,7 +39,7 @@ _LONGEST_EVENT = 200
 )
 @click.option(
     "--max-ticks",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     default=20_000,
     show_default=True,

@@ -8,13 +8,14 @@ from mc.cli.controls import control_options, report_control
 from mc.cli.options import common_options
 from mc.cli.output import printable, stdout_for_json
 from mc.cli.settings import Settings
+from mc.cli.text_type import TEXT
 
 __all__ = ["command"]
 
 
 @click.command("skip")
 @control_options
-@click.argument("tasks", metavar="TASK...", nargs=-1, required=True)
+@click.argument("tasks", type=TEXT, metavar="TASK...", nargs=-1, required=True)
 @common_options
 @click.pass_obj
 def command(settings: Settings, key: str, tasks: tuple[str, ...], reason: str | None, by: str) -> None:

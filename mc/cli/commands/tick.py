@@ -11,6 +11,7 @@ from mc.cli.exit_codes import ExitCode
 from mc.cli.options import common_options, lease_option, max_seconds_option
 from mc.cli.output import count_of, print_json, stdout_for_json
 from mc.cli.settings import Settings
+from mc.cli.text_type import COUNT
 
 if TYPE_CHECKING:
     from mc.runners.flow_runner import RunnerReport
@@ -19,7 +20,7 @@ __all__ = ["command"]
 
 
 @click.command("tick")
-@click.option("--max-flows", type=click.IntRange(min=1), metavar="N", help="Advance at most N flows.")
+@click.option("--max-flows", type=COUNT, metavar="N", help="Advance at most N flows.")
 @max_seconds_option("what is left is for the next tick.")
 @click.option("-v", "--verbose", is_flag=True, help="Say so when there was nothing to do.")
 @lease_option

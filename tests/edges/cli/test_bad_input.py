@@ -139,6 +139,23 @@ class TestSpecs:
         assert "/data/n" in ended.err
         assert stored_flows() == 0
 
+    @pytest.mark.parametrize("value", ["[1", '{"a": 1', '{"a": 1}}', '"open', "[1,]", " [", "{}{}"])
+    def test_data_that_begins_as_json_and_is_none_is_refused(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path], command: str, value: str
+    ) -> None:
+        ended = houston(command, write_spec([NOOP]), "--data", f"x={value}")
+        assert ended.code == 2
+        assert "column" in ended.err
+        assert_readable(ended.err)
+        assert stored_flows() == 0
+
+    @pytest.mark.parametrize("value", ["", "yes", "1 apple", "a [1", "-", "O'Brien", "12:30", "nul"])
+    def test_data_that_is_no_json_is_text(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path], value: str
+    ) -> None:
+        spec = write_spec([NOOP], results={"x": "$ctx.flow.data.x"})
+        assert houston("run", spec, "--data", f"x={value}", "--json").document["results"] == {"x": value}
+
     @pytest.mark.parametrize("data", ["novalue", "=1", "a.b=1", "a b=1"])
     def test_data_needs_a_plain_name(
         self, houston: Callable[..., Any], write_spec: Callable[..., Path], command: str, data: str
@@ -307,6 +324,40 @@ class TestStores:
             assert (ended.code, ended.out) == (2, "")
             assert "no-such-flow" in ended.err
             assert_readable(ended.err)
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            *(["show"], ["export"], ["history"], ["explain"], ["cancel"], ["pause"], ["resume"], ["retry"]),
+            *(["rerun"], ["signal", "go"], ["approve", "a"], ["reject", "a"], ["skip", "a"]),
+            *(["set", "--data", "x=1"], ["migrate", "spec.json"]),
+        ],
+        ids=lambda command: command[0],
+    )
+    def test_the_nearest_keys_are_told(
+        self, houston: Callable[..., Any], commands: list[list[str]], command: list[str]
+    ) -> None:
+        for key in ("order:1001", "order:1002", "invoice:7"):
+            houston(*commands[1], "--key", key)
+        name, *rest = command
+        ended = houston(name, "order:101", *rest, "--json")
+        assert ended.code == 2
+        assert "Did you mean 'order:1001' or 'order:1002'?" in ended.error["message"]
+        assert ended.error["suggestions"] == ["order:1001", "order:1002"]
+        assert "Did you mean" not in houston(name, "quite-another", *rest).err
+
+    @pytest.mark.parametrize(
+        "command", [["list", "--limit"], ["tick", "--max-flows"], ["explain", "k", "--tasks"]]
+    )
+    @pytest.mark.parametrize("number", ["9223372036854775808", "9" * 5_000, "1000000001", "-1", "1.5", "x"])
+    def test_a_count_has_bounds(
+        self, houston: Callable[..., Any], commands: list[list[str]], command: list[str], number: str
+    ) -> None:
+        houston(*commands[1], "--key", "k")
+        ended = houston(*command, number)
+        assert (ended.code, ended.out) == (2, "")
+        assert command[-1] in ended.err
+        assert_readable(ended.err)
 
     def test_an_export_of_an_unknown_key_leaves_no_file(
         self, houston: Callable[..., Any], commands: list[list[str]]
