@@ -4,8 +4,8 @@ A test asks for the fixture `figure` and hands it what it found:
 
     figure("Crash points", row="claim", column="sqlite", value=10)
 
-Each section becomes a table. The page is written only where MC_WRITE_RELIABILITY=1, and only the
-sections of which this run has figures are replaced.
+Each section becomes a table. A figure of which several tests have a part is added up: `add=True`. The page is
+written only where MC_WRITE_RELIABILITY=1, and only the sections of which this run has figures are replaced.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ __all__ = ["figure", "pytest_terminal_summary"]
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
 _PROPERTY = "figure"
 
-Tables = dict[str, dict[str, dict[str, str]]]  # section -> row -> column -> value
+Tables = dict[str, dict[str, dict[str, Any]]]  # section -> row -> column -> value
 
 
 @pytest.fixture
 def figure(record_property: Callable[[str, object], None]) -> Callable[..., None]:
     """Return a function that takes down one figure."""
 
-    def take_down(section: str, *, row: str, column: str, value: object) -> None:
-        shown = f"{value:,}" if isinstance(value, int) else str(value)
-        record_property(_PROPERTY, [section, row, column, shown])
+    def take_down(section: str, *, row: str, column: str, value: object, add: bool = False) -> None:
+        record_property(_PROPERTY, [section, row, column, value, add])
 
     return take_down
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print the figures of the tests that passed, and write them where that is asked for."""
+    """Print the figures of trials that were whole and passed, and write them where that is asked for."""
+    if terminalreporter.config.option.trials != "all":
+        return
     tables = collect_tables(terminalreporter.getreports("passed"))
     if not tables:
         return
@@ -64,8 +65,9 @@ def collect_tables(reports: Iterable[Any]) -> Tables:
             continue
         for place, (name, value) in enumerate(report.user_properties):
             if name == _PROPERTY:
-                section, row, column, shown = value
-                tables.setdefault(section, {}).setdefault(row, {})[column] = shown
+                section, row, column, found, add = value
+                cells = tables.setdefault(section, {}).setdefault(row, {})
+                cells[column] = cells.get(column, 0) + found if add else found
                 places.setdefault((section, row), place if column in DATABASES else 0)
     return {
         section: {row: rows[row] for row in sorted(rows, key=lambda row: (places[section, row], row))}
@@ -73,14 +75,18 @@ def collect_tables(reports: Iterable[Any]) -> Tables:
     }
 
 
-def format_table(rows: dict[str, dict[str, str]]) -> list[str]:
+def format_table(rows: dict[str, dict[str, Any]]) -> list[str]:
     """Return the lines of a table in Markdown."""
     named = dict.fromkeys(column for cells in rows.values() for column in cells)
     columns = [name for name in DATABASES if name in named]
     columns += sorted(name for name in named if name not in DATABASES)
     lines = [["", *columns], ["---", *["---:"] * len(columns)]]
-    lines += [[row, *(cells.get(column, "") for column in columns)] for row, cells in rows.items()]
+    lines += [[row, *(_show(cells.get(column, "")) for column in columns)] for row, cells in rows.items()]
     return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def _show(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def write_page(tables: Tables) -> None:

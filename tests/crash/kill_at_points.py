@@ -1,9 +1,9 @@
 """Kills a process at each point of an operation, and looks at what is left; run as a program of its own.
 
-    python -m tests.crash.kill_at_points URL OPERATION
+    python -m tests.crash.kill_at_points URL OPERATION FIRST STEP
 
-A process of its own, because it forks, which one with threads must not do. Prints as JSON how many
-points there were.
+A process of its own, because it forks, which one with threads must not do. Of all points it tries each
+STEPth, from the one at place FIRST on. Prints as JSON how many points there were.
 """
 
 from __future__ import annotations
@@ -26,29 +26,32 @@ from tests.invariants import Seen, check_store
 
 __all__ = ["Killer", "main"]
 
-SCALE = int(os.environ.get("MC_TEST_SCALE", "1"))
+SCALE = float(os.environ.get("MC_TEST_SCALE", "1"))
 
 
 class Killer:
     """Repeats an operation, each time with another end."""
 
-    def __init__(self, url: str, operation: Operation) -> None:
+    def __init__(self, url: str, operation: Operation, first: int, step: int) -> None:
         self.url = url
         self.operation = operation
+        self._share = (first, step)
         self.seen = Seen()
         self._arranged: tuple[Rows, Seen] | None = None
         self._outcomes: dict[str, str] = {}  # rows that were left -> what the flows came to
 
     def run(self) -> int:
-        """Die at each point; return how many there are."""
+        """Die at each point of the share; return how many there are in all."""
         names = self.count()
         not_done, done = self.learn()
-        states: list[str] = []
+        states: dict[int, str] = {}  # number of a point -> what it left
         parent = os.getppid()
-        for number, name in enumerate(names, start=1):
+        first, step = self._share
+        for number in range(first % len(names) + 1, len(names) + 1, step):
+            name = names[number - 1]
             assert os.getppid() == parent, "whoever wanted to know has gone"
             try:
-                states.append(self.die_at(number, not_done, done))
+                states[number] = self.die_at(number, not_done, done)
             except AssertionError as error:
                 error.add_note(f"killed at point {number} of {len(names)}: {name}")
                 raise
@@ -90,10 +93,11 @@ class Killer:
         assert outcome in allowed, f"{state}: the flows came to {outcome}, expected {allowed}"
         return state
 
-    def check_moment_of_commit(self, names: list[str], states: list[str]) -> None:
+    def check_moment_of_commit(self, names: list[str], states: dict[int, str]) -> None:
         """See that all was done by the last commit, and nothing before."""
         commits = [number for number, name in enumerate(names, start=1) if name == "after COMMIT"]
-        for number, (name, state) in enumerate(zip(names, states, strict=True), start=1):
+        for number, state in states.items():
+            name = names[number - 1]
             expected = "after" if commits and number >= commits[-1] else "before"
             if expected == "before" and name == "after COMMIT":
                 continue  # of a transaction that reads
@@ -187,9 +191,9 @@ def fork_and_tell(work: Callable[[], None]) -> int:
     return 0
 
 
-def main(url: str, name: str) -> None:
+def main(url: str, name: str, first: str, step: str) -> None:
     """Print what came out."""
-    killer = Killer(url, OPERATIONS[name])
+    killer = Killer(url, OPERATIONS[name], int(first), int(step))
     gc.freeze()  # or each fork copies what the collector touches
     print(json.dumps({"points": killer.run()}))
 

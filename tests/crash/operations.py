@@ -25,10 +25,12 @@ from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
 from mc.store.outbox import Outbox
 from tests.crash.world import SPECS, World
+from tests.trials import Trial
 
-__all__ = ["OPERATIONS", "Operation"]
+__all__ = ["OPERATIONS", "SHARES", "Operation", "Share"]
 
 Arm = Callable[[], None]
+SPARSE = 24  # of so many points a sample tries one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ class Operation:
         migrates: it changes the tables.
         tells: who asked for it is told when it was not done.
         people_act: a person gives a command, which may undo what has finished.
+        parts: how many tests share its points, so that none takes long.
     """
 
     arrange: Callable[[World], Any]
@@ -52,6 +55,7 @@ class Operation:
     migrates: bool = False
     tells: bool = True
     people_act: bool = False
+    parts: int = 1
 
 
 def _add(*names: str) -> Callable[[World], None]:
@@ -428,19 +432,21 @@ OPERATIONS: dict[str, Operation] = {
     "send a signal": Operation(arrange=_begin("waiting"), act=_send),
     "send a decision": Operation(arrange=_begin("waiting"), act=_decide),
     "save what took signals": Operation(arrange=_begin_and_send, act=_save_what_took_signals),
-    "move to a new spec": Operation(arrange=_begin("waiting"), act=_move_to_a_new_spec),
-    "tick with signals": Operation(arrange=_begin_and_send, act=_run, whole=False),
-    "tick": Operation(arrange=_add("parent"), act=_run, whole=False),
-    "tick after a loss": Operation(arrange=_begin_and_lose, act=_run, whole=False),
-    "transactional tasks": Operation(arrange=_add_transactional, act=_run, whole=False),
+    "move to a new spec": Operation(arrange=_begin("waiting"), act=_move_to_a_new_spec, parts=2),
+    "tick with signals": Operation(arrange=_begin_and_send, act=_run, whole=False, parts=3),
+    "tick": Operation(arrange=_add("parent"), act=_run, whole=False, parts=5),
+    "tick after a loss": Operation(arrange=_begin_and_lose, act=_run, whole=False, parts=3),
+    "transactional tasks": Operation(arrange=_add_transactional, act=_run, whole=False, parts=3),
     "keep what came too late": Operation(arrange=_add("chain"), act=_keep_what_came_too_late, tells=False),
     "grant resources": Operation(arrange=_add_limited, act=_grant),
     "save what gives resources back": Operation(arrange=_hold_and_wait, act=_save_what_gives_back),
-    "set a resource": Operation(arrange=_hold_and_wait, act=_set_a_resource),
-    "tick after a lost grant": Operation(arrange=_lose_a_grant, act=_run, whole=False),
-    "prune": Operation(arrange=_finish_some, act=_prune_armed, resume=_prune, whole=False),
-    "make the tables": Operation(arrange=World.drop_tables, act=_migrate, whole=False, migrates=True),
-    "migrate from version 1": Operation(arrange=_go_back, act=_migrate, whole=False, migrates=True),
+    "set a resource": Operation(arrange=_hold_and_wait, act=_set_a_resource, parts=2),
+    "tick after a lost grant": Operation(arrange=_lose_a_grant, act=_run, whole=False, parts=5),
+    "prune": Operation(arrange=_finish_some, act=_prune_armed, resume=_prune, whole=False, parts=2),
+    "make the tables": Operation(
+        arrange=World.drop_tables, act=_migrate, whole=False, migrates=True, parts=3
+    ),
+    "migrate from version 1": Operation(arrange=_go_back, act=_migrate, whole=False, migrates=True, parts=3),
     "ask for something": Operation(arrange=_bring_far("nested"), act=_ask, people_act=True),
     "rerun": Operation(
         arrange=_fail("broken inside"),
@@ -448,7 +454,31 @@ OPERATIONS: dict[str, Operation] = {
         people_act=True,
     ),
     **{
-        name: Operation(arrange=arrange, act=_command(command), whole=False, people_act=True)
+        name: Operation(arrange=arrange, act=_command(command), whole=False, people_act=True, parts=4)
         for name, (arrange, command) in _COMMANDS.items()
     },
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Of the points of an operation, those that one test tries."""
+
+    operation: str
+    part: int
+    parts: int
+
+    def __str__(self) -> str:
+        return self.operation if self.parts == 1 else f"{self.operation}, {self.part + 1} of {self.parts}"
+
+    def arguments(self, trial: Trial) -> tuple[str, str, str]:
+        """Return what tells a process to try them, or a few of all points where a sample is enough."""
+        first, step = (self.part, self.parts) if trial.whole else (trial.random.randrange(SPARSE), SPARSE)
+        return self.operation, str(first), str(step)
+
+
+SHARES = [
+    Share(operation=name, part=part, parts=operation.parts)
+    for name, operation in OPERATIONS.items()
+    for part in range(operation.parts)
+]

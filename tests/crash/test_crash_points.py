@@ -14,20 +14,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.operations import OPERATIONS
+from tests.crash.operations import SHARES, Share
 from tests.databases import DATABASES, quick_url
+from tests.trials import Trial
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.reliability(sample=4, of_each="database")
 @pytest.mark.parametrize("database", DATABASES)
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("share", SHARES, ids=str)
 def test_a_kill_at_any_point_loses_nothing(
-    operation: str, database: str, figure: Callable[..., None]
+    share: Share, database: str, trial: Trial, figure: Callable[..., None]
 ) -> None:
     with quick_url(database) as url:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.crash.kill_at_points", url, operation],
+            [sys.executable, "-m", "tests.crash.kill_at_points", url, *share.arguments(trial)],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -36,4 +38,4 @@ def test_a_kill_at_any_point_loses_nothing(
     assert done.returncode == 0, done.stderr
     points = json.loads(done.stdout)["points"]
     assert points >= 3  # a transaction that writes has a statement, and dies before and after its COMMIT
-    figure("Crash points", row=operation, column=database, value=points)
+    figure("Crash points", row=share.operation, column=database, value=points)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -20,25 +19,28 @@ from mc.store.flow_store import FlowStore
 from tests.crash.soak import TASKS_PER_FLOW, make_flows
 from tests.databases import DATABASES, fresh_url
 from tests.invariants import Seen, check_store
+from tests.trials import SCALE, Trial
 
 ROOT = Path(__file__).resolve().parents[2]
-SCALE = float(os.environ.get("MC_TEST_SCALE", "1"))
-SEED = os.environ.get("MC_TEST_SEED", "1")
 NUM_DRIVERS = 4
 NUM_TASKS = {"sqlite": 10_020, "postgres": 6_000, "mariadb": 4_020}  # more than 20,000
+PARTS = 6
+SAMPLE = 480
 SECONDS_BETWEEN_CHECKS = 5
 
 
-@pytest.mark.timeout(600 * max(SCALE, 1))
+@pytest.mark.reliability(sample=1, of_each="database")
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("database", DATABASES)
 def test_nothing_is_lost_while_drivers_are_killed(
-    database: str, tmp_path: Path, figure: Callable[..., None]
+    database: str, part: int, trial: Trial, tmp_path: Path, figure: Callable[..., None]
 ) -> None:
-    num_tasks = max(int(NUM_TASKS[database] * SCALE) // 30 * 30, 30)  # as many flows of each shape
+    num_tasks = trial.size(int(NUM_TASKS[database] * SCALE) // PARTS, SAMPLE)
+    num_tasks = max(num_tasks // 30 * 30, 30)  # as many flows of each shape
     with fresh_url(database) as url, FlowStore(url) as store:
         flows = make_flows(num_tasks)
         store.create_many(flows)
-        seen, kills = soak(url, store, tmp_path)
+        seen, kills = soak(url, store, tmp_path, part)
         check_store(store, seen)
         num_completed, num_twice = check_ends(store, num_tasks)
     bodies = Counter(lines_of(tmp_path / "bodies"))
@@ -55,14 +57,14 @@ def test_nothing_is_lost_while_drivers_are_killed(
         "tasks lost": num_tasks - num_completed,
         "state changes applied twice": num_twice,
     }.items():
-        figure("Random kills", row=row, column=database, value=value)
+        figure("Random kills", row=row, column=database, value=value, add=True)
 
 
-def soak(url: str, store: FlowStore, folder: Path) -> tuple[Seen, int]:
+def soak(url: str, store: FlowStore, folder: Path, part: int) -> tuple[Seen, int]:
     """Let the drivers work, check the invariants meanwhile, and return how many were killed."""
     seen = check_store(store)
     drivers = subprocess.Popen(
-        [sys.executable, "-m", "tests.crash.soak", url, str(folder), str(NUM_DRIVERS), SEED],
+        [sys.executable, "-m", "tests.crash.soak", url, str(folder), str(NUM_DRIVERS), str(part)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

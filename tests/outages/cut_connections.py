@@ -1,10 +1,11 @@
 """Cuts a process's connection at each statement of an operation; run as a program of its own.
 
-    python -m tests.outages.cut_connections URL OPERATION
+    python -m tests.outages.cut_connections URL OPERATION FIRST STEP
 
 The server ends the connection, as it does when it is shut down or when a network fails. The process goes
-on: it does the transaction again where that is safe, or tells what happened. Prints as JSON how many
-points there were, and at how many of them nobody needed to be told.
+on: it does the transaction again where that is safe, or tells what happened. Of all points it tries each
+STEPth, from the one at place FIRST on. Prints as JSON how many points there were, and at how many of those
+tried nobody needed to be told.
 """
 
 from __future__ import annotations
@@ -97,8 +98,8 @@ def end_connection(connection: Any) -> None:
 class Cutter(Killer):
     """Repeats an operation, each time with the connection lost at another point."""
 
-    def __init__(self, url: str, operation: Operation) -> None:
-        super().__init__(url, operation)
+    def __init__(self, url: str, operation: Operation, first: int, step: int) -> None:
+        super().__init__(url, operation, first, step)
         self.unnoticed = 0
 
     def die_at(self, number: int, not_done: list[str], done: list[str]) -> str:
@@ -116,7 +117,7 @@ class Cutter(Killer):
         assert outcome in allowed, f"{state}: the flows came to {outcome}, expected {allowed}"
         return state
 
-    def check_moment_of_commit(self, names: list[str], states: list[str]) -> None:
+    def check_moment_of_commit(self, names: list[str], states: dict[int, str]) -> None:
         """Leave it: a transaction may have been done again."""
 
     def lose(self, number: int) -> None:
@@ -131,9 +132,9 @@ class Cutter(Killer):
             os._exit(TOLD if error.message.startswith("The database ") else 1)
 
 
-def main(url: str, name: str) -> None:
+def main(url: str, name: str, first: str, step: str) -> None:
     """Print what came out."""
-    cutter = Cutter(url, OPERATIONS[name])
+    cutter = Cutter(url, OPERATIONS[name], int(first), int(step))
     gc.freeze()  # or each fork copies what the collector touches
     points = cutter.run()
     print(json.dumps({"points": points, "unnoticed": cutter.unnoticed}))

@@ -7,7 +7,6 @@ nothing had happened.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,22 +14,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.operations import OPERATIONS
+from tests.crash.operations import SHARES, Share
 from tests.databases import quick_url
+from tests.trials import Trial
 
 ROOT = Path(__file__).resolve().parents[2]
-# Commands are a note that is written, and a tick: one of them stands for all, but where figures are wanted.
-LIKE_CANCEL = {"pause", "resume", "skip", "set", "retry what failed inside", "retry what failed below"}
-ALL = os.environ.get("MC_TEST_SCALE", "1") != "1" or os.environ.get("MC_WRITE_RELIABILITY") == "1"
-CUT = [name for name in OPERATIONS if ALL or name not in LIKE_CANCEL]
 
 
+@pytest.mark.reliability(sample=3, of_each="database")
 @pytest.mark.parametrize("database", ["postgres", "mariadb"])  # SQLite has no connection that could be lost
-@pytest.mark.parametrize("operation", CUT)
-def test_a_lost_connection_loses_nothing(operation: str, database: str, figure: Callable[..., None]) -> None:
+@pytest.mark.parametrize("share", SHARES, ids=str)
+def test_a_lost_connection_loses_nothing(
+    share: Share, database: str, trial: Trial, figure: Callable[..., None]
+) -> None:
     with quick_url(database) as url:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.outages.cut_connections", url, operation],
+            [sys.executable, "-m", "tests.outages.cut_connections", url, *share.arguments(trial)],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -39,5 +38,6 @@ def test_a_lost_connection_loses_nothing(operation: str, database: str, figure: 
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["points"] >= 3
-    figure("Lost connections", row=operation, column=database, value=found["points"])
-    figure("Lost connections", row=operation, column=f"{database}, unnoticed", value=found["unnoticed"])
+    row, unnoticed = share.operation, f"{database}, unnoticed"
+    figure("Lost connections", row=row, column=database, value=found["points"])
+    figure("Lost connections", row=row, column=unnoticed, value=found["unnoticed"], add=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -18,25 +17,28 @@ from mc.store.flow_store import FlowStore
 from mc.store.history import check_history
 from tests.invariants import check_store
 from tests.outages.postgres_cluster import Cluster, own_cluster
+from tests.trials import SCALE, Trial
 
 ROOT = Path(__file__).resolve().parents[2]
-SCALE = max(float(os.environ.get("MC_TEST_SCALE", "1")), 0.1)
 NUM_DRIVERS = 3
-NUM_FLOWS = round(240 * SCALE)
+WHOLE, SAMPLE = max(round(240 * SCALE), 24), 48  # flows
 TASKS = 5
 STOPS = ["immediate", "fast", "immediate", "fast"]
 
 
-@pytest.mark.timeout(600 * max(SCALE, 1))
-def test_drivers_go_on_when_the_server_is_back(tmp_path: Path, figure: Callable[..., None]) -> None:
+@pytest.mark.reliability
+def test_drivers_go_on_when_the_server_is_back(
+    tmp_path: Path, trial: Trial, figure: Callable[..., None]
+) -> None:
+    num_flows = trial.size(WHOLE, SAMPLE)
     with own_cluster() as cluster:
         spec = {"tasks": [{"key": f"t{n}", "task_type": "act"} for n in range(TASKS)]}
         with FlowStore(cluster.url) as store:
-            store.create_many(Flow.from_flow_spec(spec, key=f"f{n}") for n in range(NUM_FLOWS))
+            store.create_many(Flow.from_flow_spec(spec, key=f"f{n}") for n in range(num_flows))
         drivers = [start_driver(cluster.url, tmp_path) for _ in range(NUM_DRIVERS)]
         try:
             for number, mode in enumerate(STOPS, start=1):
-                wait_for_bodies(tmp_path, NUM_FLOWS * TASKS * number // (len(STOPS) + 2))
+                wait_for_bodies(tmp_path, num_flows * TASKS * number // (len(STOPS) + 2))
                 cluster.stop(mode)
                 told = tick_once(cluster.url)
                 cluster.start()
@@ -50,15 +52,15 @@ def test_drivers_go_on_when_the_server_is_back(tmp_path: Path, figure: Callable[
             for driver in drivers:
                 driver.kill()
                 driver.wait()
-        num_completed, num_twice = check_ends(cluster)
+        num_completed, num_twice = check_ends(cluster, num_flows)
         bodies = Counter((tmp_path / "bodies").read_text().split())
-        assert len(bodies) == NUM_FLOWS * TASKS
+        assert len(bodies) == num_flows * TASKS
         for row, value in {
-            "tasks": NUM_FLOWS * TASKS,
+            "tasks": num_flows * TASKS,
             "restarts of the server": len(STOPS),
             "ticks that found it gone": len((tmp_path / "outages").read_text().split()),
             "task bodies called twice": bodies.total() - len(bodies),
-            "tasks lost": NUM_FLOWS * TASKS - num_completed,
+            "tasks lost": num_flows * TASKS - num_completed,
             "state changes applied twice": num_twice,
         }.items():
             figure("Restarts", row=row, column="postgres", value=value)
@@ -80,13 +82,13 @@ def wait_for_bodies(folder: Path, count: int) -> None:
         time.sleep(0.01)
 
 
-def check_ends(cluster: Cluster) -> tuple[int, int]:
+def check_ends(cluster: Cluster, num_flows: int) -> tuple[int, int]:
     """See that all is done and once, and return how many tasks are, and how many ends were written twice."""
     all_ends: Counter[tuple[str, str]] = Counter()
     with FlowStore(cluster.url) as store:
         check_store(store)
         flows = store.query()
-        assert Counter(flow.status for flow in flows) == {"COMPLETED": NUM_FLOWS}
+        assert Counter(flow.status for flow in flows) == {"COMPLETED": num_flows}
         for flow in flows:
             check_history(store, flow.key)
             ends = Counter(

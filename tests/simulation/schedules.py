@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from random import Random
 
 from tests.simulation.stage import Actor, Process
 from tests.simulation.world import World, open_world
 
-__all__ = ["Bounds", "Schedule", "explore"]
+__all__ = ["Bounds", "Schedule", "draw", "explore"]
+
+DEVIATES = 0.15  # how often an order that is drawn deviates, where it may
 
 Option = tuple[str, object]
 
@@ -34,6 +37,7 @@ class Schedule:
 
     bounds: Bounds
     prefix: list[int]
+    pick: Callable[[int], int] = lambda _: 0  # what is chosen after the prefix, of so many
     path: list[tuple[int, int]] = field(default_factory=list)  # (what was chosen, of how many)
     deviations: int = 0
     expiries: int = 0
@@ -44,18 +48,24 @@ class Schedule:
         if len(options) == 1 or self.deviations == self.bounds.deviations:
             return options[0]
         place = len(self.path)
-        number = self.prefix[place] if place < len(self.prefix) else 0
+        number = self.prefix[place] if place < len(self.prefix) else self.pick(len(options))
         self.path.append((number, len(options)))
         self.deviations += number > 0
         return options[number]
 
-    def next_prefix(self) -> list[int] | None:
-        """Return how the next order begins; None after the last."""
+    def next_prefix(self, part: int, parts: int) -> list[int] | None:
+        """Return how the next order of a part begins; None after the last.
+
+        Orders that deviate first at the same place, in the same way, are of the same part.
+        """
         path = list(self.path)
         while path:
             number, count = path.pop()
             if number + 1 < count:
-                return [chosen for chosen, _ in path] + [number + 1]
+                before = [chosen for chosen, _ in path]
+                if any(before) or (len(path) + number + 1) % parts == part:
+                    return [*before, number + 1]
+                path.append((number + 1, count))
         return None
 
 
@@ -136,6 +146,8 @@ def explore(
     check: Callable[[World], None],
     bounds: Bounds,
     first: list[int] | None = None,
+    part: int = 0,
+    parts: int = 1,
 ) -> Iterator[World]:
     """Run a scenario in each order, and yield the world after each run.
 
@@ -144,6 +156,8 @@ def explore(
         check: what must hold at the end of each run.
         bounds: what may happen.
         first: how the first order begins; what comes before it is left out.
+        part: of which part of the orders, from 0; the order without deviations is run in each.
+        parts: how many parts there are.
 
     Raises:
         AssertionError: something does not hold; it names the order, which `first` repeats.
@@ -151,14 +165,36 @@ def explore(
     prefix: list[int] | None = first or []
     while prefix is not None:
         schedule = Schedule(bounds, prefix)
-        with open_world() as world:
-            try:
-                enter(world)
-                _Play(world, schedule).run()
-                check(world)
-            except BaseException as error:
-                order = [number for number, _ in schedule.path]
-                error.add_note("\n".join(["", f"in the order {order}:", *world.trace]))
-                raise
-        yield world
-        prefix = schedule.next_prefix()
+        world = _run(enter, check, schedule)
+        if part == 0 or any(prefix):
+            yield world
+        prefix = schedule.next_prefix(part, parts)
+
+
+def draw(
+    enter: Callable[[World], None],
+    check: Callable[[World], None],
+    bounds: Bounds,
+    random: Random,
+    number: int,
+) -> Iterator[World]:
+    """Run a scenario in orders that are drawn, as `explore` does in each."""
+
+    def pick(count: int) -> int:
+        return random.randrange(1, count) if random.random() < DEVIATES else 0
+
+    for _ in range(number):
+        yield _run(enter, check, Schedule(bounds, [], pick))
+
+
+def _run(enter: Callable[[World], None], check: Callable[[World], None], schedule: Schedule) -> World:
+    with open_world() as world:
+        try:
+            enter(world)
+            _Play(world, schedule).run()
+            check(world)
+        except BaseException as error:
+            order = [number for number, _ in schedule.path]
+            error.add_note("\n".join(["", f"in the order {order}:", *world.trace]))
+            raise
+    return world

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,12 +13,13 @@ from mc.flows.flow import Flow
 from mc.runners.flow_runner import FlowRunner
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
-from tests.simulation.schedules import Bounds, explore
+from tests.simulation.schedules import Bounds, draw, explore
 from tests.simulation.stage import Process
 from tests.simulation.workload import make_engine
 from tests.simulation.world import World
+from tests.trials import SCALE, Trial
 
-SCALE = int(os.environ.get("MC_TEST_SCALE", "1"))
+SAMPLE = 25  # orders of each scenario
 Body = Callable[[World, FlowStore, str], None]
 Task = dict[str, Any]
 
@@ -77,6 +77,7 @@ class Scenario:
         acts: what each process does.
         bounds: what may happen.
         at_least: how many orders there are at least, so that none is lost unseen.
+        parts: how many tests share them, so that none takes long.
         ends: the statuses in which the flows may end.
         once: whether no call may be made twice, because nothing is interrupted.
     """
@@ -85,6 +86,7 @@ class Scenario:
     acts: list[Body]
     bounds: Bounds
     at_least: int
+    parts: int = 1
     ends: frozenset[str | None] = frozenset({"COMPLETED"})
     once: bool = False
 
@@ -94,25 +96,28 @@ FAILING = {**touch("t", fails=1), "cfg": {"retry": {"max_attempts": 2, "delay": 
 SCENARIOS = {
     "one task": Scenario([[touch("t")]], [tick, tick], Bounds(), 400, once=True),
     "two flows, one at a time": Scenario(
-        [[touch("t")], [touch("t")]], [tick_one_at_a_time] * 2, Bounds(deviations=4), 2_000, once=True
+        [[touch("t")], [touch("t")]], [tick_one_at_a_time] * 2, Bounds(deviations=4), 2_000, 3, once=True
     ),
     "a retry": Scenario([[FAILING]], [tick, tick], Bounds(deviations=5), 600, once=True),
-    "a lease that runs out": Scenario([[touch("t")]], [tick, tick], Bounds(deviations=3, expiries=1), 1_000),
+    "a lease that runs out": Scenario(
+        [[touch("t")]], [tick, tick], Bounds(deviations=3, expiries=1), 1_000, 2
+    ),
     "leases that run out twice": Scenario(
         [[touch("a"), touch("b", "a")]], [tick, tick], Bounds(deviations=2, expiries=2), 400
     ),
     "a driver is killed": Scenario(
-        [[touch("a"), touch("b", "a")]], [tick, tick], Bounds(deviations=3, expiries=1, kills=1), 5_000
+        [[touch("a"), touch("b", "a")]], [tick, tick], Bounds(deviations=3, expiries=1, kills=1), 5_000, 6
     ),
-    "a sub-flow": Scenario([[SUB_FLOW]], [tick, tick], Bounds(deviations=4), 700, once=True),
+    "a sub-flow": Scenario([[SUB_FLOW]], [tick, tick], Bounds(deviations=4), 700, 2, once=True),
     "a sub-flow, a driver is killed": Scenario(
-        [[SUB_FLOW]], [tick, tick], Bounds(deviations=2, expiries=1, kills=1), 900
+        [[SUB_FLOW]], [tick, tick], Bounds(deviations=2, expiries=1, kills=1), 900, 2
     ),
     "cancelled meanwhile": Scenario(
         [[touch("a"), touch("b", "a")]],
         [tick, cancel],
         Bounds(deviations=3, expiries=1),
         1_400,
+        3,
         ends=frozenset({"COMPLETED", "CANCELLED"}),
     ),
     "paused meanwhile": Scenario(
@@ -120,6 +125,7 @@ SCENARIOS = {
         [tick, pause],
         Bounds(deviations=3, expiries=1),
         1_400,
+        3,
         ends=frozenset({"COMPLETED", "PAUSED"}),
     ),
     "deleted meanwhile": Scenario(
@@ -127,6 +133,7 @@ SCENARIOS = {
         [tick, delete],
         Bounds(deviations=3, expiries=1),
         2_000,
+        4,
         ends=frozenset({"COMPLETED", None}),
     ),
 }
@@ -136,20 +143,39 @@ def test_there_are_at_least_ten_thousand_orders() -> None:
     assert sum(scenario.at_least for scenario in SCENARIOS.values()) >= 10_000
 
 
-@pytest.mark.timeout(600 * SCALE)
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_every_order_leads_to_the_same_end(name: str, figure: Callable[..., None]) -> None:
+PARTS = [(name, part) for name, scenario in SCENARIOS.items() for part in range(scenario.parts)]
+
+
+@pytest.mark.reliability(sample=1, of_each="name")
+@pytest.mark.parametrize(("name", "part"), PARTS)
+def test_every_order_leads_to_the_same_end(
+    name: str, part: int, trial: Trial, figure: Callable[..., None]
+) -> None:
     scenario = SCENARIOS[name]
     bounds = scenario.bounds
     if SCALE > 1 and bounds.deviations is not None:
         bounds = replace(bounds, deviations=bounds.deviations + 1)
     orders = transactions = 0
-    for world in explore(lambda world: enter(world, scenario), lambda world: check(world, scenario), bounds):
+    for world in runs(scenario, bounds, part, trial):
         orders += 1
         transactions += world.transactions
-    figure("Interleavings", row=name, column="orders", value=orders)
-    figure("Interleavings", row=name, column="transactions", value=transactions)
-    assert orders >= scenario.at_least
+    figure("Interleavings", row=name, column="orders", value=orders, add=True)
+    figure("Interleavings", row=name, column="transactions", value=transactions, add=True)
+    assert orders >= (scenario.at_least / scenario.parts * 0.6 if trial.whole else SAMPLE)
+
+
+def runs(scenario: Scenario, bounds: Bounds, part: int, trial: Trial) -> Iterator[World]:
+    """Run the orders of a part, or a sample of all."""
+
+    def begin(world: World) -> None:
+        enter(world, scenario)
+
+    def end(world: World) -> None:
+        check(world, scenario)
+
+    if trial.whole:
+        return explore(begin, end, bounds, part=part, parts=scenario.parts)
+    return draw(begin, end, bounds, trial.random, SAMPLE)
 
 
 def enter(world: World, scenario: Scenario) -> None:

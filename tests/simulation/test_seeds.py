@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tests.simulation.simulation import simulate
+from tests.trials import SCALE
 
-SCALE = int(os.environ.get("MC_TEST_SCALE", "1"))
-SEEDS = 1_000 * SCALE
+SEEDS = round(1_000 * SCALE)
 BATCHES = 40
 
 
-@pytest.mark.timeout(300 * SCALE)
+@pytest.mark.reliability(sample=2)
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_nothing_is_lost_whatever_the_order_of_events(batch: int) -> None:
     for seed in range(batch, SEEDS, BATCHES):

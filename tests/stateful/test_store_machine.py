@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from contextlib import closing
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.databases import fresh_url
+from tests.databases import quick_url
 from tests.stateful.machine import Place, StoreMachine
+from tests.trials import SCALE, Trial
 
-SCALE = float(os.environ.get("MC_TEST_SCALE", "1"))
-EXAMPLES = {"sqlite": 150, "postgres": 30, "mariadb": 30}
+PARTS = 5
+WHOLE = {"sqlite": 30, "postgres": 6, "mariadb": 6}  # examples of each part
+SAMPLE = {"sqlite": 12, "postgres": 3, "mariadb": 3}
 STEPS = 50
-MEMORY = Path("/dev/shm")
 
 
-@contextmanager
-def quick_url(name: str) -> Iterator[str]:
-    """Yield the URL of an empty store that need not survive the machine."""
-    if name == "sqlite" and MEMORY.is_dir():
-        with TemporaryDirectory(prefix="mc_test_", dir=MEMORY) as folder:
-            yield f"sqlite:///{folder}/flows.sqlite3"
-    else:
-        with fresh_url(name) as url:
-            yield url.replace("search_path", "synchronous_commit=off -c search_path")
-
-
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_a_store_does_what_its_model_says(name: str) -> None:
+@pytest.mark.reliability(sample=1, of_each="name")
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_store_does_what_its_model_says(name: str, part: int, trial: Trial) -> None:
     found = settings(
-        max_examples=max(1, round(EXAMPLES[name] * SCALE)),
+        max_examples=trial.size(max(1, round(WHOLE[name] * SCALE)), SAMPLE[name]),
         stateful_step_count=STEPS,
         suppress_health_check=list(HealthCheck),
     )
     with quick_url(name) as url, closing(Place(url)) as place:
-        run_state_machine_as_test(lambda: StoreMachine(place), settings=found)
+        drawn = seed(trial.random.random())(lambda: StoreMachine(place))
+        run_state_machine_as_test(drawn, settings=found)
