@@ -22,9 +22,9 @@ demo: $(VENV)/.installed ## run an example flow, then list and show it
 	$(BIN)/houston list --db $(DEMO_DB)
 	$(BIN)/houston show $(DEMO_KEY) --db $(DEMO_DB)
 
-test: $(VENV)/.installed-dev ## run every test; the benchmarks are not among them
+test: $(VENV)/.installed-dev ## run the tests, and of long trials a sample
 	@$(BIN)/python -m compileall -q mc specs
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check style, layout and types
 	$(BIN)/ruff check .
@@ -39,9 +39,9 @@ bench: $(VENV)/.installed-dev ## measure, and print a table
 	@$(BIN)/python -m compileall -q mc specs
 	$(BIN)/python -m pytest tests/benchmarks -p no:randomly -p no:xdist $(ARGS)
 
-reliability: $(VENV)/.installed-dev ## crashes, simulations and outages alone, their figures written into docs/reliability.md
+reliability: $(VENV)/.installed-dev ## run the long trials whole; their figures go into docs/reliability.md
 	@$(BIN)/python -m compileall -q mc specs
-	MC_WRITE_RELIABILITY=1 $(BIN)/python -m pytest tests/crash tests/simulation tests/outages -n $(WORKERS) $(ARGS)
+	MC_WRITE_RELIABILITY=1 $(BIN)/python -m pytest --trials=all -m reliability -n $(WORKERS) --dist worksteal $(ARGS)
 
 docs: $(VENV)/.installed-dev ## build the documentation in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

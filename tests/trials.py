@@ -9,6 +9,7 @@ A test is a trial by its marker. Its cases are drawn as the marker says, its siz
         for seed in trial.draw(range(1_000), 20): ...
         num_flows = trial.size(10_000, 500)
 
+A property that Hypothesis tries is a trial too: a sample has fewer examples.
 `pytest --trials=all -m reliability` carries out all cases in their full size, `--minutes=20` as many of
 them as begin in that time. What is drawn depends on the commit (or on MC_TEST_SEED) and nothing else, so the
 same commit tries the same, and the next one something else.
@@ -28,6 +29,7 @@ from random import Random
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import settings
 
 __all__ = [
     "SCALE",
@@ -35,6 +37,7 @@ __all__ = [
     "pytest_addoption",
     "pytest_collection_modifyitems",
     "pytest_configure",
+    "pytest_itemcollected",
     "pytest_report_header",
     "pytest_runtest_setup",
     "trial",
@@ -43,6 +46,7 @@ __all__ = [
 SCALE = float(os.environ.get("MC_TEST_SCALE", "1"))  # how many times as long the random part is
 MARKER = "reliability"
 GUARD_SECONDS = 1_800  # against hanging, where a case has its full size
+EXAMPLES = {"sample": 40, "all": 100}  # of a property that names no number
 
 T = TypeVar("T")
 Number = TypeVar("Number", int, float)
@@ -90,10 +94,20 @@ def pytest_configure(config: pytest.Config) -> None:
     option.drawn_by = option.drawn_by or os.environ.get("MC_TEST_SEED") or _find_commit()
     if option.minutes is not None and not hasattr(config, "workerinput"):
         option.minutes = time.time() / 60 + option.minutes  # from now on the minute at which they end
+    # No deadline: a loaded machine is slow, not wrong.
+    shared = settings(deadline=None, max_examples=round(EXAMPLES[option.trials] * max(SCALE, 0.1)))
+    settings.register_profile("default", shared)
+    settings.register_profile("ci", shared, derandomize=True, print_blob=True)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     return f"trials: {config.option.trials}, drawn by {config.option.drawn_by}"
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+        item.add_marker(MARKER)
 
 
 @pytest.hookimpl(trylast=True)  # the last word on the order
