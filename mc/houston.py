@@ -47,6 +47,7 @@ class Houston(FlowControls):
         observers: told of each change of a status that a tick of this object makes.
         lease_seconds: how long a flow is held up by a driver that vanished while it ticked the flow.
         busy_seconds: how long a transaction waits where others hold the database's lock.
+        outage_seconds: how long `run` and the runner's loops wait for a database that has gone away.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Houston(FlowControls):
         observers: Iterable[Observer] = (),
         lease_seconds: float = 60.0,
         busy_seconds: float = 30.0,
+        outage_seconds: float = 600.0,
     ) -> None:
         self.db = db
         if isinstance(handler_modules, str):
@@ -69,6 +71,7 @@ class Houston(FlowControls):
         self._observers = tuple(observers)
         self._lease_seconds = lease_seconds
         self._busy_seconds = busy_seconds
+        self._outage_seconds = outage_seconds
 
     @cached_property
     def engine(self) -> FlowEngine:
@@ -94,7 +97,12 @@ class Houston(FlowControls):
         """Claims stored flows, ticks and saves them."""
         from mc.runners.flow_runner import FlowRunner
 
-        return FlowRunner(self.store, self.engine, lease_seconds=self._lease_seconds)
+        return FlowRunner(
+            self.store,
+            self.engine,
+            lease_seconds=self._lease_seconds,
+            outage_seconds=self._outage_seconds,
+        )
 
     def close(self) -> None:
         """Give the database's connections back; the object can be used again afterwards."""

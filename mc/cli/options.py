@@ -17,6 +17,7 @@ __all__ = [
     "data_option",
     "lease_option",
     "max_seconds_option",
+    "outage_option",
     "sender_option",
     "spec_options",
 ]
@@ -103,6 +104,21 @@ def lease_option(command: Decorated) -> Decorated:
         default=60.0,
         show_default=True,
         help="How long a flow is held up by a driver that vanished while it ticked the flow.",
+    )
+    return option(command)
+
+
+def outage_option(command: Decorated) -> Decorated:
+    """Give a command that goes on for long the option `--outage-seconds`."""
+    option = click.option(
+        "--outage-seconds",
+        type=SecondsRange(min=0),
+        metavar="S",
+        envvar="MC_OUTAGE_SECONDS",
+        show_envvar=True,
+        default=600.0,
+        show_default=True,
+        help="How long to wait for a database that has gone away, before it ends with 3.",
     )
     return option(command)
 

@@ -25,8 +25,10 @@ from mc.runners.final_saves import FinalSaves
 from mc.runners.flow_session import FlowSession, OnProgress
 from mc.runners.fronts import Steps
 from mc.runners.heartbeat import Heartbeat, give_back
+from mc.runners.outage import Outage
 from mc.runners.runner_report import RunnerReport
 from mc.runners.tick_account import TickAccount
+from mc.runners.turns import Turns
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
@@ -49,6 +51,7 @@ class RunnerSettings:
     lease_seconds: float
     heartbeat_seconds: float
     batch_size: int
+    outage_seconds: float
     task_ctx: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -89,6 +92,8 @@ class Drive:
             self._ends_at = self._began_at + timedelta(seconds=max_seconds)
         self._session: FlowSession | None = None
         self._finals = FinalSaves(store)
+        self._outage = Outage(self.clock, settings.owner, settings.outage_seconds)
+        self._kept: list[Lease] = []  # that could not be given back during an outage
         self._outcomes: dict[str, str] = {}  # of one pass: flow key -> field of the report
 
     def call_done(self, call: TaskCall) -> None:
@@ -121,11 +126,17 @@ class Drive:
         """Take up what is due, again and again."""
         pause = _FIRST_PAUSE
         while not self.is_over():
-            progressed = yield from self._pass(goes_on=True)
-            pause = _FIRST_PAUSE if progressed else min(pause * 2, _LONGEST_PAUSE)
+            try:
+                self._take_up_again()
+                progressed = yield from self._pass(goes_on=True)
+                pause = _FIRST_PAUSE if progressed else min(pause * 2, _LONGEST_PAUSE)
+                wait = self._pause_until(self._store.next_due_at(), pause, interval)
+            except StoreUnreachableError as error:
+                wait = self._pause_until(None, 0, self._outage.meet(error))
             if not self.is_over():
-                yield self._pause_until(self._store.next_due_at(), pause, interval)
-        self._finish()
+                yield wait
+        if not self._outage.is_on:
+            self._finish()
         return self.report
 
     def flow_steps(self, key: str, interval: float) -> Steps[str]:
@@ -139,25 +150,44 @@ class Drive:
         return status
 
     def _follow(self, key: str, interval: float) -> Steps[str]:
-        pause = _FIRST_PAUSE
-        was_idle = False
+        store, pause, was_idle = self._store, _FIRST_PAUSE, False
         while True:
-            progressed = yield from self._pass(family_of=key, goes_on=True)
-            pause = _FIRST_PAUSE if progressed else min(pause * 2, _LONGEST_PAUSE)
-            status = self._store.summary(key).status
-            if status not in ("PENDING", "RUNNING") or self.is_over():
-                return status
-            due_at = self._store.next_due_at(family_of=key)
-            if due_at is None and not self._store.is_held(family_of=key):
-                if was_idle and self._store.resources.are_awaited(family_of=key):
-                    yield self._pause_until(None, pause, interval)  # until others give something back
+            try:
+                self._take_up_again()
+                progressed = yield from self._pass(family_of=key, goes_on=True)
+                pause = _FIRST_PAUSE if progressed else min(pause * 2, _LONGEST_PAUSE)
+                status = store.summary(key).status
+                if status not in ("PENDING", "RUNNING") or self.is_over():
+                    return status
+                due_at = store.next_due_at(family_of=key)
+                if due_at is not None or store.is_held(family_of=key):
+                    was_idle = False
+                elif not was_idle:
+                    was_idle = True  # or a lease ran out between the two looks
                     continue
-                if was_idle:
-                    return self._store.summary(key).status  # waits for an event from outside
-                was_idle = True  # or a lease ran out between the two looks
-                continue
-            was_idle = False
-            yield self._pause_until(due_at, pause, interval)
+                elif not store.resources.are_awaited(family_of=key):  # until others give something back
+                    return store.summary(key).status  # waits for an event from outside
+                wait = self._pause_until(due_at, pause, interval)
+            except StoreUnreachableError as error:
+                wait = self._pause_until(None, 0, self._outage.meet(error))
+                if self.is_over():
+                    raise
+            yield wait
+
+    def _take_up_again(self) -> None:
+        """Give back, after an outage, what could not be given back before it."""
+        if self._outage.is_on:
+            kept, self._kept = self._kept, []
+            if kept:
+                self._give_back(*kept)
+            self._end_row()
+
+    def _give_back(self, *leases: Lease, as_lost: bool = False) -> None:
+        try:
+            give_back(self._store, *leases, as_lost=as_lost)
+        except StoreUnreachableError:
+            self._kept += leases
+            raise
 
     def _pause_until(self, due_at: datetime | None, pause: float, longest: float) -> float:
         now = self.clock.now()
@@ -186,9 +216,9 @@ class Drive:
         return progressed
 
     def _end_row(self) -> None:
-        row, self._open_row = self._open_row, None
-        if row is not None:
-            self._account.end(row)
+        if self._open_row is not None:
+            self._account.end(self._open_row)
+            self._open_row = None
 
     def _end_interrupted(self) -> None:
         try:
@@ -204,28 +234,27 @@ class Drive:
         """
         settings = self._settings
         due_at = self.clock.now()
-        polled: set[str] = set()
+        turns = Turns(max_flows)
         progressed_ever = progressed = False
         self._outcomes = {}
         report = self.report
         flows, tasks, errors = report.claimed, report.tasks, len(report.errors)
-        left = max_flows if max_flows is not None else -1
         try:
             with Heartbeat(self._store, settings.heartbeat_seconds, self._finals.write_at_beat) as heartbeat:
-                while left and not self.is_over():
+                while not turns.are_over and not self.is_over():
                     leases = self._store.claim(
                         owner=settings.owner,
-                        limit=settings.batch_size if left < 0 else min(settings.batch_size, left),
                         lease_seconds=settings.lease_seconds,
                         family_of=family_of,
                         due_at=due_at,
-                        skip=polled,
                         tick=tick,
+                        **turns.options(settings.batch_size),
                     )
+                    self._outage.end()
                     if leases:
                         heartbeat.add(leases)
-                        left -= len(leases) if left > 0 else 0
-                        progressed |= yield from self._work_off(heartbeat, due_at, polled)
+                        turns.begin(leases)
+                        progressed |= yield from self._work_off(heartbeat, due_at, turns)
                     elif not progressed:
                         break
                     else:
@@ -237,7 +266,7 @@ class Drive:
             tick.errors += len(report.errors) - errors
         return progressed or progressed_ever
 
-    def _work_off(self, heartbeat: Heartbeat, due_at: datetime, polled: set[str]) -> Steps[bool]:
+    def _work_off(self, heartbeat: Heartbeat, due_at: datetime, turns: Turns) -> Steps[bool]:
         progressed = False
         try:
             while not self.is_over() and (leases := heartbeat.coming(_LOAD_TASKS)):
@@ -249,20 +278,25 @@ class Drive:
                     if session is not None:
                         progressed |= session.progressed
                         on_frozen_clock = session.is_idle and self.clock.now() <= due_at
-                        if on_frozen_clock or session.gives_way:
-                            polled.add(lease.flow_key)
+                        is_spent = on_frozen_clock or session.is_vain
+                        turns.end(
+                            lease.flow_key, session.ticks, gave_way=session.gives_way, is_spent=is_spent
+                        )
                     if self._finals.is_due():
                         self._write_finals()
         except StoreUnreachableError:
-            self._finals.forget()
+            self._kept += self._finals.forget()
             raise
         finally:
             try:
                 self._write_finals()
+            except StoreUnreachableError:
+                self._kept += self._finals.forget()
+                raise
             finally:
                 rest = heartbeat.take_rest()
                 if rest:
-                    give_back(self._store, *rest)
+                    self._give_back(*rest)
         return progressed
 
     def _tick_one(
@@ -310,7 +344,7 @@ class Drive:
             if not released:
                 # Interrupted: the flow stays as it was saved last. If the database takes the lease back at
                 # once, it may be this flow that broke the connection, and would break that of each tick.
-                give_back(self._store, lease, as_lost=broke)
+                self._give_back(lease, as_lost=broke)
         return None
 
     def _write_finals(self) -> None:

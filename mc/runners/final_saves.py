@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from mc.errors import McError, StoreError, StoreUnreachableError
 from mc.store.final_save import FinalSave
 from mc.store.flow_store import FlowStore
+from mc.store.lease import Lease
 
 __all__ = ["FinalSaves", "Outcome"]
 
@@ -40,6 +41,7 @@ class FinalSaves:
         self._since: datetime | None = None
         self._outcomes: list[Outcome] = []
         self._problem: StoreError | None = None
+        self._given_up: list[FinalSave] = []  # until they are forgotten
 
     def add(self, save: FinalSave) -> None:
         """Let a save wait."""
@@ -73,10 +75,12 @@ class FinalSaves:
         with self._lock:
             self._write()
 
-    def forget(self) -> None:
-        """Give up what waits: its flows are taken up again when the leases are over."""
+    def forget(self) -> list[Lease]:
+        """Give up what waits, and return its leases: its flows are taken up again when those are over."""
         with self._lock:
-            self._waiting, self._since, self._problem = [], None, None
+            leases = [save.lease for save in [*self._given_up, *self._waiting]]
+            self._given_up, self._waiting, self._since, self._problem = [], [], None, None
+            return leases
 
     def _write(self) -> None:
         saves, self._waiting, self._since = self._waiting, [], None
@@ -85,6 +89,7 @@ class FinalSaves:
         try:
             self._outcomes += _save_together(self._store, saves)
         except StoreUnreachableError as error:
+            self._given_up += saves
             self._problem = error  # raised in the thread of the driver
 
 

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from mc.durations import MAX_DURATION_SECONDS
 from mc.errors import McError
 from mc.flows.flow_engine import FlowEngine
 from mc.interrupts import INTERRUPTS
 from mc.runners.drive import Drive, RunnerSettings
 from mc.runners.flow_session import OnProgress
 from mc.runners.fronts import adrive_steps, drive_steps
+from mc.runners.outage import DEFAULT_OUTAGE_SECONDS
 from mc.runners.runner_report import RunnerReport
 from mc.runners.stop_signals import StopSignals
 from mc.runners.tick_account import TickAccount
@@ -47,10 +49,13 @@ class FlowRunner:
             unless given.
         batch_size: how many flows are claimed at once.
         task_ctx: more entries for the `task_ctx` of handlers.
+        outage_seconds: for how long `run` and `run_flow` wait for a database that has gone away before they
+            raise what it answers. A tick waits for none.
 
     Raises:
-        McError: `lease_seconds` or `batch_size` is not positive, or `heartbeat_seconds` is not less than a
-            third of `lease_seconds`: a lease must outlast a beat that fails.
+        McError: `lease_seconds` or `batch_size` is not positive, `outage_seconds` is negative, or
+            `heartbeat_seconds` is not less than a third of `lease_seconds`: a lease must outlast a beat that
+            fails.
     """
 
     def __init__(
@@ -63,11 +68,18 @@ class FlowRunner:
         heartbeat_seconds: float | None = None,
         batch_size: int = _BATCH_SIZE,
         task_ctx: Mapping[str, Any] | None = None,
+        outage_seconds: float = DEFAULT_OUTAGE_SECONDS,
     ) -> None:
         if not lease_seconds > 0 or batch_size < 1:
             raise McError(
                 f"A runner needs a positive lease_seconds (found {lease_seconds!r}) and a batch_size of at "
                 f"least 1 (found {batch_size!r})."
+            )
+        if not 0 <= outage_seconds <= MAX_DURATION_SECONDS:
+            raise McError(
+                f"A runner cannot wait {outage_seconds!r} s for its database; choose 0 or more, and at most "
+                f"100 years.",
+                found=outage_seconds,
             )
         if heartbeat_seconds is None:
             heartbeat_seconds = lease_seconds / 6
@@ -84,6 +96,7 @@ class FlowRunner:
             lease_seconds=lease_seconds,
             heartbeat_seconds=heartbeat_seconds,
             batch_size=batch_size,
+            outage_seconds=outage_seconds,
             task_ctx=dict(task_ctx or {}),
         )
         self._account = TickAccount(store, self.settings.owner)
@@ -103,6 +116,9 @@ class FlowRunner:
 
     def tick(self, max_flows: int | None = None, max_seconds: float | None = None) -> RunnerReport:
         """Advance every flow that is due as far as it gets without waiting, and return what was done.
+
+        A flow gives way to others after a second or 1,000 ticks. One that could go on for ever makes 10,000
+        ticks, and waits for the next call then.
 
         Args:
             max_flows: how many flows may be claimed; no limit unless given.
@@ -125,7 +141,8 @@ class FlowRunner:
         """Tick again and again until `stop()`, SIGINT or SIGTERM, or until the time is up.
 
         It ends after the task under way, saved and released; a second SIGINT ends it at once, with
-        `KeyboardInterrupt`. `stop_signal` tells which signal it was.
+        `KeyboardInterrupt`. `stop_signal` tells which signal it was. Where the database goes away meanwhile,
+        it waits for that, with pauses of up to five seconds, and goes on; both are logged.
 
         Args:
             interval: seconds after which the database is looked at again, for flows that others made due.
@@ -135,6 +152,10 @@ class FlowRunner:
 
         Returns:
             What all ticks did; a flow counts once for each tick.
+
+        Raises:
+            StoreUnreachableError: the database cannot be used at the beginning, or went away for longer than
+                `outage_seconds`.
         """
         with self._driving(max_seconds, signals=handle_signals) as drive:
             return drive_steps(drive, drive.run_steps(interval))
@@ -170,7 +191,7 @@ class FlowRunner:
 
         Raises:
             FlowNotFoundError: no flow has that key.
-            StoreUnreachableError: the database cannot be used.
+            StoreUnreachableError: the database cannot be used; see `run`.
         """
         with self._driving(max_seconds, on_progress, signals=True) as drive:
             status = drive_steps(drive, drive.flow_steps(key, interval))

@@ -36,6 +36,9 @@ OnProgress = Callable[[Flow, TickReport], object]
 
 _SMALL: Final = 500  # tasks; larger flows are saved alone
 _MAX_QUICK_RETRIES: Final = 100  # else a retry without limit and delay would hold its driver for ever
+# So much a flow does before others have their turn, if it could go on at once.
+_MOST_TICKS: Final = 1_000
+_LONGEST_TURN: Final = timedelta(seconds=1)
 
 
 class FlowSession:
@@ -71,7 +74,9 @@ class FlowSession:
         self.flow = flow
         self.calls = 0
         self.is_idle = False  # the last tick found nothing but tasks to poll
-        self.gives_way = False  # it could go on at once, but has failed so often that others come first
+        self.ticks = 0
+        self.gives_way = False  # it could go on at once, but others come first
+        self.is_vain = False  # it has failed so often that it waits for the next pass
         self.progressed = False
         self._quick_retries = 0  # ticks in which a task was to be tried again without a delay
         self.final: FinalSave | None = None  # the last save, where it may share a commit with others
@@ -128,12 +133,16 @@ class FlowSession:
             self.stays_blocked = not carry_on(self.flow, self._engine)
             if self.stays_blocked:
                 return
-        saved_at = self._store.clock.now()
+        began_at = saved_at = self._store.clock.now()
         stop = self.flow.status in FINISHED_FLOW_STATUSES
         try:
             while not stop:
                 stop = yield from self._tick()
-                if not stop and self._store.clock.now() - saved_at >= self._save_again_after:
+                self.ticks += 1
+                now = self._store.clock.now()
+                if not stop and (self.ticks >= _MOST_TICKS or now - began_at >= _LONGEST_TURN):
+                    stop = self.gives_way = True
+                elif not stop and now - saved_at >= self._save_again_after:
                     self._save()
                     saved_at = self._store.clock.now()
             self._survived = True
@@ -180,7 +189,7 @@ class FlowSession:
         self.calls += report.calls
         self.progressed = self.progressed or report.progressed
         self._quick_retries += report.retried_at_once
-        self.gives_way = self._quick_retries >= _MAX_QUICK_RETRIES
+        self.is_vain = self._quick_retries >= _MAX_QUICK_RETRIES
         self.is_idle = not report.progressed
         if self._on_progress is not None:
             self._on_progress(self.flow, report)
@@ -191,7 +200,7 @@ class FlowSession:
                 due = tick.at
         if not called:
             stop = self._must_stop()
-        stop = stop or self.gives_way or bool(self._missing)
+        stop = stop or self.is_vain or bool(self._missing)
         return stop or self.is_idle or due is None or due > tick.at
 
     def act_upon_wakes(self) -> None:

@@ -65,6 +65,8 @@ async def adrive_steps(driver: Driver, steps: Steps[T]) -> T:
 
     The store's short transactions are made in the thread of the event loop.
     """
+    from asyncio import sleep
+
     pending: list[Coroutine[Any, Any, None]] = []
     try:
         while True:
@@ -75,7 +77,7 @@ async def adrive_steps(driver: Driver, steps: Steps[T]) -> T:
                 return result
             if step is None:
                 due, pending = pending, []
-                await await_all(due)
+                await (await_all(due) if due else sleep(0))  # others have their turn, too, in a long loop
             elif isinstance(step, float):
                 for nap in _naps(driver, step):
                     await driver.clock.asleep(nap)

@@ -9,7 +9,7 @@ import click
 
 from mc.cli.commands.tick import describe_report
 from mc.cli.exit_codes import ExitCode
-from mc.cli.options import common_options, lease_option, max_seconds_option
+from mc.cli.options import common_options, lease_option, max_seconds_option, outage_option
 from mc.cli.output import print_json, stdout_for_json
 from mc.cli.settings import Settings
 
@@ -40,20 +40,30 @@ def _parse_interval(_ctx: click.Context, _param: click.Parameter, text: str) -> 
 )
 @max_seconds_option("what is left is for the next loop or tick.")
 @lease_option
+@outage_option
 @common_options
 @click.pass_obj
-def command(settings: Settings, interval: float, max_seconds: float | None, lease_seconds: float) -> Any:
+def command(
+    settings: Settings,
+    interval: float,
+    max_seconds: float | None,
+    lease_seconds: float,
+    outage_seconds: float,
+) -> Any:
     """Advance the flows that are due, again and again.
 
     Made for a service manager, or a second terminal. Any number of loops and ticks may run at once on one
     database; each flow is advanced by one of them. SIGTERM and Ctrl-C end it after the task that runs; what
     was done is saved, and the flows are free for others. A second Ctrl-C ends it at once.
 
-    It ends with 0 whether flows failed or not: they are found by `houston list --status FAILED`.
+    It ends with 0 whether flows failed or not: they are found by `houston list --status FAILED`. Where the
+    database goes away it waits, and goes on when it is back.
     """
     with (
         stdout_for_json(settings.as_json),
-        settings.open_houston(with_handlers=True, lease_seconds=lease_seconds) as houston,
+        settings.open_houston(
+            with_handlers=True, lease_seconds=lease_seconds, outage_seconds=outage_seconds
+        ) as houston,
     ):
         report = houston.runner.run(interval=interval, max_seconds=max_seconds)
         stop_signal = houston.runner.stop_signal

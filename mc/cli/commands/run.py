@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mc.cli.exit_codes import ExitCode
-from mc.cli.options import common_options, lease_option, max_seconds_option, spec_options
+from mc.cli.options import common_options, lease_option, max_seconds_option, outage_option, spec_options
 from mc.cli.output import format_counts, print_json, printable, stdout_for_json, to_json_text
 from mc.cli.progress import make_progress
 from mc.cli.settings import Settings
@@ -29,6 +29,7 @@ _HOW_TO_GO_ON = "`houston tick` goes on with it, and so does the same run with `
 @spec_options
 @max_seconds_option("later ticks go on with the flow.")
 @lease_option
+@outage_option
 @common_options
 @click.pass_obj
 def command(
@@ -38,6 +39,7 @@ def command(
     data: dict[str, Any],
     max_seconds: float | None,
     lease_seconds: float,
+    outage_seconds: float,
 ) -> int:
     """Store a flow and tick it to its end.
 
@@ -49,7 +51,10 @@ def command(
     with (
         stdout_for_json(settings.as_json),
         settings.open_houston(
-            with_handlers=True, observers=(progress,), lease_seconds=lease_seconds
+            with_handlers=True,
+            observers=(progress,),
+            lease_seconds=lease_seconds,
+            outage_seconds=outage_seconds,
         ) as houston,
     ):
         submission = houston.submit_once(read_spec(spec), data, key=key)
