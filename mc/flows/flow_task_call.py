@@ -54,6 +54,11 @@ class FlowTaskCall(TaskCall):
         return self[name] if name == "idempotency_key" else super().get(name, default)
 
     @property
+    def name(self) -> str:
+        """The task's key and the attempt, whatever the handler made of them."""
+        return f"{self.owned[0]}/{self.owned[2]}"
+
+    @property
     def report(self) -> TickReport:
         """The report of the tick."""
         return self.tick.report

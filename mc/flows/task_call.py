@@ -62,6 +62,11 @@ class TaskCall(dict[str, Any]):
         """The report of the tick that the call is part of."""
 
     @property
+    def name(self) -> str:
+        """The task's key and the attempt."""
+        return f"{self.task.get('key')}/{self.task.get('attempt')}"
+
+    @property
     def engine(self) -> FlowEngine:
         """The engine that ticks."""
         engine: FlowEngine = self["engine"]

@@ -32,6 +32,7 @@ from mc.runners.turns import Turns
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
+from mc.store.lost_calls import LostCalls
 from mc.store.tick_log import Tick
 
 __all__ = ["Drive", "RunnerSettings"]
@@ -182,9 +183,9 @@ class Drive:
                 self._give_back(*kept)
             self._end_row()
 
-    def _give_back(self, *leases: Lease, as_lost: bool = False) -> None:
+    def _give_back(self, *leases: Lease, lost_calls: LostCalls | None = None) -> None:
         try:
-            give_back(self._store, *leases, as_lost=as_lost)
+            give_back(self._store, *leases, lost_calls=lost_calls)
         except StoreUnreachableError:
             self._kept += leases
             raise
@@ -303,7 +304,7 @@ class Drive:
         self, heartbeat: Heartbeat, lease: Lease, flow: Flow | McError
     ) -> Generator[TaskCall | None, None, FlowSession | None]:
         """Tick one flow; what is wrong with it does not keep the others from being ticked."""
-        released = broke = False
+        released = is_busy = False
         try:
             if isinstance(flow, McError):
                 raise flow
@@ -329,22 +330,24 @@ class Drive:
                 self._settle(lease, flow.status)
             return session
         except StoreBusyError:
+            is_busy = True
             raise
         except StoreUnreachableError:
-            broke = True
             raise
         except Exception as error:  # noqa: BLE001 - one broken flow must not stop the others
             self._settle(lease, error)
             released = True
         finally:
+            calls = lease.lost_calls
             if self._session is not None:
                 self.report.tasks += self._session.calls
+                calls = self._session.lost_calls
                 self._session = None
             heartbeat.end()
             if not released:
-                # Interrupted: the flow stays as it was saved last. If the database takes the lease back at
-                # once, it may be this flow that broke the connection, and would break that of each tick.
-                self._give_back(lease, as_lost=broke)
+                # The flow stays as it was saved last, and is under suspicion: whatever ends this driver,
+                # or breaks its connection while the database is there, would do so at each tick.
+                self._give_back(lease, lost_calls=None if is_busy else calls)
         return None
 
     def _write_finals(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,7 @@ from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.final_save import FinalSave
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease, Wake
+from mc.store.lost_calls import LostCalls
 from mc.store.outbox import Outbox
 from mc.store.wakes import CANCEL, CONTROL, FINISHED
 
@@ -99,7 +101,7 @@ class FlowSession:
         services: dict[str, Any] = {
             "mc.flows": sub_flows,
             "mc.resources": self._resources,
-            "mc.save_effects": self._save_effects,
+            "mc.save_effects": self._save_inner_effects,
             "mc.transaction": self._transaction.begin,
         }
         if flow.parent_key is not None:
@@ -108,7 +110,11 @@ class FlowSession:
         self._missing = MissingHandlers()  # for tasks of the tick under way
         self._ctx = {**task_ctx, **services, MISSING_HANDLERS: self._missing}
         self._report = TickReport()  # of the tick under way
+        self._is_careful = lease.is_suspect  # each call is saved before it is made
         self._survived = not lease.lost_leases
+        self._lost_calls = lease.lost_calls  # of drivers before
+        self._under_way: dict[str, None] = {}  # calls, in order
+        self._unsaved: list[str] = []  # calls that were made since the last save
         self._problem: McError | None = None
         self._save_again_after = timedelta(seconds=lease.seconds / 6)
 
@@ -116,6 +122,11 @@ class FlowSession:
     def has_problem(self) -> bool:
         """Whether something went wrong that `steps` is going to raise."""
         return self._problem is not None
+
+    @property
+    def lost_calls(self) -> LostCalls:
+        """The calls of drivers before, and those that this one is in."""
+        return replace(self._lost_calls, under_way=tuple(self._under_way))
 
     def steps(self) -> Generator[TaskCall | None, None, None]:
         """Yield the calls that ticks want made, None where the driver must wait for all under way.
@@ -146,6 +157,8 @@ class FlowSession:
                     self._save()
                     saved_at = self._store.clock.now()
             self._survived = True
+            if not self._must_stop():
+                self._lost_calls = LostCalls()  # nothing that was to be called ended this driver
             if self._missing and self.flow.status == "RUNNING":
                 self.missing_error = self._missing.first_error
                 block_for(self.flow, self._missing)
@@ -161,8 +174,11 @@ class FlowSession:
 
     def call_done(self, call: TaskCall) -> None:
         """Take note that a call was made and settled; save it if it has effects."""
+        self._unsaved.append(call.name)
         if call.has_effects:
             self._save_effects()
+        else:
+            self._under_way.pop(call.name, None)  # it may be made again
 
     def _tick(self) -> Generator[TaskCall | None, None, bool]:
         """Make one tick, and return whether it was the last for now."""
@@ -174,8 +190,9 @@ class FlowSession:
         for call in tick.calls():
             if call is not None:
                 called = True
-                if self._lease.lost_leases:
-                    self._save()  # so that the rows name the tasks, should this one end the process
+                self._under_way[call.name] = None
+                if self._is_careful:
+                    self._save()  # so that it is known which call this was, should it end the process
                 if call.has_effects:
                     self._before_effects()
             yield call
@@ -251,6 +268,12 @@ class FlowSession:
         if not self._outbox.is_empty:
             self._save()  # lest a rival of theirs undo what the function wrote
 
+    def _save_inner_effects(self) -> bool:
+        """Save after a call with effects inside of a call, which has come further by that."""
+        if len(self._under_way) == 1:
+            self._lost_calls = self._lost_calls.end(self._under_way)
+        return self._save_effects()
+
     def _save_effects(self) -> bool:
         """Save after a call with effects; False: it did not work, and nothing more may be called."""
         if self._problem is None:
@@ -262,7 +285,7 @@ class FlowSession:
 
     def _finish(self) -> None:
         lease, outbox = self._lease, self._outbox
-        alone = lease.lost_leases or lease.num_tasks > _SMALL or not outbox.is_empty
+        alone = self._is_careful or lease.num_tasks > _SMALL or not outbox.is_empty
         if alone or self._transaction.is_open or self._resources.are_claimed:
             self._save(release=True)
         else:
@@ -274,14 +297,21 @@ class FlowSession:
         report = self._report
         if report.completed or report.failed or report.retried:
             self._survived = True
+        calls = self.lost_calls.end(self._unsaved) if self._is_careful else None
         try:
             self._store.save(
                 self.flow,
                 lease=self._lease,
                 release=release,
                 keep_lost_leases=not self._survived,
+                lost_calls=calls,
                 outbox=self._outbox,
                 within=self._transaction.take(),
             )
+            if calls is not None:
+                self._lost_calls = calls
+            for name in self._unsaved:
+                self._under_way.pop(name, None)
+            self._unsaved = []
         finally:
             self._transaction.roll_back()

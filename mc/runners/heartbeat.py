@@ -12,6 +12,7 @@ from typing import Self
 from mc.errors import LeaseLostError, StoreError
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
+from mc.store.lost_calls import LostCalls
 
 __all__ = ["Heartbeat", "give_back"]
 
@@ -129,16 +130,20 @@ class Heartbeat:
             )
 
 
-def give_back(store: FlowStore, *leases: Lease, as_lost: bool = False) -> None:
+def give_back(store: FlowStore, *leases: Lease, lost_calls: LostCalls | None = None) -> None:
     """Give leases back; those that were taken over belong to other drivers and are left to them.
 
     Args:
         store: of the leases.
         leases: what to give back.
-        as_lost: count them with those of drivers that vanished.
+        lost_calls: the driver ends while it is in the flow of the only lease, in these calls.
     """
     try:
-        store.release(*leases, as_lost=as_lost)
+        if lost_calls is None:
+            store.release(*leases)
+        else:
+            for lease in leases:
+                store.release_as_lost(lease, lost_calls)
     except LeaseLostError as error:
         for lease in error.lost:
             _logger.info(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, case, or_, select
 
 from mc.store.dialects import Dialect
 from mc.store.tables import flow
@@ -59,7 +59,7 @@ def claim_query(search: Search, limit: int, *, by_priority: bool = True) -> Sele
     """Return a query for flows that are due and that nobody holds."""
     order: list[Any] = [flow.c.next_tick_at, flow.c.created_at, flow.c.key]
     if by_priority:
-        order.insert(0, flow.c.priority.desc())
+        order[:0] = [_IS_SUSPECT, flow.c.priority.desc()]  # what may end its driver comes last
     return _COLUMNS.where(*_is_claimable(search), *search.among).order_by(*order).limit(limit)
 
 
@@ -83,10 +83,12 @@ def _is_claimable(search: Search) -> tuple[ColumnElement[bool], ColumnElement[bo
     return flow.c.next_tick_at <= search.due_at, nobody_holds
 
 
-def _urgency(row: Row[Any]) -> tuple[int, str, str, str]:
-    return -row.priority, row.next_tick_at, row.created_at, row.key
+def _urgency(row: Row[Any]) -> tuple[bool, int, str, str, str]:
+    is_suspect = row.lease_owner is not None or row.lost_leases > 0
+    return is_suspect, -row.priority, row.next_tick_at, row.created_at, row.key
 
 
+_IS_SUSPECT: Final = case((or_(flow.c.lease_owner.is_not(None), flow.c.lost_leases > 0), 1), else_=0)
 _COLUMNS: Final = select(
     flow.c.key,
     flow.c.priority,
@@ -97,6 +99,7 @@ _COLUMNS: Final = select(
     flow.c.lease_id,
     flow.c.revision,
     flow.c.lost_leases,
+    flow.c.lost_calls,
     flow.c.task_counts,
 )
 # By the primary key alone, because each row that another index leads to would be locked too.

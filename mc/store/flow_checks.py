@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from mc.durations import format_duration, format_time, parse_time
 from mc.store.dialect import Dialect
 from mc.store.finding import Finding, Severity
+from mc.store.lease import MAX_LOST_CALLS
 from mc.store.leases import is_leased
+from mc.store.lost_calls import LostCalls
 from mc.store.tables import flow
 
 __all__ = ["check_flows"]
@@ -34,6 +36,7 @@ def check_flows(
     yield _count_flows(connection)
     yield from _check_late(connection, dialect, now, late_after)
     yield from _check_leases(connection, dialect, late_after)
+    yield from _check_suspects(connection)
     yield from _check_blocked(connection)
     yield from _check_missing_handlers(connection)
     yield from _check_waiting(connection, now)
@@ -83,6 +86,31 @@ def _check_leases(connection: Connection, dialect: Dialect, late_after: timedelt
             "keys": _keys(connection, expired, flow.c.lease_expires_at),
         },
     )
+
+
+def _check_suspects(connection: Connection) -> Iterator[Finding]:
+    suspect = and_(flow.c.status.in_(_TICKABLE), or_(flow.c.lost_leases > 0, flow.c.lost_calls.is_not(None)))
+    count, oldest = _count(connection, suspect, flow.c.modified_at)
+    if not count:
+        return
+    query = select(flow.c.key, flow.c.lost_leases, flow.c.lost_calls).where(suspect)
+    found = connection.execute(query.order_by(flow.c.modified_at).limit(_SHOWN)).all()
+    shown = "; ".join(_describe_suspect(*row) for row in found)
+    yield Finding(
+        code="suspect-flows",
+        severity=Severity.NOTE,
+        message=f"{_flows(count)} under suspicion, because drivers ended while they held them: {shown}. Each "
+        f"is ticked alone and after the others, and saved before each call; it becomes BLOCKED when "
+        f"{MAX_LOST_CALLS} drivers in a row have ended in the same call.",
+        advice="Find out why the drivers ended: the system's log, a limit of memory or time, a person.",
+        details={"count": count, "oldest": oldest, "keys": [row.key for row in found]},
+    )
+
+
+def _describe_suspect(key: str, lost: int, calls: str | None) -> str:
+    counts = LostCalls.from_text(calls).counts
+    told = [f"{count} while it called task {call.rpartition('/')[0]!r}" for call, count in counts.items()]
+    return f"{key}: {', '.join(told) or f'{lost} in a row'}"
 
 
 def _check_blocked(connection: Connection) -> Iterator[Finding]:

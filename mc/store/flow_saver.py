@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -20,6 +21,7 @@ from mc.store.flow_writer import FlowDraft, Update, draft_new_flow, draft_save, 
 from mc.store.held_transaction import HeldTransaction
 from mc.store.history_draft import draft_lost_result
 from mc.store.lease import Lease, Wake
+from mc.store.lost_calls import LostCalls
 from mc.store.outbox import Outbox
 from mc.store.prepared import Prepared, Row
 from mc.store.recollection import Recollection
@@ -73,6 +75,7 @@ class FlowSaver:
         lease: Lease | None,
         release: bool,
         keep_lost_leases: bool,
+        lost_calls: LostCalls | None,
         outbox: Outbox,
         within: HeldTransaction | None,
     ) -> None:
@@ -88,9 +91,10 @@ class FlowSaver:
             leased=lease is not None,
             release=release,
             keep_lost_leases=keep_lost_leases,
+            notes_calls=lost_calls is not None,
             dialect=self._database.dialect,
         )
-        update = self._update(draft, lease, outbox.acted_upon)
+        update = self._update(draft, lease, outbox.acted_upon, lost_calls)
         if outbox.refused:
             draft.history.events += _refusals(flow.key, outbox, format_time(now), lease)
 
@@ -154,8 +158,16 @@ class FlowSaver:
                 self._keep_lost_result(update.draft, each.lease, refused)
         return dict(errors)
 
-    def _update(self, draft: FlowDraft, lease: Lease | None, acted_upon: Sequence[Wake]) -> Update:
-        holder = (lease.token, lease.id) if lease is not None else (self._database.epoch,)
+    def _update(
+        self,
+        draft: FlowDraft,
+        lease: Lease | None,
+        acted_upon: Sequence[Wake],
+        lost_calls: LostCalls | None = None,
+    ) -> Update:
+        holder: tuple[Any, ...] = (self._database.epoch,) if lease is None else (lease.token, lease.id)
+        if lost_calls is not None:
+            holder = (*holder, lost_calls.to_text())
         return Update(draft=draft, holder=holder, acted_upon=acted_upon)
 
     def _mark_saved(self, draft: FlowDraft, lease: Lease | None) -> None:

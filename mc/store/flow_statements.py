@@ -86,7 +86,12 @@ DELETE_EDGES: Final = Prepared(
 
 @cache
 def save_statement(
-    *, dialect: Dialect, leased: bool, release: bool = False, keep_lost_leases: bool = False
+    *,
+    dialect: Dialect,
+    leased: bool,
+    release: bool = False,
+    keep_lost_leases: bool = False,
+    notes_calls: bool = False,
 ) -> Prepared:
     """Return the statement that writes a flow's row, if nobody has saved it and the lease is the saver's.
 
@@ -98,12 +103,17 @@ def save_statement(
         leased: whether the saver names the token that it holds.
         release: whether the lease ends with the save.
         keep_lost_leases: whether the count of vanished drivers stays as it is.
+        notes_calls: whether the calls under way are written; the text is the last parameter.
     """
     row = tables.flow.c
     values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in SAVED_COLUMNS}
     values["revision"] = row.revision + 1
     if not keep_lost_leases:
         values["lost_leases"] = 0
+    if notes_calls:
+        values["lost_calls"] = bindparam("calls")
+    elif not keep_lost_leases:
+        values["lost_calls"] = null()
     if release or not leased:
         values["lease_owner"] = values["lease_expires_at"] = null()
     names = ["flow", "known"]
@@ -119,6 +129,8 @@ def save_statement(
         # what a driver does at this moment would overwrite the save
         condition = and_(not_(is_leased(dialect)), bindparam("epoch") == PRESENT_EPOCH)
         values["lease_token"] = row.lease_token + 1  # a driver whose lease ran out is shut out
+    if notes_calls:
+        names += ["calls"]
     is_known = and_(row.key == bindparam("flow"), row.revision == bindparam("known"))
     statement = update(tables.flow).where(is_known, condition).values(values)
     return Prepared(statement, (*(f"new_{name}" for name in SAVED_COLUMNS), *names))

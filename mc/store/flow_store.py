@@ -30,6 +30,7 @@ from mc.store.flow_summary import FlowSummary
 from mc.store.flow_writer import NewFlow, draft_new_flow, insert_flows
 from mc.store.held_transaction import HeldTransaction
 from mc.store.lease import DEFAULT_LEASE_SECONDS, Lease, Wake
+from mc.store.lost_calls import LostCalls
 from mc.store.outbox import Outbox
 from mc.store.recollection import Recollection
 from mc.store.refusals import lease_lost
@@ -169,6 +170,7 @@ class FlowStore(FlowMessages, StoreUpkeep):
         lease: Lease | None = None,
         release: bool = False,
         keep_lost_leases: bool = False,
+        lost_calls: LostCalls | None = None,
         outbox: Outbox | None = None,
         within: HeldTransaction | None = None,
     ) -> None:
@@ -183,6 +185,8 @@ class FlowStore(FlowMessages, StoreUpkeep):
             release: give the lease back in the same transaction.
             keep_lost_leases: leave the count of drivers that vanished as it is, because nothing shows yet
                 that the flow lets this one live.
+            lost_calls: in which calls drivers ended, and which are under way, where that is to be known if
+                this driver ends as well.
             outbox: what else belongs into the transaction.
             within: what `hold` returned, committed with the save; one of its own unless given.
 
@@ -200,6 +204,7 @@ class FlowStore(FlowMessages, StoreUpkeep):
             lease=lease,
             release=release,
             keep_lost_leases=keep_lost_leases,
+            lost_calls=lost_calls,
             outbox=outbox or Outbox(),
             within=within,
         )
@@ -303,8 +308,8 @@ class FlowStore(FlowMessages, StoreUpkeep):
         """Claim flows that are due and that no driver holds: by priority, then those due longest.
 
         No two claims get the same flow, whatever happens at the same time. A lease that ran out is taken
-        over; the flow whose drivers vanished is claimed alone, and after three in a row it becomes BLOCKED
-        instead, its `blocked_reason` naming the tasks.
+        over; the flow whose drivers vanished is claimed alone and after the others, and when three in a row
+        did while they made the same call it becomes BLOCKED instead, its `blocked_reason` naming the task.
 
         Args:
             owner: who claims, for people.
@@ -389,16 +394,30 @@ class FlowStore(FlowMessages, StoreUpkeep):
 
         return self._database.hold(keep)
 
-    def release(self, *held: Lease, as_lost: bool = False) -> None:
-        """Give leases back without saving; `as_lost` counts them with those of drivers that vanished.
+    def release(self, *held: Lease) -> None:
+        """Give leases back without saving.
 
         Raises:
             LeaseLostError: some were taken over or given back before, `.lost` holds them; they are left as
                 they are, and the others were given back.
         """
-        lost = self._database.write(lambda connection: leases.release(connection, held, as_lost=as_lost))
+        lost = self._database.write(lambda connection: leases.release(connection, held))
         if lost:
             raise lease_lost(*lost)
+
+    def release_as_lost(self, lease: Lease, calls: LostCalls | None = None) -> None:
+        """Give a lease back without saving, and count it with those of drivers that vanished.
+
+        Args:
+            lease: of a flow that the driver was in when it ended.
+            calls: those under way cost one driver more; as the lease knows them unless given.
+
+        Raises:
+            LeaseLostError: it was taken over or given back before.
+        """
+        known = lease.lost_calls if calls is None else calls
+        if not self._database.write(lambda connection: leases.release_as_lost(connection, lease, known)):
+            raise lease_lost(lease)
 
     def block(self, lease: Lease, reason: str) -> None:
         """Make a flow that cannot be ticked BLOCKED, and give its lease back.

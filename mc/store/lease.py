@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-__all__ = ["DEFAULT_LEASE_SECONDS", "MAX_LOST_LEASES", "Lease", "StoredClaim", "Wake"]
+from mc.store.lost_calls import LostCalls
+
+__all__ = ["DEFAULT_LEASE_SECONDS", "MAX_LOST_CALLS", "Lease", "StoredClaim", "Wake"]
 
 DEFAULT_LEASE_SECONDS: Final = 60.0
-MAX_LOST_LEASES: Final = 3  # in a row; then the flow is BLOCKED
+NO_LOST_CALLS: Final = LostCalls()
+MAX_LOST_CALLS: Final = 3  # drivers in a row that ended in the same call; then the flow is BLOCKED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +26,13 @@ class Lease:
     expires_at: datetime  # by the database's clock
     seconds: float  # how long it lasts from the claim or the last renewal on
     lost_leases: int = 0  # drivers in a row that vanished while they ticked the flow
+    lost_calls: LostCalls = NO_LOST_CALLS  # in which they ended, as far as is known
     num_tasks: int = 0
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether a driver ended while it held the flow, and the flow may be the cause."""
+        return bool(self.lost_leases or self.lost_calls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

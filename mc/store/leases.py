@@ -20,11 +20,12 @@ from mc.store.due_flows import Search, find_due
 from mc.store.epochs import PRESENT_EPOCH
 from mc.store.event import EventKind
 from mc.store.event_log import EventRow, insert_events
-from mc.store.lease import MAX_LOST_LEASES, Lease
+from mc.store.lease import MAX_LOST_CALLS, Lease
+from mc.store.lost_calls import LostCalls
 from mc.store.prepared import Prepared, Row
 from mc.store.recollection import Recollection
 from mc.store.refusals import new_epoch
-from mc.store.tables import flow, task
+from mc.store.tables import flow
 from mc.store.tick_log import LATEST_TURN
 from mc.store.wakes import wake_if_noted
 
@@ -39,6 +40,7 @@ __all__ = [
     "keep",
     "next_due_query",
     "release",
+    "release_as_lost",
     "renew",
 ]
 
@@ -94,24 +96,27 @@ def claim(
         chosen: list[Any] = []
         blocked = False
         for row in rows:
-            lost = row.lost_leases + (row.lease_owner is not None)
-            if lost >= MAX_LOST_LEASES:
-                _block_after_losses(connection, row.key, lost, now)
+            vanished = row.lease_owner is not None
+            lost, calls = row.lost_leases + vanished, LostCalls.from_text(row.lost_calls)
+            if vanished:
+                calls = calls.lose()
+            if culprits := calls.reaching(MAX_LOST_CALLS):
+                _block_after_losses(connection, row.key, culprits, now)
                 give_back_all(connection, dialect, [row.key], parse_time(now))
                 blocked = True
-            elif lost and chosen:
+            elif (lost or calls) and chosen:
                 break  # a flow that may kill its driver is claimed alone
             else:
-                chosen.append((row, lost))
-                if lost:
+                chosen.append((row, lost, calls))
+                if lost or calls:
                     break
         if chosen or not blocked:
             break
     claim_id = uuid.uuid4().hex
-    leases = [_lease(row, claim_id, lost, owner, expires_at, seconds) for row, lost in chosen]
+    leases = [_lease(row, claim_id, lost, calls, owner, expires_at, seconds) for row, lost, calls in chosen]
     if leases:
         _CLAIM.run_many(connection, [_claim_row(lease) for lease in leases])
-        _note_take_overs(connection, leases, [row for row, _ in chosen], now)
+        _note_take_overs(connection, leases, [row for row, *_ in chosen], now)
     # Where one that may kill its driver was taken alone, the others' turn is still to come.
     return Claimed(leases, turn + len(leases) if len(chosen) == len(rows) else turn)
 
@@ -134,17 +139,20 @@ def is_held_by(connection: Connection, lease: Lease) -> bool:
     return connection.scalar(_FIND_HELD, _name(lease)) is not None
 
 
-def release(connection: Connection, leases: Sequence[Lease], *, as_lost: bool = False) -> list[Lease]:
+def release(connection: Connection, leases: Sequence[Lease]) -> list[Lease]:
     """Give leases back, and return those that were taken over or given back before.
 
     Args:
         connection: in a transaction that writes.
         leases: of different flows.
-        as_lost: count them with those of drivers that vanished.
     """
-    statement = _RELEASE_AS_LOST if as_lost else _RELEASE
     in_order = sorted(leases, key=lambda lease: lease.flow_key)  # lest two drivers wait for each other
-    return [lease for lease in in_order if statement.run(connection, tuple(_name(lease).values())) != 1]
+    return [lease for lease in in_order if _RELEASE.run(connection, tuple(_name(lease).values())) != 1]
+
+
+def release_as_lost(connection: Connection, lease: Lease, calls: LostCalls) -> bool:
+    """Give a lease back and count it with those of drivers that vanished; False if it was taken over."""
+    return _RELEASE_AS_LOST.run(connection, (calls.lose().to_text(), *_name(lease).values())) == 1
 
 
 def block(connection: Connection, dialect: Dialect, lease: Lease, reason: str, now: str) -> bool:
@@ -209,7 +217,9 @@ def _name(lease: Lease) -> dict[str, Any]:
     return {"flow": lease.flow_key, "held": lease.token, "held_id": lease.id}
 
 
-def _lease(row: Any, claim_id: str, lost: int, owner: str, expires_at: datetime, seconds: float) -> Lease:
+def _lease(
+    row: Any, claim_id: str, lost: int, calls: LostCalls, owner: str, expires_at: datetime, seconds: float
+) -> Lease:
     return Lease(
         flow_key=row.key,
         token=row.lease_token + 1,
@@ -218,24 +228,23 @@ def _lease(row: Any, claim_id: str, lost: int, owner: str, expires_at: datetime,
         expires_at=expires_at,
         seconds=seconds,
         lost_leases=lost,
+        lost_calls=calls,
         num_tasks=sum(loads(row.task_counts).values()),
     )
 
 
 def _claim_row(lease: Lease) -> Row:
-    expires_at = format_time(lease.expires_at)
-    return (lease.token, lease.id, lease.owner, expires_at, lease.lost_leases, lease.flow_key)
+    expires_at, calls = format_time(lease.expires_at), lease.lost_calls.to_text()
+    return (lease.token, lease.id, lease.owner, expires_at, lease.lost_leases, calls, lease.flow_key)
 
 
-def _block_after_losses(connection: Connection, key: str, lost: int, now: str) -> None:
-    running = (
-        connection.scalars(_RUNNING, {"flow": key}).all() or connection.scalars(_READY, {"flow": key}).all()
-    )
-    shown = ", ".join(running) or "none that is known"
+def _block_after_losses(connection: Connection, key: str, calls: Sequence[str], now: str) -> None:
+    tasks = ", ".join(call.rpartition("/")[0] for call in calls)
     reason = (
-        f"{lost} drivers in a row vanished while they ticked this flow (killed, crashed, out of memory, or "
-        f"cut off from the database); tasks that were running: {shown}. Find out why they end their process, "
-        f"then let the flow go on by `houston resume {quote(key)}`, or end it: `houston cancel {quote(key)}`."
+        f"{MAX_LOST_CALLS} drivers in a row vanished while they made the same call (killed, crashed, out of "
+        f"memory, interrupted, or cut off from the database); tasks that were running: {tasks}. Find out why "
+        f"they end their process, then let the flow go on by `houston resume {quote(key)}`, or end it: "
+        f"`houston cancel {quote(key)}`."
     )
     status = connection.scalar(_STATUS, {"flow": key})
     connection.execute(_BLOCK, {"flow": key, "reason": reason, "now": now})
@@ -292,8 +301,9 @@ _CLAIM: Final = Prepared(
         lease_owner=bindparam("owner"),
         lease_expires_at=bindparam("expires_at"),
         lost_leases=bindparam("lost"),
+        lost_calls=bindparam("calls"),
     ),
-    ("token", "claim_id", "owner", "expires_at", "lost", "flow"),
+    ("token", "claim_id", "owner", "expires_at", "lost", "calls", "flow"),
 )
 _HELD: Final = (
     (flow.c.key == bindparam("flow"))
@@ -311,8 +321,13 @@ _RELEASE: Final = Prepared(
 _RELEASE_AS_LOST: Final = Prepared(
     update(flow)
     .where(_HELD)
-    .values(lease_owner=null(), lease_expires_at=null(), lost_leases=flow.c.lost_leases + 1),
-    _NAMES,
+    .values(
+        lease_owner=null(),
+        lease_expires_at=null(),
+        lost_leases=flow.c.lost_leases + 1,
+        lost_calls=bindparam("calls"),
+    ),
+    ("calls", *_NAMES),
 )
 _BODY: Final = select(flow.c.body).where(flow.c.key == bindparam("flow"))
 _WRITE_BODY: Final = (
@@ -331,20 +346,9 @@ _BLOCK: Final = (
         lease_expires_at=null(),
         lease_token=flow.c.lease_token + 1,
         lost_leases=0,
+        lost_calls=null(),
         revision=flow.c.revision + 1,
         modified_at=bindparam("now"),
     )
 )
 _BLOCK_HELD: Final = _BLOCK.where(_HELD)
-_RUNNING: Final = (
-    select(task.c.key)
-    .where(task.c.flow_key == bindparam("flow"), task.c.status == "RUNNING")
-    .order_by(task.c.position)
-    .limit(10)
-)
-_READY: Final = (
-    select(task.c.key)
-    .where(task.c.flow_key == bindparam("flow"), task.c.status == "PENDING", task.c.unmet == 0)
-    .order_by(task.c.position)
-    .limit(10)
-)

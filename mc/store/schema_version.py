@@ -18,6 +18,7 @@ from mc.store.migrations import (
     m0005_signals,
     m0006_resources,
     m0007_claims,
+    m0008_lost_calls,
 )
 from mc.store.tables import schema
 
@@ -44,6 +45,7 @@ MIGRATIONS: Final[Mapping[int, Callable[[Connection], None]]] = {
     5: m0005_signals.upgrade,
     6: m0006_resources.upgrade,
     7: m0007_claims.upgrade,
+    8: m0008_lost_calls.upgrade,
 }
 NEWEST_VERSION: Final = max(MIGRATIONS)
 

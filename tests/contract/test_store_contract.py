@@ -558,6 +558,13 @@ class TestClaims:
         assert store.claim(owner="d") == []
 
 
+def vanish_in(store: FlowStore, call: str, key: str = "f") -> None:
+    """Claim a flow, note a call of it, and be heard of no more."""
+    lease = claim_one(store, lease_seconds=0)
+    calls = replace(lease.lost_calls, under_way=(call,))
+    store.save(store.load(key), lease=lease, keep_lost_leases=True, lost_calls=calls)
+
+
 class TestLostLeases:
     def test_a_claim_over_a_lease_that_ran_out_counts_it(
         self, store: FlowStore, make: Callable[..., Flow]
@@ -574,9 +581,17 @@ class TestLostLeases:
         for before in range(3):
             lease = claim_one(store)
             assert lease.lost_leases == before
-            store.release(lease, as_lost=True)
+            store.release_as_lost(lease, replace(lease.lost_calls, under_way=("one/1",)))
         assert store.claim(owner="d") == []
         assert store.summary("f").status == "BLOCKED"
+
+    def test_drivers_that_end_before_they_call_anything_block_no_flow(
+        self, store: FlowStore, make: Callable[..., Flow]
+    ) -> None:
+        make()
+        for before in range(9):
+            lease = claim_one(store, lease_seconds=0)
+            assert (lease.lost_leases, lease.is_suspect) == (before, before > 0)
 
     def test_a_driver_without_the_handlers_does_not_excuse_a_flow_that_ends_others(
         self, store: FlowStore, clock: ManualClock, make: Callable[..., Flow]
@@ -594,16 +609,14 @@ class TestLostLeases:
             clock.advance(1)
         claim_one(store, keys=["b"], lease_seconds=0)
         claimed = [[lease.flow_key for lease in store.claim(owner="d", limit=9)] for _ in range(3)]
-        assert claimed == [["a"], ["b"], ["c"]]
+        assert claimed == [["a", "c"], ["b"], []]
 
-    def test_after_three_lost_leases_the_flow_is_blocked_and_names_its_running_tasks(
+    def test_after_three_losses_in_the_same_call_the_flow_is_blocked_and_names_its_task(
         self, store: FlowStore, make: Callable[..., Flow]
     ) -> None:
-        flow = make()
-        flow.tasks["one"]["status"] = "RUNNING"
-        store.save(flow)
+        make()
         for _ in range(3):
-            claim_one(store, lease_seconds=0)
+            vanish_in(store, "one/1")
         assert store.claim(owner="d") == []
         blocked = store.load("f")
         assert blocked.status == "BLOCKED"
@@ -611,15 +624,47 @@ class TestLostLeases:
         assert "3 drivers in a row" in blocked.blocked_reason
         assert "were running: one." in blocked.blocked_reason
 
+    def test_losses_in_different_calls_are_counted_apart(
+        self, store: FlowStore, make: Callable[..., Flow]
+    ) -> None:
+        make()
+        for call in ("one/1", "one/1", "one/2", "two/1"):
+            vanish_in(store, call)
+        lease = claim_one(store)
+        assert lease.lost_calls.counts == {"one/1": 2, "one/2": 1, "two/1": 1}
+
+    def test_a_call_that_is_saved_is_free_of_suspicion(
+        self, store: FlowStore, make: Callable[..., Flow]
+    ) -> None:
+        make()
+        for _ in range(2):
+            vanish_in(store, "one/1")
+        lease = claim_one(store)
+        store.save(store.load("f"), lease=lease, lost_calls=lease.lost_calls.end(["one/1"]), release=True)
+        for _ in range(2):
+            vanish_in(store, "one/1")
+        assert claim_one(store).lost_calls.counts == {"one/1": 2}
+
+    def test_a_flow_under_suspicion_comes_after_the_others(
+        self, store: FlowStore, clock: ManualClock, make: Callable[..., Flow]
+    ) -> None:
+        make("bad")
+        claim_one(store, lease_seconds=0)
+        clock.advance(1)
+        make("good")
+        claimed = [[lease.flow_key for lease in store.claim(owner="d", limit=9)] for _ in range(2)]
+        assert claimed == [["good"], ["bad"]]
+
     def test_a_blocked_flow_does_not_keep_others_from_being_claimed(
         self, store: FlowStore, clock: ManualClock, make: Callable[..., Flow]
     ) -> None:
         make("bad")
         clock.advance(1)
         for _ in range(3):
-            claim_one(store, lease_seconds=0)
+            vanish_in(store, "one/1", "bad")
         make("good")
-        assert claim_one(store).flow_key == "good"
+        assert [lease.flow_key for lease in store.claim(owner="d", limit=9)] == ["good"]
+        assert store.claim(owner="d") == []
         assert store.summary("bad").status == "BLOCKED"
 
     def test_a_save_sets_the_count_back(self, store: FlowStore, make: Callable[..., Flow]) -> None:

@@ -360,9 +360,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(index=INDEX)
     def release_as_lost(self, index: int) -> None:
-        self.let_go(
-            index, lambda held: held.store.release(held.lease, as_lost=True), self.model.give_back_as_lost
-        )
+        self.let_go(index, lambda held: held.store.release_as_lost(held.lease), self.model.give_back_as_lost)
 
     @precondition(lambda self: self.held)
     @rule(index=INDEX)

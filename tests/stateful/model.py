@@ -9,7 +9,6 @@ from typing import Any
 
 from mc.clock import ManualClock
 from mc.statuses import FINISHED_FLOW_STATUSES
-from mc.store.lease import MAX_LOST_LEASES
 from tests.stateful.workload import KINDS, Kind
 
 __all__ = ["LIVE", "Known", "Model", "Refusal", "Wake"]
@@ -142,21 +141,14 @@ class Model:
 
     def claim(self, owner: str, limit: int) -> list[Known]:
         """Claim what is due, and return it in order."""
-        while True:
-            chosen, blocked = [], False
-            for known in self._claimable()[:limit]:
-                lost = known.lost + (known.owner is not None)
-                if lost >= MAX_LOST_LEASES:
-                    self._block(known)
-                    blocked = True
-                elif lost and chosen:
-                    break  # a flow that may have killed its drivers is claimed alone
-                else:
-                    known.lost = lost
-                    chosen.append(known)
-                    if lost:
-                        break
-            if chosen or not blocked:
+        chosen: list[Known] = []
+        for known in self._claimable()[:limit]:
+            lost = known.lost + (known.owner is not None)
+            if lost and chosen:
+                break  # a flow that may have killed its drivers is claimed alone
+            known.lost = lost
+            chosen.append(known)
+            if lost:
                 break
         for known in chosen:
             known.token += 1
@@ -169,7 +161,12 @@ class Model:
             for known in self.flows.values()
             if known.due is not None and known.due <= self.now and not known.is_held
         ]
-        return sorted(found, key=lambda known: (-known.kind.priority, known.due, known.created_at, known.key))
+        return sorted(found, key=self._urgency)
+
+    @staticmethod
+    def _urgency(known: Known) -> tuple[bool, int, Any, datetime, str]:
+        is_suspect = known.lost > 0 or known.owner is not None
+        return is_suspect, -known.kind.priority, known.due, known.created_at, known.key
 
     def holds(self, key: str, token: int) -> bool:
         """Tell whether that token is the flow's, and has not been given back."""

@@ -1,0 +1,161 @@
+"""A flow that a driver ended in is under suspicion: what it calls is saved before, and counted."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mc.clock import ManualClock
+from mc.flows.flow import Flow
+from mc.flows.flow_engine import FlowEngine
+from mc.runners.flow_runner import FlowRunner
+from mc.store.finding import Finding
+from mc.store.flow_store import FlowStore
+from mc.store.health import examine
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.url = f"sqlite:///{folder}/flows.sqlite3"
+        self.clock = ManualClock()
+        self.store = FlowStore(self.url, clock=self.clock)
+
+    def submit(self, *tasks: dict[str, Any], key: str = "f") -> None:
+        self.store.create(Flow.from_flow_spec({"tasks": list(tasks)}, key=key))
+
+    def runner(self, **handlers: Any) -> FlowRunner:
+        return FlowRunner(self.store, FlowEngine(task_handlers=handlers, clock=self.clock))
+
+    def vanish(self) -> None:
+        """Claim all that is due as a driver that is then killed before it calls anything."""
+        self.store.claim(owner="gone", limit=99, lease_seconds=0)
+
+    def suspects(self) -> list[Finding]:
+        return [finding for finding in examine(self.url, clock=self.clock) if finding.code == "suspect-flows"]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Any:
+    world = World(tmp_path)
+    yield world
+    world.store.close()
+
+
+def task(key: str, task_type: str = "act", **more: Any) -> dict[str, Any]:
+    return {"key": key, "task_type": task_type, "precursors": [], **more}
+
+
+def interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_a_flow_that_never_began_is_never_blocked_for_its_drivers(world: World) -> None:
+    world.submit(task("a", "noop"))
+    for _ in range(5):
+        world.vanish()
+    assert world.runner().tick().completed == 1
+    assert world.suspects() == []
+
+
+def test_a_flow_under_suspicion_is_saved_before_each_call(world: World) -> None:
+    seen: list[Any] = []
+
+    def look(task: dict[str, Any]) -> None:
+        stored = world.store.load("f").tasks
+        seen.append({key: (stored[key]["status"], stored[key]["attempt"]) for key in "ab"})
+
+    look.has_effects = False  # type: ignore[attr-defined]
+    world.submit(task("a"), task("b"))
+    world.vanish()
+    assert world.runner(act=look).tick().completed == 1
+    assert seen[0] == {"a": ("RUNNING", 1), "b": ("RUNNING", 1)}
+    assert seen[1] == {"a": ("COMPLETED", 1), "b": ("RUNNING", 1)}
+
+
+def test_a_runner_that_is_interrupted_again_and_again_in_one_call_blocks_its_flow_only(world: World) -> None:
+    world.submit(task("a"), task("b", "noop"), key="bad")
+    for number in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            world.runner(act=interrupt).tick()
+        (finding,) = world.suspects()
+        assert f"bad: {number + 1} while it called task 'a'" in finding.message
+    world.submit(task("c", "noop"), key="good")
+    report = world.runner(act=interrupt).tick()
+    assert (report.completed, world.store.summary("bad").status) == (1, "BLOCKED")
+    assert "were running: a." in str(world.store.load("bad").blocked_reason)
+    assert world.suspects() == []
+
+
+def test_the_others_that_an_interrupted_runner_held_are_not_under_suspicion(world: World) -> None:
+    world.submit(task("a"), key="bad")
+    world.submit(task("b", "noop"), key="good")
+    with pytest.raises(KeyboardInterrupt):
+        world.runner(act=interrupt).tick()
+    (lease,) = world.store.claim(owner="d", keys=["good"])
+    assert not lease.is_suspect
+
+
+def test_calls_that_come_back_do_not_free_one_that_does_not(world: World) -> None:
+    def fail() -> None:
+        raise ValueError
+
+    again = {"retry": {"max_attempts": None}}
+    world.submit(task("again", "fail", cfg=again), task("bad"))
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            world.runner(act=interrupt, fail=fail).tick()
+    world.runner(act=interrupt, fail=fail).tick()
+    assert world.store.summary("f").status == "BLOCKED"
+
+
+def test_a_task_that_comes_further_each_time_is_not_blocked(world: World) -> None:
+    calls: list[int] = []
+
+    def interrupt_each_other() -> None:
+        calls.append(1)
+        if len(calls) % 2 == 0:
+            interrupt()
+
+    inner = {"tasks": [{"key": key, "task_type": "act"} for key in "pqrstu"]}
+    world.submit(task("a", "inline_flow", task_params={"flow_spec": inner}))
+    for _ in range(5):
+        with pytest.raises(KeyboardInterrupt):
+            world.runner(act=interrupt_each_other).tick()
+    assert world.runner(act=interrupt_each_other).tick().completed == 1
+
+
+def test_a_tick_that_is_cancelled_raises_suspicion_too(world: World) -> None:
+    async def main() -> None:
+        begun = asyncio.Event()
+
+        async def hang() -> None:
+            begun.set()
+            await asyncio.sleep(60)
+
+        ticking = asyncio.create_task(world.runner(act=hang).atick())
+        await begun.wait()
+        ticking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ticking
+
+    world.submit(task("a"))
+    asyncio.run(main())
+    (lease,) = world.store.claim(owner="d")
+    assert lease.is_suspect
+
+
+def test_a_flow_whose_calls_came_back_is_free_again(world: World) -> None:
+    world.submit(task("a", cfg={"retry": {"max_attempts": 2, "delay": 60}}))
+    with pytest.raises(KeyboardInterrupt):
+        world.runner(act=interrupt).tick()
+    assert len(world.suspects()) == 1
+
+    def fail() -> None:
+        raise ValueError
+
+    world.runner(act=fail).tick()
+    assert world.suspects() == []
