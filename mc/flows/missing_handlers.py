@@ -13,6 +13,8 @@ from mc.errors import (
     TaskTypeNotAllowedError,
     UnknownTaskTypeError,
 )
+from mc.flows.callables import split_path
+from mc.flows.task_call import CallPutOffError
 from mc.statuses import FINISHED_TASK_STATUSES
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ __all__ = [
     "find_missing_handler",
     "is_missing",
     "note_if_missing",
+    "put_off_unless_allowed",
     "settle_version",
 ]
 
@@ -49,6 +52,7 @@ class _Missing:
     task_type: str
     version: str | None  # with which the task has begun; None: any will do
     error: McError
+    function: str | None = None  # that a `call` names, in a module that this process may not import
     tasks: int = 1  # that need it
 
 
@@ -65,7 +69,14 @@ class MissingHandlers:
         """Forget what was noted."""
         self._found.clear()
 
-    def note(self, error: McError, task: Task, ctx: Mapping[str, Any], *outer: str) -> None:
+    def note(
+        self,
+        error: McError,
+        task: Task,
+        ctx: Mapping[str, Any],
+        *outer: str,
+        function: str | None = None,
+    ) -> None:
         """Note a task that is left as it is.
 
         Args:
@@ -73,15 +84,16 @@ class MissingHandlers:
             task: the task.
             ctx: a context of its flow, with `parent` where it is a sub-flow inside a task.
             *outer: keys of the tasks that it stands inside of, in that flow.
+            function: what a `call` names, where that is what cannot be called.
         """
         task_type, version = str(task.get("task_type")), task.get("handler_version")
-        known = self._found.get((task_type, version))
+        known = self._found.get((task_type, function or version))
         if known is not None:
             known.tasks += 1
             return
         path = _path_of(str(task.get("key")), outer, ctx)
-        self._found[task_type, version] = _Missing(
-            path=path, task_type=task_type, version=version, error=error
+        self._found[task_type, function or version] = _Missing(
+            path=path, task_type=task_type, version=version, error=error, function=function
         )
 
     @property
@@ -103,7 +115,12 @@ class MissingHandlers:
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return what is missing as JSON-safe data, for `Flow.missing_handlers`."""
         return [
-            {"task": missing.path, "task_type": missing.task_type, "version": missing.version}
+            {
+                "task": missing.path,
+                "task_type": missing.task_type,
+                "version": missing.version,
+                **({"function": missing.function} if missing.function is not None else {}),
+            }
             for missing in self._found.values()
         ]
 
@@ -124,6 +141,35 @@ def note_if_missing(task: Task, task_ctx: TaskCall) -> bool:
     outer = str(task_ctx.task.get("key"))
     missing.note(error, task, task_ctx, str(task_ctx.get("mc.task_key", outer)), outer)
     return True
+
+
+def put_off_unless_allowed(function: str, task_ctx: TaskCall) -> None:
+    """Put off a `call` of a function whose module this process may not import, where another one may.
+
+    Raises:
+        CallPutOffError: the task is left as it is, and noted for the driver.
+        TaskTypeNotAllowedError: there is no driver that would keep the flow for another one.
+    """
+    error = _why_not_allowed(function, task_ctx.engine)
+    if error is None:
+        return
+    missing: MissingHandlers | None = task_ctx.get(MISSING_HANDLERS)
+    if missing is None:
+        raise error
+    task = task_ctx.task
+    outer = (str(task_ctx["mc.task_key"]),) if "mc.task_key" in task_ctx else ()
+    missing.note(error, task, task_ctx, *outer, function=function)
+    task.pop("deadline_at", None)  # its time begins when it is called
+    raise CallPutOffError
+
+
+def _why_not_allowed(function: str, engine: FlowEngine) -> McError | None:
+    module_name, _ = split_path(function)
+    try:
+        engine.registry.callables.check_allowed(module_name, function)
+    except TaskTypeNotAllowedError as error:
+        return error
+    return None
 
 
 def is_missing(error: BaseException) -> TypeGuard[TaskHandlerError]:
@@ -202,6 +248,8 @@ def _is_there(entry: Mapping[str, Any], flow: Flow, engine: FlowEngine) -> bool:
     key = path if path in flow._nodes else path.partition("/")[0]
     if key in flow._nodes and flow._nodes[key].status in FINISHED_TASK_STATUSES:
         return True  # a person skipped it
+    if isinstance(entry.get("function"), str):
+        return _why_not_allowed(entry["function"], engine) is None
     wanted = {"task_type": entry.get("task_type"), "handler_version": entry.get("version")}
     return find_missing_handler(engine, wanted) is None
 

@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from mc.flows.handler_registry import Handler
     from mc.flows.tick_report import TickReport
 
-__all__ = ["Calls", "SaveEffects", "TaskCall", "adrive", "await_all", "drive"]
+__all__ = ["CallPutOffError", "Calls", "SaveEffects", "TaskCall", "adrive", "await_all", "drive"]
 
 # What a driver does after a call with effects; False: nothing more may be called.
 SaveEffects = Callable[[], bool]
 # The handler calls that a tick wants made; None: wait here for those that are still under way.
 Calls = Generator["TaskCall | None", None, None]
+
+
+class CallPutOffError(Exception):
+    """Raised by a built-in handler that noted why its call cannot be made here: the task is left as it is."""
 
 
 class TaskCall(dict[str, Any]):
@@ -116,7 +120,10 @@ class TaskCall(dict[str, Any]):
         if INTERRUPTS.caused(error):
             self.give_up()
             raise error
-        self.settle(error)
+        if isinstance(error, CallPutOffError):
+            self.give_up()
+        else:
+            self.settle(error)
 
     def note_pending(self) -> None:
         """Remember that the outcome comes later, where somebody has to wait for it."""

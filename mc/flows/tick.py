@@ -304,7 +304,10 @@ class Tick:
             if (handler.version is not None or "handler_version" in task) and not self._overrides:
                 settle_version(task, handler)
             call = self._new_call(node, handler)
-            if "deadline_at" in task and task["deadline_at"] <= self.at:
+            if "deadline_at" not in task:
+                if call.cfg is not None and call.cfg.get("timeout") is not None:
+                    task["deadline_at"] = self._time_after(call.cfg["timeout"])  # of a call that was put off
+            elif task["deadline_at"] <= self.at:
                 raise TimeoutError(
                     f"Task {node.key!r} ran for longer than its cfg.timeout ({task['cfg']['timeout']})."
                 )

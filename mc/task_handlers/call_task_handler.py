@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 from mc.errors import TaskHandlerError
 from mc.flows.handler_registry import LateResult
+from mc.flows.missing_handlers import put_off_unless_allowed
 from mc.flows.task_call import TaskCall
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
@@ -77,9 +78,9 @@ class CallTaskHandler(BaseTaskHandler):
         )
 
     def _find_function(self) -> Callable[..., Any]:
-        function: Callable[..., Any] = self.task_ctx.engine.registry.callables.find_function(
-            self.read_param("function", str)
-        )
+        name: str = self.read_param("function", str)
+        put_off_unless_allowed(name, self.task_ctx)
+        function: Callable[..., Any] = self.task_ctx.engine.registry.callables.find_function(name)
         return function
 
     def _make_arguments(

@@ -69,6 +69,7 @@ def tick_proxied_task(task: dict[str, Any], task_ctx: TaskCall) -> Calls:
         task["error"] = describe_exception(error, now, task_ctx.engine.max_msg_len)
         task["status"] = "FAILED"
     else:
+        _set_deadline(task, task_ctx)
         raw_params = task["task_params"]
         call = _make_call(task, task_ctx)
         if call is not None:
@@ -123,10 +124,15 @@ def _start(task: dict[str, Any], task_ctx: TaskCall) -> bool:
     now = task_ctx.now()
     task["attempt"] += 1
     task["started_at"] = format_time(now)
-    if cfg.get("timeout") is not None:
-        task["deadline_at"] = format_time(now + timedelta(seconds=parse_duration(cfg["timeout"])))
     task_ctx.report.progressed = True
     return True
+
+
+def _set_deadline(task: dict[str, Any], task_ctx: TaskCall) -> None:
+    """Note when the time of an attempt is up, if it is not known: it begins, or its call was put off."""
+    limit = (task.get("cfg") or {}).get("timeout")
+    if limit is not None and "deadline_at" not in task:
+        task["deadline_at"] = format_time(task_ctx.now() + timedelta(seconds=parse_duration(limit)))
 
 
 def _try_again(task: dict[str, Any], task_ctx: TaskCall) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
@@ -448,3 +451,63 @@ def test_the_doctor_tells_it_from_flows_that_wait_for_a_person(drivers: Drivers,
 def test_a_task_type_that_is_no_name_fails_its_task(drivers: Drivers, store: FlowStore) -> None:
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [{"key": "a", "task_type": None}]}))
     assert drivers().tick().failed == 1  # no driver will ever have its handler
+
+
+class TestCalls:
+    """A `call` of a function whose module the driver may not import."""
+
+    CALL: ClassVar[dict[str, Any]] = {
+        "key": "own_task",
+        "task_type": "call",
+        "task_params": {"function": "its_own_module:act"},
+        "cfg": {"timeout": "10m"},
+    }
+
+    @pytest.fixture
+    def allowed(self, store: FlowStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> FlowRunner:
+        module = ModuleType("its_own_module")
+        exec("def act(): return 1", module.__dict__)
+        monkeypatch.setitem(sys.modules, "its_own_module", module)
+        return FlowRunner(store, FlowEngine(handler_modules=["its_own_module"], clock=clock))
+
+    def with_a_call(self, place: str) -> dict[str, Any]:
+        text = json.dumps(NESTED[place][0]).replace(json.dumps(OWN), json.dumps(self.CALL))
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    @pytest.mark.parametrize("place", NESTED)
+    def test_it_blocks_its_flow_until_a_driver_may(
+        self, drivers: Drivers, store: FlowStore, allowed: FlowRunner, place: str
+    ) -> None:
+        store.create(Flow.from_flow_spec({"key": "f", "tasks": [self.with_a_call(place)]}))
+        assert [error["type"] for error in drivers().tick().errors] == ["TaskTypeNotAllowedError"]
+        flow = store.load("f")
+        assert flow.status == "BLOCKED"
+        assert f"task '{NESTED[place][1]}'" in (flow.blocked_reason or "")
+        assert "'its_own_module'" in (flow.blocked_reason or "")
+
+        events = store.history("f")
+        drivers.later()
+        report = drivers().tick()
+        assert (report.waiting, report.errors, store.history("f")) == (1, [], events)
+
+        drivers.clock.advance(3 * 86_400)
+        assert allowed.tick().completed == 1  # its time began only now
+        assert store.load("f").missing_handlers is None
+
+    def test_the_call_is_made_in_the_first_attempt(
+        self, drivers: Drivers, store: FlowStore, allowed: FlowRunner
+    ) -> None:
+        store.create(Flow.from_flow_spec({"key": "f", "tasks": [self.CALL]}))
+        drivers().tick()
+        drivers.later()
+        allowed.tick()
+        task = store.load("f").tasks["own_task"]
+        assert (task["attempt"], task["data"]["result"]) == (1, 1)
+
+    def test_a_module_that_is_allowed_and_has_no_such_function_fails_the_task(
+        self, store: FlowStore, allowed: FlowRunner
+    ) -> None:
+        spec = {**self.CALL, "task_params": {"function": "its_own_module:axt"}}
+        store.create(Flow.from_flow_spec({"key": "f", "tasks": [spec]}))
+        assert allowed.tick().failed == 1
