@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mc.flows.handler_registry import task_handler
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
@@ -11,9 +9,8 @@ __all__ = ["Countdown", "mean"]
 
 
 @task_handler("mean", has_effects=False)
-def mean(params: dict[str, Any]) -> dict[str, float]:
+def mean(values: list[float]) -> dict[str, float]:
     """Leave the mean of `values` in the task's data."""
-    values = params["values"]
     return {"mean": sum(values) / len(values)}
 
 

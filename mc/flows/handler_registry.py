@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from mc.errors import McError, TaskHandlerError, UnknownTaskTypeError
 from mc.flows.callables import CallableFinder, import_module, marked_name
+from mc.flows.handler_arguments import HandlerArguments
 from mc.interrupts import INTERRUPTS
 from mc.spec.task_types import BUILT_IN_TASK_TYPES, canonical_task_type
 
@@ -33,12 +34,22 @@ class Handler:
         version: noted by the tasks that begin with it; None: it has none.
         accepts: other versions whose tasks it can go on with.
         is_plain: whether it is built in and calls no code but the engine's.
+        params: names of the task parameters that it takes; None: any.
 
     Raises:
         TaskHandlerError: a version is no text, or empty.
     """
 
-    __slots__ = ("accepts", "call", "cancel", "has_effects", "is_plain", "uninterpolated_params", "version")
+    __slots__ = (
+        "accepts",
+        "call",
+        "cancel",
+        "has_effects",
+        "is_plain",
+        "params",
+        "uninterpolated_params",
+        "version",
+    )
 
     def __init__(
         self,
@@ -50,9 +61,11 @@ class Handler:
         version: str | None = None,
         accepts: Iterable[str] = (),
         is_plain: bool = False,
+        params: frozenset[str] | None = None,
     ) -> None:
         self.call = call
         self.is_plain = is_plain
+        self.params = params
         self.has_effects = has_effects
         self.uninterpolated_params = frozenset(uninterpolated_params)
         self.cancel = cancel
@@ -93,7 +106,6 @@ class LateResult:
 
 
 _PLAIN = frozenset(f"mc.task_handlers.{name}_task_handler" for name in ("noop", "wait", "wire"))
-_ARGUMENTS = ("task", "task_ctx", "flow", "params")  # what a handler can be given
 NO_HANDLER = Handler(lambda task, task_ctx: None, has_effects=False)  # of a task that failed before its call
 
 
@@ -102,8 +114,9 @@ def task_handler(
 ) -> Callable[[Function], Function]:
     """Mark a function as the handler of a task type.
 
-    The function may take any of `task`, `task_ctx`, `flow`, `params` (the task's parameters) by
-    name. A mapping that it returns is laid over the task's `data`, any other value but None becomes
+    The function is given what it names: `task`, `task_ctx`, `flow`, `params` (all of the task's parameters),
+    and under any other name the task's parameter of that name; `**kwargs` gets the rest of them. A mapping
+    that it returns is laid over the task's `data`, any other value but None becomes
     `data["result"]`; the task is then COMPLETED, unless the function set it to WAITING, FAILED or SKIPPED
     (what is to be ticked again at once is a `BaseTaskHandler`). It may be `async`.
     The engine knows it when it is passed in `task_handlers`, or lives in one of `handler_modules`.
@@ -137,17 +150,21 @@ def adapt_handler(handler: Any) -> Handler:
     if isinstance(handler, type):
         return _adapt_class(handler)
     if hasattr(handler, "tick_task"):
+        arguments = HandlerArguments(handler.tick_task)
         return Handler(
-            _by_name(handler.tick_task, _ARGUMENTS),
+            arguments.call,
             has_effects=getattr(handler, "has_effects", True),
             uninterpolated_params=getattr(handler, "uninterpolated_params", ()),
-            cancel=_by_name(handler.cancel, _ARGUMENTS) if hasattr(handler, "cancel") else None,
+            cancel=HandlerArguments(handler.cancel).call if hasattr(handler, "cancel") else None,
+            params=arguments.params,
             **_versions_of(handler),
         )
     if callable(handler):
+        arguments = HandlerArguments(handler)
         return Handler(
-            _adapt_function(handler),
+            _adapt_function(arguments.call),
             has_effects=getattr(handler, "has_effects", True),
+            params=arguments.params,
             **_versions_of(handler),
         )
     raise TaskHandlerError(
@@ -183,9 +200,7 @@ def _versions_of(handler: Any) -> dict[str, Any]:
     return {"version": getattr(handler, "version", None), "accepts": getattr(handler, "accepts", ())}
 
 
-def _adapt_function(function: Callable[..., Any]) -> Callable[..., Any]:
-    invoke = _by_name(function, _ARGUMENTS)
-
+def _adapt_function(invoke: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     def call(task: Any, task_ctx: Any) -> Any:
         result = invoke(task, task_ctx)
         if hasattr(result, "__await__"):
@@ -202,47 +217,6 @@ def _adapt_function(function: Callable[..., Any]) -> Callable[..., Any]:
             task["status"] = "COMPLETED"
 
     return call
-
-
-def _by_name(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[[Any, Any], Any]:
-    """Return `(task, task_ctx)` that calls a function with those of the names that it takes."""
-    import inspect
-
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (ValueError, TypeError):  # a builtin without a signature
-        return lambda task, task_ctx: function(task=task, task_ctx=task_ctx)
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        wanted = {parameter.name for parameter in parameters} & {"flow", "params"} | {"task", "task_ctx"}
-    else:
-        wanted = {each.name for each in parameters if each.kind is not each.POSITIONAL_ONLY} & set(names)
-        others = [
-            parameter.name
-            for parameter in parameters
-            if parameter.name not in wanted
-            and parameter.default is parameter.empty
-            and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        ]
-        if others and not wanted and len(others) <= 2:
-            arity = len(others)  # named otherwise: (task) or (task, task_ctx), by position
-            return lambda task, task_ctx: function(*(task, task_ctx)[:arity])
-        if others:
-            raise TaskHandlerError(
-                f"The handler {function!r} takes {', '.join(map(repr, others))}; a handler can be given "
-                f"{', '.join(names)}."
-            )
-    return lambda task, task_ctx: function(
-        **{
-            name: value
-            for name, value in (
-                ("task", task),
-                ("task_ctx", task_ctx),
-                ("flow", task_ctx.get("flow")),
-                ("params", task.get("task_params")),
-            )
-            if name in wanted
-        }
-    )
 
 
 class HandlerRegistry:
@@ -330,6 +304,11 @@ class HandlerRegistry:
                     return self.callables.read(module_name, attribute, task_type)
         self.resolve(task_type)
         return None
+
+    def known_params(self, task_type: str) -> frozenset[str] | None:
+        """Return the names of the parameters that a type's handler takes; None: any, or it is not known."""
+        handler = self.known.get(task_type)
+        return None if handler is None else handler.params
 
     def _find(self, task_type: str) -> Any:
         if task_type in BUILT_IN_TASK_TYPES:

@@ -10,7 +10,7 @@ from mc.errors import McError
 from mc.spec.condition_checks import check_patterns
 from mc.spec.findings import Findings
 from mc.spec.params_schema import check_params_schema
-from mc.spec.problems import shorten
+from mc.spec.problems import join_pointer, list_names, shorten
 from mc.spec.reference_checks import check_references, check_wirings
 from mc.spec.resource_checks import check_resources
 from mc.spec.signal_checks import check_signal_params
@@ -79,6 +79,8 @@ def check_task(
             check_resources(cfg["resources"], f"{pointer}/cfg/resources", holder, findings)
     params = task.get("task_params")
     if type(params) is dict and params:
+        if type(task_type) is str:
+            _check_param_names(task_type, params, f"{pointer}/task_params", findings)
         _check_params(name, params, f"{pointer}/task_params", keys, findings, since)
 
 
@@ -109,6 +111,24 @@ def _check_type(task_type: str, name: str, pointer: str, findings: Findings) -> 
     if findings.type_names:
         expected += f": {', '.join(sorted(findings.type_names)[:20])}"
     findings.add("MC111", pointer, message, found=task_type, expected=expected, suggestion=suggestion)
+
+
+def _check_param_names(task_type: str, params: dict[str, Any], pointer: str, findings: Findings) -> None:
+    """Compare parameters with those that the function takes which is the handler, where that is known."""
+    ask = getattr(findings.task_types, "known_params", None)
+    known: frozenset[str] | None = ask(task_type) if ask is not None else None
+    if known is None:
+        return
+    for name in params:
+        if name not in known:
+            findings.add(
+                "MC003",
+                join_pointer(pointer, name),
+                f"The function that handles {shorten(task_type)} takes no parameter {shorten(name)}.",
+                found=name,
+                expected=f"one of {list_names(sorted(known), 20)}",
+                suggestion=findings.suggester.nearest(name, known),
+            )
 
 
 def _why_not(task_type: str, findings: Findings) -> str | None:

@@ -262,7 +262,7 @@ class TestRefusals:
         assert caught.value.problems[0].suggestion == "weigh"
 
     @pytest.mark.parametrize(
-        "handler", [5, "text", None, object(), int, lambda a, b, c: None, lambda task, zig: None]
+        "handler", [5, "text", None, object(), int, max, lambda a, b, /: None, lambda task, zig, /: None]
     )
     def test_what_cannot_be_a_handler_is_refused(self, handler: Any) -> None:
         with pytest.raises(TaskHandlerError):
