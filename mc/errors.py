@@ -2,7 +2,7 @@
 
     McError
     ├── SpecError                 a flow spec is wrong; .problems lists everything
-    │   └── SpecSyntaxError       a text is not JSON; .line, .column
+    │   └── SpecSyntaxError       a text is not JSON or YAML; .line, .column
     ├── DurationError             a text is not a duration or a time
     ├── NotJsonError              a value cannot be held by JSON; .pointer
     ├── PatternError              a text is not a regular expression that can be used
@@ -203,7 +203,7 @@ class SpecError(McError):
 
 
 class SpecSyntaxError(SpecError):
-    """The text is not JSON."""
+    """The text is not JSON or YAML."""
 
     code = "invalid-json"
 

@@ -13,15 +13,15 @@ _LONGEST_KEY = 255  # characters that the store can hold
 
 
 def read_spec(source: str) -> Any:
-    """Return the JSON value of a file, or of stdin for `-`.
+    """Return the value of a JSON or YAML file, or of stdin for `-`.
 
     Raises:
-        SpecError: it cannot be read, or is not JSON.
+        SpecError: it cannot be read, or is not JSON or YAML.
     """
-    from mc.spec.reading import parse_spec_text, read_spec_file
+    from mc.spec.reading import parse_piped_text, read_spec_file
 
     if source == "-":
-        return parse_spec_text(sys.stdin.buffer.read(), "stdin")
+        return parse_piped_text(sys.stdin.buffer.read(), "stdin")
     return read_spec_file(source)
 
 

@@ -147,6 +147,7 @@ class Flow(FlowBooks):
             CycleError: the edges form a cycle.
         """
         spec: dict[str, Any] = copy_json(dict(_mapping(flow_spec, "spec")))
+        spec.pop("$schema", None)  # for editors
         given = {
             "key": spec.get("key"),
             "cfg": spec.get("cfg"),

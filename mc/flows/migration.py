@@ -45,7 +45,8 @@ def plan_migration(flow: Flow, spec: Any, *, task_types: Container[str] | None =
         obstacles = tuple(_of_problem(problem, spec) for problem in problems)
         return MigrationPlan(flow_key=flow.key, old_digest=_digest_of(flow.spec), obstacles=obstacles)
     old_spec = flow.spec
-    new_spec = _with_what_it_began_with(copy_json(spec), old_spec or {})
+    given = {name: part for name, part in spec.items() if name != "$schema"}
+    new_spec = _with_what_it_began_with(copy_json(given), old_spec or {})
     plan = MigrationPlan(
         flow_key=flow.key,
         old_digest=_digest_of(old_spec),

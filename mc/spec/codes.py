@@ -21,6 +21,7 @@ CODE_SENTENCES: Final = MappingProxyType(
         "MC013 circular": "A list or mapping contains itself.",
         "MC020 unreadable-file": "The file of the spec cannot be read.",
         "MC021 invalid-json": "The text of the spec is not JSON.",
+        "MC022 invalid-yaml": "The text of the spec is not YAML, or YAML that JSON cannot hold.",
         "MC101 unknown-precursor": "`precursors` names a task that the flow does not have.",
         "MC102 unknown-successor": "`successors` names a task that the flow does not have.",
         "MC103 duplicate-key": "Two tasks of a flow have the same key.",

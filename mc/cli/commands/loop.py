@@ -21,7 +21,7 @@ def _parse_interval(_ctx: click.Context, _param: click.Parameter, text: str) -> 
     from mc.errors import DurationError
 
     try:
-        seconds = parse_duration(float(text) if text.replace(".", "", 1).isdigit() else text)
+        seconds = parse_duration(float(text) if text.replace(".", "", 1).isdecimal() else text)
     except DurationError as error:
         raise click.BadParameter(str(error)) from error
     if not seconds > 0:

@@ -34,7 +34,8 @@ _DIGEST_LENGTH: Final = 12  # characters of a digest that people are shown
 def command(settings: Settings, key: str, spec: str, dry_run: bool, reason: str | None, by: str) -> ExitCode:
     """Move a flow to a new spec.
 
-    NEW_SPEC is a JSON file, or - for stdin. What is finished stays, so the new spec must not change or leave
+    NEW_SPEC is a JSON or YAML file, or - for stdin.
+    What is finished stays, so the new spec must not change or leave
     out a task that is COMPLETED or SKIPPED, nor one that is RUNNING or WAITING. All that forbids it is told
     at once, and then nothing is changed. The flow keeps its status and its data. Nothing is run: the next
     tick goes on with the flow.

@@ -28,7 +28,8 @@ _MOST_NAMED = 20  # tasks of a path that are named to people
 def command(settings: Settings, spec: str, data: dict[str, Any]) -> None:
     """Show the order, the critical path and the dead ends of a spec.
 
-    SPEC is a JSON file, or - for stdin. Shown are the tasks by rank, the path that takes longest, how many
+    SPEC is a JSON or YAML file, or - for stdin.
+    Shown are the tasks by rank, the path that takes longest, how many
     tasks can be under way at the same time, tasks that can never start, conditions that are always true or
     false, and references to data that nobody writes. Nothing is run or stored, and no database is opened.
     """

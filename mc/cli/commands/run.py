@@ -43,7 +43,8 @@ def command(
 ) -> int:
     """Store a flow and tick it to its end.
 
-    SPEC is a JSON file, or - for stdin. A flow of the same key, made from the same spec and data, is not
+    SPEC is a JSON or YAML file, or - for stdin.
+    A flow of the same key, made from the same spec and data, is not
     begun again: it goes on where it stood. Ctrl-C stops after the task that runs, a second one at once; what
     was done is saved.
     """

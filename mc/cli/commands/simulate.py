@@ -32,7 +32,7 @@ _LONGEST_EVENT = 200
     "--outcomes",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, allow_dash=False),
-    help="A JSON file: what tasks come to, and what signals and decisions come when.",
+    help="A JSON or YAML file: what tasks come to, and what signals and decisions come when.",
 )
 @click.option(
     "--until", type=DurationType(), metavar="DURATION", help="Stop at that time after the start, such as 30d."
@@ -58,7 +58,8 @@ def command(
 ) -> int:
     """Run a spec on a clock of its own, with scripted outcomes.
 
-    SPEC is a JSON file, or - for stdin. The engine is the real one, in memory; nothing of your code is
+    SPEC is a JSON or YAML file, or - for stdin.
+    The engine is the real one, in memory; nothing of your code is
     imported or called, nothing is stored, and no time passes. A task comes to what the outcomes say of it;
     without that, `call`, `print`, `log` and types that are not built in complete at once with the data of
     the spec. The simulation ends with the flow, or where only something from outside can move it.

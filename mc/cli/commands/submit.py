@@ -21,7 +21,8 @@ __all__ = ["command"]
 def command(settings: Settings, spec: str, key: str | None, data: dict[str, Any]) -> None:
     """Store a flow for later ticks and print its key.
 
-    SPEC is a JSON file, or - for stdin. Nothing is run. Submitting the same key with the same spec and data
+    SPEC is a JSON or YAML file, or - for stdin.
+    Nothing is run. Submitting the same key with the same spec and data
     again changes nothing and is no error, so a caller that was interrupted may repeat it; the same key with
     another spec or other data is refused.
     """

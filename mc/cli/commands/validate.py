@@ -23,7 +23,7 @@ __all__ = ["command"]
 def command(settings: Settings, specs: tuple[str, ...]) -> int:
     """Check flow specs.
 
-    SPEC is a JSON file, or - for stdin. Everything that is wrong is reported at once: where, what was
+    SPEC is a JSON or YAML file, or - for stdin. Everything that is wrong is reported at once: where, what was
     found, what was expected. What is only doubtful is a warning, and the spec is valid. Nothing is run or
     stored, and no database is opened; of your code only the modules given by --handlers are imported.
     """

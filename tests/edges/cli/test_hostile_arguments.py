@@ -19,7 +19,8 @@ from mc import Houston
 from mc.cli.main import main
 
 SCALE = int(os.environ.get("MC_TEST_SCALE", "1"))
-VALUES_EACH = 5 * SCALE  # hostile values for each parameter
+VALUES_EACH = 3 * SCALE  # hostile values for each parameter
+ALWAYS = ["²", "caf\udce9", "9223372036854775808"]
 VALUES = [
     *(
         "",
@@ -50,7 +51,7 @@ VALUES = [
         "²",
         "٣",
     ),
-    *("caf\udce9", "\ud800", "x" * 5_000, "é", "a/b", "/", ".", "..", "/dev/null", "null", "true", "{}"),
+    *("x" * 5_000, "é", "a/b", "/", ".", "..", "/dev/null", "null", "true", "{}"),
     *("[1", '{"a":1,"a":2}', "[" * 50_000, "x=", "=", "x=[1", "x=NaN", "x=caf\udce9", f"x={'9' * 5_000}"),
     *(
         f"x={'[' * 50_000}",
