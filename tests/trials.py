@@ -6,7 +6,6 @@ A test is a trial by its marker. Its cases are drawn as the marker says, its siz
     @pytest.mark.parametrize("database", DATABASES)
     @pytest.mark.parametrize("operation", OPERATIONS)
     def test_nothing_is_lost(operation, database, trial):
-        for seed in trial.draw(range(1_000), 20): ...
         num_flows = trial.size(10_000, 500)
 
 A property that Hypothesis tries is a trial too: a sample has fewer examples.
@@ -21,7 +20,7 @@ import os
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -48,7 +47,6 @@ MARKER = "reliability"
 GUARD_SECONDS = 1_800  # against hanging, where a case has its full size
 EXAMPLES = {"sample": 40, "all": 100}  # of a property that names no number
 
-T = TypeVar("T")
 Number = TypeVar("Number", int, float)
 
 
@@ -67,10 +65,6 @@ class Trial:
     def size(self, whole: Number, sample: Number) -> Number:
         """Return the size of this run."""
         return whole if self.whole else sample
-
-    def draw(self, cases: Sequence[T], number: int) -> Sequence[T]:
-        """Return all cases, or so many of them."""
-        return cases if self.whole or number >= len(cases) else self.random.sample(cases, number)
 
 
 @pytest.fixture
