@@ -424,13 +424,17 @@ class Houston(FlowControls):
             key: in the place of its own key.
 
         Raises:
-            FlowFormatError: the flow dict is malformed, or the flow waits for a stored sub-flow, which would
-                not tell a copy of its end.
+            FlowFormatError: the flow dict is malformed, its parts do not fit together, or the flow waits for
+                a stored sub-flow, which would not tell a copy of its end.
+            NotJsonError: JSON cannot hold a part of it.
             FlowExistsError: a flow with that key is stored already.
         """
         from mc.flows.flow import Flow
+        from mc.flows.flow_dict_checks import read_flow_dict
 
-        flow = Flow.from_flow_dict(flow_dict if key is None else {**flow_dict, "key": key})
+        if key is not None and isinstance(flow_dict, Mapping):
+            flow_dict = {**flow_dict, "key": key}
+        flow = read_flow_dict(Flow, flow_dict)
         self.store.create(flow)
         return flow.key
 

@@ -7,29 +7,37 @@ from typing import Any, Final
 
 from mc.flows.task_node import Task
 
-__all__ = ["keep_proxied_attempts", "note_failed_attempt"]
+__all__ = ["add_attempt", "keep_proxied_attempts", "note_failed_attempt"]
 
-# A task that is tried again for ever would else grow by a traceback each time it is saved.
+# A task that is tried again for ever would else grow each time it is saved, until no row holds it.
+_MAX_ATTEMPTS: Final = 20
 _MAX_TRACEBACKS: Final = 10
 
 
 def note_failed_attempt(task: Task, error: Mapping[str, Any], finished_at: str) -> None:
     """Append the attempt that has just failed to `task["attempts"]`, before another one begins.
 
-    Each keeps its number, start, end and error; only the latest ten keep the traceback.
+    Each keeps its number, start, end and error; the latest twenty are kept, ten of them with the traceback.
 
     Args:
         task: the task, still with the `attempt` and `started_at` of that attempt.
         error: the record of its failure; copied.
         finished_at: ISO 8601.
     """
-    attempts = task.get("attempts")
-    if not isinstance(attempts, list):  # whatever a handler made of it
-        attempts = task["attempts"] = []
-    attempts.append(_describe(task, finished_at, error))
+    attempts = add_attempt(task, _describe(task, finished_at, error))
     older = attempts[-_MAX_TRACEBACKS - 1] if len(attempts) > _MAX_TRACEBACKS else None
     if isinstance(older, dict) and isinstance(older.get("error"), dict):
         older["error"].pop("traceback", None)
+
+
+def add_attempt(task: Task, record: dict[str, Any]) -> list[Any]:
+    """Append a record to `task["attempts"]`, of which the latest are kept, and return them."""
+    attempts = task.get("attempts")
+    if not isinstance(attempts, list):  # whatever a handler made of it
+        attempts = task["attempts"] = []
+    attempts.append(record)
+    del attempts[:-_MAX_ATTEMPTS]
+    return attempts
 
 
 def keep_proxied_attempts(task: Task, proxied: Task, finished_at: str) -> None:
@@ -49,10 +57,8 @@ def keep_proxied_attempts(task: Task, proxied: Task, finished_at: str) -> None:
         kept.append(_describe(proxied, finished_at, error))
     before = task.get("proxied_attempts")
     names = {"task": proxied["key"], "outer_attempt": task.get("attempt")}
-    task["proxied_attempts"] = [
-        *(before if isinstance(before, list) else []),
-        *({**names, **attempt} for attempt in kept),
-    ]
+    earlier = before if isinstance(before, list) else []
+    task["proxied_attempts"] = [*earlier, *({**names, **attempt} for attempt in kept)][-_MAX_ATTEMPTS:]
 
 
 def _describe(task: Task, finished_at: str, error: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mc.context.json_values import copy_json
 from mc.durations import format_time, parse_duration
 from mc.errors import ControlError
+from mc.flows.attempts import add_attempt
 from mc.flows.control import Control, ControlKind, check_control
 from mc.flows.flow import Flow
 from mc.flows.task_node import Task, TaskNode
@@ -140,7 +141,7 @@ def _retry_task(tick: Tick, node: TaskNode) -> None:
     task.pop("skipped_by", None)
     task["attempts_before"] = task["attempt"]  # its policy counts anew
     if was_failed:
-        task.setdefault("attempts", []).append(record)
+        add_attempt(task, record)
     if kept:
         task |= params
         _go_on_inside(tick.engine, task, kept)

@@ -9,6 +9,8 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar
 from mc.context.json_values import to_json_value
 from mc.errors import SpecError
 from mc.flows.flow import Flow
+from mc.spec.names import find_key_fault, find_text_fault
+from mc.spec.problems import make_problem
 
 __all__ = ["ANY_TASK_TYPE", "FlowConverters"]
 
@@ -74,6 +76,7 @@ class FlowConverters:
         from mc.spec.validation import check_flow_data, validate_flow_spec
 
         validate_flow_spec(flow_spec, task_types=self.task_types)
+        _check_names(key, label)
         overrides: dict[str, Any] = {}
         if key is not None:
             overrides["key"] = key
@@ -91,8 +94,16 @@ class FlowConverters:
 
     @staticmethod
     def flow_dict_to_flow(flow_dict: Mapping[str, Any]) -> Flow:
-        """Make a flow from a flow dict; see `Flow.from_flow_dict`."""
-        return Flow.from_flow_dict(flow_dict)
+        """Make a flow from a flow dict, which may have been written by hand.
+
+        Raises:
+            FlowFormatError: it is malformed, or its parts do not fit together; `.pointer` says where.
+            NotJsonError: JSON cannot hold a part of it.
+            GraphError: its edges or start rules are wrong.
+        """
+        from mc.flows.flow_dict_checks import read_flow_dict
+
+        return read_flow_dict(Flow, flow_dict)
 
     @staticmethod
     def flow_to_flow_dict(flow: Flow) -> dict[str, Any]:
@@ -103,3 +114,19 @@ class FlowConverters:
     def flow_spec_to_flow_dict(self, flow_spec: Mapping[str, Any]) -> dict[str, Any]:
         """Check a spec and return the flow dict of a new flow."""
         return self.flow_spec_to_flow(flow_spec).to_flow_dict()
+
+
+def _check_names(key: str | None, label: str | None) -> None:
+    faults = {
+        "/key": find_key_fault(key) if key is not None else None,
+        "/label": find_text_fault(label) if label is not None else None,
+    }
+    problems = [
+        make_problem(
+            "MC006", pointer, f"{fault[:1].upper()}{fault[1:]}.", found={"/key": key}.get(pointer, label)
+        )
+        for pointer, fault in faults.items()
+        if fault
+    ]
+    if problems:
+        raise SpecError(problems=problems)

@@ -390,7 +390,12 @@ class FlowBooks:
             self._touched.append(node)
 
     def _status_of(self, key: str) -> str:
-        return self._nodes[key].status
+        try:
+            return self._nodes[key].status
+        except KeyError as error:
+            raise GraphError(
+                f"A start rule names the task {key!r}, which the flow does not have.", key=key
+            ) from error
 
     def _drop_stale_ready(self) -> None:
         self._has_stale_ready = False

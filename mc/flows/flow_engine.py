@@ -370,8 +370,8 @@ def flow_spec_to_flow(flow_spec: Mapping[str, Any], **overrides: Any) -> Flow:
 
 
 def flow_dict_to_flow(flow_dict: Mapping[str, Any]) -> Flow:
-    """Make a flow from a flow dict; see `Flow.from_flow_dict`."""
-    return Flow.from_flow_dict(flow_dict)
+    """Make a flow from a flow dict; see `FlowEngine.flow_dict_to_flow`."""
+    return FlowEngine.flow_dict_to_flow(flow_dict)
 
 
 def tick_flow(flow: Flow, task_ctx: Mapping[str, Any] | None = None, **tick_kwargs: Any) -> TickReport:

@@ -226,7 +226,7 @@ def fetch_ahead(flow: Flow, at: str) -> None:
     ready = flow._ready
     limit = flow.cfg.get("max_running_tasks")
     if limit is not None:
-        ready = nsmallest(max(limit - len(flow._running), 0), ready)
+        ready = nsmallest(max(int(limit) - len(flow._running), 0), ready)
     due = [node for time, _, node in flow._due if time <= at]
     nodes.fetch_edges(out_of=[*flow._running, *(node for _, _, node in ready), *due])
 

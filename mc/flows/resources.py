@@ -81,6 +81,8 @@ def read_needs(cfg: Any) -> dict[str, int]:
         )
     for name, slots in needs.items():
         check_resource_name(name)
+        if type(slots) is float and slots.is_integer():
+            slots = needs[name] = int(slots)  # noqa: PLW2901 - JSON has one kind of number
         if type(slots) is not int or not 1 <= slots <= MAX_SLOTS:
             raise ResourceError(
                 f"cfg.resources: {slots!r} slots of {name!r}; expected a number of 1 to {MAX_SLOTS}."

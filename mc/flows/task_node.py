@@ -7,6 +7,7 @@ from typing import Any
 from mc.errors import GraphError, ResourceError
 from mc.flows.resources import read_needs
 from mc.flows.start_rules import StartRule, start_rule_for
+from mc.spec.task_graph import start_rule_task_keys
 
 __all__ = ["Task", "TaskNode", "read_cfg"]
 
@@ -78,7 +79,8 @@ def read_cfg(key: str, cfg: Any) -> StartRule | None:
     """
     if not isinstance(cfg, dict):
         raise GraphError(f"Task {key!r}: cfg must be a mapping; found {type(cfg).__name__}.", key=key)
-    if not isinstance(cfg.get("priority", 0), int):
+    priority = cfg.get("priority", 0)
+    if not isinstance(priority, int) and not (isinstance(priority, float) and priority.is_integer()):
         raise GraphError(f"Task {key!r}: cfg.priority must be a whole number.", key=key)
     if cfg.get("resources"):
         try:
@@ -88,6 +90,8 @@ def read_cfg(key: str, cfg: Any) -> StartRule | None:
     if "start_when" not in cfg:
         return None
     try:
+        if not all(isinstance(key, str) for key in start_rule_task_keys({"cfg": cfg})):
+            raise TypeError("a task is named by its key")
         return start_rule_for(cfg)
     except (ValueError, KeyError, TypeError) as error:
         raise GraphError(f"Task {key!r}: cfg.start_when: {str(error).rstrip('.')}.", key=key) from error

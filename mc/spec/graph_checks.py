@@ -186,7 +186,9 @@ def _why_never(rule: dict[str, Any]) -> str | None:
         if type(condition) is not dict or type(condition.get("task")) is not str:
             return None
         key, statuses = condition["task"], condition.get("status")
-        named = {statuses} if type(statuses) is str else set(filter(_is_text, statuses or ()))
+        if type(statuses) is not str and type(statuses) is not list:
+            return None  # which the schema refuses
+        named = {statuses} if type(statuses) is str else set(filter(_is_text, statuses))
         if key == ROOT_TASK_KEY:
             named &= {"COMPLETED"}  # which it always is
         can_hold.append(bool(named))

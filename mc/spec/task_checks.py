@@ -17,7 +17,7 @@ from mc.spec.signal_checks import check_signal_params
 from mc.spec.task_types import OLDER_PREFIX, TASK_TYPES_NOT_YET_RUN, canonical_task_type
 from mc.spec.time_checks import check_duration, check_retry, check_time, check_timeout
 
-__all__ = ["check_flow_head", "check_task"]
+__all__ = ["check_flow_head", "check_task", "check_task_cfg"]
 
 # Part of the format and not acted upon yet: to take them in silence would be to promise.
 _FLOW_CFG_LATER: Final = ("on_success", "on_failure", "retain")
@@ -74,7 +74,7 @@ def check_task(
         _check_type(task_type, name, f"{pointer}/task_type", findings)
     cfg = task.get("cfg")
     if type(cfg) is dict and cfg:
-        _check_cfg(cfg, f"{pointer}/cfg", keys, findings)
+        check_task_cfg(cfg, f"{pointer}/cfg", keys, findings)
         if cfg.get("resources"):
             check_resources(cfg["resources"], f"{pointer}/cfg/resources", holder, findings)
     params = task.get("task_params")
@@ -144,7 +144,10 @@ def _is_path(task_type: str) -> bool:
     return ("." in task_type or ":" in task_type) and not task_type.startswith(OLDER_PREFIX)
 
 
-def _check_cfg(cfg: dict[str, Any], pointer: str, keys: Collection[str] | None, findings: Findings) -> None:
+def check_task_cfg(
+    cfg: dict[str, Any], pointer: str, keys: Collection[str] | None, findings: Findings
+) -> None:
+    """Check a task's `cfg`, its `resources` left out; see `check_task`."""
     _check_later_keys(cfg, _TASK_CFG_LATER, pointer, findings)
     check_timeout(cfg.get("timeout"), f"{pointer}/timeout", "the task", findings)
     retry = cfg.get("retry")

@@ -120,7 +120,8 @@ class FlowStore(FlowMessages, StoreUpkeep):
             FlowExistsError: a flow with that key is stored.
             NotJsonError: JSON cannot hold a part of it; the message names the place.
             FlowFormatError: it had begun, and waits for a stored sub-flow, which would not tell it.
-            StoreError: a key has more than 255 characters, or the database refused.
+            FlowFormatError: a key or the label is none that every database can keep.
+            StoreError: the database refused.
         """
         self.create_many([flow])
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mc.context.json_values import dumps, loads
 from mc.durations import format_time
-from mc.errors import McError, NotJsonError, StoreError
+from mc.errors import FlowFormatError, McError, NotJsonError, StoreError
 from mc.flows.flow import Flow
 from mc.flows.flow_rows import FlowChanges, TaskRow, flow_from_frontier, flow_from_rows, next_tick_at
 from mc.flows.stored_graph import TaskSource
+from mc.spec.names import find_key_fault, find_text_fault
 from mc.store.column_types import storable_text
 from mc.store.lease import StoredClaim, Wake
-from mc.store.tables import MAX_KEY_LENGTH
 
 if TYPE_CHECKING:
     from mc.store.stored_tasks import StoredTasks
@@ -79,26 +79,17 @@ class StoredState:
 
 
 def check_key(key: Any, what: str) -> None:
-    """Raise `StoreError` for a key that the tables cannot hold."""
-    if not isinstance(key, str) or not key:
-        raise StoreError(f"The {what} {key!r} cannot be stored; a key is a text that is not empty.", key=key)
-    if len(key) > MAX_KEY_LENGTH:
-        raise StoreError(
-            f"The {what} {key[:40]!r}... has {len(key)} characters; at most {MAX_KEY_LENGTH} can be stored. "
-            f"Choose a shorter one.",
-            key=key,
-        )
-    if "\0" in key:
-        raise StoreError(f"The {what} {key!r} holds the character NUL, which no database keeps.", key=key)
+    """Raise `FlowFormatError` for a key that not every database can hold."""
+    fault = find_key_fault(key)
+    if fault:
+        raise FlowFormatError(f"The {what} {key!r:.60} cannot be stored: {fault}. Choose another.", key=key)
 
 
 def _check_label(flow: Flow) -> None:
-    label = flow.label
-    if label is not None and storable_text(label) != label:
-        raise StoreError(
-            f"The label of flow {flow.key!r} cannot be stored: {label[:100]!r} holds a character that not "
-            f"every database keeps (NUL, or half of a surrogate pair). Choose another.",
-            key=flow.key,
+    fault = find_text_fault(flow.label) if flow.label is not None else None
+    if fault:
+        raise FlowFormatError(
+            f"The label of flow {flow.key!r} cannot be stored: {fault}. Choose another.", key=flow.key
         )
 
 

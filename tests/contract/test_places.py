@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.engine.default import DefaultDialect
 
 from mc.clock import ManualClock
-from mc.errors import DatabaseUrlError, StoreError, StoreUnreachableError
+from mc.errors import DatabaseUrlError, FlowFormatError, StoreUnreachableError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
@@ -190,7 +190,7 @@ class TestText:
 
     @pytest.mark.parametrize("label", ["\0", "\udfff"])
     def test_a_label_that_not_every_database_keeps_is_refused(self, store: FlowStore, label: str) -> None:
-        with pytest.raises(StoreError, match="label of flow 'f' cannot be stored"):
+        with pytest.raises(FlowFormatError, match="label of flow 'f' cannot be stored"):
             store.create(Flow(key="f", label=label))
         assert store.query() == []
 

@@ -17,6 +17,7 @@ from sqlalchemy import text
 from mc.clock import ManualClock
 from mc.errors import (
     FlowExistsError,
+    FlowFormatError,
     FlowNotFoundError,
     LeaseLostError,
     NotJsonError,
@@ -136,13 +137,13 @@ class TestCreateAndLoad:
 
     @pytest.mark.parametrize("key", ["k" * 256, "with\0nul"])
     def test_a_key_that_no_database_keeps_is_refused(self, store: FlowStore, key: str) -> None:
-        with pytest.raises(StoreError, match="flow key"):
+        with pytest.raises(FlowFormatError, match="flow key"):
             store.create(Flow(key=key))
         assert store.query() == []
 
     def test_a_task_key_that_is_too_long_is_refused(self, store: FlowStore) -> None:
         flow = Flow.from_flow_spec({"tasks": [{"key": "t" * 256, "task_type": "noop"}]}, key="f")
-        with pytest.raises(StoreError, match="task key of flow 'f'"):
+        with pytest.raises(FlowFormatError, match="task key of flow 'f'"):
             store.create(flow)
         assert store.query() == []
 
