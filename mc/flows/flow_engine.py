@@ -116,7 +116,13 @@ class FlowEngine(FlowConverters):
     async def atick_flow(
         self, flow: Flow, task_ctx: Mapping[str, Any] | None = None, **tick_kwargs: Any
     ) -> TickReport:
-        """Do what `tick_flow` does, awaiting coroutine handlers concurrently."""
+        """Do what `tick_flow` does, awaiting coroutine handlers concurrently.
+
+        Args:
+            flow: changed in place.
+            task_ctx: as for `tick_flow`.
+            **tick_kwargs: as for `tick_flow`.
+        """
         tick = self.begin_tick(flow, task_ctx, **tick_kwargs)
         with INTERRUPTS:
             await adrive(tick.calls())
@@ -146,6 +152,12 @@ class FlowEngine(FlowConverters):
         """Tick a flow until no task is ready to start, and return what all the ticks did.
 
         Tasks that run or wait may be left.
+
+        Args:
+            flow: changed in place.
+            task_ctx: as for `tick_flow`.
+            max_ticks: how many ticks at most; no limit unless given.
+            **tick_kwargs: as for `tick_flow`.
 
         Raises:
             MaxTicksError: tasks were still ready after `max_ticks` ticks.
@@ -364,9 +376,15 @@ def _default_engine() -> FlowEngine:
     return FlowEngine()
 
 
-def flow_spec_to_flow(flow_spec: Mapping[str, Any], **overrides: Any) -> Flow:
-    """Check a spec and make a flow of it, with the built-in task types; see `FlowEngine`."""
-    return _default_engine().flow_spec_to_flow(flow_spec, **overrides)
+def flow_spec_to_flow(
+    flow_spec: Mapping[str, Any],
+    *,
+    key: str | None = None,
+    data: Mapping[str, Any] | None = None,
+    label: str | None = None,
+) -> Flow:
+    """Check a spec and make a flow of it, with the built-in task types; see `FlowConverters`."""
+    return _default_engine().flow_spec_to_flow(flow_spec, key=key, data=data, label=label)
 
 
 def flow_dict_to_flow(flow_dict: Mapping[str, Any]) -> Flow:
@@ -375,7 +393,13 @@ def flow_dict_to_flow(flow_dict: Mapping[str, Any]) -> Flow:
 
 
 def tick_flow(flow: Flow, task_ctx: Mapping[str, Any] | None = None, **tick_kwargs: Any) -> TickReport:
-    """Tick a flow once with the built-in task types; see `FlowEngine.tick_flow`."""
+    """Tick a flow once with the built-in task types; see `FlowEngine.tick_flow`.
+
+    Args:
+        flow: changed in place.
+        task_ctx: what handlers are given besides what the engine gives them.
+        **tick_kwargs: as for `FlowEngine.tick_flow`.
+    """
     return _default_engine().tick_flow(flow, task_ctx, **tick_kwargs)
 
 

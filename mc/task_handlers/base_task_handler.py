@@ -88,7 +88,11 @@ class BaseTaskHandler:
         """Stop what was started elsewhere, because the flow ended before the task."""
 
     def complete(self, **data: Any) -> None:
-        """Lay `data` over the task's data and set COMPLETED."""
+        """Set COMPLETED.
+
+        Args:
+            **data: laid over the task's data.
+        """
         self.task["data"].update(data)
         self.task["status"] = "COMPLETED"
 

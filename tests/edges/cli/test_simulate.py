@@ -143,5 +143,5 @@ def test_no_module_of_the_user_and_no_database_is_loaded(
 
 def test_the_schema_of_outcomes_is_printed(houston: Callable[..., Any]) -> None:
     assert set(houston("schema", "--outcomes").document["properties"]) == {
-        *("tasks", "task_types", "signals", "decisions", "resources", "start"),
+        *("$schema", "tasks", "task_types", "signals", "decisions", "resources", "start"),
     }
