@@ -28,6 +28,7 @@ _MISSING: Final = object()
 _NAMES_SHOWN: Final = 8
 _NAMES_COMPARED: Final = 500
 _TEXT_SHOWN: Final = 120
+_OFTEN_LEFT_OUT: Final = (("flow",), ("data",), ("tasks",), ("flow", "data"), ("flow", "tasks"), ("task",))
 
 
 @lru_cache(maxsize=4096)
@@ -113,7 +114,7 @@ def read_path(ctx: Mapping[str, Any], path_text: str) -> Any:
         else:
             found = _read_other(node, step)
         if found is _MISSING:
-            raise _missing_step_error(path_text, steps, at, node)
+            raise _missing_step_error(path_text, steps, at, node, ctx)
         node = found
     return node
 
@@ -179,26 +180,64 @@ def _list_names(names: Sequence[str]) -> str:
     return f"{shown}, ..." if len(names) > _NAMES_SHOWN else shown
 
 
-def _describe_place(node: Any, step: Step) -> str:
+def _describe_place(node: Any, step: Step, is_context: bool, meant: str | None) -> str:
     """Say what stands where a step was not found, and what it has instead."""
+    hint = f" Did you mean {meant!r}?" if meant else ""
     if isinstance(node, list | tuple):
-        return f"a list of length {len(node)}; write a number from 0."
-    names = _readable_names(node)
+        return f"a list of length {len(node)}; write a number from 0.{hint}"
+    names = _context_names(node) if is_context else _readable_names(node)
     kind = json_type_name(node)
     if not names:
-        empty = isinstance(node, Mapping)
-        return "an empty mapping." if empty else f"a value ({kind}) that has no steps below it."
-    nearest = nearest_name(str(step), names)
-    hint = f" Did you mean {nearest!r}?" if nearest else ""
+        what = (
+            "an empty mapping"
+            if isinstance(node, Mapping)
+            else f"a value ({kind}) that has no steps below it"
+        )
+        return f"{what}.{hint}"
+    if not hint:
+        nearest = nearest_name(str(step), names)
+        hint = f" Did you mean {nearest!r}?" if nearest else ""
     return f"a {kind} with {_list_names(names)}.{hint}"
 
 
-def _missing_step_error(path_text: str, steps: tuple[Step, ...], at: int, node: Any) -> PathError:
+def _context_names(node: Any) -> list[str]:
+    """Return the names of a context that lead to data or a flow; the rest is there for handlers."""
+    return [name for name in _readable_names(node) if "." not in name and _leads_to_data(node[name])]
+
+
+def _leads_to_data(value: Any) -> bool:
+    readable = getattr(type(value), "readable_attributes", None)
+    is_data = value is None or isinstance(value, str | int | float | Mapping | list | tuple)
+    return is_data or isinstance(readable, frozenset)
+
+
+def _find_meant(ctx: Mapping[str, Any], steps: tuple[Step, ...], at: int) -> str | None:
+    """Return the path that leads on where a step was left out before the one that is missing."""
+    partly: str | None = None
+    for left_out in _OFTEN_LEFT_OUT:
+        meant = (*steps[:at], *left_out, *steps[at:])
+        found: Any = ctx
+        for length in range(1, len(meant)):
+            found = _read_other(found, meant[length])
+            if found is _MISSING:
+                if length > at + len(left_out) and partly is None:
+                    partly = format_path(meant[:length])
+                break
+        else:
+            return format_path(meant)
+    return partly
+
+
+def _missing_step_error(
+    path_text: str, steps: tuple[Step, ...], at: int, node: Any, ctx: Mapping[str, Any]
+) -> PathError:
     step = str(steps[at])
     place = quote_for_message(format_path(steps[:at]))
+    is_context = at == 1 or all(each == "parent" for each in steps[1:at])
+    meant = _find_meant(ctx, steps, at)
     return PathError(
         f"Path {quote_for_message(path_text)}: there is no {quote_for_message(step)} in {place}, "
-        f"{_describe_place(node, steps[at])}",
+        f"{_describe_place(node, steps[at], is_context, meant)}",
         path=path_text,
         missing_step=step,
         found_type=json_type_name(node),

@@ -40,9 +40,10 @@ CODE_SENTENCES: Final = MappingProxyType(
         "MC130 invalid-duration": "The text or number is not a duration.",
         "MC131 invalid-time": "The text is not an ISO 8601 time with a time zone.",
         "MC140 invalid-pattern": "The argument of `matches` is not a regular expression.",
-        "MC150 invalid-path": "A reference is not written as a path.",
+        "MC150 invalid-path": "A reference is not written as a path, or leads to a place that is not there.",
         "MC151 invalid-wiring": "A wiring is not written as one.",
         "MC152 unknown-task-reference": "A path names a task that the flow does not have.",
+        "MC153 misspelt-reference": "A text looks like a reference, and is not written as one.",
         "MC160 invalid-params-schema": "`params` or another JSON Schema in the spec is not a valid one.",
         "MC161 invalid-data": "The flow's `data` does not fit its `params`.",
     }

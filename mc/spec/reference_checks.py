@@ -7,9 +7,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.interpolation import find_references, has_references
-from mc.context.paths import parse_path
+from mc.context.paths import format_path, parse_path
 from mc.errors import ContextError, PathError
 from mc.spec.findings import Findings
+from mc.spec.misspelt_references import check_spelling
 from mc.spec.placement_checks import check_skeleton_path
 from mc.spec.problems import shorten
 from mc.spec.task_graph import ROOT_TASK_KEY
@@ -17,12 +18,17 @@ from mc.spec.task_graph import ROOT_TASK_KEY
 if TYPE_CHECKING:
     from mc.context.wiring import Wiring
 
-__all__ = ["check_references", "check_wirings"]
+__all__ = ["FLOW_PLACES", "check_references", "check_wirings"]
 
+# What paths can read of a flow, and what there is in a context that has not more put into it.
+FLOW_PLACES: Final = frozenset({"cfg", "data", "depth", "key", "label", "parent_key", "status", "tasks"})
+_ROOTS: Final = frozenset({"flow", "idempotency_key", "item", "items", "loop", "parent", "skeleton", "task"})
 _PATH_FORM: Final = "a path such as ctx.flow.data.x"
 
 
-def check_references(value: Any, pointer: str, keys: Collection[str] | None, findings: Findings) -> None:
+def check_references(
+    value: Any, pointer: str, keys: Collection[str] | None, findings: Findings, *, may_be_text: bool = True
+) -> None:
     """Check the references inside a value.
 
     Args:
@@ -30,7 +36,10 @@ def check_references(value: Any, pointer: str, keys: Collection[str] | None, fin
         pointer: where it stands.
         keys: the tasks of the flow that `ctx.flow` will be, or None where that is not known.
         findings: where problems go.
+        may_be_text: a text that is no reference may stand there too, so that a misspelt one is looked for.
     """
+    if may_be_text:
+        check_spelling(value, pointer, findings)
     if not has_references(value):
         return
     for below, path in find_references(value):
@@ -129,6 +138,7 @@ def _check_path(path: str, pointer: str, keys: Collection[str] | None, findings:
     except PathError as error:
         findings.add("MC150", pointer, error.message, found=path, expected=_PATH_FORM)
         return False
+    _check_place(path, pointer, findings)
     if key is None or keys is None or key in keys or key == ROOT_TASK_KEY:
         return True
     findings.add(
@@ -140,6 +150,35 @@ def _check_path(path: str, pointer: str, keys: Collection[str] | None, findings:
         suggestion=findings.suggester.nearest(key, keys),
     )
     return False
+
+
+def _check_place(path: str, pointer: str, findings: Findings) -> None:
+    """Warn of a path that leads nowhere unless whoever ticks the flow puts more into `task_ctx`."""
+    if _leads_somewhere(path):
+        return
+    steps = parse_path(path)
+    at, places = (2, FLOW_PLACES) if steps[1] == "flow" else (1, _ROOTS)
+    name = str(steps[at])
+    near = findings.suggester.nearest(name, places)
+    if at == 1 and name in FLOW_PLACES:
+        meant = ("ctx", "flow", *steps[1:])
+    elif near is not None:
+        meant = (*steps[:at], near, *steps[at + 1 :])
+    elif at == 2:
+        meant = ("ctx", "flow", "data", *steps[2:])
+    else:
+        return  # the caller of a tick may put it there
+    where = shorten(format_path(steps[:at]))
+    message = f"{where} has no {shorten(name)}, unless whoever ticks the flow puts it there."
+    findings.warn("MC150", pointer, message, found=path, suggestion=format_path(meant))
+
+
+@lru_cache(maxsize=4096)
+def _leads_somewhere(path: str) -> bool:
+    steps = parse_path(path)
+    if steps[1:2] == ("flow",):
+        return len(steps) == 2 or steps[2] in FLOW_PLACES
+    return len(steps) < 2 or steps[1] in _ROOTS
 
 
 @lru_cache(maxsize=4096)

@@ -117,7 +117,7 @@ def _check_flow(
     keys = check_graph(tasks, pointer, findings)
     for at, task in enumerate(tasks):
         _check_task(task, f"{pointer}/tasks/{at}", is_template, keys, findings, waiting, holder)
-    check_references(spec.get("results"), f"{pointer}/results", keys, findings)
+    check_references(spec.get("results"), f"{pointer}/results", keys, findings, may_be_text=False)
 
 
 def _check_task(
