@@ -48,6 +48,7 @@ class Houston(FlowControls):
         lease_seconds: how long a flow is held up by a driver that vanished while it ticked the flow.
         busy_seconds: how long a transaction waits where others hold the database's lock.
         outage_seconds: how long `run` and the runner's loops wait for a database that has gone away.
+        file_mode: permissions of an SQLite file that is made; None: as the process's umask has it.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Houston(FlowControls):
         lease_seconds: float = 60.0,
         busy_seconds: float = 30.0,
         outage_seconds: float = 600.0,
+        file_mode: int | None = 0o600,
     ) -> None:
         self.db = db
         if isinstance(handler_modules, str):
@@ -72,6 +74,7 @@ class Houston(FlowControls):
         self._lease_seconds = lease_seconds
         self._busy_seconds = busy_seconds
         self._outage_seconds = outage_seconds
+        self._file_mode = file_mode
 
     @cached_property
     def engine(self) -> FlowEngine:
@@ -90,7 +93,9 @@ class Houston(FlowControls):
         """Keeps flows in the database."""
         from mc.store.flow_store import FlowStore
 
-        return FlowStore(self.db, clock=self._clock, busy_seconds=self._busy_seconds)
+        return FlowStore(
+            self.db, clock=self._clock, busy_seconds=self._busy_seconds, file_mode=self._file_mode
+        )
 
     @cached_property
     def runner(self) -> FlowRunner:

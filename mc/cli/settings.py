@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_DB_URL", "Settings"]
 
 DEFAULT_DB_URL: Final = "sqlite:///mc.sqlite3"
+_FILE_MODE: Final = re.compile(r"0?[67][0-7][0-7]")
 _LONGEST_WAIT: Final = 3_600  # seconds
 _URL_START: Final = re.compile(r"[A-Za-z][\w+.-]*://")
 
@@ -76,6 +77,23 @@ class Settings:
         return seconds
 
     @property
+    def file_mode(self) -> int | None:
+        """The permissions of an SQLite file that is made; None: as the umask has it.
+
+        Raises:
+            click.UsageError: the environment names none.
+        """
+        text = os.environ.get("MC_FILE_MODE", "600")
+        if text == "umask":
+            return None
+        if not _FILE_MODE.fullmatch(text):
+            raise click.UsageError(
+                f"MC_FILE_MODE is {text[:100]!r}; it must be the permissions of new SQLite files in octal "
+                f"digits, which let their owner read and write, such as 600 or 660, or umask."
+            )
+        return int(text, 8)
+
+    @property
     def handler_modules(self) -> tuple[str, ...]:
         """The modules whose task types specs may use."""
         given = self.handlers or [os.environ.get("MC_HANDLER_MODULES", "")]
@@ -111,7 +129,7 @@ class Settings:
             log_to_stderr(debug=self.debug)
             self.import_handlers()
             options["handler_modules"] = self.handler_modules
-        return Houston(self.db_url, busy_seconds=self.busy_seconds, **options)
+        return Houston(self.db_url, busy_seconds=self.busy_seconds, file_mode=self.file_mode, **options)
 
     def import_handlers(self) -> None:
         """Import the handler modules; those below the current folder are found too.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from mc.context.json_values import copy_json, json_type_name
-from mc.errors import FlowFormatError, GraphError, StatusError
+from mc.errors import FlowFormatError, GraphError, McError, StatusError
 from mc.flows.flow_books import FlowBooks
 from mc.flows.graph import connect, connect_all, disconnect, has_edge, place, refuse_cycle
 from mc.flows.task_entries import named_keys, normalise_task
@@ -93,7 +93,13 @@ class Flow(FlowBooks):
         parent_task_key: str | None = None,
     ) -> None:
         super().__init__()
-        self.key = key or self.generate_key()
+        given: Any = key
+        if given is not None and not (isinstance(given, str) and given):
+            raise McError(
+                f"A flow cannot have the key {key!r}; give a text that is not empty, or none for one that is "
+                f"made up."
+            )
+        self.key = key if key is not None else self.generate_key()
         self.cfg: dict[str, Any] = copy_json(_mapping(cfg, "cfg")) if cfg is not None else {}
         self._data: dict[str, Any] = copy_json(_mapping(data, "data")) if data is not None else {}
         self.label = label

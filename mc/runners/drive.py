@@ -131,6 +131,8 @@ class Drive:
                 self._take_up_again()
                 progressed = yield from self._pass(goes_on=True)
                 pause = _FIRST_PAUSE if progressed else min(pause * 2, _LONGEST_PAUSE)
+                if not progressed:
+                    self._store.tidy()
                 wait = self._pause_until(self._store.next_due_at(), pause, interval)
             except StoreUnreachableError as error:
                 wait = self._pause_until(None, 0, self._outage.meet(error))
@@ -421,6 +423,7 @@ class Drive:
 
     def _finish(self) -> None:
         self._end_row()
+        self._store.tidy()
         self.report.next_tick_at = self._store.next_due_at()
         self.report.seconds = (self.clock.now() - self._began_at).total_seconds()
 

@@ -23,6 +23,7 @@ from mc.store.epochs import read_epoch
 from mc.store.held_transaction import HeldTransaction
 from mc.store.schema_version import bring_up_to_date
 from mc.store.shown_url import mask_url
+from mc.store.sqlite_file import FILE_MODE
 
 __all__ = ["BUSY_SECONDS", "Database"]
 
@@ -40,13 +41,20 @@ class Database:
         clock: for the times at which migrations are applied.
         busy_seconds: how long a transaction waits for a lock.
         upgrades: False leaves the tables as they are, or not there at all.
+        file_mode: permissions of an SQLite file that is made; None: by the process's umask.
 
     Raises:
         DatabaseUrlError: the text is not a URL, or of a kind of database that is not supported.
     """
 
     def __init__(
-        self, url: str, clock: Clock, busy_seconds: float = BUSY_SECONDS, *, upgrades: bool = True
+        self,
+        url: str,
+        clock: Clock,
+        busy_seconds: float = BUSY_SECONDS,
+        *,
+        upgrades: bool = True,
+        file_mode: int | None = FILE_MODE,
     ) -> None:
         parsed = parse_url(url)
         self.dialect: Dialect = find_dialect(parsed)
@@ -54,6 +62,7 @@ class Database:
         self._clock = clock
         self._busy_seconds = busy_seconds
         self._upgrades = upgrades
+        self._file_mode = file_mode
         # One connection cannot hold two transactions, so threads take turns.
         self._turn: AbstractContextManager[object] = (
             RLock() if self.dialect.is_private(self._url) else nullcontext()
@@ -128,6 +137,11 @@ class Database:
             self._engine = self._writer = None
             self._opened_in = 0
 
+    def tidy(self) -> None:
+        """Give room back that the database's work has taken, unless somebody is in the way."""
+        if self._engine is not None and self._opened_in == os.getpid() and not self.is_held:
+            self.dialect.tidy(self._engine)
+
     def _transact(self, work: Callable[[Connection], T], *, writes: bool) -> T:
         if self._opened_in != os.getpid():
             self._open()
@@ -152,9 +166,11 @@ class Database:
     def _connect(self) -> Engine:
         """Return an engine that has made a connection."""
         try:
-            engine = self.dialect.open(self._url, self._busy_seconds)
+            engine = self.dialect.open(self._url, self._busy_seconds, self._file_mode)
             self._repeat(lambda _: engine.connect().close())
-        except McError:
+        except McError as error:
+            if type(error) is StoreError:  # neither the server nor a file is at fault
+                raise refuse_options(self._url, getattr(error.__cause__, "orig", None) or error) from None
             raise
         except Exception as error:  # noqa: BLE001 - whatever a driver raises for options that it does not know
             raise refuse_options(self._url, error) from None

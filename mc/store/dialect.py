@@ -38,12 +38,17 @@ class Dialect(ABC):
         """Tell whether the database lives in this process and has one connection only."""
 
     @abstractmethod
-    def open(self, url: URL, busy_seconds: float) -> Engine:
+    def open(self, url: URL, busy_seconds: float, file_mode: int | None) -> Engine:
         """Return an engine that has connected to nothing yet.
 
         Where the options of a connection say `mc_write`, its transactions see what others commit
         meanwhile, except on SQLite, where they keep other writers out from their start. Without it a
         transaction only reads, and sees the database as it stood at one moment.
+
+        Args:
+            url: as `normalise` returned it.
+            busy_seconds: how long a transaction waits for a lock.
+            file_mode: permissions of a file that is made; None: by the process's umask.
 
         Raises:
             StoreUnreachableError: the driver is not installed, or the place cannot be used.
@@ -72,6 +77,10 @@ class Dialect(ABC):
 
         `StoreBusyError` means that nothing of the transaction was done and that it may be tried again.
         """
+
+    def tidy(self, engine: Engine) -> None:
+        """Give room back, at a moment when there is nothing else to do; it waits for nobody."""
+        return
 
     def blames_statement(self, error: BaseException | None) -> bool:
         """Tell whether an error that `explain` lays on the server or on its settings may come of a statement.

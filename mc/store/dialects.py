@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, func
 from sqlalchemy.pool import StaticPool
@@ -15,6 +16,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from mc.errors import DatabaseUrlError, StoreBusyError, StoreError, StoreUnreachableError
 from mc.store.dialect import Dialect
 from mc.store.network_mounts import find_network_mount
+from mc.store.sqlite_file import LARGE_LOG, SqliteFile
 
 __all__ = ["Dialect", "SqliteDialect", "find_dialect"]
 
@@ -34,29 +36,44 @@ class SqliteDialect(Dialect):
     def is_private(self, url: URL) -> bool:
         return url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"
 
-    def open(self, url: URL, busy_seconds: float) -> Engine:
+    def open(self, url: URL, busy_seconds: float, file_mode: int | None) -> Engine:
         options: dict[str, Any] = {"connect_args": {"timeout": busy_seconds, "check_same_thread": False}}
-        private = self.is_private(url)
-        if private:
+        _check_options(url)
+        file = None
+        if self.is_private(url):
             options["poolclass"] = StaticPool
         else:
             _check_place(url)
+            # Where a URI says more, it is for SQLite to say whether there may be a new file.
+            file = SqliteFile(_path_of(url), file_mode if set(url.query) <= _OPTIONS else None)
         engine = create_engine(url, **options)
 
         @event.listens_for(engine, "connect")
-        def _prepare(connection: Any, _record: Any) -> None:
+        def _prepare(connection: Any, record: Any) -> None:
             connection.isolation_level = None  # BEGIN is said by us, see below
             connection.execute("PRAGMA foreign_keys=ON")
-            if not private:
+            if file is not None:
                 _switch_to_wal(connection, busy_seconds)
                 connection.execute("PRAGMA synchronous=FULL")
+                connection.execute(f"PRAGMA journal_size_limit={LARGE_LOG}")
+                record.info[_FILE], record.info[_OPENED] = file, file.note(connection)
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
+            if file is not None:
+                file.check(connection.info[_OPENED])
             writes = connection.get_execution_options().get("mc_write")
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
+        if file is not None:
+            event.listen(engine, "do_connect", lambda *_: file.make_ready())
         return engine
+
+    def tidy(self, engine: Engine) -> None:
+        with closing(engine.raw_connection()) as connection:
+            file = connection.info.get(_FILE)
+            if file is not None:
+                file.cut_log(connection.driver_connection)
 
     def now(self) -> ColumnElement[str]:
         return func.strftime("%Y-%m-%dT%H:%M:%f000+00:00", "now")
@@ -77,6 +94,13 @@ class SqliteDialect(Dialect):
         return _MEANINGS.get(kind, (StoreError, ""))
 
 
+# keys of what is known of a connection
+_FILE: Final = "mc_file"
+_OPENED: Final = "mc_opened"
+# what may stand behind the ? of a URL, unless it says uri=true
+_OPTIONS: Final = frozenset(
+    {"cached_statements", "check_same_thread", "detect_types", "isolation_level", "timeout", "uri"}
+)
 _MEANINGS: Final[dict[int | None, tuple[type[StoreError], str]]] = {
     sqlite3.SQLITE_NOTADB: (
         StoreUnreachableError,
@@ -137,6 +161,20 @@ def _switch_to_wal(connection: sqlite3.Connection, busy_seconds: float) -> None:
         raise StoreUnreachableError(
             "SQLite cannot keep a write-ahead log beside the database; put it on a local disk."
         )
+
+
+def _check_options(url: URL) -> None:
+    unknown = set(url.query) - _OPTIONS
+    if unknown and "uri" not in url.query:  # SQLAlchemy would warn and pass over them
+        raise ValueError(
+            f"{', '.join(sorted(unknown))} means nothing without uri=true; known are "
+            f"{', '.join(sorted(_OPTIONS))}"
+        )
+
+
+def _path_of(url: URL) -> str:
+    place = url.database or ""
+    return str(Path(unquote(urlsplit(place).path)).absolute()) if place.startswith("file:") else place
 
 
 def _check_place(url: URL) -> None:

@@ -35,6 +35,7 @@ from mc.store.outbox import Outbox
 from mc.store.recollection import Recollection
 from mc.store.refusals import lease_lost
 from mc.store.row_format import StoredState
+from mc.store.sqlite_file import FILE_MODE
 from mc.store.store_upkeep import StoreUpkeep
 from mc.store.tables import flow as flow_table
 from mc.store.tick_log import Tick, begin_tick
@@ -59,6 +60,8 @@ class FlowStore(FlowMessages, StoreUpkeep):
             clock unless given.
         busy_seconds: how long a transaction waits for other writers.
         partial_from: a driver reads a flow of so many tasks, or more, as far as its ticks need it.
+        file_mode: permissions of an SQLite file that is made, and of those beside it; None: as the process's
+            umask has it.
 
     Raises:
         StoreUnreachableError: the URL is none, or names a kind of database that is not supported.
@@ -71,9 +74,10 @@ class FlowStore(FlowMessages, StoreUpkeep):
         clock: Clock | None = None,
         busy_seconds: float = BUSY_SECONDS,
         partial_from: int = PARTIAL_FROM,
+        file_mode: int | None = FILE_MODE,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
-        self._database = Database(url, self.clock, busy_seconds)
+        self._database = Database(url, self.clock, busy_seconds, file_mode=file_mode)
         self._states: WeakKeyDictionary[Flow, StoredState] = WeakKeyDictionary()
         self._seen = Recollection()
         self._turn: int | None = None  # of claims that are part of no tick

@@ -37,7 +37,7 @@ class MysqlDialect(Dialect):
     def is_private(self, url: URL) -> bool:
         return False
 
-    def open(self, url: URL, busy_seconds: float) -> Engine:
+    def open(self, url: URL, busy_seconds: float, file_mode: int | None) -> Engine:
         patience = max(2, round(busy_seconds))
         try:
             from mc.store.mysql_cursor import LimitedCursor

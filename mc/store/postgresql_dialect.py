@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, func, literal_column, text
 from sqlalchemy.sql.elements import ColumnElement
 
-from mc.errors import StoreBusyError, StoreError, StoreUnreachableError
+from mc.errors import DatabaseUrlError, StoreBusyError, StoreError, StoreUnreachableError
 from mc.store.dialect import Dialect
 from mc.store.server_url import check_driver, missing_driver
 
@@ -30,7 +31,7 @@ class PostgresqlDialect(Dialect):
     def is_private(self, url: URL) -> bool:
         return False
 
-    def open(self, url: URL, busy_seconds: float) -> Engine:
+    def open(self, url: URL, busy_seconds: float, file_mode: int | None) -> Engine:
         try:
             engine = create_engine(
                 url,
@@ -69,6 +70,8 @@ class PostgresqlDialect(Dialect):
     def explain(self, error: BaseException | None, url: URL) -> tuple[type[StoreError], str]:
         state = getattr(error, "sqlstate", None)
         if state is None:
+            if _REFUSED_OPTION.search(str(error)):
+                return DatabaseUrlError, "Check the names and values behind the ? of the URL."
             if type(error).__name__ in {"OperationalError", "InterfaceError", "ConnectionTimeout"}:
                 return StoreUnreachableError, _CHECK_SERVER
             return StoreError, ""
@@ -85,6 +88,10 @@ POSTGRESQL: Final = PostgresqlDialect()
 _COMMITTED: Final = 2
 _SNAPSHOT: Final = 3
 
+# What the client library or the server says of what stands behind the ?; neither gives a code.
+_REFUSED_OPTION: Final = re.compile(
+    r"invalid (\w+ )?(value|option|connection option|port number)\b|unrecognized configuration parameter"
+)
 _CHECK_SERVER: Final = (
     "Check that the server runs and that host, port, database and user in the URL are right."
 )

@@ -19,7 +19,7 @@ from mc.store.network_mounts import find_mount
 __all__ = ["check_disk", "check_durability", "check_storage"]
 
 _LEAST_FREE: Final = 200 * 1024 * 1024  # bytes
-_LARGE_LOG: Final = 1024 * 1024 * 1024
+_LARGE_LOG: Final = 64 * 1024 * 1024
 _LARGEST_SKEW: Final = 5.0  # seconds
 _MIB: Final = 1024 * 1024
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
@@ -127,7 +127,8 @@ def check_disk(path: Path) -> Iterator[Finding]:
             severity=Severity.NOTE,
             message="The write-ahead log is large: a connection has been reading for a long time, and as "
             "long as it does, the log cannot be taken over into the database.",
-            advice="Find the program that keeps the file open, and let it end its transaction.",
+            advice="Find the program that keeps the file open, and let it end its transaction; the next tick "
+            "then cuts the log off.",
             details={"wal_size": log_size},
         )
     mount = find_mount(str(path))

@@ -41,6 +41,10 @@ class StoreUpkeep:
         query = ticks_query(since, limit)
         return self._database.read(lambda connection: read_ticks(connection, query))
 
+    def tidy(self) -> None:
+        """Give room back that work has taken (SQLite's write-ahead log), unless somebody is in the way."""
+        self._database.tidy()
+
     def prune(
         self, older_than: timedelta, *, keep_failed: bool = False, dry_run: bool = False
     ) -> PruneReport:

@@ -42,7 +42,14 @@ def init(settings: Settings) -> None:
     from mc.store.database import Database
 
     _bring_up_to_date(
-        settings, Database(settings.db_url, SystemClock(), settings.busy_seconds, upgrades=False)
+        settings,
+        Database(
+            settings.db_url,
+            SystemClock(),
+            settings.busy_seconds,
+            upgrades=False,
+            file_mode=settings.file_mode,
+        ),
     )
 
 

@@ -13,7 +13,14 @@ import pytest
 
 from mc import task_handler
 from mc.clock import ManualClock
-from mc.errors import FlowExistsError, FlowFormatError, FlowNotFoundError, NotJsonError, SpecError
+from mc.errors import (
+    FlowExistsError,
+    FlowFormatError,
+    FlowNotFoundError,
+    McError,
+    NotJsonError,
+    SpecError,
+)
 from mc.houston import Houston, Submission
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -124,6 +131,14 @@ class TestSubmit:
     def test_problems_can_be_asked_for(self, houston: Houston) -> None:
         assert [problem.pointer for problem in houston.validate({"tasks": 1})] == ["/tasks"]
         assert houston.validate(SPEC) == []
+
+    @pytest.mark.parametrize("key", ["", 0, b"k"])
+    def test_a_key_that_is_none_is_refused_and_no_other_is_made_up(self, houston: Houston, key: Any) -> None:
+        with pytest.raises(McError, match="a text that is not empty"):
+            houston.submit(SPEC, key=key)
+        with pytest.raises(McError, match="a text that is not empty"):
+            houston.run(SPEC, key=key)
+        assert houston.list() == []
 
 
 class TestRunning:

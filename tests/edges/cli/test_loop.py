@@ -172,3 +172,24 @@ class TestLoop:
     @pytest.mark.parametrize("text", ["2", "0.5", "1m", "PT5S"])
     def test_an_interval_is_any_duration(self, houston: Callable[..., Any], text: str) -> None:
         assert houston("loop", "--interval", text, "--max-seconds", "0").code == 0
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_goes_away_under_the_loop_ends_it_with_3(tmp_path: Path, replaced: bool) -> None:
+    path = tmp_path / "flows.sqlite3"
+    command = [sys.executable, "-m", "mc", "loop", "--db", f"sqlite:///{path}", "--interval", "0.05"]
+    loop = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        with FlowStore(f"sqlite:///{path}") as store:
+            while not store.ticks():
+                assert loop.poll() is None
+                Event().wait(0.02)
+        path.unlink()
+        if replaced:
+            path.write_bytes(b"")
+        _, told = loop.communicate(timeout=60)
+    finally:
+        loop.kill()
+    assert loop.returncode == 3
+    assert ("was replaced by another file" if replaced else "was deleted or moved away") in told
+    assert "Traceback" not in told

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mc.errors import Problem, SpecError
+from mc.flows.flow_engine import flow_spec_to_flow, run_flow
 from mc.spec.validation import find_problems, validate_flow_spec
 
 
@@ -447,3 +448,31 @@ class TestFunctions:
 
     def test_without_a_registry_nobody_can_tell(self) -> None:
         assert find({"task_type": "call", "task_params": {"function": "os:system"}}) == []
+
+
+@pytest.mark.parametrize(
+    "key", ["cafe\u0301", "\u0915\u094d\u0937\u093f", "a\u00b7b", "\ufb01n", "\u2118", "\u00b5"]
+)
+def test_every_identifier_of_python_is_a_task_key_that_paths_can_name(key: str) -> None:
+    assert key.isidentifier()
+    tasks = [
+        {"key": key, "task_type": "noop", "data": {"x": 1}},
+        {
+            "key": "b",
+            "task_type": "wire",
+            "task_params": {
+                "wirings": [{"source": f"ctx.flow.tasks.{key}.data.x", "dest": "ctx.flow.data.y"}]
+            },
+        },
+    ]
+    flow = run_flow(flow_spec_to_flow({"tasks": tasks}))
+    assert flow.data["y"] == 1
+
+
+@pytest.mark.parametrize(
+    "key", ["x\u200d", "\u00b2a", "a\n", "a\0", "a-b", "a.b", "a/b", "1a", "\u0661a", "\u0301a", ""]
+)
+def test_what_python_takes_for_no_identifier_is_no_task_key(key: str) -> None:
+    assert not key.isidentifier()
+    problems = find_problems({"tasks": [{"key": key, "task_type": "noop"}]})
+    assert [problem.code for problem in problems] == ["MC104 invalid-key"]
