@@ -60,7 +60,8 @@ def _parse_json(text: str, source: str) -> Any:
     try:
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
-        raise _syntax_error(text, source, error.pos, _explain(error, text)) from error
+        position = _find_fault(error, text)
+        raise _syntax_error(text, source, position, _explain(error, text, position)) from error
     except (_RefusedError, RecursionError, ValueError) as error:
         # The decoder does not say where; a second look does.
         position, reason = find_text_fault(text, MAX_NESTING, _MAX_DIGITS) or (0, str(error))
@@ -143,18 +144,23 @@ def _decode(content: bytes, source: str) -> str:
         raise _syntax_error(before, source, len(before), reason) from error
 
 
-def _explain(error: json.JSONDecodeError, text: str) -> str:
+def _find_fault(error: json.JSONDecodeError, text: str) -> int:
+    """Return where the fault is: a comma after the last item is one, which Python before 3.13 passes over."""
+    before = text[: error.pos].rstrip()
+    trails = text.startswith(("}", "]"), error.pos) and before.endswith(",")
+    return len(before) - 1 if trails else error.pos
+
+
+def _explain(error: json.JSONDecodeError, text: str, position: int) -> str:
     reason = error.msg[:1].lower() + error.msg[1:]
-    if error.pos >= len(text.rstrip()):
+    if position >= len(text.rstrip()):
         return f"{reason}, but the text ends here"
-    found = shorten(text[error.pos : error.pos + 12])
-    if text.startswith(("//", "/*", "#"), error.pos):
+    found = shorten(text[position : position + 12])
+    if text.startswith(("//", "/*", "#"), position):
         return f"JSON has no comments, found {found}; leave them out, or write YAML in a .yaml file"
-    if _TRAILING_COMMA.match(text, error.pos) or (
-        text[error.pos] in "}]" and text[: error.pos].rstrip().endswith(",")
-    ):
-        return f"{reason}, found {found}; JSON has no comma after the last item"
-    if text[error.pos] == "'":
+    if _TRAILING_COMMA.match(text, position):
+        return f"JSON has no comma after the last item, found {found}; leave it out"
+    if text[position] == "'":
         return f"{reason}, found {found}; JSON text stands in double quotes"
     if _YAML_START.match(text):
         return f"{reason}, found {found}; YAML is read from files that end in .yaml or .yml"

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, delete
 from mc.clock import ManualClock
 from mc.store import tables
 from mc.store.flow_store import FlowStore
-from tests.databases import DATABASES, STORES, fresh_url
+from tests.databases import DATABASES, STORES, quick_url
 from tests.partial_flows import never_read_whole
 
 
@@ -25,7 +25,7 @@ class Places:
     def empty_url(self, name: str) -> str:
         """Return the URL of a store without flows."""
         if name not in self._urls:
-            url = self._urls[name] = self._rooms.enter_context(fresh_url(name))
+            url = self._urls[name] = self._rooms.enter_context(quick_url(name))
             with FlowStore(url) as store:
                 store.query()  # which makes the tables
         elif name != "memory":

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, delete, text
 
 from mc.store import tables
 from mc.store.flow_store import FlowStore
-from tests.databases import DATABASES, fresh_url
+from tests.databases import DATABASES, quick_url
 
 PAST = "2000-01-01T00:00:00.000000+00:00"
 
@@ -25,7 +25,7 @@ class Places:
     def empty_url(self, name: str) -> str:
         """Return the URL of a store without flows."""
         if name not in self._urls:
-            self._urls[name] = self._rooms.enter_context(fresh_url(name))
+            self._urls[name] = self._rooms.enter_context(quick_url(name))
             with FlowStore(self._urls[name]) as store:
                 store.query()
         engine = create_engine(self._urls[name])
