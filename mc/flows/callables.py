@@ -293,11 +293,26 @@ def _exports_of(module: ModuleType) -> frozenset[str]:
 
 def _broken_error(asked_for: str, module_name: str, error: BaseException) -> McError:
     what = f"{type(error).__name__}: {error}".rstrip(".: ")
+    meant = _module_of_path(module_name)
+    if meant is not None:
+        what = "it is written as a file, where the name of a module is needed, as `import` takes it"
+    hint = f" Write {meant}, in the folder that holds it, or with that folder in PYTHONPATH." if meant else ""
     return UnknownTaskTypeError(
-        f"{asked_for!r}: the module {module_name!r} cannot be imported: {what}.",
+        f"{asked_for!r}: the module {module_name!r} cannot be imported: {what}.{hint}",
         task_type=asked_for,
         module=module_name,
     )
+
+
+def _module_of_path(text: str) -> str | None:
+    """Return the name of the module that is probably meant by the path of a file."""
+    parts = [part for part in text.replace("\\", "/").split("/") if part]
+    if not parts or not (set(text) & {"/", "\\"} or parts[-1].endswith(".py") or text.startswith(".")):
+        return None
+    is_elsewhere = text.startswith("/") or ".." in parts
+    steps = [part for part in parts if part != "."][-1 if is_elsewhere else 0 :]
+    name = ".".join(steps).removesuffix(".py").strip(".").removesuffix(".__init__")
+    return name if name and all(step.isidentifier() for step in name.split(".")) else None
 
 
 def _missing_error(asked_for: str, module_name: str, attribute: str, near: str | None) -> McError:

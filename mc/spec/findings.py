@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 from mc.errors import McError, Problem
-from mc.spec.problems import NameSuggester, make_problem
+from mc.spec.problems import NameSuggester, list_names, make_problem, shorten
 from mc.spec.task_types import BUILT_IN_TASK_TYPES
 
-__all__ = ["Findings"]
+__all__ = ["OWN_CODE", "Findings"]
+
+OWN_CODE: Final = "Name the module of your own types in handler_modules (command line: --handlers MODULE)."
 
 
 class Findings:
@@ -24,6 +27,7 @@ class Findings:
     """
 
     __slots__ = (
+        "forgotten",
         "known_functions",
         "known_types",
         "problems",
@@ -40,6 +44,7 @@ class Findings:
         self.task_types: Container[str] = BUILT_IN_TASK_TYPES if task_types is None else task_types
         listed = self.task_types if isinstance(self.task_types, Iterable) else ()
         self.type_names = frozenset(name for name in listed if isinstance(name, str))
+        self.forgotten: dict[str, tuple[int, list[str]]] = {}  # code -> where its problem is, names
         self.known_functions: dict[str, McError | str | None] = {}  # why not, what is unclear, or None
         self.known_types: dict[str, str | None] = {}  # name -> None if it can be run, else why not
 
@@ -72,6 +77,29 @@ class Findings:
         self.warnings.append(
             make_problem(number, pointer, message, found=found, expected=expected, suggestion=suggestion)
         )
+
+    def add_own_code(
+        self, number: str, pointer: str, message: str, *, found: str, expected: str, suggestion: str | None
+    ) -> None:
+        """Note that a type or function is not to be had.
+
+        Where no module of the application's own code is known at all, one problem for all of them says so.
+        """
+        is_forgotten = suggestion is None and getattr(self.task_types, "handler_modules", None) == ()
+        if not is_forgotten:
+            self.add(number, pointer, message, found=found, expected=expected, suggestion=suggestion)
+            return
+        if number not in self.forgotten:
+            self.forgotten[number] = (len(self.problems), [])
+            self.add(number, pointer, message, found=found, expected=expected)
+        at, names = self.forgotten[number]
+        names.append(found)
+        if len(names) > 1:
+            shown = list_names(map(shorten, dict.fromkeys(names)))
+            self.problems[at] = replace(
+                self.problems[at],
+                message=f"{len(names)} tasks need code that is not known here: {shown}. {OWN_CODE}",
+            )
 
     def refused_steps(self, pointer: str, since: int) -> set[str]:
         """Return the steps from a place to the problems below it, the first `since` problems left out."""

@@ -59,7 +59,8 @@ def _unknown_keys(error: ValidationError, place: str, suggester: NameSuggester) 
     mapping: Any = error.instance
     known = schema.get("properties", {})
     expected = f"one of {list_names(known, 20)}" if known else "no keys"
-    owner = schema.get("description", "this mapping").partition(":")[0].partition(" (")[0]
+    owner = schema.get("description", "this mapping").partition(", such as ")[0].partition(":")[0]
+    owner = owner.partition(" (")[0]
     for key in mapping:
         if key not in known:
             yield make_problem(

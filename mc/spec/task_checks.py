@@ -8,7 +8,7 @@ from typing import Any, Final
 from mc.context.interpolation import has_references
 from mc.errors import McError
 from mc.spec.condition_checks import check_patterns
-from mc.spec.findings import Findings
+from mc.spec.findings import OWN_CODE, Findings
 from mc.spec.params_schema import check_params_schema
 from mc.spec.problems import join_pointer, list_names, shorten
 from mc.spec.reference_checks import check_references, check_wirings
@@ -28,8 +28,6 @@ _DURATION_PARAMS: Final[Mapping[str, tuple[str, ...]]] = {
     "loop": ("delay",),
     "wait_for_signal": ("timeout",),  # 0 asks for a signal that is there already
 }
-
-_OWN_TYPES: Final = "Name the module of your own types in handler_modules (command line: --handlers MODULE)."
 
 _UNREAD_PARAMS: Final = frozenset({"wirings", "mapping_params"})
 
@@ -97,7 +95,8 @@ def _check_type(task_type: str, name: str, pointer: str, findings: Findings) -> 
             findings.warn("MC112", pointer, doubt, found=task_type)
         return
     if reason:
-        findings.add("MC112", pointer, reason, found=task_type, expected="a task type that can be run")
+        expected = "a task type that can be run"
+        findings.add_own_code("MC112", pointer, reason, found=task_type, expected=expected, suggestion=None)
         return
     if name in TASK_TYPES_NOT_YET_RUN:
         message = f"The task type {shorten(name)} is part of the format, but this version does not run it."
@@ -106,11 +105,13 @@ def _check_type(task_type: str, name: str, pointer: str, findings: Findings) -> 
         )
         return
     suggestion = findings.suggester.nearest(name.removeprefix(OLDER_PREFIX), findings.type_names)
-    message = f"There is no task type {shorten(task_type)}. {_OWN_TYPES}"
+    message = f"There is no task type {shorten(task_type)}. {OWN_CODE}"
     expected = "a built-in or registered task type"
     if findings.type_names:
         expected += f": {', '.join(sorted(findings.type_names)[:20])}"
-    findings.add("MC111", pointer, message, found=task_type, expected=expected, suggestion=suggestion)
+    findings.add_own_code(
+        "MC111", pointer, message, found=task_type, expected=expected, suggestion=suggestion
+    )
 
 
 def _check_param_names(task_type: str, params: dict[str, Any], pointer: str, findings: Findings) -> None:
@@ -232,7 +233,7 @@ def _check_function(function: Any, pointer: str, findings: Findings) -> None:
     known = findings.known_functions[function]
     if isinstance(known, McError):
         near = known.details.get("suggestion")
-        findings.add(
+        findings.add_own_code(
             "MC112",
             pointer,
             known.message.removesuffix(f" Did you mean {near!r}?"),

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
-from mc.errors import TaskHandlerError
+from mc.context.json_values import to_json_value
+from mc.errors import NotJsonError, TaskHandlerError
 from mc.flows.handler_registry import LateResult
 from mc.flows.missing_handlers import put_off_unless_allowed
 from mc.flows.task_call import TaskCall
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 __all__ = ["CallTaskHandler", "TaskHandler", "TransactionService"]
+
+
+_PLAIN: Final = (str, int, float, list, dict, tuple, type(None))  # looked at when the task is settled
 
 
 class TransactionService(Protocol):
@@ -45,9 +49,22 @@ class CallTaskHandler(BaseTaskHandler):
         args, kwargs = self._make_arguments(function)
         result = function(*args, **kwargs)
         if hasattr(result, "__await__"):
-            return LateResult(result, lambda value: self.complete(result=value))
-        self.complete(result=result)
+            return LateResult(result, self._keep_result)
+        self._keep_result(result)
         return None
+
+    def _keep_result(self, result: Any) -> None:
+        if not isinstance(result, _PLAIN):
+            try:
+                to_json_value(result, "/data/result")
+            except NotJsonError as error:
+                raise NotJsonError(
+                    f"{self.params['function']!r} of task {self.task.get('key')!r} returned a value of type "
+                    f"{type(result).__name__}, which cannot be kept as the result: {error.message} Call a "
+                    f"function of your own that calls it and returns plain data, such as text or a list.",
+                    **error.details,
+                ) from error
+        self.complete(result=result)
 
     def _call_in_transaction(self, function: Callable[..., Any]) -> None:
         begin: TransactionService | None = self.task_ctx.get("mc.transaction")
@@ -64,7 +81,7 @@ class CallTaskHandler(BaseTaskHandler):
             result = function(*args, **kwargs)
             if hasattr(result, "__await__"):
                 self._refuse_to_wait(result)
-            self.complete(result=result)
+            self._keep_result(result)
 
     def _refuse_to_wait(self, result: Any) -> None:
         close = getattr(result, "close", None)

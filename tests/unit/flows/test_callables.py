@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mc.errors import Problem, TaskHandlerError
+from mc.flows.callables import import_module
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.handler_registry import HandlerRegistry
@@ -394,6 +395,47 @@ class TestWarnings:
     def test_what_is_clear_is_none(self, path: str) -> None:
         types = HandlerRegistry(handler_modules=["allowed"])
         assert inspect_flow_spec({"tasks": [as_call(path)]}, task_types=types) == ([], [])
+
+
+class TestForgottenHandlers:
+    def test_twelve_tasks_are_one_problem(self) -> None:
+        tasks = [{"task_type": name} for name in ("greet", "pack", "greet") * 4]
+        (problem,) = find_problems({"tasks": tasks}, task_types=HandlerRegistry())
+        assert (problem.code, problem.pointer) == ("MC111 unknown-task-type", "/tasks/0/task_type")
+        assert problem.message == (
+            '12 tasks need code that is not known here: "greet", "pack". Name the module of your own '
+            "types in handler_modules (command line: --handlers MODULE)."
+        )
+
+    def test_paths_of_modules_and_functions_are_one_problem_too(self) -> None:
+        tasks = [{"task_type": "allowed.hm:own"}, as_call("allowed.hm:exported")] * 2
+        for at, task in enumerate(tasks):
+            tasks[at] = {**task, "key": f"t{at}"}
+        (problem,) = find_problems({"tasks": tasks}, task_types=HandlerRegistry())
+        assert problem.message.startswith('4 tasks need code that is not known here: "allowed.hm:own", "allo')
+
+    def test_a_misspelt_name_is_a_problem_of_its_own(self) -> None:
+        tasks = [{"task_type": name} for name in ("greet", "pritn", "pack")]
+        problems = find_problems({"tasks": tasks}, task_types=HandlerRegistry())
+        assert [each.suggestion for each in problems] == [None, "print"]
+
+    def test_with_modules_each_place_is_named(self) -> None:
+        tasks = [{"task_type": "greet"}, {"task_type": "pack"}]
+        problems = find_problems({"tasks": tasks}, task_types=HandlerRegistry(handler_modules=["allowed"]))
+        assert [each.pointer for each in problems] == ["/tasks/0/task_type", "/tasks/1/task_type"]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        *(("good_tasks.py", "good_tasks"), ("./good_tasks", "good_tasks"), ("./pkg/tasks.py", "pkg.tasks")),
+        *(("/srv/x/good_tasks.py", "good_tasks"), ("../good_tasks", "good_tasks"), ("pkg/", "pkg")),
+    ],
+)
+def test_a_module_that_is_named_as_a_file_is_told_its_name(given: str, meant: str) -> None:
+    with pytest.raises(TaskHandlerError, match="it is written as a file") as caught:
+        import_module(given, f"--handlers {given}")
+    assert f" Write {meant}, in the folder that holds it" in caught.value.message
 
 
 def test_a_finder_says_what_cannot_be_a_path() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from mc.errors import Problem, SpecError
 from mc.flows.flow_engine import flow_spec_to_flow, run_flow
+from mc.spec.schema import load_flow_spec_schema
 from mc.spec.validation import find_problems, validate_flow_spec
 
 
@@ -476,3 +478,43 @@ def test_what_python_takes_for_no_identifier_is_no_task_key(key: str) -> None:
     assert not key.isidentifier()
     problems = find_problems({"tasks": [{"key": key, "task_type": "noop"}]})
     assert [problem.code for problem in problems] == ["MC104 invalid-key"]
+
+
+class TestExamples:
+    @pytest.mark.parametrize(
+        ("cfg", "example"),
+        [
+            ({"retry": 3}, '{"max_attempts": 3, "delay": "10s"}'),
+            ({"when": "x"}, '{"value": "$ctx.flow.data.n", "op": "gt", "arg": 3}'),
+            ({"start_when": 3}, '{"any": [{"task": "a", "status": "FAILED"}]}'),
+            (5, '{"timeout": "15m", "retry": {"max_attempts": 3}}'),
+        ],
+    )
+    def test_where_something_nested_is_expected_an_example_is_shown(self, cfg: Any, example: str) -> None:
+        (problem,) = find_problems({"tasks": [noop("a", cfg=cfg)]})
+        assert (problem.expected or "").endswith(f", such as {example}")
+        assert f", such as {example}." in problem.message
+
+    def test_every_example_is_what_the_schema_asks_for(self) -> None:
+        from jsonschema import Draft202012Validator
+
+        schema = load_flow_spec_schema()
+        waiting: list[Any] = [schema]
+        seen = 0
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, list):
+                waiting += node
+            elif isinstance(node, dict):
+                waiting += node.values()
+                text = str(node.get("description", "")).partition(", such as ")[2]
+                if text:
+                    part = {key: value for key, value in node.items() if key != "$id"}
+                    validator = Draft202012Validator({"$defs": schema["$defs"], **part})
+                    assert list(validator.iter_errors(json.loads(text))) == []
+                    seen += 1
+        assert seen > 40
+
+    def test_an_unknown_key_is_told_without_it(self) -> None:
+        (problem,) = find_problems({"tasks": [noop("a", cfg={"retry": {"max_attempts": 1, "limit": 2}})]})
+        assert problem.message == '"limit" is not a key of how often and when a failed task is tried again.'

@@ -162,3 +162,11 @@ def test_transactional_passes_the_connection(run, allowed):
     task = call("call_functions.functions:use", transactional=True)
     flow = run(task, on=allowed, ctx={"mc.transaction": lambda call: nullcontext("the connection")})
     assert flow.tasks["t"]["data"] == {"result": "the connection"}
+
+
+def test_a_result_that_cannot_be_kept_says_of_which_function_and_what_to_do(fail_with, clock):
+    engine = FlowEngine(handler_modules=["subprocess"], clock=clock)
+    message = fail_with(call("subprocess:run", args=[["true"]]), on=engine)
+    assert "'subprocess:run' of task 't' returned a value of type CompletedProcess" in message
+    assert "/data/result" in message
+    assert "Call a function of your own that calls it and returns plain data" in message
