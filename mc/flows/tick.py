@@ -204,6 +204,24 @@ class Tick:
             tidy_task(node.task)
             node.task.pop("proxied_task", None)
 
+    def fail_task(self, key: str, error: Exception) -> bool:
+        """Fail a task that is under way, as if its handler had raised the error; False if it is not.
+
+        Args:
+            key: of the task.
+            error: what came of what the task had done before.
+        """
+        node = self.flow._nodes.get(key)
+        if node is None or node.status not in ("RUNNING", "WAITING"):
+            return False
+        with self.between_ticks():
+            self._cancel_call(node)
+            if node.status == "WAITING":
+                self.flow._change(node, "RUNNING")
+            node.task["status"] = "RUNNING"
+            self._new_call(node, NO_HANDLER).settle(error)
+        return True
+
     # --- starting --------------------------------------------------------------------------
 
     def _begin_flow(self) -> None:

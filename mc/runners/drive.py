@@ -6,6 +6,7 @@ import logging
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any, Final
 
 from mc.clock import Clock
@@ -13,6 +14,7 @@ from mc.errors import (
     FlowNotFoundError,
     LeaseLostError,
     McError,
+    SchemaVersionError,
     StoreBusyError,
     StoreError,
     StoreUnreachableError,
@@ -41,6 +43,7 @@ _logger = logging.getLogger(__name__)
 
 _LOAD_TASKS: Final = 2_000  # so many tasks of waiting flows are loaded at once
 _FIRST_PAUSE: Final = 0.001  # seconds between ticks that find nothing but tasks to poll; doubled up to
+_MOST_BREAKS: Final = 100  # of one flow in a row; then it is BLOCKED
 _LONGEST_PAUSE: Final = 0.25
 
 
@@ -102,10 +105,11 @@ class Drive:
         if self._session is not None:
             self._session.call_done(call)
 
-    def call_broke(self, error: McError) -> None:
-        """Take note that a call could not be settled because a part of its flow could not be read."""
-        if self._session is None or not self._session.has_problem:
+    def call_broke(self, call: TaskCall, error: Exception) -> None:
+        """Take note that a call could not be settled: its flow could not be read, or was broken by it."""
+        if self._session is None:
             raise error
+        self._session.call_broke(call, error)
 
     def stop(self) -> None:
         """End after the task under way; may be called by a signal handler and from any thread."""
@@ -310,17 +314,8 @@ class Drive:
         try:
             if isinstance(flow, McError):
                 raise flow
-            session = self._session = FlowSession(
-                self._store,
-                self._engine,
-                lease,
-                flow,
-                task_ctx=self._settings.task_ctx,
-                must_stop=lambda: heartbeat.must_let_go or self.is_over(),
-                on_progress=self._on_progress,
-                before_effects=self._write_finals,
-            )
-            yield from session.steps()
+            session = yield from self._make_session(heartbeat, lease, flow)
+            flow = session.flow
             released = True
             if session.stays_blocked:
                 self._set_aside(lease, session.flow)
@@ -351,6 +346,45 @@ class Drive:
                 # or breaks its connection while the database is there, would do so at each tick.
                 self._give_back(lease, lost_calls=None if is_busy else calls)
         return None
+
+    def _make_session(
+        self, heartbeat: Heartbeat, lease: Lease, flow: Flow
+    ) -> Generator[TaskCall | None, None, FlowSession]:
+        """Tick a flow to the end of a session; tasks whose outcome cannot be saved fail, each by itself."""
+        broken: Mapping[str, Exception] | None = None
+        for number in count(1):
+            session = self._session = FlowSession(
+                self._store,
+                self._engine,
+                lease,
+                flow,
+                task_ctx=self._settings.task_ctx,
+                must_stop=lambda: heartbeat.must_let_go or self.is_over(),
+                on_progress=self._on_progress,
+                before_effects=self._write_finals,
+                broken=broken,
+            )
+            try:
+                yield from session.steps()
+                return session
+            except (LeaseLostError, FlowNotFoundError, SchemaVersionError, StoreUnreachableError):
+                raise
+            except Exception as error:
+                broken = session.blame(error)
+                if broken is None or number == _MOST_BREAKS:
+                    raise
+                _logger.warning(
+                    "flow %s cannot be saved as its tasks left it, and goes on as it was saved last: %s",
+                    lease.flow_key,
+                    error,
+                    extra={"action": "flow_read_again", "flow_key": lease.flow_key, "owner": lease.owner},
+                )
+                self.report.tasks += session.calls
+                again = self._store.load_claimed([lease])[lease.flow_key]
+                if isinstance(again, McError):
+                    raise again from error
+                flow = again
+        raise AssertionError  # count() has no end
 
     def _write_finals(self) -> None:
         for save, error in self._finals.write():

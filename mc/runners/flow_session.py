@@ -31,6 +31,7 @@ from mc.store.wakes import CANCEL, CONTROL, FINISHED
 
 if TYPE_CHECKING:
     from mc.flows.control import Control
+    from mc.flows.tick import Tick
 
 __all__ = ["FlowSession", "OnProgress"]
 
@@ -59,6 +60,8 @@ class FlowSession:
         must_stop: asked between two calls whether to stop.
         on_progress: told of each tick.
         before_effects: called before each call with effects.
+        broken: calls whose outcome could not be saved in a session before this one, and why. They are not
+            made again: their tasks fail. Each other call is saved by itself, to find what breaks the flow.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class FlowSession:
         must_stop: Callable[[], bool],
         on_progress: OnProgress | None = None,
         before_effects: Callable[[], object] = lambda: None,
+        broken: Mapping[str, Exception] | None = None,
     ) -> None:
         self.flow = flow
         self.calls = 0
@@ -110,12 +114,15 @@ class FlowSession:
         self._missing = MissingHandlers()  # for tasks of the tick under way
         self._ctx = {**task_ctx, **services, MISSING_HANDLERS: self._missing}
         self._report = TickReport()  # of the tick under way
-        self._is_careful = lease.is_suspect  # each call is saved before it is made
+        self._broken = dict(broken or {})
+        self._is_careful = lease.is_suspect or broken is not None  # each call is saved before it is made
         self._survived = not lease.lost_leases
         self._lost_calls = lease.lost_calls  # of drivers before
         self._under_way: dict[str, None] = {}  # calls, in order
-        self._unsaved: list[str] = []  # calls that were made since the last save
-        self._problem: McError | None = None
+        self._unsaved: dict[str, bool] = {}  # calls that were made since the last save; with effects?
+        self._problem: Exception | None = None
+        self._tick_at_hand: Tick | None = None
+        self._is_over = False  # unless a task fails by the last save
         self._save_again_after = timedelta(seconds=lease.seconds / 6)
 
     @property
@@ -147,24 +154,18 @@ class FlowSession:
         began_at = saved_at = self._store.clock.now()
         stop = self.flow.status in FINISHED_FLOW_STATUSES
         try:
-            while not stop:
-                stop = yield from self._tick()
-                self.ticks += 1
-                now = self._store.clock.now()
-                if not stop and (self.ticks >= _MOST_TICKS or now - began_at >= _LONGEST_TURN):
-                    stop = self.gives_way = True
-                elif not stop and now - saved_at >= self._save_again_after:
-                    self._save()
-                    saved_at = self._store.clock.now()
-            self._survived = True
-            if not self._must_stop():
-                self._lost_calls = LostCalls()  # nothing that was to be called ended this driver
-            if self._missing and self.flow.status == "RUNNING":
-                self.missing_error = self._missing.first_error
-                block_for(self.flow, self._missing)
-                self._save(release=True)
-            else:
-                self._finish()
+            while not self._is_over:
+                while not stop:
+                    stop = yield from self._tick()
+                    self.ticks += 1
+                    now = self._store.clock.now()
+                    if not stop and (self.ticks >= _MOST_TICKS or now - began_at >= _LONGEST_TURN):
+                        stop = self.gives_way = True
+                    elif not stop and now - saved_at >= self._save_again_after:
+                        self._save()
+                        saved_at = self._store.clock.now()
+                self._is_over, stop = True, False
+                self._end()
         except Exception as error:
             if self._problem is not None and error is not self._problem:
                 raise self._problem from error  # what could not be read broke the tick
@@ -172,22 +173,54 @@ class FlowSession:
         finally:
             self._transaction.roll_back()
 
+    def _end(self) -> None:
+        self._survived = True
+        if not self._must_stop():
+            self._lost_calls = LostCalls()  # nothing that was to be called ended this driver
+        if self._missing and self.flow.status == "RUNNING":
+            self.missing_error = self._missing.first_error
+            block_for(self.flow, self._missing)
+            self._save(release=True)
+        else:
+            self._finish()
+
     def call_done(self, call: TaskCall) -> None:
         """Take note that a call was made and settled; save it if it has effects."""
-        self._unsaved.append(call.name)
+        self._unsaved[call.name] = call.has_effects
         if call.has_effects:
             self._save_effects()
         else:
             self._under_way.pop(call.name, None)  # it may be made again
 
+    def call_broke(self, call: TaskCall, error: Exception) -> None:
+        """Take note that a call was made whose outcome could not be settled."""
+        self._unsaved[call.name] = call.has_effects
+        self._problem = self._problem or error
+
+    def blame(self, error: Exception) -> dict[str, Exception] | None:
+        """Return the calls whose outcome cannot be saved for an error that ended the session.
+
+        It is the one since the last save. Where there were several, it is empty: they are made once more,
+        each saved by itself, to find out which. None if nobody is to blame.
+        """
+        made = self._unsaved
+        if len(made) > 1 and not self._is_careful:
+            return {}
+        culprits = [name for name, has_effects in made.items() if has_effects] or list(made)
+        return dict.fromkeys(culprits, error) or None
+
     def _tick(self) -> Generator[TaskCall | None, None, bool]:
         """Make one tick, and return whether it was the last for now."""
         self._missing.clear()
         fetch_ahead(self.flow, format_time(self._engine.clock.now()))
-        tick = self._engine.begin_tick(self.flow, self._ctx)
+        tick = self._tick_at_hand = self._engine.begin_tick(self.flow, self._ctx)
         report = self._report = tick.report
         called = stop = False
         for call in tick.calls():
+            if call is not None and call.name in self._broken:
+                call.settle(self._broken.pop(call.name))
+                self._save()  # before anything else can break
+                continue
             if call is not None:
                 called = True
                 self._under_way[call.name] = None
@@ -279,7 +312,7 @@ class FlowSession:
         if self._problem is None:
             try:
                 self._save()
-            except McError as error:
+            except Exception as error:  # noqa: BLE001 - what a task left of the flow may break anything
                 self._problem = error  # raised by `steps` as soon as the handlers are done
         return self._problem is None
 
@@ -308,10 +341,26 @@ class FlowSession:
                 outbox=self._outbox,
                 within=self._transaction.take(),
             )
-            if calls is not None:
-                self._lost_calls = calls
-            for name in self._unsaved:
-                self._under_way.pop(name, None)
-            self._unsaved = []
+        except McError as error:
+            if not self._fail_starter(error):
+                raise
+            self._is_over = self._is_over and self.flow.status != "RUNNING"
+            self._save(release=release and self.flow.status != "RUNNING")
+            return
         finally:
             self._transaction.roll_back()
+        if calls is not None:
+            self._lost_calls = calls
+        for name in self._unsaved:
+            self._under_way.pop(name, None)
+        self._unsaved = {}
+
+    def _fail_starter(self, error: McError) -> bool:
+        """Fail the task that wanted a sub-flow started which cannot be stored: its key is taken, or too long.
+
+        Otherwise what other tasks did could not be saved either, and would be done again and again.
+        """
+        refused = self._outbox.started.pop(error.details.get("sub_flow", ""), None)
+        if refused is None or refused.parent_task_key is None or self._tick_at_hand is None:
+            return False
+        return self._tick_at_hand.fail_task(refused.parent_task_key, error)

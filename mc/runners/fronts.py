@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Coroutine, Generator, Iterator
 from typing import Any, Final, Protocol, TypeVar
 
 from mc.clock import Clock
-from mc.errors import McError
 from mc.flows.task_call import TaskCall, await_all
 
 __all__ = ["Driver", "Step", "Steps", "adrive_steps", "drive_steps"]
@@ -28,8 +27,8 @@ class Driver(Protocol):
     def call_done(self, call: TaskCall) -> None:
         """Take note that a call was made and settled."""
 
-    def call_broke(self, error: McError) -> None:
-        """Take note that a call could not be settled, or raise the error where it is not known already."""
+    def call_broke(self, call: TaskCall, error: Exception) -> None:
+        """Take note that a call could not be settled."""
 
     def is_over(self) -> bool:
         """Tell whether to end as soon as possible; asked again and again while it sleeps."""
@@ -52,8 +51,8 @@ def drive_steps(driver: Driver, steps: Steps[T]) -> T:
             else:
                 try:
                     step.run()
-                except McError as error:
-                    driver.call_broke(error)
+                except Exception as error:  # noqa: BLE001 - what the handler left of the flow broke it
+                    driver.call_broke(step, error)
                 else:
                     driver.call_done(step)
     finally:
@@ -84,8 +83,8 @@ async def adrive_steps(driver: Driver, steps: Steps[T]) -> T:
             else:
                 try:
                     rest = step.begin()
-                except McError as error:
-                    driver.call_broke(error)
+                except Exception as error:  # noqa: BLE001 - as above
+                    driver.call_broke(step, error)
                     continue
                 if rest is None:
                     driver.call_done(step)
@@ -108,7 +107,7 @@ def _naps(driver: Driver, seconds: float) -> Iterator[float]:
 async def _complete(driver: Driver, call: TaskCall, rest: Awaitable[None]) -> None:
     try:
         await rest
-    except McError as error:
-        driver.call_broke(error)
+    except Exception as error:  # noqa: BLE001 - as above
+        driver.call_broke(call, error)
     else:
         driver.call_done(call)

@@ -10,14 +10,28 @@ from sqlalchemy import Connection
 
 from mc.context.gc_pause import gc_paused
 from mc.durations import format_time
-from mc.errors import LeaseLostError, McError, StoreError, StoreReplacedError
+from mc.errors import (
+    FlowExistsError,
+    LeaseLostError,
+    McError,
+    StoreError,
+    StoreReplacedError,
+)
 from mc.flows.flow import Flow
 from mc.store.claim_rows import give_back
 from mc.store.database import Database
 from mc.store.event_log import add_events
 from mc.store.final_save import FinalSave, group_saves
 from mc.store.flow_statements import save_statement
-from mc.store.flow_writer import FlowDraft, Update, draft_new_flow, draft_save, insert_flows, update_flows
+from mc.store.flow_writer import (
+    FlowDraft,
+    NewFlow,
+    Update,
+    draft_new_flow,
+    draft_save,
+    insert_flows,
+    update_flows,
+)
 from mc.store.held_transaction import HeldTransaction
 from mc.store.history_draft import draft_lost_result
 from mc.store.lease import Lease, Wake
@@ -84,9 +98,7 @@ class FlowSaver:
         now = self._now()
         with gc_paused():
             draft = draft_save(flow, state, now, lease)
-        started = [
-            draft_new_flow(child, now, waiter_key=flow.key, lease=lease) for child in outbox.started.values()
-        ]
+        started = [_draft_sub_flow(child, flow.key, now, lease) for child in outbox.started.values()]
         statement = save_statement(
             leased=lease is not None,
             release=release,
@@ -102,7 +114,11 @@ class FlowSaver:
             if not self._write(connection, statement, [update], now):
                 raise explain_refusal(connection, flow.key, state.revision, lease, self._database.epoch)
             if started:
-                insert_flows(connection, started)
+                try:
+                    insert_flows(connection, started)
+                except FlowExistsError as error:
+                    error.details["sub_flow"] = error.key
+                    raise
             if outbox.cancelled or outbox.asked or outbox.passed_on:
                 _write_controls(connection, flow.key, outbox, format_time(now))
 
@@ -196,6 +212,14 @@ class FlowSaver:
             self._database.write(lambda connection: add_events(connection, draft.flow.key, rows))
         except McError as problem:
             error.add_note(f"What it wanted to save could not be kept in the history: {problem}")
+
+
+def _draft_sub_flow(child: Flow, waiter_key: str, now: datetime, lease: Lease | None) -> NewFlow:
+    try:
+        return draft_new_flow(child, now, waiter_key=waiter_key, lease=lease)
+    except McError as error:
+        error.details["sub_flow"] = child.key
+        raise
 
 
 def _refusals(flow_key: str, outbox: Outbox, now: str, lease: Lease | None) -> list[Row]:

@@ -203,6 +203,8 @@ class FlowStore(FlowMessages, StoreUpkeep):
             FlowNotFoundError: the flow is not stored (any more).
             NotJsonError: JSON cannot hold a part of it; the message names the place.
             StatusError: a status was written into a task dict that is not allowed.
+            FlowExistsError: the key of a sub-flow in the outbox is taken; nothing was saved. Of an error that
+                a sub-flow in the outbox causes, `details["sub_flow"]` is its key.
         """
         self._saver.save(
             flow,

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from mc.context.json_values import dumps, loads
 from mc.durations import format_time
-from mc.errors import FlowExistsError
+from mc.errors import FlowExistsError, StoreError
 from mc.flows.flow import Flow
 from mc.flows.flow_rows import FlowChanges, collect_changes, mark_saved
 from mc.spec.digest import spec_digest
@@ -115,6 +115,12 @@ def draft_save(flow: Flow, state: StoredState, now: datetime, lease: Lease | Non
         NotJsonError: JSON cannot hold a part of the flow.
         StatusError: a status was written into a task dict that the tables do not allow.
     """
+    if lease is not None and state.revision > 0 and flow.key != lease.flow_key:
+        raise StoreError(
+            f"The flow {lease.flow_key!r} was given another key ({flow.key!r:.100}) while it was ticked; a "
+            f"flow's key stays the same for ever. Nothing was saved.",
+            key=lease.flow_key,
+        )
     changes = collect_changes(flow)
     if state.revision == 0:
         edges = [(edge["src_key"], edge["dest_key"]) for edge in flow.get_edges()]
