@@ -41,14 +41,14 @@ class Failure:
     document: dict[str, Any]
 
 
-def describe_error(error: Exception) -> Failure:
+def describe_error(error: BaseException) -> Failure:
     """Return how an error is reported, whatever it is: without passwords and control characters."""
     failure = _describe(error)
     text = printable_lines(mask_urls(failure.text))
     return replace(failure, text=text, document=_change_texts(failure.document, mask_urls))
 
 
-def _describe(error: Exception) -> Failure:
+def _describe(error: BaseException) -> Failure:
     if isinstance(error, McError):
         return Failure(
             exit_code=_exit_code_of(error),
@@ -98,7 +98,7 @@ def _describe_os_error(error: OSError) -> Failure:
     )
 
 
-def _describe_bug(error: Exception) -> Failure:
+def _describe_bug(error: BaseException) -> Failure:
     what = f"{type(error).__name__}: {error}".rstrip(".: ")
     message = _shorten(
         f"This is a bug in houston: {what}. Flows are stored as they were at the last save. Please report it "

@@ -30,7 +30,7 @@ def run_to_exit_code(command: click.Command, arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _say("Interrupted.")
         return ExitCode.INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the one place where every error becomes an exit code
+    except BaseException as error:  # noqa: BLE001 - the one place where every error becomes an exit code
         return _report(error, as_json=as_json, debug=_asks_for(arguments, "--debug"))
 
 
@@ -50,7 +50,7 @@ def _invoke(command: click.Command, arguments: list[str]) -> int:
     return int(result or 0)
 
 
-def _report(error: Exception, *, as_json: bool, debug: bool) -> int:
+def _report(error: BaseException, *, as_json: bool, debug: bool) -> int:
     from mc.cli.errors import describe_error
 
     failure = describe_error(error)
@@ -81,8 +81,8 @@ def _flush_stdout() -> None:
 def _say(text: str) -> None:
     try:
         print(text, file=sys.stderr, flush=True)
-    except BrokenPipeError:
-        return  # nobody listens; the exit code still tells
+    except (OSError, ValueError):
+        return  # nobody listens, or a task closed it; the exit code still tells
 
 
 def _asks_for(arguments: Sequence[str], flag: str) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Coroutine, Generator, Iterator
 from typing import Any, Final, Protocol, TypeVar
 
 from mc.clock import Clock
+from mc.errors import TaskHandlerError
 from mc.flows.task_call import TaskCall, await_all
 
 __all__ = ["Driver", "Step", "Steps", "adrive_steps", "drive_steps"]
@@ -36,6 +38,7 @@ class Driver(Protocol):
 
 def drive_steps(driver: Driver, steps: Steps[T]) -> T:
     """Make the steps one after the other, and return what they come to."""
+    limit = sys.getrecursionlimit()
     try:
         while True:
             try:
@@ -52,8 +55,9 @@ def drive_steps(driver: Driver, steps: Steps[T]) -> T:
                 try:
                     step.run()
                 except Exception as error:  # noqa: BLE001 - what the handler left of the flow broke it
-                    driver.call_broke(step, error)
+                    driver.call_broke(step, _explain(error, limit))
                 else:
+                    _raise_recursion_limit(limit)
                     driver.call_done(step)
     finally:
         steps.close()
@@ -66,6 +70,7 @@ async def adrive_steps(driver: Driver, steps: Steps[T]) -> T:
     """
     from asyncio import sleep
 
+    limit = sys.getrecursionlimit()
     pending: list[Coroutine[Any, Any, None]] = []
     try:
         while True:
@@ -84,8 +89,9 @@ async def adrive_steps(driver: Driver, steps: Steps[T]) -> T:
                 try:
                     rest = step.begin()
                 except Exception as error:  # noqa: BLE001 - as above
-                    driver.call_broke(step, error)
+                    driver.call_broke(step, _explain(error, limit))
                     continue
+                _raise_recursion_limit(limit)
                 if rest is None:
                     driver.call_done(step)
                 else:
@@ -94,6 +100,24 @@ async def adrive_steps(driver: Driver, steps: Steps[T]) -> T:
         for coroutine in pending:
             coroutine.close()
         steps.close()
+
+
+def _raise_recursion_limit(limit: int) -> bool:
+    """Take back that a handler lowered the limit, which the runner needs; False if none did."""
+    lowered = sys.getrecursionlimit() < limit
+    if lowered:
+        sys.setrecursionlimit(limit)
+    return lowered
+
+
+def _explain(error: Exception, limit: int) -> Exception:
+    found = sys.getrecursionlimit()
+    if not _raise_recursion_limit(limit):
+        return error
+    return TaskHandlerError(
+        f"The task's function lowered the recursion limit of the process from {limit} to {found}, with which "
+        f"its outcome could not be settled ({type(error).__name__}). Let it do so in a process of its own."
+    )
 
 
 def _naps(driver: Driver, seconds: float) -> Iterator[float]:

@@ -9,6 +9,7 @@ import click
 
 from mc.cli.commands.tick import describe_report
 from mc.cli.exit_codes import ExitCode
+from mc.cli.kept_process import KeptProcess
 from mc.cli.options import common_options, lease_option, max_seconds_option, outage_option
 from mc.cli.output import print_json, stdout_for_json
 from mc.cli.settings import Settings
@@ -61,8 +62,9 @@ def command(
     """
     with (
         stdout_for_json(settings.as_json),
+        KeptProcess() as kept,
         settings.open_houston(
-            with_handlers=True, lease_seconds=lease_seconds, outage_seconds=outage_seconds
+            with_handlers=True, observers=(kept,), lease_seconds=lease_seconds, outage_seconds=outage_seconds
         ) as houston,
     ):
         report = houston.runner.run(interval=interval, max_seconds=max_seconds)

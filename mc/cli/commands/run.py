@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mc.cli.exit_codes import ExitCode
+from mc.cli.kept_process import KeptProcess
 from mc.cli.options import common_options, lease_option, max_seconds_option, outage_option, spec_options
 from mc.cli.output import format_counts, print_json, printable, stdout_for_json, to_json_text
 from mc.cli.progress import make_progress
@@ -51,9 +52,10 @@ def command(
     progress = make_progress(silent=settings.as_json)
     with (
         stdout_for_json(settings.as_json),
+        KeptProcess() as kept,
         settings.open_houston(
             with_handlers=True,
-            observers=(progress,),
+            observers=(kept, progress),
             lease_seconds=lease_seconds,
             outage_seconds=outage_seconds,
         ) as houston,

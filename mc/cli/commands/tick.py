@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mc.cli.exit_codes import ExitCode
+from mc.cli.kept_process import KeptProcess
 from mc.cli.options import common_options, lease_option, max_seconds_option
 from mc.cli.output import count_of, print_json, stdout_for_json
 from mc.cli.settings import Settings
@@ -39,7 +40,8 @@ def command(
 
     with (
         stdout_for_json(settings.as_json),
-        settings.open_houston(with_handlers=True, lease_seconds=lease_seconds) as houston,
+        KeptProcess() as kept,
+        settings.open_houston(with_handlers=True, observers=(kept,), lease_seconds=lease_seconds) as houston,
         StopSignals(houston.runner.stop) as signals,
     ):
         report = houston.tick(max_flows=max_flows, max_seconds=max_seconds)

@@ -193,16 +193,15 @@ class TestTick:
         assert world.sql("SELECT status, lease_owner FROM mc_flow WHERE key = 'bad'") == [("BLOCKED", None)]
         assert world.runner().tick().claimed == 0
 
-    def test_a_flow_that_cannot_be_saved_is_blocked_with_the_place(self, world: World) -> None:
+    def test_a_task_that_leaves_what_cannot_be_saved_fails_with_the_place(self, world: World) -> None:
         def spoil(task: dict[str, Any], flow: Flow) -> None:
             flow.tasks["later"]["task_params"]["x"] = {1, 2}
 
         world.submit(task("t", "spoil"), task("later", "wait", task_params={"duration": 5}))
-        report = world.runner({"spoil": spoil}).tick()
-        assert report.errors[0]["type"] == "NotJsonError"
-        flow = world.store.load("f")
-        assert flow.status == "BLOCKED"
-        assert "task 'later' of flow 'f'" in (flow.blocked_reason or "")
+        assert world.runner({"spoil": spoil}).tick().failed == 1
+        error = world.store.load("f").tasks["t"]["error"]
+        assert error["type"] == "NotJsonError"
+        assert "task 'later' of flow 'f'" in error["message"]
 
     def test_a_flow_that_fails_for_ever_without_a_call_is_left_when_time_is_up(self, world: World) -> None:
         def look(flow: Flow, report: TickReport) -> None:
@@ -213,13 +212,14 @@ class TestTick:
         assert world.runner().run_flow("f", max_seconds=5, on_progress=look) == "RUNNING"
         assert world.store.load("f").tasks["t"]["attempt"] == 5
 
-    def test_a_sub_flow_whose_key_is_taken_blocks_its_parent_and_leaves_the_other(self, world: World) -> None:
+    def test_a_sub_flow_whose_key_is_taken_fails_its_task_and_leaves_the_other(self, world: World) -> None:
         world.submit(task("t"), key="f/sub/1", status="PAUSED")
         sub = task("sub", "flow", task_params={"flow_spec": {"tasks": []}})
         world.submit(sub)
-        report = world.runner().tick()
-        assert [error["type"] for error in report.errors] == ["FlowExistsError"]
-        assert "'f/sub/1'" in (world.store.load("f").blocked_reason or "")
+        assert world.runner().tick().failed == 1
+        error = world.store.load("f").tasks["sub"]["error"]
+        assert (error["type"], "'f/sub/1'" in error["message"]) == ("FlowExistsError", True)
+        assert world.store.summary("f/sub/1").status == "PAUSED"
 
     def test_an_unreachable_database_is_reported(self, tmp_path: Path) -> None:
         store = FlowStore(f"sqlite:///{tmp_path}/nowhere/flows.sqlite3")
