@@ -49,6 +49,7 @@ def _count_steps(call: Callable[[], object]) -> int:
         return trace
 
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # or the first call counts nothing: 3.12 looks when a trace is set
     sys.settrace(trace)
     try:
         call()
