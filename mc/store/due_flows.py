@@ -85,7 +85,8 @@ def _is_claimable(search: Search) -> tuple[ColumnElement[bool], ColumnElement[bo
 
 def _urgency(row: Row[Any]) -> tuple[bool, int, str, str, str]:
     is_suspect = row.lease_owner is not None or row.lost_leases > 0
-    return is_suspect, -row.priority, row.next_tick_at, row.created_at, row.key
+    priority = row.priority if isinstance(row.priority, int) else 0  # SQLite keeps whatever was written
+    return is_suspect, -priority, row.next_tick_at, row.created_at, row.key
 
 
 _IS_SUSPECT: Final = case((or_(flow.c.lease_owner.is_not(None), flow.c.lost_leases > 0), 1), else_=0)

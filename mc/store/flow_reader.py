@@ -18,7 +18,7 @@ from mc.store import tables
 from mc.store.claim_rows import list_claims
 from mc.store.flow_summary import FlowSummary
 from mc.store.lease import StoredClaim, Wake
-from mc.store.row_format import StoredState, StoredTask, make_flow
+from mc.store.row_format import StoredState, StoredTask, explained, make_flow
 from mc.store.signal_rows import list_signals
 from mc.store.wakes import list_wakes
 
@@ -239,18 +239,20 @@ def find_nearest_keys(connection: Connection, key: str) -> list[str]:
 
 def read_summaries(connection: Connection, query: Select[Any]) -> list[FlowSummary]:
     """Return what a query for a list of flows finds."""
-    return [
-        FlowSummary(
-            key=key,
-            label=label,
-            status=status,
-            created_at=parse_time(created_at),
-            modified_at=parse_time(modified_at),
-            next_tick_at=parse_time(next_tick_at) if next_tick_at else None,
-            tasks=loads(counts),
+    return [_summary(row) for row in connection.execute(query)]
+
+
+def _summary(row: Any) -> FlowSummary:
+    with explained(row.key):
+        return FlowSummary(
+            key=row.key,
+            label=row.label,
+            status=row.status,
+            created_at=parse_time(row.created_at),
+            modified_at=parse_time(row.modified_at),
+            next_tick_at=parse_time(row.next_tick_at) if row.next_tick_at else None,
+            tasks=loads(row.task_counts),
         )
-        for key, label, status, created_at, modified_at, next_tick_at, counts in connection.execute(query)
-    ]
 
 
 def _named(column: Any, name: str = "keys") -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -15,7 +16,7 @@ from sqlalchemy import Connection
 from mc.clock import Clock, SystemClock
 from mc.context.gc_pause import gc_paused
 from mc.durations import format_time, parse_time
-from mc.errors import FlowNotFoundError, McError
+from mc.errors import DurationError, FlowNotFoundError, McError
 from mc.flows.flow import Flow
 from mc.store import leases
 from mc.store.database import BUSY_SECONDS, Database
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from mc.store.resource_store import ResourceStore
 
 __all__ = ["FlowStore", "FlowSummary"]
+
+_logger = logging.getLogger(__name__)
 
 
 class FlowStore(FlowMessages, StoreUpkeep):
@@ -458,7 +461,11 @@ class FlowStore(FlowMessages, StoreUpkeep):
         """
         query = leases.next_due_query(self._database.dialect, family_of)
         text: str | None = self._database.read(lambda connection: connection.scalar(query))
-        return parse_time(text) if text else None
+        try:
+            return parse_time(text) if text else None
+        except DurationError:
+            _logger.warning("the time %r of a flow cannot be read; see houston doctor", text)
+            return None
 
     def is_held(self, family_of: str) -> bool:
         """Tell whether a driver holds this flow or a stored sub-flow of it."""

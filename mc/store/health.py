@@ -10,11 +10,12 @@ from typing import Final
 from sqlalchemy import Connection
 
 from mc.clock import Clock, SystemClock
-from mc.errors import StoreUnreachableError
+from mc.errors import DurationError, NotJsonError, StoreUnreachableError
 from mc.flows.flow_reasons import LATE_AFTER
 from mc.store.database import BUSY_SECONDS, Database
 from mc.store.finding import Finding, Severity
 from mc.store.flow_checks import check_flows
+from mc.store.row_checks import check_rows, unreadable
 from mc.store.schema_version import NEWEST_VERSION, read_version
 from mc.store.storage_checks import check_storage
 from mc.store.tick_checks import check_ticks
@@ -78,8 +79,15 @@ def _examine(
     yield _judge_version(version)
     yield from check_storage(connection, database.dialect, database.url, now)
     if version == NEWEST_VERSION:
-        yield from check_flows(connection, database.dialect, now, late_after)
-        yield from check_ticks(connection, database.dialect, now)
+        yield from check_rows(connection)
+        for what, checks in {
+            "flows": check_flows(connection, database.dialect, now, late_after),
+            "ticks": check_ticks(connection, database.dialect, now),
+        }.items():
+            try:
+                yield from checks
+            except (DurationError, NotJsonError) as error:
+                yield unreadable(what, str(error))
 
 
 def _judge_version(version: int) -> Finding:

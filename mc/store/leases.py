@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case,
 from mc.context.json_values import dumps, loads
 from mc.durations import format_time, parse_time
 from mc.errors import McError
+from mc.statuses import FLOW_CHANGES
 from mc.store.claim_rows import give_back_all, withdraw
 from mc.store.column_types import LongText, storable_text
 from mc.store.dialects import Dialect
@@ -229,8 +230,15 @@ def _lease(
         seconds=seconds,
         lost_leases=lost,
         lost_calls=calls,
-        num_tasks=sum(loads(row.task_counts).values()),
+        num_tasks=_count_tasks(row.task_counts),
     )
+
+
+def _count_tasks(text: str) -> int:
+    try:
+        return sum(loads(text).values())
+    except (McError, AttributeError, TypeError):
+        return 0  # whoever loads the flow finds what is wrong with it
 
 
 def _claim_row(lease: Lease) -> Row:
@@ -265,7 +273,7 @@ def _forget_missing_handlers(connection: Connection, key: str) -> None:
 
 
 def _note_blocked(connection: Connection, rows: EventRow, status: str | None, reason: str) -> None:
-    if status in _TICKABLE:
+    if status not in _LEFT_ALONE:
         event = rows.make(EventKind.CHANGED, "BLOCKED", old=status, detail={"reason": reason})
         insert_events(connection, [event])
 
@@ -291,7 +299,8 @@ def _after_a_while(now: str) -> str:
 
 
 _PAUSE: Final = timedelta(seconds=60)
-_TICKABLE: Final = ("PENDING", "RUNNING")
+# What cannot be ticked becomes BLOCKED, but what has ended or was stopped, whatever is wrong with it.
+_LEFT_ALONE: Final = sorted(FLOW_CHANGES.keys() - {"PENDING", "RUNNING"})
 _CLAIM: Final = Prepared(
     update(flow)
     .where(flow.c.key == bindparam("flow"))
@@ -339,7 +348,7 @@ _BLOCK: Final = (
     update(flow)
     .where(flow.c.key == bindparam("flow"))
     .values(
-        status=case((flow.c.status.in_(_TICKABLE), "BLOCKED"), else_=flow.c.status),
+        status=case((flow.c.status.in_(_LEFT_ALONE), flow.c.status), else_="BLOCKED"),
         blocked_reason=bindparam("reason"),
         next_tick_at=null(),
         lease_owner=null(),

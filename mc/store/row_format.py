@@ -29,6 +29,7 @@ __all__ = [
     "decode_tasks",
     "encode_flow",
     "encode_task",
+    "explained",
     "flow_priority",
     "make_flow",
     "make_partial_flow",
@@ -159,7 +160,7 @@ def make_flow(
     Raises:
         StoreError: the rows hold something else than was written; the message names the flow.
     """
-    with _explained(row["key"]):
+    with explained(row["key"]):
         attributes = _attributes_of(row)
         if spec_text is not None:
             attributes.setdefault("spec", loads(spec_text))
@@ -174,7 +175,7 @@ def make_partial_flow(
     Raises:
         StoreError: the rows hold something else than was written; the message names the flow.
     """
-    with _explained(row["key"]):
+    with explained(row["key"]):
         attributes = _attributes_of(row)
         counts, failures = loads(row["task_counts"]), read_failures(loads(row["body"]))
         return flow_from_frontier(Flow, attributes, decode_tasks(tasks), counts, failures, source)
@@ -187,9 +188,15 @@ def read_failures(body: Mapping[str, Any]) -> int | None:
 
 
 def decode_tasks(tasks: Iterable[tuple[str, StoredTask]]) -> Iterator[TaskRow]:
-    """Yield the tasks that rows hold."""
+    """Yield the tasks that rows hold; within `explained`."""
     for key, stored in tasks:
         position, rank, status, unmet, due_at, body = stored
+        task = loads(body)
+        if (task["key"], task["status"]) != (key, status):
+            raise ValueError(
+                f"the row of task {key!r} says that it is {status}, and holds a task {task['key']!r} that is "
+                f"{task['status']}"
+            )
         yield TaskRow(
             key=key,
             position=position,
@@ -197,7 +204,7 @@ def decode_tasks(tasks: Iterable[tuple[str, StoredTask]]) -> Iterator[TaskRow]:
             status=status,
             unmet=unmet,
             due_at=due_at,
-            task=loads(body),
+            task=task,
         )
 
 
@@ -208,7 +215,8 @@ def _attributes_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _explained(key: str) -> Iterator[None]:
+def explained(key: str) -> Iterator[None]:
+    """Let what is wrong with rows of a flow be told as a `StoreError` that names the flow."""
     try:
         yield
     except StoreError:

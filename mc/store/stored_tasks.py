@@ -28,7 +28,7 @@ from mc.store.flow_reader import (
 from mc.store.lease import Lease
 from mc.store.leases import is_held_by
 from mc.store.refusals import lease_lost
-from mc.store.row_format import StoredState, StoredTask, decode_tasks, make_partial_flow
+from mc.store.row_format import StoredState, StoredTask, decode_tasks, explained, make_partial_flow
 
 __all__ = ["StoredTasks", "partial_flow_of"]
 
@@ -89,9 +89,19 @@ class StoredTasks:
 
     def _take_up(self, rows: _Rows) -> Iterable[TaskRow]:
         known = self._state.tasks
+        try:
+            with explained(self._lease.flow_key):
+                tasks = list(decode_tasks(rows))
+        except McError as error:
+            self._tell(error)
+            raise
         for key, stored in rows:
             known.setdefault(key, stored)
-        return decode_tasks(rows)
+        return tasks
+
+    def _tell(self, error: McError) -> None:
+        if self.on_problem is not None:
+            self.on_problem(error)
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` finds.
@@ -111,8 +121,7 @@ class StoredTasks:
         try:
             return self._database.read(read)
         except McError as error:
-            if self.on_problem is not None:
-                self.on_problem(error)
+            self._tell(error)
             raise
 
 
