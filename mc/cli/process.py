@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from mc.cli.exit_codes import ExitCode
-from mc.errors import FlowNotFoundError
+from mc.errors import ControlError, FlowNotFoundError, ResourceError
 
 __all__ = ["run_to_exit_code"]
 
@@ -39,7 +39,7 @@ def _invoke(command: click.Command, arguments: list[str]) -> int:
         with command.make_context("houston", arguments) as ctx:
             try:
                 result = command.invoke(ctx)
-            except FlowNotFoundError as error:
+            except (FlowNotFoundError, ControlError, ResourceError) as error:
                 from mc.cli.nearest_keys import suggest_keys
 
                 raise suggest_keys(ctx.obj, error) from error

@@ -30,6 +30,7 @@ __all__ = ["BUSY_SECONDS", "Database"]
 T = TypeVar("T")
 
 BUSY_SECONDS: Final = 30.0  # for so long a transaction waits for other writers
+_LONGEST_SHOWN: Final = 100  # characters of a text in a message
 _MOST_CONFLICTS: Final = 20  # in a row; more are no accident
 
 
@@ -208,6 +209,11 @@ class Database:
                 problem = self._explain(error)
                 if not attempts.may_repeat(error, problem):
                     raise problem from error
+            except UnicodeEncodeError as error:  # of a driver, about what a statement was given
+                text = error.object[:_LONGEST_SHOWN]
+                raise StoreError(
+                    f"{text!r} is no text that a database holds: UTF-8 cannot hold it."
+                ) from error
             attempts.wait()
 
     def _explain(self, error: SQLAlchemyError) -> StoreError:

@@ -25,7 +25,6 @@ from mc.store.wakes import list_wakes
 __all__ = [
     "FlowRows",
     "chunks",
-    "find_nearest_keys",
     "flow_of",
     "holds_spec",
     "put_signals",
@@ -42,7 +41,6 @@ __all__ = [
 ]
 
 _MOST_ROWS: Final = 2**31 - 1
-_KEYS_COMPARED: Final = 5_000  # in a fraction of a second
 _CHUNK: Final = 500  # keys in one statement; databases limit the number of parameters
 
 
@@ -227,14 +225,6 @@ def summary_query(status: str | Iterable[str] | None, label: str | None, limit: 
             raise StoreError(f"A limit of {limit} flows makes no sense; use 0 or more.", found=limit)
         query = query.limit(min(limit, _MOST_ROWS))
     return query
-
-
-def find_nearest_keys(connection: Connection, key: str) -> list[str]:
-    """Return the keys, among those of the newest flows, that are nearest to one that is not stored."""
-    from difflib import get_close_matches
-
-    newest = select(tables.flow.c.key).order_by(tables.flow.c.created_at.desc()).limit(_KEYS_COMPARED)
-    return get_close_matches(key, connection.scalars(newest).all(), n=3)
 
 
 def read_summaries(connection: Connection, query: Select[Any]) -> list[FlowSummary]:

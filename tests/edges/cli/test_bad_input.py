@@ -347,6 +347,27 @@ class TestStores:
         assert "Did you mean" not in houston(name, "quite-another", *rest).err
 
     @pytest.mark.parametrize(
+        "command",
+        [
+            *(
+                ["skip", "k", "publsh"],
+                ["retry", "k", "--task", "publsh"],
+                ["set", "k", "publsh", "--data", "x=1"],
+            ),
+            *(["history", "k", "--task", "publsh"], ["resource", "show", "publsh"]),
+        ],
+        ids=lambda command: command[0],
+    )
+    def test_the_nearest_tasks_and_resources_are_told(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path], command: list[str]
+    ) -> None:
+        houston("submit", write_spec([{**NOOP, "key": "publish"}], key="k"))
+        houston("resource", "set", "publish", "--slots", "1")
+        ended = houston(*command)
+        assert ended.code == 2
+        assert "Did you mean 'publish'?" in ended.err
+
+    @pytest.mark.parametrize(
         "command", [["list", "--limit"], ["tick", "--max-flows"], ["explain", "k", "--tasks"]]
     )
     @pytest.mark.parametrize("number", ["9223372036854775808", "9" * 5_000, "1000000001", "-1", "1.5", "x"])

@@ -148,6 +148,12 @@ class TestFailures:
         with pytest.raises(DatabaseUrlError, match="kind 'oracle'; it speaks sqlite"):
             FlowStore("oracle://scott:tiger@host/db")
 
+    @pytest.mark.parametrize("text", ["\ud800", "caf\udce9"])
+    def test_what_no_database_can_hold_is_an_error_of_the_store(self, store: FlowStore, text: str) -> None:
+        for ask in (store.load, store.history, store.summary, lambda label: store.query(label=label)):
+            with pytest.raises(StoreError, match="UTF-8 cannot hold it"):
+                ask(text)
+
     def test_the_password_is_not_shown(self, path: Path) -> None:
         store = FlowStore(f"sqlite:///{path}?password=secret")
         assert "secret" not in store.url + repr(store)
