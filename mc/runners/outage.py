@@ -62,6 +62,8 @@ class Outage:
             StoreUnreachableError: `error`, because the outage has lasted for too long, or the database was
                 never there, or it is another one than before.
         """
+        if isinstance(error, StoreReplacedError):
+            self._tell("database_replaced", "the runner ends: %s", error)
         if isinstance(error, StoreReplacedError) or not self._was_reached:
             raise error
         now = self._clock.now()
@@ -77,5 +79,5 @@ class Outage:
         return min(pause, left)
 
     def _tell(self, action: str, text: str, error: StoreUnreachableError) -> None:
-        level = logging.ERROR if action == "outage_too_long" else logging.WARNING
+        level = logging.WARNING if action == "outage_began" else logging.ERROR
         _logger.log(level, text, error, extra={"action": action, "owner": self._owner})

@@ -140,7 +140,9 @@ class Database:
 
     def tidy(self) -> None:
         """Give room back that the database's work has taken, unless somebody is in the way."""
-        if self._engine is not None and self._opened_in == os.getpid() and not self.is_held:
+        if self.dialect.is_private(self._url):
+            return  # its one connection may be in a transaction of another thread
+        if self._engine is not None and self._opened_in == os.getpid():
             self.dialect.tidy(self._engine)
 
     def _transact(self, work: Callable[[Connection], T], *, writes: bool) -> T:

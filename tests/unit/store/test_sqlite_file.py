@@ -130,7 +130,9 @@ class TestTheSameFile:
         assert list(path.parent.iterdir()) == []
 
     @pytest.mark.parametrize("change", CHANGES)
-    def test_a_loop_ends(self, path: Path, change: Callable[[Path], None]) -> None:
+    def test_a_loop_ends_and_logs_why(
+        self, path: Path, change: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+    ) -> None:
         class Clock(ManualClock):
             def sleep(self, seconds: float) -> None:
                 super().sleep(seconds)
@@ -145,6 +147,8 @@ class TestTheSameFile:
             with pytest.raises(StoreReplacedError):
                 FlowRunner(store, FlowEngine(clock=clock)).run()
         assert changes
+        (told,) = [each for each in caplog.records if getattr(each, "action", "") == "database_replaced"]
+        assert told.levelname == "ERROR"
 
     def test_a_file_that_was_moved_away_and_back_is_the_same(self, store: FlowStore, path: Path) -> None:
         path.rename(path.with_name("away"))
