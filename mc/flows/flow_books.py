@@ -6,7 +6,8 @@ over the graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from heapq import heapify, heappush
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from mc.errors import GraphError, StatusError
 from mc.flows.graph import ROOT_RANK
 from mc.flows.mailbox import Mailbox
 from mc.flows.observer import ChangeEvent
-from mc.flows.start_rules import NEVER, START, UNDECIDED
+from mc.flows.start_rules import NEVER, START, UNDECIDED, counted_status
 from mc.flows.stored_graph import StoredNodes
 from mc.flows.task_node import Task, TaskNode, read_cfg
 from mc.spec.task_graph import ROOT_TASK_KEY
@@ -42,6 +43,7 @@ _OF_ONE_ATTEMPT = (
     "kept",  # what was inside it when it ended, for a person's retry
     "proxied_task",
     "resource_claim",
+    "skipped_for",
     "waits_for",
 )
 
@@ -180,7 +182,7 @@ class FlowBooks:
             for dest in node.successors:
                 if dest.rule is not None:
                     if self._precursor_finished(dest, new) == NEVER:
-                        self._skip(dest)
+                        self._skip(dest, dest.find_cause())
                 elif dest.unmet and dest.status == "PENDING":
                     dest.unmet -= 1
                     if not dest.touched:
@@ -213,9 +215,15 @@ class FlowBooks:
 
     def _settle_dependents(self, node: TaskNode) -> None:
         """Tell the tasks that wait for one that finished without being COMPLETED; skip those it dooms."""
-        for dest in node.successors:
-            if self._precursor_finished(dest, node.status) == NEVER:
-                self._skip(dest)
+        for dest, cause in self._doomed_by(node):
+            self._skip(dest, cause)
+
+    def _doomed_by(self, source: TaskNode) -> Iterator[tuple[TaskNode, dict[str, str] | None]]:
+        """Yield the tasks that can no longer start now that another one has finished, with what failed."""
+        status = counted_status(source.status, source.task)
+        for dest in source.successors:
+            if self._precursor_finished(dest, status) == NEVER:
+                yield dest, dest.find_cause(source)
 
     def _skip_doomed(self) -> None:
         """Skip the tasks that were added when they could never start any more."""
@@ -224,7 +232,7 @@ class FlowBooks:
             if node.status != "PENDING":
                 continue
             if self._decide(node)[0] == NEVER:
-                self._skip(node)
+                self._skip(node, node.find_cause())
             else:
                 self._count_unmet(node)  # what it waits for was retried
 
@@ -232,18 +240,23 @@ class FlowBooks:
         """Return the PENDING tasks that can never start; a retry may have given some another way."""
         return {node for node in self._doomed if node.status == "PENDING" and self._decide(node)[0] == NEVER}
 
-    def _skip(self, node: TaskNode) -> None:
-        """Make a task SKIPPED, and what that dooms in turn, however long the chain."""
-        stack = [node]
+    def _skip(self, node: TaskNode, cause: dict[str, str] | None = None) -> None:
+        """Make a task SKIPPED, and what that dooms in turn, however long the chain.
+
+        Args:
+            node: the task.
+            cause: the task that failed or was cancelled because of which it cannot start; None: by choice.
+        """
+        stack = [(node, cause)]
         while stack:
-            source = stack.pop()
+            source, cause = stack.pop()
             if source.status != "PENDING":
                 continue
+            if cause is not None:
+                source.task["skipped_for"] = dict(cause)
             self._change(source, "SKIPPED")
             self._just_skipped.append(source.key)
-            stack += [
-                dest for dest in source.successors if self._precursor_finished(dest, "SKIPPED") == NEVER
-            ]
+            stack += self._doomed_by(source)
 
     def reconcile(self) -> None:
         """Book the statuses that were written into task dicts which `tasks` handed out.
@@ -350,21 +363,38 @@ class FlowBooks:
                 return
         self._count_unmet(dest)
 
-    def _decide(self, node: TaskNode) -> tuple[str, int]:
-        finished = [source.status for source in node.precursors if source.status in FINISHED_TASK_STATUSES]
+    def _decide(self, node: TaskNode, reopened: AbstractSet[TaskNode] = frozenset()) -> tuple[str, int]:
+        """Return what a task's start rule says and how many precursors are unfinished.
+
+        Args:
+            node: the task.
+            reopened: finished tasks that are taken for unfinished.
+        """
+        status_of = self._status_of
+        if reopened:
+
+            def status_of(key: str) -> str:
+                found = self._nodes[key]
+                return "PENDING" if found in reopened else found.status
+
+        finished = [
+            counted_status(source.status, source.task)
+            for source in node.precursors
+            if source.status in FINISHED_TASK_STATUSES and source not in reopened
+        ]
         unfinished = len(node.precursors) - len(finished)
         decision: str = UNDECIDED
         left = len(node.precursors)
         for status in finished:
             left -= 1
-            decision = self._ask(node, status, left)
+            decision = self._ask(node, status, left, status_of)
             if decision != UNDECIDED:
                 break
         return decision, unfinished
 
-    def _ask(self, node: TaskNode, status: str, unfinished: int) -> str:
+    def _ask(self, node: TaskNode, status: str, unfinished: int, status_of: Callable[[str], str]) -> str:
         if node.rule is not None:
-            return node.rule(status, unfinished, self._status_of)
+            return node.rule.decide(status, unfinished, status_of)
         if status != "COMPLETED":
             return NEVER
         return UNDECIDED if unfinished else START
@@ -374,7 +404,7 @@ class FlowBooks:
         if node.status != "PENDING" or not node.unmet:
             return UNDECIDED
         unfinished = node.unmet - 1
-        decision = self._ask(node, status, unfinished)
+        decision = self._ask(node, status, unfinished, self._status_of)
         self._touch(node)
         if decision == START:
             node.unmet = 0

@@ -9,7 +9,7 @@ from mc.context.json_values import json_equal
 from mc.errors import Obstacle
 from mc.flows.migration_plan import TaskChange
 from mc.flows.spec_pair import SpecPair
-from mc.flows.start_rules import START, UNDECIDED, start_rule_for
+from mc.flows.start_rules import START, UNDECIDED, counted_status, start_rule_for
 from mc.flows.written_tasks import WrittenTasks
 from mc.spec.params_schema import check_flow_data
 from mc.spec.task_graph import ROOT_TASK_KEY, find_cycle
@@ -111,15 +111,16 @@ def _of_precursors(pair: SpecPair, change: TaskChange) -> Iterator[Obstacle]:
 
 def _may_start(pair: SpecPair, written: WrittenTasks, key: str) -> bool:
     """Ask a start rule as the engine does: once for each precursor that is finished."""
-    statuses = [pair.status_of(source) for source in written.precursors[key]]
+    statuses = {source: pair.status_of(source) for source in written.precursors[key]}
     rule = start_rule_for(written.tasks[key].get("cfg"))
     if rule is None or written.precursors[key] == (ROOT_TASK_KEY,):
-        return all(status == "COMPLETED" for status in statuses)
+        return all(status == "COMPLETED" for status in statuses.values())
     left, decision = len(statuses), UNDECIDED
-    for status in statuses:
+    for source, status in statuses.items():
         if status in FINISHED_TASK_STATUSES and decision == UNDECIDED:
             left -= 1
-            decision = rule(status, left, pair.status_of)
+            counted = counted_status(status, pair.flow._nodes[source].task)
+            decision = rule.decide(counted, left, pair.status_of)
     return decision == START
 
 

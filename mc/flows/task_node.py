@@ -6,7 +6,7 @@ from typing import Any
 
 from mc.errors import GraphError, ResourceError
 from mc.flows.resources import read_needs
-from mc.flows.start_rules import StartRule, start_rule_for
+from mc.flows.start_rules import StartRule, failure_behind, start_rule_for
 from mc.spec.task_graph import start_rule_task_keys
 
 __all__ = ["Task", "TaskNode", "read_cfg"]
@@ -66,6 +66,20 @@ class TaskNode:
         """Higher ones start first where only some may start."""
         cfg = self.task.get("cfg")
         return cfg.get("priority", 0) if cfg else 0
+
+    def find_cause(self, source: TaskNode | None = None) -> dict[str, str] | None:
+        """Return the failure because of which this task can no longer start; None where there is none.
+
+        Args:
+            source: the precursor whose end decided; None: not known.
+        """
+        rule = self.rule
+        causes = []
+        for each in self.precursors if source is None or rule is not None else [source]:
+            cause = failure_behind(each.key, each.status, each.task)
+            if cause is not None and (rule is None or rule.misses(each.key, each.status)):
+                causes.append(cause)
+        return min(causes, key=lambda cause: cause["status"] != "FAILED", default=None)
 
     def __repr__(self) -> str:
         return f"TaskNode({self.key!r}, {self.status}, unmet={self.unmet})"

@@ -18,6 +18,8 @@ Statuses = frozenset[str]
 _COMPLETED: Final = "COMPLETED"
 _FAILED: Final = "FAILED"
 _SKIPPED: Final = "SKIPPED"
+_DONE: Final[Statuses] = frozenset({_COMPLETED})
+_FAILURES: Final[Statuses] = frozenset({_FAILED, "CANCELLED"})
 _ALL: Final[Statuses] = frozenset({_COMPLETED, _FAILED, _SKIPPED, "CANCELLED"})
 _NEVER_FAIL: Final = frozenset({"noop"})
 
@@ -29,6 +31,8 @@ class TaskOutlook:
     Attributes:
         statuses: those that it may end with and that others may see; without FAILED where a failure ends
             the flow at once.
+        counts_as: the same as start rules that do not name it see it: a task that is SKIPPED because of a
+            failure as FAILED or CANCELLED.
         can_start: whether its start rule can hold.
         always_starts: whether it holds whatever happens.
         condition: what is known of its `cfg.when`.
@@ -37,6 +41,7 @@ class TaskOutlook:
     """
 
     statuses: Statuses
+    counts_as: Statuses
     can_start: bool = True
     always_starts: bool = True
     condition: Verdict = Verdict.TRUE
@@ -59,7 +64,7 @@ def find_outlooks(level: Level, order: Sequence[str]) -> dict[str, TaskOutlook]:
     before: dict[str, list[str]] = {key: [] for key in level.keys}
     for source, dest in level.edges:
         before[dest].append(source)
-    outlooks = {ROOT_TASK_KEY: TaskOutlook(statuses=frozenset({_COMPLETED}))}
+    outlooks = {ROOT_TASK_KEY: TaskOutlook(statuses=_DONE, counts_as=_DONE)}
     for key in order:
         outlooks[key] = _find_outlook(level, level.by_key[key], before[key], outlooks)
     return outlooks
@@ -70,17 +75,21 @@ def _find_outlook(
 ) -> TaskOutlook:
     cfg = task.spec.get("cfg") or {}
     rule = cfg.get("start_when") or "all_completed"
-    possible = {key: outlooks[key].statuses for key in precursors}
-    can_start, always_starts = _judge_rule(rule, possible)
+    before = {key: outlooks[key] for key in precursors}
+    can_start, always_starts = _judge_rule(rule, before)
+    never = frozenset() if always_starts else _ends_of_skipped(rule, before)
     if not can_start:
-        reason = _explain(rule, possible, outlooks)
         return TaskOutlook(
-            statuses=frozenset({_SKIPPED}), can_start=False, always_starts=False, reason=reason
+            statuses=frozenset({_SKIPPED}),
+            counts_as=never,
+            can_start=False,
+            always_starts=False,
+            reason=_explain(rule, before),
         )
     verdict = Verdict.TRUE
     if cfg.get("when") is not None:
         verdict = decide_condition(cfg["when"], level.find_constant)
-    found = set() if always_starts else {_SKIPPED}
+    found: set[str] = set()
     if verdict is Verdict.FALSE:
         found.add(_SKIPPED)
         if not level.find_constant(cfg["when"])[0]:
@@ -96,8 +105,22 @@ def _find_outlook(
     if ends_flow:
         found.discard(_FAILED)
     return TaskOutlook(
-        statuses=frozenset(found), always_starts=always_starts, condition=verdict, ends_flow=ends_flow
+        statuses=frozenset(found if always_starts else {*found, _SKIPPED}),
+        counts_as=never | found,
+        always_starts=always_starts,
+        condition=verdict,
+        ends_flow=ends_flow,
     )
+
+
+def _ends_of_skipped(rule: Any, before: Mapping[str, TaskOutlook]) -> Statuses:
+    """Return as what a task may count that is SKIPPED because its start rule can no longer hold."""
+    ends = frozenset(end for each in before.values() for end in each.counts_as)
+    causes = frozenset() if rule == "any_failed" else ends & _FAILURES
+    is_by_choice = rule not in ("all_completed", "any_completed", "none_failed") or (
+        rule != "none_failed" and _SKIPPED in ends
+    )
+    return causes | {_SKIPPED} if is_by_choice else causes
 
 
 def _ends_of(task: Mapping[str, Any]) -> set[str]:
@@ -116,17 +139,17 @@ def _ends_of(task: Mapping[str, Any]) -> set[str]:
     return {_COMPLETED, _FAILED}
 
 
-def _judge_rule(rule: Any, possible: Mapping[str, Statuses]) -> tuple[bool, bool]:
+def _judge_rule(rule: Any, before: Mapping[str, TaskOutlook]) -> tuple[bool, bool]:
     """Return whether a start rule can hold, and whether it always does."""
     if isinstance(rule, Mapping):
         word = "all" if "all" in rule else "any"
         wanted = [(condition["task"], _as_set(condition["status"])) for condition in rule[word]]
-        ends_of = {ROOT_TASK_KEY: frozenset({_COMPLETED}), **possible}
+        ends_of = {ROOT_TASK_KEY: _DONE, **{key: each.statuses for key, each in before.items()}}
         can = [bool(ends_of[key] & statuses) for key, statuses in wanted]
         must = [ends_of[key] <= statuses for key, statuses in wanted]
         return (all(can), all(must)) if word == "all" else (any(can), any(must))
     can_end, must_end = _NAMED_RULES[rule]
-    ends = list(possible.values())
+    ends = [each.counts_as for each in before.values()]
     return can_end(ends), must_end(ends)
 
 
@@ -159,17 +182,17 @@ _NAMED_RULES: Final[Mapping[str, tuple[_Test, _Test]]] = {
 }
 
 
-def _explain(rule: Any, possible: Mapping[str, Statuses], outlooks: Mapping[str, TaskOutlook]) -> str:
+def _explain(rule: Any, before: Mapping[str, TaskOutlook]) -> str:
     """Say why a start rule cannot hold."""
     shown = f"its start rule {rule}" if isinstance(rule, str) else "its start rule"
-    fatal = [key for key in possible if outlooks[key].ends_flow]
+    fatal = [key for key, each in before.items() if each.ends_flow]
     if rule == "any_failed" and fatal:
         return (
             f"{shown} waits for a failure of {', '.join(fatal[:5])}, which ends the flow at once; set "
             f"cfg.allow_failure there, or the flow's cfg.fail_fast to false"
         )
-    blocked = [key for key, ends in possible.items() if not outlooks[key].can_run and _COMPLETED not in ends]
+    blocked = [key for key, each in before.items() if not each.can_run and _COMPLETED not in each.statuses]
     if blocked:
         return f"{shown} cannot hold, because {', '.join(blocked[:5])} never runs"
-    ends = [f"{key} {' or '.join(sorted(found)) or 'never'}" for key, found in possible.items()]
+    ends = [f"{key} {' or '.join(sorted(each.statuses)) or 'never'}" for key, each in before.items()]
     return f"{shown} cannot hold; how its precursors may end: {', '.join(ends[:5])}"

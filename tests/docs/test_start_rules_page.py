@@ -27,8 +27,17 @@ PRECURSORS: dict[str, Spec] = {
     "unfinished": {"task_type": "wait", "task_params": {"duration": "1h"}},
     "COMPLETED": {"task_type": "noop"},
     "FAILED": {"task_type": "bad", "cfg": {"allow_failure": True}},
-    "SKIPPED": {"task_type": "noop", "cfg": {"when": {"any": []}}},
+    "SKIPPED by choice": {"task_type": "noop", "cfg": {"when": {"any": []}}},
+    "SKIPPED for a failure": {"task_type": "noop", "precursors": ["FAILED"]},
     "CANCELLED": {"task_type": "cancelled"},
+}
+# what becomes of a precursor -> how Airflow calls it; it knows nothing like CANCELLED
+IN_AIRFLOW = {
+    "unfinished": "running",
+    "COMPLETED": "success",
+    "FAILED": "failed",
+    "SKIPPED by choice": "skipped",
+    "SKIPPED for a failure": "upstream_failed",
 }
 OUTCOMES = {"COMPLETED": "starts", "FAILED": "fails", "PENDING": "waits", "SKIPPED": "is skipped"}
 WHEN = {
@@ -50,11 +59,17 @@ def read_table(name: str) -> Table:
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
+def key_of(name: str) -> str:
+    return name.replace(" ", "_")
+
+
 class Cases:
     """One flow with a task for each case, and what has to become of it."""
 
     def __init__(self) -> None:
-        self.tasks: list[Spec] = [{"key": key, "precursors": [], **PRECURSORS[key]} for key in PRECURSORS]
+        self.tasks: list[Spec] = [
+            {"key": key_of(name), "precursors": [], **PRECURSORS[name]} for name in PRECURSORS
+        ]
         self.tasks += [{**task, "key": f"{task['key']}_too"} for task in self.tasks]
         self.expected: dict[str, tuple[str, str]] = {}  # key -> the case in words, the outcome
 
@@ -103,7 +118,8 @@ each_way = pytest.mark.parametrize("run", [run_in_memory, run_in_parts])
 
 def pair(statuses: tuple[str, ...]) -> list[str]:
     """Return the keys of two different precursors that end so."""
-    return [f"{status}_too" if status in statuses[:at] else status for at, status in enumerate(statuses)]
+    keys = [key_of(status) for status in statuses]
+    return [f"{key}_too" if key in keys[:at] else key for at, key in enumerate(keys)]
 
 
 @each_way
@@ -112,7 +128,9 @@ def test_one_precursor(run: Run) -> None:
     assert [row["precursor"] for row in table] == list(PRECURSORS)
     for row in table:
         for rule in _NAMED_RULES:
-            cases.add(f"{rule}: {row['precursor']}", row[rule], [row["precursor"]], {"start_when": rule})
+            cases.add(
+                f"{rule}: {row['precursor']}", row[rule], [key_of(row["precursor"])], {"start_when": rule}
+            )
     cases.check(run(cases.make_flow()))
 
 
@@ -138,6 +156,61 @@ def test_rules_that_name_tasks(run: Run) -> None:
             for group in ("all", "any"):
                 cases.add(f"{group}: {verdicts}", row[group], [], {"start_when": {group: conditions}})
     cases.check(run(cases.make_flow()))
+
+
+@each_way
+def test_a_task_that_was_skipped_for_a_cancellation_counts_as_cancelled(run: Run) -> None:
+    cases = Cases()
+    cases.tasks.append({"key": "behind", "task_type": "noop", "precursors": ["CANCELLED"]})
+    (row,) = (row for row in read_table("one precursor") if row["precursor"] == "CANCELLED")
+    for rule in _NAMED_RULES:
+        cases.add(rule, row[rule], ["behind"], {"start_when": rule})
+    cases.check(run(cases.make_flow()))
+
+
+@each_way
+def test_a_rule_that_names_a_task_takes_its_status_as_it_is(run: Run) -> None:
+    cases = Cases()
+    for status, expected in (("SKIPPED", "starts"), ("FAILED", "is skipped")):
+        rule = {"all": [{"task": key_of("SKIPPED for a failure"), "status": status}]}
+        cases.add(status, expected, [], {"start_when": rule})
+    cases.check(run(cases.make_flow()))
+
+
+def test_airflow_does_under_its_rules_what_the_tables_say() -> None:
+    for name, columns in (("one precursor", ("precursor",)), ("two precursors", ("one", "other"))):
+        for row in read_table(name):
+            states = [IN_AIRFLOW.get(row[column], "") for column in columns]
+            told = row["Airflow"]
+            if "" in states:
+                assert told == "has no such state"
+                continue
+            assert told.split(", ") == [ask_airflow(rule, states) for rule in AIRFLOW_RULES]
+            here = [row[rule] for rule in _NAMED_RULES]
+            same = {"runs": "starts", "skipped": "is skipped", "upstream_failed": "is skipped"}
+            assert here == [same.get(word, word) for word in told.split(", ")]
+
+
+AIRFLOW_RULES = ("all_success", "all_done", "one_success", "one_failed", "none_failed")
+
+
+def ask_airflow(rule: str, states: list[str]) -> str:
+    """Return what Airflow's `TriggerRuleDep` makes of a task; it asks again whenever a state changes."""
+    success, failed = states.count("success"), states.count("failed") + states.count("upstream_failed")
+    skipped, is_done = states.count("skipped"), "running" not in states
+    if rule == "all_success":
+        becomes = {bool(skipped): "skipped", bool(failed): "upstream_failed"}.get(True)
+        runs = success == len(states)
+    elif rule == "all_done":
+        becomes, runs = None, is_done
+    elif rule == "one_success":
+        becomes = ("skipped" if skipped == len(states) else "upstream_failed") if is_done else None
+        runs = success > 0
+    elif rule == "one_failed":
+        becomes, runs = "skipped" if is_done else None, failed > 0
+    else:
+        becomes, runs = "upstream_failed" if failed else None, success + skipped == len(states)
+    return "runs" if runs else becomes or "waits"
 
 
 @each_way

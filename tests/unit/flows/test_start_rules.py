@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
 from typing import Any
 
@@ -173,3 +174,81 @@ class TestWhen:
         engine = FlowEngine(task_handlers={"set": lambda flow: flow.data.update(x=5)})
         flow = engine.run_flow(Flow.from_flow_spec({"data": {"x": 0}, "tasks": tasks}))
         assert flow.tasks["b"]["status"] == "COMPLETED"
+
+
+class TestWhyATaskWasSkipped:
+    def ended(self, *tasks: dict[str, Any]) -> dict[str, Any]:
+        """Run tasks, through a flow dict after each tick; return key -> (status, cause of a skip)."""
+        engine = FlowEngine(task_handlers=HANDLERS)
+        flow = Flow.from_flow_spec({"cfg": {"fail_fast": False}, "tasks": tasks})
+        while flow.status not in {"FAILED", "COMPLETED"}:
+            engine.tick_flow(flow)
+            flow = Flow.from_flow_dict(json.loads(json.dumps(flow.to_flow_dict())))
+            flow.check_invariants()
+        return {
+            key: (task["status"], task.get("skipped_for"))
+            for key, task in flow.tasks.items()
+            if key != "ROOT"
+        }
+
+    def test_what_could_not_run_because_of_a_failure_counts_as_failed(self) -> None:
+        ended = self.ended(
+            {"key": "build", "task_type": "bad"},
+            {"key": "test", "task_type": "noop"},
+            {"key": "report", "task_type": "noop"},
+            {"key": "deploy", "task_type": "noop", "cfg": {"start_when": "none_failed"}},
+            {
+                "key": "cleanup",
+                "task_type": "noop",
+                "precursors": ["test"],
+                "cfg": {"start_when": "any_failed"},
+            },
+        )
+        cause = {"task": "build", "status": "FAILED"}
+        assert ended == {
+            "build": ("FAILED", None),
+            "test": ("SKIPPED", cause),
+            "report": ("SKIPPED", cause),
+            "deploy": ("SKIPPED", cause),
+            "cleanup": ("COMPLETED", None),
+        }
+
+    def test_what_was_skipped_by_choice_does_not(self) -> None:
+        ended = self.ended(
+            {"key": "off", "task_type": "noop", "cfg": {"when": {"any": []}}},
+            {"key": "behind", "task_type": "noop"},
+            {"key": "cleanup", "task_type": "noop", "cfg": {"start_when": "any_failed"}},
+            {
+                "key": "join",
+                "task_type": "noop",
+                "precursors": ["behind"],
+                "cfg": {"start_when": "none_failed"},
+            },
+            {
+                "key": "last",
+                "task_type": "noop",
+                "precursors": ["cleanup"],
+                "cfg": {"start_when": "none_failed"},
+            },
+        )
+        assert ended == {
+            "off": ("SKIPPED", None),
+            "behind": ("SKIPPED", None),
+            "cleanup": ("SKIPPED", None),
+            "join": ("COMPLETED", None),
+            "last": ("COMPLETED", None),
+        }
+
+    def test_a_failure_counts_before_a_cancellation(self) -> None:
+        join = {
+            "key": "join",
+            "task_type": "noop",
+            "precursors": ["b", "a"],
+            "cfg": {"start_when": "any_completed"},
+        }
+        ended = self.ended(
+            {"key": "a", "task_type": "bad", "precursors": []},
+            {"key": "b", "task_type": "cancelled", "precursors": []},
+            join,
+        )
+        assert ended["join"] == ("SKIPPED", {"task": "a", "status": "FAILED"})
