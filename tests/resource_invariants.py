@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ __all__ = ["ResourceRows", "find_resource_violations", "read_resource_rows"]
 Row = Mapping[str, Any]
 
 _LIVE = ("PENDING", "RUNNING")
+_UNFINISHED = ("PENDING", "RUNNING", "PAUSED", "BLOCKED")
 _ACTIVE = ("RUNNING", "WAITING")
 
 
@@ -72,6 +74,7 @@ def find_resource_violations(
         if all(row["resource"] in rows.resources for row in parts)
     }
     yield from _find_forgotten(rows, known, flows, held)
+    yield from _find_running_without(rows, flows, tasks)
     held_before.clear()
     held_before.update(held)
 
@@ -85,10 +88,41 @@ def _count_held(
         flow, task = flows[row["flow_key"]], tasks[row["flow_key"]].get(row["task_key"])
         leased = flow["lease_owner"] is not None and flow["lease_token"] == row["token"]
         is_active = task is not None and task["status"] in _ACTIVE
-        if row["granted_at"] is not None and flow["status"] in _LIVE:
+        if row["granted_at"] is not None and flow["status"] in _UNFINISHED:
             if is_active or (leased and flow["lease_expires_at"] > now):
                 held[row["resource"]] += row["slots"]
     return held
+
+
+def _find_running_without(
+    rows: ResourceRows, flows: Mapping[str, Row], tasks: Mapping[str, Mapping[str, Row]]
+) -> Iterator[str]:
+    """Yield tasks that go on, themselves or in a stored sub-flow, without holding what they need.
+
+    A task of a flow that is due asks before it goes on.
+    """
+    claimed: dict[tuple[str, str], set[bool]] = defaultdict(
+        set
+    )  # flow, task -> whether its claims are granted
+    for row in rows.claims:
+        claimed[row["flow_key"], row["task_key"]].add(row["granted_at"] is not None)
+    waited_for = {row["waiter_key"] for row in flows.values() if row["status"] in _LIVE}
+    for flow_key, found in tasks.items():
+        flow = flows.get(flow_key)
+        if flow is None or flow["status"] not in _UNFINISHED or flow["lease_owner"] is not None:
+            continue
+        is_due = flow["next_tick_at"] is not None and flow["next_tick_at"] <= flow["modified_at"]
+        for key, row in found.items():
+            if row["status"] not in _ACTIVE or '"resources"' not in row["body"]:
+                continue
+            task = json.loads(row["body"])
+            if not (task.get("cfg") or {}).get("resources"):
+                continue  # inside it
+            claims = claimed.get((flow_key, key), set())
+            if flow["status"] in _LIVE and not claims and not is_due:
+                yield f"{flow_key}/{key} is {row['status']} and neither holds what it needs nor asks for it"
+            if flow_key in waited_for and (task.get("data") or {}).get("flow_key") and True not in claims:
+                yield f"{flow_key}/{key} has a sub-flow that goes on, and does not hold what it needs"
 
 
 def _find_forgotten(

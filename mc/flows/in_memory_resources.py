@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 from mc.durations import format_time
 from mc.errors import ResourceError
@@ -26,7 +26,8 @@ class InMemoryResources:
     """What there is of each resource for the flows of one engine, and which of them has it.
 
     What a task holds is given back at the end of the tick in which it ends. There is no queue: what is free
-    goes to the flow that is ticked first.
+    goes to the flow that is ticked first. A flow is known by its key, so that one that went through its dict
+    holds what it held.
 
     Attributes:
         is_in_use: whether anything was ever asked for.
@@ -38,7 +39,8 @@ class InMemoryResources:
         self.limits_unset = True
         self._engine = engine
         self._resources = {resource.name: resource for resource in resources}
-        self._claims: WeakKeyDictionary[Flow, dict[str, ResourceRequest]] = WeakKeyDictionary()
+        self._claims: dict[str, dict[str, ResourceRequest]] = {}  # by flow
+        self._flows: WeakValueDictionary[str, Flow] = WeakValueDictionary()  # as they were seen last
         self._taken: dict[str, list[tuple[datetime, int]]] = {}
 
     def set(self, name: str, *, slots: int | None = None, rate: str | None = None) -> Resource:
@@ -65,20 +67,22 @@ class InMemoryResources:
 
     def holds(self, flow: Flow, request_id: str) -> bool:
         """Tell whether an attempt has what it needs."""
-        return request_id in self._claims.get(flow, {})
+        return request_id in self._claims.get(flow.key, {})
 
     def acquire(self, flow: Flow, requests: Sequence[ResourceRequest]) -> Sequence[Answer]:
         """Grant each request all that it needs at once, or nothing."""
         self.is_in_use = True
-        for holder in list(self._claims):
-            if holder is not flow:
+        for holder in list(self._flows.values()):
+            if holder.key != flow.key:
                 self._take_back(holder)
         now = self._engine.clock.now()
-        claims = self._claims.setdefault(flow, {})
+        self._flows[flow.key] = flow
+        claims = self._claims.setdefault(flow.key, {})
         refused: dict[tuple[tuple[str, int], ...], Answer] = {}
         answers: list[Answer] = []
         for request in requests:
             needs = tuple(sorted(request.needs.items()))
+            claims.pop(request.id, None)
             answer = refused.get(needs) or self._decide(request, now)
             if answer.granted:
                 claims[request.id] = request
@@ -100,11 +104,12 @@ class InMemoryResources:
             retry_refused(flow, at, self._engine.find_sub_flow)
 
     def _take_back(self, flow: Flow) -> bool:
-        claims = self._claims.get(flow)
+        claims = self._claims.get(flow.key)
         if not claims:
             return False
+        self._flows[flow.key] = flow
         if flow.status in FINISHED_FLOW_STATUSES or flow.status in ("PAUSED", "BLOCKED"):
-            claims.clear()
+            del self._claims[flow.key]
             return True
         ended = claims.keys() - claim_ids(flow, self._engine.find_sub_flow)
         for claim_id in ended:

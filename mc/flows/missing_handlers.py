@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
+from mc.durations import format_time
 from mc.errors import (
     HandlerVersionError,
     McError,
@@ -14,6 +15,7 @@ from mc.errors import (
     UnknownTaskTypeError,
 )
 from mc.flows.callables import split_path
+from mc.flows.resource_claims import ask_anew
 from mc.flows.task_call import CallPutOffError
 from mc.statuses import FINISHED_TASK_STATUSES
 
@@ -239,6 +241,7 @@ def carry_on(flow: Flow, engine: FlowEngine) -> bool:
     if not any(_is_there(entry, flow, engine) for entry in flow.missing_handlers):
         return False
     flow.change_status("RUNNING")
+    ask_anew(flow, format_time(engine.clock.now()), engine.find_sub_flow)
     return True
 
 

@@ -10,7 +10,15 @@ from mc.flows.task_node import Task, TaskNode
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
 
-__all__ = ["claim_ids", "claim_ids_in_task", "retry_refused", "waits_for_resources", "was_refused"]
+__all__ = [
+    "ask_anew",
+    "claim_ids",
+    "claim_ids_in_task",
+    "has_sub_flow",
+    "retry_refused",
+    "waits_for_resources",
+    "was_refused",
+]
 
 FindFlow = Callable[[str], "Flow | None"]
 # What has to be ticked for a task to be ticked, the outermost first: nodes of flows in memory, and dicts.
@@ -48,6 +56,37 @@ def retry_refused(flow: Flow, at: str, find_flow: FindFlow | None = None) -> boo
         for holder in holders:
             _make_due(holder, at)
     return bool(found)
+
+
+def ask_anew(flow: Flow, at: str, find_flow: FindFlow | None = None) -> None:
+    """Let each task under way that needs resources be looked at in the next tick: it may hold none any more.
+
+    Args:
+        flow: one that goes on after others could have what it held, or a copy.
+        at: the present, or earlier; ISO 8601.
+        find_flow: returns the sub-flow of a `flow` task that lives in memory.
+    """
+    for _, holders in list(_in_flow(flow, (), find_flow)):
+        for holder in holders:
+            _make_due(holder, at)
+
+
+def has_sub_flow(flow: Flow, key: str) -> bool:
+    """Tell whether a task is under way and it, or one inside it, has a sub-flow with a record of its own."""
+    node = flow._nodes.get(key)
+    return node is not None and _has_sub_flow(node.task)
+
+
+def _has_sub_flow(task: Task) -> bool:
+    if task.get("status") not in ("RUNNING", "WAITING"):
+        return False
+    data, proxied, flow_dict = task.get("data"), task.get("proxied_task"), task.get("flow_dict")
+    inside = [proxied] if isinstance(proxied, dict) else []
+    if isinstance(flow_dict, dict):
+        inside += flow_dict["graph"]["tasks"].values()
+    return (isinstance(data, dict) and isinstance(data.get("flow_key"), str)) or any(
+        _has_sub_flow(each) for each in inside
+    )
 
 
 def was_refused(task: Mapping[str, Any]) -> bool:

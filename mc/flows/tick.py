@@ -169,13 +169,17 @@ class Tick:
                 free_signals_of_ended_waits(flow, self.at, self.engine.find_sub_flow)
             if flow._failures or not flow._ready or flow.cfg:
                 self._settle_flow()
-            if self.engine.resources.is_in_use and "mc.signal_flow" not in self.ctx:
-                self.engine.resources.end_tick(flow, self.at)
+            self._end_claims()
             if report.started or report.completed or report._rarer:
                 report.progressed = True
             flow._on_change = flow._outside_listener
         report.next_tick_time = next_tick_time(flow, self.at)
         return report
+
+    def _end_claims(self) -> None:
+        """Give back what tasks are done with of the resources of flows in memory."""
+        if self.engine.resources.is_in_use and "mc.signal_flow" not in self.ctx:
+            self.engine.resources.end_tick(self.flow, self.at)
 
     def cancel(self) -> None:
         """End an unfinished flow CANCELLED, with what runs in it."""
@@ -428,6 +432,7 @@ class Tick:
         flow._awaiting = {}
         flow.finished_at = self.at
         flow.change_status(status)
+        self._end_claims()
         self.report.progressed = True
 
     def _cancel_call(self, node: TaskNode) -> None:

@@ -9,13 +9,15 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, delete, select
 
 from mc.flows.flow import Flow
-from mc.flows.resource_claims import claim_ids_in_task
+from mc.flows.resource_claims import claim_ids_in_task, has_sub_flow
+from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.dialects import Dialect
 from mc.store.lease import StoredClaim
 from mc.store.resource_queue import ResourceQueue, take_turn
+from mc.store.tables import flow as flow_table
 from mc.store.tables import resource_claim
 
-__all__ = ["ended_claims", "give_back", "give_back_all", "list_claims", "withdraw"]
+__all__ = ["ended_claims", "give_back", "give_back_all", "lend", "list_claims", "withdraw"]
 
 _LIVE: Final = ("PENDING", "RUNNING")
 
@@ -33,18 +35,26 @@ def list_claims(connection: Connection, flow_keys: Sequence[str]) -> dict[str, d
 def ended_claims(flow: Flow, claims: dict[str, StoredClaim]) -> list[str]:
     """Return the ids of those claims of a flow that its tasks have no use for any more.
 
-    A flow that is PAUSED, BLOCKED or finished has no use for any: what it held goes to others, and it asks
-    again before its tasks go on.
+    A flow that is finished has no use for any. What one that is PAUSED or BLOCKED held goes to others, and it
+    asks again before its tasks go on; but what has a stored sub-flow keeps what it holds, since whoever is at
+    work there goes on, or is in the middle of a call.
     """
     if not claims:
         return []
-    if flow.status not in _LIVE:
+    if flow.status in FINISHED_FLOW_STATUSES:
         return list(claims)
     wanted: dict[str, set[str]] = {}
     for claim in claims.values():
         if claim.task_key not in wanted:
             wanted[claim.task_key] = claim_ids_in_task(flow, claim.task_key)
-    return [claim_id for claim_id, claim in claims.items() if claim_id not in wanted[claim.task_key]]
+    lends = {key: flow.status not in _LIVE and not has_sub_flow(flow, key) for key in wanted}
+    return [
+        claim_id
+        for claim_id, claim in claims.items()
+        if claim_id not in wanted[claim.task_key]
+        or lends[claim.task_key]
+        or (flow.status not in _LIVE and not claim.granted)
+    ]
 
 
 def give_back(
@@ -78,6 +88,14 @@ def give_back_all(connection: Connection, dialect: Dialect, flow_keys: Sequence[
     ResourceQueue(connection, dialect, now).wake(names)
 
 
+def lend(connection: Connection, dialect: Dialect, flow_key: str, now: datetime) -> None:
+    """Delete the claims of a flow that is BLOCKED unseen; where sub-flows go on, it keeps what it holds."""
+    if connection.scalar(_GOES_ON, {"flow": flow_key}) is None:
+        give_back_all(connection, dialect, [flow_key], now)
+    else:
+        withdraw(connection, dialect, flow_key, now)
+
+
 def withdraw(connection: Connection, dialect: Dialect, flow_key: str, now: datetime) -> None:
     """Delete the claims with which a flow waits, because nobody may tick it for a while, and wake others.
 
@@ -91,6 +109,12 @@ def withdraw(connection: Connection, dialect: Dialect, flow_key: str, now: datet
         ResourceQueue(connection, dialect, now).wake(names)
 
 
+_GOES_ON: Final = (
+    select(flow_table.c.key)
+    .where(flow_table.c.waiter_key == bindparam("flow"))
+    .where(flow_table.c.status.not_in(sorted(FINISHED_FLOW_STATUSES)))
+    .limit(1)
+)
 _LIST: Final = select(
     resource_claim.c.flow_key,
     resource_claim.c.claim_id,

@@ -15,6 +15,7 @@ from mc.durations import format_time
 from mc.errors import FlowExistsError, StoreError
 from mc.flows.flow import Flow
 from mc.flows.flow_rows import FlowChanges, collect_changes, mark_saved
+from mc.flows.resource_claims import ask_anew
 from mc.spec.digest import spec_digest
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.awaited_flows import refuse_awaited_flows
@@ -281,6 +282,8 @@ def draft_new_flow(
     """
     check_key(flow.key, "flow key")
     flow.filter_tasks()  # what is handed out is written; the flow may have been saved elsewhere
+    if flow.status == "RUNNING":
+        ask_anew(flow, format_time(now))  # what it held is another's, or its own elsewhere
     state = StoredState(data="", waiter_key=waiter_key)
     draft = draft_save(flow, state, now, lease)
     if flow.status != "PENDING":

@@ -14,7 +14,7 @@ from mc.context.json_values import dumps, loads
 from mc.durations import format_time, parse_time
 from mc.errors import McError
 from mc.statuses import FLOW_CHANGES
-from mc.store.claim_rows import give_back_all, withdraw
+from mc.store.claim_rows import lend, withdraw
 from mc.store.column_types import LongText, storable_text
 from mc.store.dialects import Dialect
 from mc.store.due_flows import Search, find_due
@@ -103,7 +103,7 @@ def claim(
                 calls = calls.lose()
             if culprits := calls.reaching(MAX_LOST_CALLS):
                 _block_after_losses(connection, row.key, culprits, now)
-                give_back_all(connection, dialect, [row.key], parse_time(now))
+                lend(connection, dialect, row.key, parse_time(now))
                 blocked = True
             elif (lost or calls) and chosen:
                 break  # a flow that may kill its driver is claimed alone
@@ -166,7 +166,7 @@ def block(connection: Connection, dialect: Dialect, lease: Lease, reason: str, n
     connection.execute(_BLOCK_HELD, {**params, "reason": text, "now": now})
     _forget_missing_handlers(connection, lease.flow_key)
     _note_blocked(connection, EventRow(lease.flow_key, now, lease), status, text)
-    give_back_all(connection, dialect, [lease.flow_key], parse_time(now))
+    lend(connection, dialect, lease.flow_key, parse_time(now))
     wake_if_noted(connection, lease.flow_key, False, _after_a_while(now))
     return True
 

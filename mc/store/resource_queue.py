@@ -24,6 +24,7 @@ from sqlalchemy import (
 from mc.durations import format_time, parse_time
 from mc.flows.resource_rules import PATIENCE, Situation, Verdict, judge
 from mc.flows.resources import Rate, Resource
+from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.dialects import Dialect
 from mc.store.lease import Wake
 from mc.store.tables import flow, resource, resource_claim, resource_use, schema, task
@@ -260,8 +261,8 @@ def time_to_ask(verdicts: Mapping[str, Verdict]) -> str | None:
 def is_held(dialect: Dialect) -> ColumnElement[bool]:
     """Return the condition that a claim counts as held; the query joins its flow, and its task if there is.
 
-    Its task is RUNNING or WAITING as it was saved last; or its driver, whose lease is live, has just been
-    granted it and is going to save that.
+    Its task is RUNNING or WAITING as it was saved last, also where its flow is PAUSED or BLOCKED and has
+    kept the claim; or its driver, whose lease is live, has just been granted it and is going to save that.
     """
     is_being_begun = and_(
         flow.c.lease_owner.is_not(None),
@@ -270,7 +271,7 @@ def is_held(dialect: Dialect) -> ColumnElement[bool]:
     )
     return and_(
         _claim.granted_at.is_not(None),
-        flow.c.status.in_(_LIVE),
+        flow.c.status.not_in(sorted(FINISHED_FLOW_STATUSES)),
         or_(task.c.status.in_(_ACTIVE), is_being_begun),
     )
 

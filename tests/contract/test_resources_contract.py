@@ -515,6 +515,50 @@ class TestPausedAndCopied:
         finish(houston, recorder.clock)
         assert houston.summary("a").status == "COMPLETED"
 
+    @pytest.mark.parametrize("kind", ["wait", "wait_for_signal", "inline_flow", "flow"])
+    @pytest.mark.parametrize("stop", ["pause", "block", "copy"])
+    def test_what_stops_a_flow_never_lets_two_run_on_one_slot(
+        self, houston: Houston, recorder: Recorder, kind: str, stop: str
+    ) -> None:
+        if (kind, stop) == ("flow", "copy"):
+            pytest.skip("a copy of a flow that waits for a stored sub-flow is refused")
+        houston.resources.set("db", slots=1)
+        known = houston.engine.known_handlers
+        params: dict[str, Any] = {"duration": 60}
+        if kind == "wait_for_signal":
+            params = {"signal": "go", "timeout": 60, "default": {}}
+        elif kind != "wait":
+            params = {"flow_spec": {"tasks": [{"task_type": "wait", "task_params": params}]}}
+        holder = {"key": "h", "task_type": kind, "task_params": params, "cfg": {"resources": ["db"]}}
+        other = {"key": "later", "task_type": "wait", "task_params": {"duration": 1}, "precursors": []}
+        custom = {"key": "custom", "task_type": "test_note", "precursors": ["later"]}
+        submit(houston, "a", holder, other, custom)
+        if stop == "pause":
+            houston.pause("a", by="ann")
+            houston.resume("a", by="ann")
+        elif stop == "copy":
+            houston.import_(houston.export("a"), key="copy")
+            houston.cancel("a", by="ann")
+            houston.tick()
+        else:
+            handler = known.pop("test_note")
+            recorder.clock.advance(1)
+            houston.tick()
+            assert houston.summary("a").status == "BLOCKED"
+        first = {"pause": "a", "copy": "copy", "block": "a"}[stop]
+        submit(houston, "b", {**note("t", ["db"]), "task_type": "noop"})
+        check_store(houston.store)
+        held, status = holders(houston.resources.get("db")), houston.summary("b").status
+        if stop == "block" and kind != "flow":
+            assert (held, status) == ([], "COMPLETED")  # what does not go on lends what it held
+        else:
+            assert (held, status) == ([f"{first}/h"], "RUNNING")
+        if stop == "block":
+            known["test_note"] = handler
+            houston.resume("a", by="ann")
+        finish(houston, recorder.clock)
+        assert houston.summary(first).status == houston.summary("b").status == "COMPLETED"
+
     def test_a_copy_of_a_flow_holds_nothing_until_it_asks(self, houston: Houston, recorder: Recorder) -> None:
         houston.resources.set("db", slots=1)
         submit(houston, "a", wait())

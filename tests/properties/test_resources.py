@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mc.clock import ManualClock
-from mc.errors import ControlError
+from mc.errors import ControlError, FlowFormatError
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.resource_rules import Situation, judge
 from mc.flows.resources import Rate, Resource, make_resource
@@ -22,7 +22,11 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 needs = st.dictionaries(st.sampled_from(NAMES), st.integers(1, 3), min_size=1, max_size=3)
 tasks = st.lists(
-    st.tuples(st.sampled_from(["noop", "wait", "inside", "chosen"]), needs, st.integers(0, 1)),
+    st.tuples(
+        st.sampled_from(["noop", "wait", "inside", "chosen", "signal", "below", "gone"]),
+        needs,
+        st.integers(0, 1),
+    ),
     min_size=1,
     max_size=4,
 )
@@ -31,8 +35,10 @@ actions = st.one_of(
     st.tuples(st.just("tick"), st.integers(1, 3)),
     st.tuples(st.just("advance"), st.sampled_from([1, 30, 61])),
     st.tuples(st.just("set"), st.sampled_from(NAMES), st.integers(1, 4)),
-    st.tuples(st.sampled_from(["pause", "resume", "cancel"]), st.integers(0, 5)),
+    st.tuples(st.sampled_from(["pause", "resume", "cancel", "copy"]), st.integers(0, 5)),
+    st.tuples(st.sampled_from(["forget", "learn"])),
 )
+GONE = "test_gone"  # a task type whose handler is missing at times
 
 
 def make_task(number: int, kind: str, wanted: dict[str, int], priority: int) -> dict[str, Any]:
@@ -40,8 +46,16 @@ def make_task(number: int, kind: str, wanted: dict[str, int], priority: int) -> 
     limited: dict[str, Any] = {"task_type": "noop", "cfg": cfg}
     if kind == "wait":
         limited = {"task_type": "wait", "task_params": {"duration": 20}, "cfg": cfg}
+    elif kind == "signal":
+        params: dict[str, Any] = {"signal": "go", "timeout": 40, "default": {}}
+        limited = {"task_type": "wait_for_signal", "task_params": params, "cfg": cfg}
+    elif kind == "below":
+        params = {"flow_spec": {"tasks": [{"task_type": "wait", "task_params": {"duration": 25}}]}}
+        limited = {"task_type": "flow", "task_params": params, "cfg": cfg}
+    elif kind == "gone":
+        limited["task_type"] = GONE
     if kind == "inside":
-        params: dict[str, Any] = {"flow_spec": {"tasks": [limited, limited]}}
+        params = {"flow_spec": {"tasks": [limited, limited]}}
         limited = {"task_type": "inline_flow", "task_params": params}
     elif kind == "chosen":
         params = {"control_value": 1, "cases": [], "default_case": {"task": limited}}
@@ -54,15 +68,22 @@ def make_task(number: int, kind: str, wanted: dict[str, int], priority: int) -> 
 def test_limits_are_kept_and_all_flows_end(steps: list[tuple[Any, ...]]) -> None:
     clock = ManualClock()
     keys: list[str] = []
-    with Houston("sqlite://", clock=clock) as houston:
+    with Houston("sqlite://", clock=clock, task_handlers={GONE: lambda: None}) as houston:
+        known = dict(houston.engine.known_handlers)
         for name in NAMES:
             houston.resources.set(name, slots=2, rate="4/min" if name == "api" else None)
         seen = Seen(people_act=True)
         for step in steps:
-            act(houston, clock, keys, step)
+            if step[0] in ("forget", "learn"):
+                houston.engine.known_handlers.update(known)
+                if step[0] == "forget":
+                    del houston.engine.known_handlers[GONE]
+            else:
+                act(houston, clock, keys, step)
             check_store(houston.store, seen, replay=False)
         for name in NAMES:
             houston.resources.set(name, slots=3, rate="4/min" if name == "api" else None)
+        houston.engine.known_handlers.update(known)
         for key in keys:
             if houston.summary(key).status == "PAUSED":
                 houston.resume(key, by="ada")
@@ -87,6 +108,10 @@ def act(houston: Houston, clock: ManualClock, keys: list[str], step: tuple[Any, 
         clock.advance(step[1])
     elif step[0] == "set":
         houston.resources.set(step[1], slots=step[2], rate="4/min" if step[1] == "api" else None)
+    elif keys and step[0] == "copy":
+        with suppress(FlowFormatError):  # it waits for a stored sub-flow
+            flow_dict = houston.export(keys[step[1] % len(keys)])
+            keys.append(houston.import_(flow_dict, key=f"f{len(keys)}"))
     elif keys:
         with suppress(ControlError):
             getattr(houston, step[0])(keys[step[1] % len(keys)], by="ada")
@@ -122,7 +147,11 @@ def test_no_span_of_time_has_more_than_the_rate(count: int, asked: list[tuple[in
 def test_in_memory_the_same_flows_end(flows: list[Any]) -> None:
     clock = ManualClock()
     limits = (("db", 3, None), ("api", None, "4/min"), ("disk", 3, "9/s"))
-    engine = FlowEngine(clock=clock, resources=[make_resource(*each) for each in limits])
+    engine = FlowEngine(
+        clock=clock,
+        resources=[make_resource(*each) for each in limits],
+        task_handlers={GONE: lambda: None},
+    )
     for made in flows:
         spec = {"tasks": [make_task(number, *each) for number, each in enumerate(made)]}
         flow = engine.run_flow(engine.flow_spec_to_flow(spec))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -58,6 +59,80 @@ def test_a_flow_that_ends_gives_back_what_another_needs() -> None:
     engine.cancel_flow(holder)
     waiter = Flow.from_flow_dict(waiter.to_flow_dict())
     assert engine.run_flow(waiter).status == "COMPLETED"
+
+
+def through_its_dict(flow: Flow) -> Flow:
+    return Flow.from_flow_dict(json.loads(json.dumps(flow.to_flow_dict())))
+
+
+@pytest.mark.parametrize("kind", ["wait", "inline_flow", "flow", "switch"])
+def test_the_loop_of_the_docs_goes_on_with_what_the_flow_holds(kind: str) -> None:
+    clock = ManualClock()
+    engine = FlowEngine(clock=clock, resources=[make_resource("db", 1), make_resource("api", rate="2/min")])
+    params: dict[str, Any] = {"duration": 30}
+    if kind == "switch":
+        params = {
+            "control_value": 1,
+            "cases": [],
+            "default_case": {"task": {"task_type": "wait", "task_params": params}},
+        }
+    elif kind != "wait":
+        params = {"flow_spec": {"tasks": [{"task_type": "wait", "task_params": params}]}}
+    tasks = [
+        {
+            "key": key,
+            "task_type": kind,
+            "task_params": params,
+            "precursors": [],
+            "cfg": {"resources": ["db", "api"]},
+        }
+        for key in "ab"
+    ]
+    flow = engine.flow_spec_to_flow({"tasks": tasks})
+    other = engine.flow_spec_to_flow(spec(["db"]))
+    while flow.status not in {"FAILED", "COMPLETED"}:
+        engine.tick_flow(flow)
+        flow = through_its_dict(flow)
+        under_way = [task["key"] for task in flow.tasks.values() if task["status"] in ("RUNNING", "WAITING")]
+        assert len(under_way) <= 1
+        if under_way:
+            engine.tick_flow(other)
+            assert other.tasks["t0"]["status"] == "PENDING"
+        clock.advance(10)
+        assert flow.ticks < 20
+    assert flow.status == engine.run_flow(through_its_dict(other)).status == "COMPLETED"
+
+
+def test_what_is_cancelled_after_it_went_through_its_dict_gives_back() -> None:
+    engine = FlowEngine(resources=[make_resource("db", 1)])
+    wait = {"key": "w", "task_type": "wait_for_signal", "task_params": {"signal": "go"}}
+    holder = engine.run_flow(Flow.from_flow_spec({"tasks": [{**wait, "cfg": {"resources": ["db"]}}]}))
+    engine.cancel_flow(through_its_dict(holder))
+    del holder
+    assert engine.run_flow(Flow.from_flow_spec(spec(["db"]))).status == "COMPLETED"
+
+
+@pytest.mark.parametrize("goes_through_its_dict", [True, False])
+def test_what_was_paused_asks_again_at_once(goes_through_its_dict: bool) -> None:
+    clock = ManualClock()
+    engine = FlowEngine(clock=clock, resources=[make_resource("db", 1)])
+    task = {"task_type": "wait", "task_params": {"duration": 60}, "cfg": {"resources": ["db"]}}
+    first, other = engine.flow_spec_to_flow({"tasks": [task]}), engine.flow_spec_to_flow({"tasks": [task]})
+    engine.tick_flow(first)
+    engine.control(first, "pause", by="ann")
+    engine.tick_flow(other)
+    assert other.tasks["task_1"]["status"] == "WAITING"
+    if goes_through_its_dict:
+        first = through_its_dict(first)
+    engine.control(first, "resume", by="ann")
+    clock.advance(30)
+    report = engine.tick_flow(first)
+    assert report.next_tick_at is None  # until the other one gives it back
+    clock.advance(30)
+    engine.tick_flow(first)
+    assert first.tasks["task_1"]["status"] == "WAITING"
+    assert engine.run_flow(other).status == "COMPLETED"
+    assert engine.run_flow(through_its_dict(first)).status == "COMPLETED"
 
 
 def test_tasks_beyond_max_running_tasks_take_nothing() -> None:
