@@ -51,7 +51,7 @@ TASK_CHANGES: Final[Mapping[str, Mapping[str, str]]] = {
     "PENDING": {
         "RUNNING": "its start rule holds",
         "SKIPPED": "its start rule can no longer hold, or its condition is false",
-        "CANCELLED": "the flow was cancelled",
+        "CANCELLED": "another task decided that it is not to run",
     },
     "RUNNING": {
         "WAITING": "nothing to do until a time or an event",
@@ -73,9 +73,9 @@ TASK_CHANGES: Final[Mapping[str, Mapping[str, str]]] = {
         "PENDING": "a person retries it",
         "SKIPPED": "a person skips it",
     },
-    "SKIPPED": {"PENDING": "a person retries what it depended on"},
-    "CANCELLED": {"PENDING": "a person retries the flow"},
-    "COMPLETED": {},
+    "SKIPPED": {"PENDING": "a person retries or skips what it depended on"},
+    "CANCELLED": {"PENDING": "a person retries the flow, or what it depended on"},
+    "COMPLETED": {"PENDING": "a person retries a failure on which it stood"},
 }
 
 FLOW_CHANGES: Final[Mapping[str, Mapping[str, str]]] = {

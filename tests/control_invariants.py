@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, select
 
-from mc.statuses import FINISHED_FLOW_STATUSES
+from mc.statuses import FINISHED_FLOW_STATUSES, FINISHED_TASK_STATUSES
 from mc.store import tables
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ __all__ = [
     "flows_asked_to",
     "paused_by_somebody",
     "read_controlled_events",
+    "tasks_set_back",
+    "was_set_back",
     "what_is_asked_for_is_done",
     "will_be_acted_upon",
 ]
@@ -110,6 +112,82 @@ def what_is_asked_for_is_done(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
             yield f"flow {key} was asked for {asked}, which was neither done nor refused"
 
 
+def was_set_back(snapshot: Snapshot, flow_key: str, task_key: str) -> bool:
+    """Tell whether a COMPLETED task became PENDING by a retry, after a task before it, on which it stood."""
+    before = {edge["src_key"] for edge in snapshot.edges[flow_key] if edge["dest_key"] == task_key}
+    set_back: set[str] = set()
+    found = False
+    for event in _by_flow(snapshot.controlled_events).get(flow_key, ()):
+        if event["kind"] == "changed" and event["task_key"] is not None:
+            if event["new_status"] == "PENDING" and event["old_status"] in FINISHED_TASK_STATUSES:
+                if event["task_key"] == task_key and event["old_status"] == "COMPLETED":
+                    found = True
+                    if not before & set_back:
+                        return False
+                set_back.add(event["task_key"])
+            elif event["new_status"] == "RUNNING":
+                set_back.discard(event["task_key"])
+    return found
+
+
+def tasks_set_back(flow_dict: Mapping[str, Any], retried: Iterable[str]) -> set[str]:
+    """Return what a retry of some tasks makes PENDING: those, and what ended and stands on how they ended.
+
+    It stands on them if its start rule, which held, does not hold while they are unfinished. What was skipped
+    stands on them if its rule does not hold then; what a person skipped does not.
+    """
+    tasks = flow_dict["graph"]["tasks"]
+    before: dict[str, list[str]] = defaultdict(list)
+    for edge in flow_dict["graph"]["edges"]:
+        before[edge["dest_key"]].append(edge["src_key"])
+    found = set(retried)
+    while True:
+        more = {
+            key
+            for key, task in tasks.items()
+            if key not in {"ROOT", *found}
+            and task["status"] != "PENDING"
+            and "skipped_by" not in task
+            and found & set(before[key])
+            and not _rule_holds(task, before[key], tasks, found)
+            and (task["status"] == "SKIPPED" or _rule_holds(task, before[key], tasks, set()))
+        }
+        if not more:
+            return found
+        found |= more
+
+
+def _rule_holds(
+    task: Mapping[str, Any], before: Sequence[str], tasks: Mapping[str, Any], unfinished: set[str]
+) -> bool:
+    """Tell whether a start rule holds, by its definition."""
+
+    def status_of(key: str, *, counted: bool) -> str:
+        status = tasks.get(key, {"status": "COMPLETED"})["status"]
+        if key in unfinished or status not in FINISHED_TASK_STATUSES:
+            return "unfinished"
+        cause = tasks[key].get("skipped_for") if counted and status == "SKIPPED" else None
+        return cause["status"] if cause else status
+
+    rule = task.get("cfg", {}).get("start_when", "all_completed")
+    if isinstance(rule, dict):
+        ((group, conditions),) = rule.items()
+        verdicts = [
+            status_of(each["task"], counted=False)
+            in ([each["status"]] if isinstance(each["status"], str) else each["status"])
+            for each in conditions
+        ]
+        return all(verdicts) if group == "all" else any(verdicts)
+    ends = [status_of(key, counted=True) for key in before]
+    return {
+        "all_completed": set(ends) <= {"COMPLETED"},
+        "all_finished": "unfinished" not in ends,
+        "any_completed": "COMPLETED" in ends,
+        "any_failed": "FAILED" in ends,
+        "none_failed": set(ends) <= {"COMPLETED", "SKIPPED"},
+    }[str(rule)]
+
+
 def _find_unsettled(
     controls: Sequence[tuple[int, dict[str, Any]]], events: Sequence[Row]
 ) -> Iterator[dict[str, Any]]:
@@ -152,7 +230,7 @@ def _does(event: Row, asked: Mapping[str, Any]) -> bool:
     return (
         kind == "retry"
         and change[1] == "PENDING"
-        and change[0] in ("FAILED", "CANCELLED", "SKIPPED")
+        and change[0] in FINISHED_TASK_STATUSES
         and (not tasks or event["task_key"] in tasks)
     )
 

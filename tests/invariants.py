@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, inspect, select, text
 
-from mc.flows.start_rules import START, UNDECIDED, start_rule_for
+from mc.flows.start_rules import START, UNDECIDED, counted_status, start_rule_for
 from mc.statuses import FINISHED_FLOW_STATUSES, FINISHED_TASK_STATUSES, FLOW_CHANGES, TASK_CHANGES
 from mc.store import tables
 from mc.store.flow_store import FlowStore
@@ -24,6 +24,7 @@ from tests.control_invariants import (
     flows_asked_to,
     paused_by_somebody,
     read_controlled_events,
+    was_set_back,
     what_is_asked_for_is_done,
     will_be_acted_upon,
 )
@@ -161,7 +162,9 @@ def _finished_task_never_changes(snapshot: Snapshot, seen: Seen) -> Iterator[str
                 continue
             now = _outcome(snapshot, row, seen.strict)
             if before is not None and before != now:
-                if not seen.people_act or before[0] == "COMPLETED":
+                if not seen.people_act or (
+                    before[0] == "COMPLETED" and not was_set_back(snapshot, flow_key, key)
+                ):
                     yield f"task {flow_key}/{key} was {before}, is {now}"
             if row["status"] in FINISHED_TASK_STATUSES:
                 seen.finished[flow_key, key] = now
@@ -251,22 +254,24 @@ def _start_rule_holds(snapshot: Snapshot, seen: Seen) -> Iterator[str]:
         for key, row in tasks.items():
             status = row["status"]
             if status in _STARTED or status == "PENDING":
-                may_start = _may_start(snapshot, row, precursors[key], statuses)
+                may_start = _may_start(snapshot, row, precursors[key], statuses, tasks)
                 shown = {source: statuses.get(source) for source in precursors[key]}
-                excused = seen.people_act and _began_anew(snapshot, tasks, precursors[key])
+                excused = seen.people_act and _was_skipped(snapshot, tasks, precursors[key])
                 if status in _STARTED and not may_start and not excused:
                     yield f"task {flow_key}/{key} is {status}, its precursors are {shown}"
                 if status == "PENDING" and told and may_start != (row["unmet"] == 0):
                     yield f"task {flow_key}/{key} says {row['unmet']} unmet, its precursors are {shown}"
 
 
-def _began_anew(snapshot: Snapshot, tasks: Mapping[str, Row], precursors: list[str]) -> bool:
-    """Tell whether a person made another task of one that had finished, and let what waited for it start."""
+def _was_skipped(snapshot: Snapshot, tasks: Mapping[str, Row], precursors: list[str]) -> bool:
+    """Tell whether a person skipped a task after what waited for its failure had begun."""
     rows = [tasks[source] for source in precursors if source in tasks]
-    return any({"attempts_before", "skipped_by"} & snapshot.body(row).keys() for row in rows)
+    return any("skipped_by" in snapshot.body(row) for row in rows)
 
 
-def _may_start(snapshot: Snapshot, row: Row, precursors: list[str], statuses: Mapping[str, str]) -> bool:
+def _may_start(
+    snapshot: Snapshot, row: Row, precursors: list[str], statuses: Mapping[str, str], tasks: Mapping[str, Row]
+) -> bool:
     rule = None
     if '"start_when"' in row["body"]:
         rule = start_rule_for(snapshot.body(row).get("cfg"))
@@ -276,7 +281,8 @@ def _may_start(snapshot: Snapshot, row: Row, precursors: list[str], statuses: Ma
     for source in precursors:
         if statuses[source] in FINISHED_TASK_STATUSES:
             left -= 1
-            decision = rule(statuses[source], left, statuses.__getitem__)
+            task = snapshot.body(tasks[source]) if statuses[source] == "SKIPPED" else {}
+            decision = rule.decide(counted_status(statuses[source], task), left, statuses.__getitem__)
             if decision != UNDECIDED:
                 break
     return decision == START

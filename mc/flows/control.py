@@ -176,7 +176,7 @@ def _check_retry(
         if task_status not in ("FAILED", "CANCELLED", "SKIPPED"):
             return (
                 f"cannot retry its task {key!r}, which is {task_status}; a task that is FAILED, CANCELLED or "
-                f"SKIPPED can be retried. Completed work is never repeated."
+                f"SKIPPED can be retried. Completed work is repeated only where it stood on what is retried."
             )
     if not tasks and status not in ("FAILED", "CANCELLED") and not counts.get("FAILED"):
         return f"is {status} and no task of it failed; there is nothing to retry."

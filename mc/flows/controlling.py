@@ -1,12 +1,14 @@
 """Does what a person asks of a flow.
 
-A retry goes on inside of tasks that hold flows or other tasks, so that no completed work is repeated.
+A retry goes on inside of tasks that hold flows or other tasks, so that no completed work is repeated but
+what stood on the failure: tasks whose start rule does not hold while what is retried is unfinished.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.json_values import copy_json
@@ -15,6 +17,8 @@ from mc.errors import ControlError
 from mc.flows.attempts import add_attempt
 from mc.flows.control import Control, ControlKind, check_control
 from mc.flows.flow import Flow
+from mc.flows.resource_claims import ask_anew
+from mc.flows.start_rules import START
 from mc.flows.task_node import Task, TaskNode
 from mc.statuses import FINISHED_FLOW_STATUSES
 
@@ -40,11 +44,15 @@ def apply_control(
         ControlError: the flow's state does not allow it; nothing was changed.
     """
     tick = engine.begin_tick(flow, task_ctx)
-    nodes = [flow._nodes[key] for key in control.tasks if key in flow._nodes and key != flow.ROOT_TASK_KEY]
+    nodes = _named_nodes(flow, control)
     statuses = {node.key: node.status for node in nodes}
     check_control(flow.key, control, flow.status, statuses, flow.count_tasks())
     with tick.between_ticks():
         _APPLIERS[control.kind](tick, control, nodes)
+
+
+def _named_nodes(flow: Flow, control: Control) -> list[TaskNode]:
+    return [flow._nodes[key] for key in control.tasks if key in flow._nodes and key != flow.ROOT_TASK_KEY]
 
 
 def runs_tasks_without_handler(engine: FlowEngine, flow: Flow, control: Control) -> str | None:
@@ -54,6 +62,9 @@ def runs_tasks_without_handler(engine: FlowEngine, flow: Flow, control: Control)
         stopped = list(flow._running)
     elif control.kind is ControlKind.SKIP:
         stopped = [node for node in flow._running if node.key in control.tasks]
+    elif control.kind is ControlKind.RETRY and flow._running:
+        failed = _named_nodes(flow, control) or _failures_of(flow)
+        stopped = [node for node in _find_set_back(flow, failed) if node in flow._running]
     for node in stopped:
         if not engine.has_handler(node.task.get("task_type")):
             return str(node.task.get("task_type"))
@@ -77,6 +88,7 @@ def _resume(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
     flow = tick.flow
     flow.blocked_reason = None
     flow.change_status("RUNNING" if flow.started_at else "PENDING")
+    ask_anew(flow, tick.at, tick.engine.find_sub_flow)
 
 
 # --- retry -----------------------------------------------------------------------------------
@@ -87,7 +99,7 @@ def _retry(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
     is_over = flow.status in FINISHED_FLOW_STATUSES
     chosen = nodes
     if not chosen:
-        chosen = [node for node in flow._nodes_with_status("FAILED") if not node.may_fail]
+        chosen = _failures_of(flow)
     elif is_over and flow.cfg.get("fail_fast", True):
         _refuse_to_leave_failures(flow, chosen)
     if is_over:
@@ -98,12 +110,50 @@ def _retry(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
             f"Name the tasks to retry.",
             key=flow.key,
         )
-    for node in chosen:
-        _retry_task(tick, node)
-    for node in _skipped_for(chosen):
-        flow.change_task_status(node.key, "PENDING")
+    set_back = _find_set_back(flow, chosen)
+    anew = {node for node in set_back if flow._decide(node, set_back.keys())[0] != START}
+    for node in set_back:
+        if node in flow._running:
+            tick.stop_task(node)
+            node.task["finished_at"] = tick.at
+            flow._change(node, "CANCELLED")
+        _retry_task(tick, node, goes_on_inside=node not in anew)
     if is_over:
         _begin_flow_anew(tick)
+
+
+def _failures_of(flow: Flow) -> list[TaskNode]:
+    """Return the tasks that failed and were not allowed to."""
+    return [node for node in flow._nodes_with_status("FAILED") if not node.may_fail]
+
+
+def _find_set_back(flow: Flow, chosen: Iterable[TaskNode]) -> dict[TaskNode, None]:
+    """Return tasks that are to be tried again, and those that stand on how they ended, in the order of edges.
+
+    A task that has begun or ended stands on them if its start rule held and does not hold while they are
+    unfinished; one that was skipped, if its rule does not hold then. What a person skipped stays so.
+    """
+    wanted = set(chosen)
+    found: dict[TaskNode, None] = {}
+    queue = [(node.rank, node.position, node) for node in wanted]
+    heapify(queue)
+    seen = set(wanted)
+    while queue:
+        _, _, node = heappop(queue)
+        if node not in wanted and not _stands_on(flow, node, found):
+            continue
+        found[node] = None
+        for dest in node.successors:
+            if dest not in seen and dest.status != "PENDING":
+                seen.add(dest)
+                heappush(queue, (dest.rank, dest.position, dest))
+    return found
+
+
+def _stands_on(flow: Flow, node: TaskNode, found: dict[TaskNode, None]) -> bool:
+    if "skipped_by" in node.task or flow._decide(node, found.keys())[0] == START:
+        return False
+    return node.status == "SKIPPED" or flow._decide(node)[0] == START
 
 
 def _refuse_to_leave_failures(flow: Flow, chosen: list[TaskNode]) -> None:
@@ -130,12 +180,12 @@ def _begin_flow_anew(tick: Tick) -> None:
     flow.change_status("RUNNING")
 
 
-def _retry_task(tick: Tick, node: TaskNode) -> None:
-    """Make a finished task PENDING; what was done inside it is kept."""
+def _retry_task(tick: Tick, node: TaskNode, *, goes_on_inside: bool) -> None:
+    """Make a finished task PENDING; what was done inside it is kept, or begins anew as well."""
     task = node.task
     record = {name: task.get(name) for name in ("attempt", "started_at", "finished_at", "error")}
     params: Task = {name: task[name] for name in ("task_params", "raw_task_params") if name in task}
-    kept = task.get("kept")
+    kept = task.get("kept") if goes_on_inside else None
     was_failed = node.status == "FAILED"
     tick.flow.change_task_status(node.key, "PENDING")
     task.pop("skipped_by", None)
@@ -169,18 +219,6 @@ def _go_on_inside(engine: FlowEngine, task: Task, kept: Mapping[str, Any]) -> No
         task["retries_sub_flow"] = True
 
 
-def _skipped_for(chosen: list[TaskNode]) -> list[TaskNode]:
-    """Return the tasks that were skipped because these did not complete, however long the chain."""
-    found: dict[TaskNode, None] = {}
-    stack = list(chosen)
-    while stack:
-        for dest in stack.pop().successors:
-            if dest.status == "SKIPPED" and dest not in found and "skipped_by" not in dest.task:
-                found[dest] = None
-                stack.append(dest)
-    return sorted(found, key=lambda node: node.position)
-
-
 # --- tasks -----------------------------------------------------------------------------------
 
 
@@ -194,6 +232,21 @@ def _skip(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
         task["finished_at"] = tick.at
         if node.status != "SKIPPED":  # one of the others may have left it without a way to start
             flow.change_task_status(node.key, "SKIPPED")
+    for node in _find_skipped_for(nodes):
+        flow.change_task_status(node.key, "PENDING")  # it is decided anew whether it starts
+
+
+def _find_skipped_for(nodes: Iterable[TaskNode]) -> list[TaskNode]:
+    """Return the tasks that were skipped because these had failed, in the order of edges."""
+    keys, stack = {node.key for node in nodes}, list(nodes)
+    found: dict[TaskNode, None] = {}
+    while stack:
+        for dest in stack.pop().successors:
+            cause = dest.task.get("skipped_for") if dest.status == "SKIPPED" else None
+            if isinstance(cause, dict) and cause.get("task") in keys and dest not in found:
+                found[dest] = None
+                stack.append(dest)
+    return sorted(found, key=lambda node: (node.rank, node.position))
 
 
 def _set(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:

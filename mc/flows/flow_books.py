@@ -141,7 +141,9 @@ class FlowBooks:
             self._push_due(node)
         elif new == "SKIPPED":
             self._just_skipped.append(key)
-        if new in FINISHED_TASK_STATUSES and new != "COMPLETED":
+        if old == "FAILED" and new == "SKIPPED":
+            self._recount_dependents(node)
+        elif new in FINISHED_TASK_STATUSES and new != "COMPLETED":
             self._settle_dependents(node)
 
     def _note_outside_change(self, node: TaskNode | None, old: str, new: str) -> None:
@@ -208,10 +210,14 @@ class FlowBooks:
         node.unmet = -1
         self._count_unmet(node)
         if old in FINISHED_TASK_STATUSES:
-            for dest in node.successors:
-                if dest.status == "PENDING":
-                    self._count_unmet(dest)
-                    self._touch(dest)
+            self._recount_dependents(node)
+
+    def _recount_dependents(self, node: TaskNode) -> None:
+        """Let the tasks that wait for one that had finished take it for what it is now."""
+        for dest in node.successors:
+            if dest.status == "PENDING":
+                self._count_unmet(dest)
+                self._touch(dest)
 
     def _settle_dependents(self, node: TaskNode) -> None:
         """Tell the tasks that wait for one that finished without being COMPLETED; skip those it dooms."""

@@ -66,10 +66,12 @@ class FlowControls:
     def retry(
         self, key: str, tasks: Iterable[str] = (), *, by: str, reason: str | None = None
     ) -> ControlReport:
-        """Try again what failed or was cancelled in a flow; completed work is never repeated; see `cancel`.
+        """Try again what failed or was cancelled in a flow; see `cancel`.
 
-        What a failed task had done inside of it (`inline_flow`, `flow`, `spread`, `loop`) is kept: the retry
-        goes on in there. Tasks that were skipped because of the failure become PENDING too.
+        Completed work that does not depend on the failure is never repeated. What a failed task had done
+        inside of it (`inline_flow`, `flow`, `spread`, `loop`) is kept: the retry goes on in there. Tasks that
+        were skipped because of the failure become PENDING too, and so does what began because of how the
+        retried tasks had ended: tasks whose start rule does not hold while those are unfinished.
 
         Args:
             key: of the flow.
@@ -83,7 +85,8 @@ class FlowControls:
         """Do without tasks of an unfinished or FAILED flow; what runs in them is stopped; see `cancel`.
 
         What waits for a skipped task starts if its `start_when` allows it, as after a condition that was
-        false. A FAILED flow goes on when it is retried.
+        false; tasks that were skipped for its failure are decided anew. A FAILED flow goes on when it is
+        retried.
         """
         return self._control(key, "skip", tasks=tasks, by=by, reason=reason)
 

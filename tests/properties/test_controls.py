@@ -21,9 +21,11 @@ from mc.flows.control import Control, make_control
 from mc.flows.controlling import apply_control
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.flows.observer import ChangeEvent
 from mc.runners.flow_runner import FlowRunner
-from mc.statuses import FINISHED_FLOW_STATUSES
+from mc.statuses import FINISHED_FLOW_STATUSES, FINISHED_TASK_STATUSES
 from mc.store.flow_store import FlowStore
+from tests.control_invariants import tasks_set_back
 from tests.invariants import Seen, check_store
 from tests.random_specs import Act, wild_specs
 
@@ -98,12 +100,26 @@ class Record:
     repeated: list[tuple[str, str]] = field(default_factory=list)
     flows: set[str] = field(default_factory=set)
     skipped: set[str] = field(default_factory=set)
+    set_back: dict[str, list[str]] = field(default_factory=dict)  # flow -> tasks, by the retry under way
+
+    def on_change(self, event: ChangeEvent) -> None:
+        """Take note of what a retry sets back: it is to be done again."""
+        key = event.task_key
+        if key is None or event.new_status != "PENDING" or event.old_status not in FINISHED_TASK_STATUSES:
+            return
+        before = self.set_back.setdefault(event.flow_key, [])
+        if event.old_status == "COMPLETED":
+            assert before, "a completed task was set back before any other"
+            self.done.discard((event.flow_key, key))
+        if before:
+            self.skipped.add(key)  # it may begin anew
+        before.append(key)
 
     def check(self) -> None:
         assert not self.repeated, "completed work was repeated"
         begun = Counter(re.sub(r"/\d+(?=/|$)", "", key) for key in self.flows)
         for place, count in begun.items():
-            # a retry goes on inside; only what was skipped begins anew
+            # a retry goes on inside; only what was skipped begins anew, and what stood on what is retried
             assert count == 1 or self.skipped & set(place.split("/")), f"{place} was begun {count} times"
 
 
@@ -114,7 +130,7 @@ class Hands(ABC):
         self.clock = ManualClock()
         self.record = Record()
         self.ctx = {"record": self.record}
-        self.engine = FlowEngine(task_handlers={"act": Watched}, clock=self.clock)
+        self.engine = FlowEngine(task_handlers={"act": Watched}, clock=self.clock, observers=[self.record])
         self.completed: dict[str, Any] = {}
         self.start(spec)
 
@@ -167,14 +183,37 @@ class Hands(ABC):
         data = {"note": 1} if kind == "set" else None
         control = make_control(kind, tasks=tasks, by="ada", data=data)
         before = self.flow().to_flow_dict()
+        self.record.set_back.clear()
         try:
             self.ask(control)
         except ControlError:
             assert self.flow().to_flow_dict() == before, "what was refused changed something"
             return False
+        if kind == "retry":
+            self.check_retry(before, tasks)
         if kind == "skip":
             self.record.skipped.update(tasks)
         return True
+
+    def check_retry(self, before: dict[str, Any], chosen: tuple[str, ...]) -> None:
+        """Compare what became PENDING with what stood on what was to be tried again."""
+        tasks, after = before["graph"]["tasks"], self.flow().to_flow_dict()["graph"]["tasks"]
+        retried = set(chosen) or {
+            key
+            for key, task in tasks.items()
+            if task["status"] == "FAILED" and not task.get("cfg", {}).get("allow_failure")
+        }
+        if before["status"] in FINISHED_FLOW_STATUSES:
+            retried |= {key for key, task in tasks.items() if task["status"] == "CANCELLED"}
+        expected = tasks_set_back(before, retried)
+        found = {
+            key
+            for key, task in after.items()
+            if task["status"] == "PENDING" and tasks[key]["status"] != "PENDING"
+        }
+        assert expected == found
+        assert all(after[key]["attempt"] == tasks[key]["attempt"] for key in found)  # it counts on
+        self.completed = {key: task for key, task in self.completed.items() if key not in found}
 
     def run_to_its_end(self) -> None:
         for _ in range(MAX_TICKS):

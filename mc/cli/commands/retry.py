@@ -20,9 +20,11 @@ __all__ = ["command"]
 def command(settings: Settings, key: str, tasks: tuple[str, ...], reason: str | None, by: str) -> None:
     """Try again what failed or was cancelled in a flow.
 
-    Completed work is never repeated: what a failed task had done inside of it (inline_flow, flow, spread,
-    loop) is kept, and the retry goes on in there. Tasks that were skipped because of the failure start too
-    when their turn comes. Nothing is run: the next tick goes on with the flow.
+    Completed work that does not depend on the failure is never repeated: what a failed task had done inside
+    of it (inline_flow, flow, spread, loop) is kept, and the retry goes on in there. Tasks that were skipped
+    because of the failure start too when their turn comes. What ended, or runs, because of how the retried
+    tasks had ended (clean-up, reports) is decided anew: it waits for them again, and runs again under a new
+    attempt where its start rule holds then. Nothing is run: the next tick goes on with the flow.
     """
     with settings.open_houston(only_reads=True) as houston:
         report = houston.retry(key, tasks, by=by, reason=reason)
