@@ -317,9 +317,10 @@ class CoroutineHandlerError(TaskHandlerError):
 
 
 class FlowError(McError):
-    """The flow ended FAILED; `.flow` holds it."""
+    """The flow ended FAILED; `.flow` holds it, `.names` the classes of what failed inside it."""
 
     code = "flow-failed"
+    names: tuple[str, ...] = ()
 
 
 class MaxTicksError(McError):

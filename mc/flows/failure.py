@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.durations import format_time, parse_duration
+from mc.errors import FlowError
 from mc.interrupts import INTERRUPTS
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def describe_exception(error: BaseException, at: str, max_msg_len: int | None = 
         "message": _encodable(shorten(message, limit)),
         "traceback": _encodable(text[-_MAX_TRACEBACK_LEN:]),
         "at": at,
-        "types": _class_names(type(error)),
+        "types": [*_class_names(type(error)), *(error.names if isinstance(error, FlowError) else ())],
     }
 
 

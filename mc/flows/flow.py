@@ -406,6 +406,14 @@ class Flow(FlowBooks):
         """Return why the flow failed, in a sentence that names the tasks; None if nothing failed."""
         return self._describe_failure(self.error)
 
+    def failure_names(self) -> list[str]:
+        """Return the names of the classes of what made the flow fail, as `cfg.retry` takes them."""
+        errors = [node.task.get("error") for node in self._nodes_with_status("FAILED") if not node.may_fail]
+        found = [error for error in (self.error, *errors) if isinstance(error, dict)]
+        return list(
+            dict.fromkeys(name for error in found for name in (error.get("type"), *error.get("types", ())))
+        )
+
     def check_invariants(self) -> None:
         """Compare the books with the tasks, for tests and debugging; walks the whole graph.
 

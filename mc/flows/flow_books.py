@@ -302,6 +302,12 @@ class FlowBooks:
         if not isinstance(status, str):
             raise StatusError(f"Task {node.key!r}: {status!r} is not a status.", key=node.key)
         if status != node.status:  # else one that was booked before it has led to the same
+            if node.status == "COMPLETED":
+                raise StatusError(
+                    f"Task {node.key!r} cannot go from COMPLETED to {status}; allowed: nothing; a person's "
+                    f"retry may set it back.",
+                    key=node.key,
+                )
             self.change_task_status(node.key, str(status))
 
     # --- keeping the books -----------------------------------------------------------------

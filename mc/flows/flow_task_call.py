@@ -219,7 +219,8 @@ class FlowTaskCall(TaskCall):
         except Exception as problem:  # noqa: BLE001 - a policy that cannot be carried out; on record
             again, at = False, None
             record["retry_error"] = f"cfg.retry cannot be used: {problem}"
-        record.pop("types", None)
+        if not flow.depth:
+            record.pop("types", None)  # the task around a sub-flow may ask for them
         flow._sub_flows.pop(id(task), None)
         task["finished_at"] = tick.at
         tidy_task(task)

@@ -27,6 +27,7 @@ class SubFlowState:
     data: dict[str, Any] = field(default_factory=dict)
     results: dict[str, Any] | None = None
     failure: str | None = None  # one sentence, where the sub-flow failed
+    failure_names: Iterable[str] = ()  # of the classes of what failed in it
     read_tasks: Callable[[], Iterable[Task]] = tuple  # its task dicts, in order
 
 
@@ -105,6 +106,7 @@ class InMemorySubFlows:
             data=flow._data,
             results=flow.results,
             failure=flow.describe_failure(),
+            failure_names=flow.failure_names(),
             read_tasks=flow.filter_tasks,
         )
 

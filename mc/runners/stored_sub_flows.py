@@ -69,6 +69,7 @@ class StoredSubFlows:
             data=flow.data,
             results=flow.results,
             failure=flow.describe_failure(),
+            failure_names=flow.failure_names(),
             read_tasks=flow.filter_tasks,
         )
 

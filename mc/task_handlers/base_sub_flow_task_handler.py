@@ -54,7 +54,8 @@ class BaseSubFlowTaskHandler(BaseTaskHandler):
             drop_sub_flow(self.task_ctx, self.task)
             if sub_flow.status != "COMPLETED":
                 self.task["kept"] = {"flow_dict": sub_flow.to_flow_dict()}
-                raise make_failure(sub_flow.status, sub_flow.describe_failure(), self.describe_sub_flow())
+                failure, names = sub_flow.describe_failure(), sub_flow.failure_names()
+                raise make_failure(sub_flow.status, failure, names, self.describe_sub_flow())
             self.task["status"] = "RUNNING"
             self.on_sub_flow_completed(sub_flow)
 

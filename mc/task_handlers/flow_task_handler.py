@@ -60,7 +60,8 @@ class FlowTaskHandler(BaseTaskHandler):
             self.on_sub_flow_completed(state)
         elif state.status in FINISHED_FLOW_STATUSES:
             self._keep(self.data["flow_key"])
-            raise make_failure(state.status, state.failure, f"The sub-flow {self.data['flow_key']!r}")
+            what = f"The sub-flow {self.data['flow_key']!r}"
+            raise make_failure(state.status, state.failure, state.failure_names, what)
         elif calls is None:
             self.wait_until(None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from mc.context.json_values import json_type_name
@@ -57,11 +57,21 @@ def make_sub_flow(
     )
 
 
-def make_failure(status: str, failure: str | None, what: str = "The sub-flow") -> FlowError:
-    """Return the error of a task whose sub-flow ended in another way than COMPLETED."""
+def make_failure(status: str, failure: str | None, names: Iterable[str], what: str) -> FlowError:
+    """Return the error of a task whose sub-flow ended in another way than COMPLETED.
+
+    Args:
+        status: of the sub-flow.
+        failure: why, in one sentence.
+        names: of the classes of what failed in it, which count as the task's own for its `cfg.retry`.
+        what: the sub-flow in words.
+    """
     if status == "CANCELLED":
-        return FlowError(f"{what} was cancelled{f': {failure}' if failure else ''}.")
-    return FlowError(f"{what} failed: {failure or 'no reason given'}")
+        error = FlowError(f"{what} was cancelled{f': {failure}' if failure else ''}.")
+    else:
+        error = FlowError(f"{what} failed: {failure or 'no reason given'}")
+    error.names = tuple(names)
+    return error
 
 
 def _attempt_key(task_ctx: TaskCall) -> str:

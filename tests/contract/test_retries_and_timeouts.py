@@ -290,3 +290,22 @@ def test_a_sub_flow_has_a_time_of_its_own(
     flow = tick()
     assert flow.status == "FAILED"
     assert "The flow ran for longer than its cfg.timeout (60)." in (flow.describe_failure() or "")
+
+
+@pytest.mark.parametrize("kind", ["flow", "inline_flow"])
+def test_a_retry_sees_the_name_of_what_failed_in_a_sub_flow(
+    store: FlowStore, tick: Tick, clock: ManualClock, kind: str
+) -> None:
+    params = {"flow_spec": {"tasks": [{"key": "x", "task_type": "fail"}]}}
+    for key, rule in (("one", {"on": ["OSError"]}), ("two", {"not_on": ["ConnectionError"]})):
+        task = {
+            "key": "t",
+            "task_type": kind,
+            "task_params": params,
+            "cfg": {"retry": {"max_attempts": 2, **rule}},
+        }
+        store.create(Flow.from_flow_spec({"tasks": [task]}, key=key))
+    submit(store, {"tasks": [{"key": "t", "task_type": "noop"}]})
+    for _ in range(4):
+        tick()
+    assert {key: store.load(key).tasks["t"]["attempt"] for key in ("one", "two")} == {"one": 2, "two": 1}

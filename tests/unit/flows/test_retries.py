@@ -232,6 +232,42 @@ class TestAttempts:
         assert flow.tasks["after"]["status"] == "COMPLETED"
 
 
+INNER = {"tasks": [{"key": "x", "task_type": "bad"}]}
+CONTAINERS: dict[str, dict[str, Any]] = {
+    "inline_flow": {"flow_spec": INNER},
+    "flow": {"flow_spec": INNER},
+    "loop": {"flow_spec": INNER, "max_iterations": 2, "while": {"all": []}},
+    "spread": {
+        "items": [1],
+        "mapping_params": {"skeleton": {"task_type": "bad"}, "wirings": []},
+    },
+    "switch": {"control_value": 1, "cases": [], "default_case": {"task": {"task_type": "bad"}}},
+}
+
+
+@pytest.mark.parametrize("name", ["TimeoutError", "OSError", "builtins.TimeoutError"])
+@pytest.mark.parametrize("kind", CONTAINERS)
+class TestWhatFailedInside:
+    def run(self, kind: str, rule: dict[str, Any], *, deep: bool) -> Flow:
+        inner: dict[str, Any] = {"key": "a", "task_type": kind, "task_params": CONTAINERS[kind]}
+        if deep:
+            inner = {"task_type": "inline_flow", "task_params": {"flow_spec": {"tasks": [inner]}}}
+        flow = Flow.from_flow_spec(
+            {"tasks": [{**inner, "key": "a", "cfg": {"retry": {"max_attempts": 2, **rule}}}]}
+        )
+        with pytest.raises(FlowEngine.FlowError):
+            FlowEngine(task_handlers={"bad": bad}).run_flow(flow)
+        return flow
+
+    @pytest.mark.parametrize("deep", [False, True])
+    def test_counts_for_on_and_not_on_by_its_name(self, kind: str, name: str, deep: bool) -> None:
+        assert self.run(kind, {"on": [name]}, deep=deep).tasks["a"]["attempt"] == 2
+        assert self.run(kind, {"on": ["KeyError"]}, deep=deep).tasks["a"]["attempt"] == 1
+        flow = self.run(kind, {"not_on": [name]}, deep=deep)
+        assert flow.tasks["a"]["attempt"] == 1
+        assert "types" not in flow.tasks["a"]["error"]
+
+
 class TestDelays:
     def test_a_constant_delay(self, clock: ManualClock) -> None:
         assert delays(clock, {"max_attempts": 4, "delay": 10}) == [10, 10, 10]
