@@ -28,7 +28,7 @@ _ISO: Final = re.compile(
     f"P(?:{_NUMBER}W)?(?:{_NUMBER}D)?(?:T(?=[0-9])(?:{_NUMBER}H)?(?:{_NUMBER}M)?(?:{_NUMBER}S)?)?"
 )
 _ISO_CALENDAR: Final = re.compile(r"P(?=.*[0-9][YM])[^T]*[YM].*")
-_TIME: Final = re.compile(r"[0-9]{4}[0-9W-]*[T ][0-9:.,]+(?:Z|[+-][0-9:]+)?")
+_TIME: Final = re.compile(r"[0-9]{4}[0-9W-]*T[0-9:.,]+(?:Z|[+-][0-9:]+)?")
 _MAX_TEXT: Final = 100
 
 

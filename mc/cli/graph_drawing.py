@@ -67,13 +67,9 @@ GRAPH_FORMATS: Final[Mapping[str, Callable[[Flow], str]]] = MappingProxyType(
 )
 
 
-def _keys(flow: Flow) -> list[str]:
-    return [key for key in flow.tasks if key != flow.ROOT_TASK_KEY]
-
-
 def _node_names(flow: Flow) -> dict[str, str]:
     """Return a name per task that needs no quotes in either language."""
-    return {key: f"t{number}" for number, key in enumerate(_keys(flow))}
+    return {key: f"t{number}" for number, key in enumerate(flow.tasks)}
 
 
 def _edges(flow: Flow) -> Iterator[tuple[str, str]]:
@@ -90,7 +86,7 @@ def _topological_keys(flow: Flow) -> list[str]:
     """Return the keys so that each comes after all that it waits for, else in the order of the spec."""
     from heapq import heapify, heappop, heappush
 
-    keys = _keys(flow)
+    keys = list(flow.tasks)
     positions = {key: at for at, key in enumerate(keys)}
     successors = {key: _successors(flow, key) for key in keys}
     unmet = dict.fromkeys(keys, 0)

@@ -19,7 +19,8 @@ __all__ = ["find_references", "has_references", "interpolate", "unescape"]
 _WHOLE: Final = "$ctx."
 _INSIDE: Final = "${ctx."
 _ESCAPED: Final = "\\$"
-_MARK: Final = re.compile(r"\\\$|\$\{(?=ctx\.)")
+_MARK: Final = re.compile(r"(?<!\\)\\++(?=\$)|\$\{(?=ctx\.)")
+_BACKSLASHES: Final = re.compile(r"(?<!\\)\\++(?=\$)")
 _QUOTE_OR_END: Final = re.compile(r"""["'}]""")
 _QUOTED: Final[Mapping[str, re.Pattern[str]]] = {
     '"': re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL),
@@ -62,8 +63,8 @@ def find_references(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def unescape(text: str) -> str:
-    r"""Return the text with each `\$` made a plain dollar."""
-    return text.replace(_ESCAPED, "$")
+    r"""Return the text with each `\$` made a plain dollar and, before one, each `\\` a plain backslash."""
+    return _BACKSLASHES.sub(lambda match: "\\" * (len(match.group()) // 2), text)
 
 
 def _has_references(value: Any, depth: int) -> bool:
@@ -117,8 +118,11 @@ def _split_text(text: str) -> Iterator[tuple[str, str | None]]:
     while (match := _MARK.search(text, position)) is not None:
         plain += text[position : match.start()]
         position = match.end()
-        if match.group() == _ESCAPED:
-            plain += "$"
+        if match.group() != "${":
+            plain += "\\" * (len(match.group()) // 2)
+            if len(match.group()) % 2:
+                plain += "$"
+                position += 1
             continue
         end = _find_end(text, position)
         if end is None:

@@ -19,10 +19,10 @@ __all__ = ["Flow", "Task", "TaskMap"]
 
 
 class TaskMap(Mapping[str, Task]):
-    """The tasks of a flow by key, in the order of the spec, ROOT first.
+    """The tasks of a flow by key, in the order of the spec.
 
-    The task dicts are the flow's own and may be changed; which ones were handed out is remembered,
-    so that a save looks at those and at no others.
+    ROOT is found by its key, but is not counted or listed among them. The task dicts are the flow's own and
+    may be changed; which ones were handed out is remembered, so that a save looks at those and at no others.
     """
 
     __slots__ = ("_flow",)
@@ -39,10 +39,10 @@ class TaskMap(Mapping[str, Task]):
         return key in self._flow._nodes
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._flow._nodes)
+        return (key for key in self._flow._nodes if key != ROOT_TASK_KEY)
 
     def __len__(self) -> int:
-        return len(self._flow._nodes)
+        return len(self._flow._nodes) - 1
 
     def __repr__(self) -> str:
         return f"TaskMap({', '.join(self)})"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mc.flows.task_node import Task
+from mc.spec.task_graph import ROOT_TASK_KEY
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
@@ -14,7 +15,7 @@ __all__ = ["FlowView", "RawTasks"]
 
 
 class RawTasks(Mapping[str, Task]):
-    """The tasks of a flow for a reader that copies what it reads."""
+    """The tasks of a flow for a reader that copies what it reads; ROOT is found, and not listed."""
 
     __slots__ = ("_nodes",)
 
@@ -25,10 +26,10 @@ class RawTasks(Mapping[str, Task]):
         return self._nodes[key].task
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._nodes)
+        return (key for key in self._nodes if key != ROOT_TASK_KEY)
 
     def __len__(self) -> int:
-        return len(self._nodes)
+        return len(self._nodes) - 1
 
 
 class FlowView:

@@ -44,6 +44,7 @@ CODE_SENTENCES: Final = MappingProxyType(
         "MC151 invalid-wiring": "A wiring is not written as one.",
         "MC152 unknown-task-reference": "A path names a task that the flow does not have.",
         "MC153 misspelt-reference": "A text looks like a reference, and is not written as one.",
+        "MC155 reference-in-data": "A task's `data` holds a reference, and data are taken as they stand.",
         "MC160 invalid-params-schema": "`params` or another JSON Schema in the spec is not a valid one.",
         "MC161 invalid-data": "The flow's `data` does not fit its `params`.",
     }

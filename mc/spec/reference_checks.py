@@ -18,7 +18,7 @@ from mc.spec.task_graph import ROOT_TASK_KEY
 if TYPE_CHECKING:
     from mc.context.wiring import Wiring
 
-__all__ = ["FLOW_PLACES", "check_references", "check_wirings"]
+__all__ = ["FLOW_PLACES", "check_references", "check_wirings", "refuse_references"]
 
 # What paths can read of a flow, and what there is in a context that has not more put into it.
 FLOW_PLACES: Final = frozenset({"cfg", "data", "depth", "key", "label", "parent_key", "status", "tasks"})
@@ -44,6 +44,14 @@ def check_references(
         return
     for below, path in find_references(value):
         _check_path(path, pointer + below, keys, findings)
+
+
+def refuse_references(data: dict[str, Any], pointer: str, findings: Findings) -> None:
+    """Note the references inside a task's data, which nobody would resolve."""
+    for below, path in find_references(data):
+        message = f"The reference to {shorten(path)} stands in a task's data, which are taken as they are."
+        expected = "the reference in task_params, a wiring that copies the value, or \\$ for a plain dollar"
+        findings.add("MC155", pointer + below, message, found=path, expected=expected)
 
 
 def check_wirings(

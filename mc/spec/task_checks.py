@@ -11,7 +11,7 @@ from mc.spec.condition_checks import check_patterns
 from mc.spec.findings import OWN_CODE, Findings
 from mc.spec.params_schema import check_params_schema
 from mc.spec.problems import join_pointer, list_names, shorten
-from mc.spec.reference_checks import check_references, check_wirings
+from mc.spec.reference_checks import check_references, check_wirings, refuse_references
 from mc.spec.resource_checks import check_resources
 from mc.spec.signal_checks import check_signal_params
 from mc.spec.task_types import OLDER_PREFIX, TASK_TYPES_NOT_YET_RUN, canonical_task_type
@@ -75,6 +75,8 @@ def check_task(
         check_task_cfg(cfg, f"{pointer}/cfg", keys, findings)
         if cfg.get("resources"):
             check_resources(cfg["resources"], f"{pointer}/cfg/resources", holder, findings)
+    if type(task.get("data")) is dict and task["data"]:
+        refuse_references(task["data"], f"{pointer}/data", findings)
     params = task.get("task_params")
     if type(params) is dict and params:
         if type(task_type) is str:

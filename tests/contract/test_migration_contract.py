@@ -81,7 +81,7 @@ def test_the_rows_are_those_of_the_new_spec(houston: Houston, clock: ManualClock
     assert (plan.stays, plan.added, plan.removed) == (("done", "wait"), ("first", "end"), ("next",))
     flow = houston.load("f")
     flow.check_invariants()
-    assert list(flow.tasks) == ["ROOT", "first", "done", "last", "wait", "end"]
+    assert list(flow.tasks) == ["first", "done", "last", "wait", "end"]
     assert [each["key"] for each in flow.get_precursors("last")] == ["wait", "first"]
     assert (flow.spec, flow.label, flow.version, flow.status) == (NEW, "moved", "2", "RUNNING")
     assert (flow.cfg, flow.data) == ({"priority": 7}, {"n": 1, "m": "ü✓"})
@@ -214,7 +214,7 @@ def test_a_flow_moves_there_and_back(houston: Houston) -> None:
     houston.migrate("f", NEW)
     houston.migrate("f", {**OLD, "data": {"n": 1, "m": "ü✓"}})
     flow = houston.load("f")
-    assert list(flow.tasks) == ["ROOT", "done", "wait", "next", "last"]
+    assert list(flow.tasks) == ["done", "wait", "next", "last"]
     assert (flow.label, flow.cfg, flow.tasks["last"]["task_type"]) == (None, {}, "noop")
     kinds = [str(event.kind) for event in houston.history("f")]
     assert (kinds.count("removed"), kinds.count("added")) == (3, 3)

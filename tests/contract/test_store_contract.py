@@ -184,7 +184,7 @@ class TestCreateAndLoad:
         }
         flow = make(spec=spec)
         loaded = store.load("f")
-        assert list(loaded.tasks) == ["ROOT", "z", "a", "m"]
+        assert list(loaded.tasks) == ["z", "a", "m"]
         assert loaded.get_edges() == flow.get_edges()
 
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)

@@ -85,7 +85,6 @@ def test_a_tick_that_lost_the_race_leaves_the_note_for_the_next(
         check_store(store, seen)
         assert FlowRunner(other, FlowEngine()).tick().completed == 1
         assert {key: task["status"] for key, task in store.load("f").tasks.items()} == {
-            "ROOT": "COMPLETED",
             "sub": "COMPLETED",
             "after": "COMPLETED",
         }

@@ -75,7 +75,6 @@ def test_another_driver_takes_over_when_the_lease_is_over(tmp_path: Path) -> Non
         assert driver.stdout.readline() == "hanging\n"
         kill(driver)
         assert {key: task["status"] for key, task in store.load("f").tasks.items()} == {
-            "ROOT": "COMPLETED",
             "t0": "COMPLETED",
             "t1": "PENDING",
             "t2": "PENDING",

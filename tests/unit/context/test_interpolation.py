@@ -125,6 +125,11 @@ class TestDollars:
             (r"\$ctx.a.n", "$ctx.a.n"),
             (r"\${ctx.a.n}", "${ctx.a.n}"),
             (r"\\$ctx.a.n", r"\$ctx.a.n"),
+            (r"C:\\${ctx.a.n}", "C:\\1"),
+            (r"C:\\\${ctx.a.n}", r"C:\${ctx.a.n}"),
+            (r"C:\\\\${ctx.a.n}", r"C:\\1"),
+            (r"C:\\x\y\\$5", r"C:\\x\y\$5"),
+            (r"${ctx.a.n}\\${ctx.a.n}", r"1\1"),
             (r"costs \$5 and ${ctx.a.n}", "costs $5 and 1"),
             (r"${ctx.a.n}\$${ctx.a.n}", "1$1"),
         ],
@@ -142,6 +147,14 @@ class TestDollars:
 
     def test_unescape_makes_plain_dollars(self) -> None:
         assert unescape(r"\$ctx.x and \$5") == "$ctx.x and $5"
+        assert unescape(r"\\$5 \\\$5 \\x") == r"\$5 \$5 \\x"
+
+    def test_backslashes_before_a_dollar_are_found_as_references_and_written_back(self) -> None:
+        assert list(find_references(r"C:\\${ctx.a.n} and \${ctx.a.b}")) == [("", "ctx.a.n")]
+        for count in range(6):
+            plain = "\\" * count
+            assert interpolate("C:" + plain * 2 + "${ctx.a.n}", CTX) == f"C:{plain}1"
+            assert interpolate("C:" + plain * 2 + r"\${ctx.a.n}", CTX) == f"C:{plain}${{ctx.a.n}}"
 
 
 class TestSharing:

@@ -92,7 +92,7 @@ class TestRoundTrip:
         flow_dict = flow.to_flow_dict()
         again = Flow.from_flow_dict(trip(flow_dict))
         assert again.to_flow_dict() == flow_dict
-        assert list(again.tasks) == ["ROOT", "z", "bad", "b", "a", "c"]
+        assert list(again.tasks) == ["z", "bad", "b", "a", "c"]
         assert [task["key"] for task in again.get_precursors("c")] == ["b", "z"]
         assert again.get_edges() == flow.get_edges()
 
@@ -152,7 +152,7 @@ class TestSharing:
 
     def test_the_smallest_flow_dict_is_an_empty_flow(self) -> None:
         flow = Flow.from_flow_dict({"key": "k"})
-        assert (flow.key, flow.status, list(flow.tasks)) == ("k", "PENDING", ["ROOT"])
+        assert (flow.key, flow.status, list(flow.tasks)) == ("k", "PENDING", [])
 
     def test_its_shape(self) -> None:
         flow_dict = Flow.from_flow_spec(

@@ -45,7 +45,7 @@ class TestMakingFlows:
         before = copy.deepcopy(spec)
         flow = FlowEngine().flow_spec_to_flow(spec)
         flow.data["x"].append(2)
-        assert (flow.key, list(flow.tasks), spec) == ("k", ["ROOT", "a"], before)
+        assert (flow.key, list(flow.tasks), spec) == ("k", ["a"], before)
 
     def test_a_wrong_spec_lists_all_problems(self) -> None:
         spec = {"tasks": [task("a", "nop"), task("b", precursors=["x"]), task("b")]}

@@ -256,7 +256,7 @@ class TestMigratedFlow:
         new["tasks"].insert(3, task("check", "waits", "done", task_type="print", task_params={"msg": "2"}))
         migrate_flow(flow, {**new, "label": "moved"})
         flow.check_invariants()
-        assert list(flow.tasks) == ["ROOT", "done", "off", "waits", "check", "next"]
+        assert list(flow.tasks) == ["done", "off", "waits", "check", "next"]
         assert (flow.label, flow.status, flow.spec) == ("moved", "RUNNING", {**new, "label": "moved"})
         engine.clock.advance(3600)  # type: ignore[attr-defined]
         engine.run_flow(flow)
@@ -381,7 +381,7 @@ class TestMigratedFlow:
         plan = migrate_flow(flow, new)
         flow.check_invariants()
         assert "more" in plan.stays
-        assert list(flow.tasks) == ["ROOT", "done", "off", "waits", "last", "end", "more"]
+        assert list(flow.tasks) == ["done", "off", "waits", "last", "end", "more"]
         assert [each["key"] for each in flow.get_precursors("last")] == ["done", "more"]
 
     def test_the_timeout_counts_from_the_first_tick_on(self, flow: Flow, engine: FlowEngine) -> None:

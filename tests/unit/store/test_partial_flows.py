@@ -127,7 +127,7 @@ class TestReading:
             assert "t4" in flow.tasks
             assert "t40" not in flow.tasks
             assert flow.tasks.get("t40") is None
-            assert len(flow.tasks) == 11 + 1  # with ROOT
+            assert len(flow.tasks) == 11
             assert flow.has_edge("t2", "t3")
             assert not flow.has_edge("t2", "t4")
             assert [each["key"] for each in flow.get_precursors("t3")] == ["t2"]
@@ -148,12 +148,12 @@ class TestReading:
             flow = task_ctx["flow"]
             flow.tasks["t2"]["data"]["changed"] = True  # read before the rest
             seen.extend(flow.tasks)
-            assert [edge["src_key"] for edge in flow.get_edges()] == seen[:-1]
+            assert [edge["src_key"] for edge in flow.get_edges()] == ["ROOT", *seen[:-1]]
             assert flow.tasks["t2"]["data"] == {"n": 2, "changed": True}
             task["status"] = "COMPLETED"
 
         flow = run_after_a_pause(store, clock, chain(5, {"task_type": "noop"})[:-1], body)
-        assert seen == ["ROOT", "t0", "t1", "t2", "t3", "t4", "pause", "last"] == list(flow.tasks)
+        assert seen == ["t0", "t1", "t2", "t3", "t4", "pause", "last"] == list(flow.tasks)
         assert flow.tasks["t2"]["data"] == {"n": 2, "changed": True}
         assert flow.status == "COMPLETED"
 
