@@ -37,6 +37,7 @@ class Control:
         tasks: keys of the tasks that it is about; empty: the flow.
         data: entries to lay over the data of the task, or of the flow; only to set.
         params: entries to lay over the task's `task_params`; only to set.
+        extend: give back the time for which it was stopped; only to resume.
     """
 
     kind: ControlKind
@@ -46,6 +47,7 @@ class Control:
     tasks: tuple[str, ...] = ()
     data: Mapping[str, Any] | None = None
     params: Mapping[str, Any] | None = None
+    extend: bool = False
 
     def __post_init__(self) -> None:
         check_who(self.by, self.kind)
@@ -67,6 +69,8 @@ class Control:
         for name in ("data", "params"):
             if getattr(self, name) is not None:
                 told[name] = getattr(self, name)
+        if self.extend:
+            told["extend"] = True
         return told
 
     def to_text(self) -> str:

@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.json_values import copy_json
-from mc.durations import format_time, parse_duration
+from mc.durations import format_time, parse_duration, parse_time
 from mc.errors import ControlError
 from mc.flows.attempts import add_attempt
 from mc.flows.control import Control, ControlKind, check_control
@@ -20,6 +20,7 @@ from mc.flows.flow import Flow
 from mc.flows.resource_claims import ask_anew
 from mc.flows.start_rules import START
 from mc.flows.task_node import Task, TaskNode
+from mc.flows.time_limits import extend_limits
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
@@ -81,12 +82,22 @@ def _cancel(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
 
 
 def _pause(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
+    since = tick.flow.stopped_at or tick.at  # it may be BLOCKED
     tick.flow.change_status("PAUSED")
+    tick.flow.stopped_at = since
 
 
 def _resume(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
     flow = tick.flow
-    flow.blocked_reason = None
+    if control.extend:
+        if flow.stopped_at is None:
+            raise ControlError(
+                f"Flow {flow.key!r} is {flow.status}, and it is not on record since when; its time cannot be "
+                f"given back. Resume it without extending it.",
+                key=flow.key,
+            )
+        stopped = tick.now - parse_time(flow.stopped_at)
+        extend_limits(flow, max(stopped, timedelta(0)), tick.engine.find_sub_flow)
     flow.change_status("RUNNING" if flow.started_at else "PENDING")
     ask_anew(flow, tick.at, tick.engine.find_sub_flow)
 

@@ -125,6 +125,7 @@ class Flow(FlowBooks):
         self.error: dict[str, Any] | None = None  # why the flow failed, where no task did
         self.blocked_reason: str | None = None
         self.missing_handlers: list[dict[str, Any]] | None = None  # for which it is BLOCKED
+        self.stopped_at: str | None = None  # since when it is PAUSED or BLOCKED, as far as that is known
         self.started_at: str | None = None
         self.finished_at: str | None = None
         self.deadline_at: str | None = None  # by `cfg.timeout`, from the first tick on

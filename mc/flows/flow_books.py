@@ -57,6 +57,7 @@ class FlowBooks:
     error: dict[str, Any] | None
     blocked_reason: str | None
     missing_handlers: list[dict[str, Any]] | None
+    stopped_at: str | None
 
     def __init__(self) -> None:
         self._nodes: dict[str, TaskNode] = {}  # in the order of the spec, ROOT first
@@ -106,8 +107,8 @@ class FlowBooks:
         old = self.status
         check_flow_change(self.key, old, new)
         self.status = self._booked_status = new
-        if old == "BLOCKED":
-            self.blocked_reason = self.missing_handlers = None
+        if old in ("BLOCKED", "PAUSED"):
+            self.blocked_reason = self.missing_handlers = self.stopped_at = None
         if old in FINISHED_FLOW_STATUSES:
             for node in self._nodes.values():
                 unmet = node.unmet

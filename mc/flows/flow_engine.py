@@ -268,6 +268,7 @@ class FlowEngine(FlowConverters):
         tasks: Iterable[str] = (),
         data: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
+        extend: bool = False,
     ) -> None:
         """Do what a person asks of a flow in memory; for a stored one see `Houston.cancel` and its like.
 
@@ -279,6 +280,7 @@ class FlowEngine(FlowConverters):
             tasks: keys of the tasks that it is about.
             data: entries to lay over the data of the task, or of the flow; only to set.
             params: entries to lay over the task's `task_params`; only to set.
+            extend: give back the time for which it was stopped; only to resume.
 
         Raises:
             ControlError: the flow's state does not allow it; nothing was changed.
@@ -287,7 +289,14 @@ class FlowEngine(FlowConverters):
         from mc.flows.controlling import apply_control
 
         asked = make_control(
-            kind, by=by, reason=reason, at=self._now_text(), tasks=tasks, data=data, params=params
+            kind,
+            by=by,
+            reason=reason,
+            at=self._now_text(),
+            tasks=tasks,
+            data=data,
+            params=params,
+            extend=extend,
         )
         apply_control(self, flow, asked)
 

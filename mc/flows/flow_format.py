@@ -37,6 +37,7 @@ FLOW_ATTRIBUTES: Final[Mapping[str, tuple[type, ...]]] = {
     "error": (dict, type(None)),
     "blocked_reason": (str, type(None)),
     "missing_handlers": (list, type(None)),
+    "stopped_at": (str, type(None)),
     "started_at": (str, type(None)),
     "finished_at": (str, type(None)),
     "deadline_at": (str, type(None)),

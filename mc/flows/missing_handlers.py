@@ -221,11 +221,12 @@ def check_version(task: Task, handler: Handler) -> None:
     )
 
 
-def block_for(flow: Flow, missing: MissingHandlers) -> None:
-    """Make a flow BLOCKED until a driver comes by that has one of the handlers."""
+def block_for(flow: Flow, missing: MissingHandlers, at: str) -> None:
+    """Make a flow BLOCKED, at a time, until a driver comes by that has one of the handlers."""
     flow.blocked_reason = missing.describe()
     flow.missing_handlers = missing.to_dicts()
     flow.change_status("BLOCKED")
+    flow.stopped_at = at
 
 
 def carry_on(flow: Flow, engine: FlowEngine) -> bool:

@@ -59,9 +59,19 @@ class FlowControls:
         """
         return self._control(key, "pause", by=by, reason=reason)
 
-    def resume(self, key: str, *, by: str, reason: str | None = None) -> ControlReport:
-        """Let a PAUSED or BLOCKED flow go on; see `cancel`."""
-        return self._control(key, "resume", by=by, reason=reason)
+    def resume(self, key: str, *, by: str, reason: str | None = None, extend: bool = False) -> ControlReport:
+        """Let a PAUSED or BLOCKED flow go on; see `cancel`.
+
+        Its clock has not stood still: what is over its timeout by now fails at its next tick.
+
+        Args:
+            key: of the flow.
+            by: who asks.
+            reason: why, for people.
+            extend: give back the time for which it was stopped: the timeouts of the flow, of its tasks under
+                way and of waits for signals are moved by as much; what waits for a time is due when it was.
+        """
+        return self._control(key, "resume", by=by, reason=reason, extend=extend)
 
     def retry(
         self, key: str, tasks: Iterable[str] = (), *, by: str, reason: str | None = None

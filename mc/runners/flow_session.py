@@ -179,7 +179,7 @@ class FlowSession:
             self._lost_calls = LostCalls()  # nothing that was to be called ended this driver
         if self._missing and self.flow.status == "RUNNING":
             self.missing_error = self._missing.first_error
-            block_for(self.flow, self._missing)
+            block_for(self.flow, self._missing, format_time(self._engine.clock.now()))
             self._save(release=True)
         else:
             self._finish()

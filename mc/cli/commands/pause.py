@@ -20,7 +20,7 @@ def command(settings: Settings, key: str, reason: str | None, by: str) -> None:
 
     Nor its stored sub-flows; houston resume lets them all go on. Where a driver holds the flow, it lets go of
     it after the task under way. Timeouts and waits go on: what is over time when the flow is resumed fails
-    then.
+    then, unless it is resumed with --extend.
     """
     with settings.open_houston(only_reads=True) as houston:
         report = houston.pause(key, by=by, reason=reason)

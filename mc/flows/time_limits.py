@@ -1,0 +1,63 @@
+"""The limits of time of a flow and its tasks, and how they are moved after a pause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from mc.durations import format_time
+
+if TYPE_CHECKING:
+    from mc.flows.flow import Flow
+
+__all__ = ["extend_limits"]
+
+FindFlow = Callable[[str], "Flow | None"]
+
+
+def extend_limits(flow: Flow, by: timedelta, find_flow: FindFlow | None = None) -> None:
+    """Move the limits that run: of the flow, of tasks under way, and of waits for signals; inside tasks too.
+
+    What waits for a time (`wait`, the delay of a retry) is due when it was.
+
+    Args:
+        flow: changed in place.
+        by: how long it was stopped.
+        find_flow: returns the sub-flow of a `flow` task that lives in memory.
+    """
+    if flow.deadline_at:
+        flow.deadline_at = _later(flow.deadline_at, by)
+    for node in flow._running:
+        _extend_task(node.task, by, flow, find_flow)
+        flow._touch(node)
+        flow._push_due(node)
+
+
+def _extend_task(task: dict[str, Any], by: timedelta, flow: Flow | None, find_flow: FindFlow | None) -> None:
+    if task.get("deadline_at"):
+        task["deadline_at"] = _later(task["deadline_at"], by)
+    waits_for, proxied, flow_dict = task.get("waits_for"), task.get("proxied_task"), task.get("flow_dict")
+    if isinstance(waits_for, dict) and waits_for.get("until"):
+        if task.get("next_tick_at") == waits_for["until"]:
+            task["next_tick_at"] = _later(task["next_tick_at"], by)
+        waits_for["until"] = _later(waits_for["until"], by)
+    if isinstance(proxied, dict):
+        _extend_task(proxied, by, flow, find_flow)
+    live = flow._sub_flows.get(id(task)) if flow is not None else None
+    if live is not None:
+        extend_limits(live[1], by, find_flow)
+    elif isinstance(flow_dict, dict):
+        if flow_dict.get("deadline_at"):
+            flow_dict["deadline_at"] = _later(flow_dict["deadline_at"], by)
+        for inner in flow_dict["graph"]["tasks"].values():
+            if inner.get("status") in ("RUNNING", "WAITING"):
+                _extend_task(inner, by, None, find_flow)
+    elif find_flow is not None and isinstance(task.get("data"), dict):
+        below = find_flow(str(task["data"].get("flow_key")))
+        if below is not None:
+            extend_limits(below, by, find_flow)
+
+
+def _later(time: str, by: timedelta) -> str:
+    return format_time(datetime.fromisoformat(time) + by)
