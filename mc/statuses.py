@@ -20,6 +20,7 @@ __all__ = [
     "TaskStatus",
     "check_flow_change",
     "check_task_change",
+    "check_written_change",
 ]
 
 
@@ -115,6 +116,17 @@ FINISHED_FLOW_STATUSES: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 def check_task_change(task_key: str, old: str, new: str) -> None:
     """Raise `StatusError` unless a task may go from `old` to `new`."""
     _check("Task", task_key, old, new, TASK_CHANGES)
+
+
+def check_written_change(task_key: str, old: str, new: str) -> None:
+    """Raise `StatusError` unless a task may go from `old` to `new` by what was written into its dict."""
+    if old == "COMPLETED":
+        raise StatusError(
+            f"Task {task_key!r} cannot go from COMPLETED to {new}; allowed: nothing; a person's retry may set "
+            f"it back.",
+            key=task_key,
+        )
+    check_task_change(task_key, old, new)
 
 
 def check_flow_change(flow_key: str, old: str, new: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.json_values import copy_json
 from mc.durations import format_time, parse_duration, parse_time
-from mc.errors import ControlError
+from mc.errors import ControlError, McError
 from mc.flows.attempts import add_attempt
 from mc.flows.control import Control, ControlKind, check_control
 from mc.flows.flow import Flow
@@ -122,6 +122,8 @@ def _retry(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
             key=flow.key,
         )
     set_back = _find_set_back(flow, chosen)
+    if is_over and not set_back and not flow._unfinished_count():
+        _refuse_without_results(tick)
     anew = {node for node in set_back if flow._decide(node, set_back.keys())[0] != START}
     for node in set_back:
         if node in flow._running:
@@ -178,6 +180,20 @@ def _refuse_to_leave_failures(flow: Flow, chosen: list[TaskNode]) -> None:
             f"them as well, or skip them first.",
             key=flow.key,
         )
+
+
+def _refuse_without_results(tick: Tick) -> None:
+    """Refuse to let a flow go on all tasks of which are done, and whose `results` lead nowhere still."""
+    key = tick.flow.key
+    try:
+        tick.read_results()
+    except McError as error:
+        raise ControlError(
+            f"Flow {key!r} would fail again at once: all its tasks are done, and its results cannot be read: "
+            f"{error.message} Write what is missing (houston set {key}), or move the flow to a spec with "
+            f"other results (houston migrate {key}), then retry.",
+            key=key,
+        ) from error
 
 
 def _begin_flow_anew(tick: Tick) -> None:

@@ -12,9 +12,9 @@ from mc.errors import FlowError
 from mc.interrupts import INTERRUPTS
 
 if TYPE_CHECKING:
-    from mc.flows.flow import Task
+    from mc.flows.flow import Flow, Task
 
-__all__ = ["describe_exception", "describe_failure", "next_attempt_at", "shorten"]
+__all__ = ["describe_exception", "describe_failure", "failure_names", "next_attempt_at", "shorten"]
 
 DEFAULT_MAX_MSG_LEN: Final = 4_000  # characters of a message that are kept
 _MAX_TRACEBACK_LEN: Final = 8_000  # characters; the end is kept, where the error is
@@ -80,6 +80,15 @@ def describe_failure(task: Task, at: str, max_msg_len: int | None = None) -> dic
     message = _read_text(given) if given is not None else ""
     message = message or "The handler set the status FAILED without giving a reason."
     return {**record, "message": _encodable(shorten(message, limit))}
+
+
+def failure_names(flow: Flow) -> list[str]:
+    """Return the names of the classes of what made a flow fail, as `cfg.retry` takes them."""
+    errors = [node.task.get("error") for node in flow._nodes_with_status("FAILED") if not node.may_fail]
+    found = [error for error in (flow.error, *errors) if isinstance(error, dict)]
+    return list(
+        dict.fromkeys(name for error in found for name in (error.get("type"), *error.get("types", ())))
+    )
 
 
 def _read_text(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, ClassVar
 
 from mc.context.json_values import copy_json, json_type_name
@@ -39,7 +40,7 @@ class TaskMap(Mapping[str, Task]):
         return key in self._flow._nodes
 
     def __iter__(self) -> Iterator[str]:
-        return (key for key in self._flow._nodes if key != ROOT_TASK_KEY)
+        return islice(self._flow._nodes, 1, None)  # without ROOT
 
     def __len__(self) -> int:
         return len(self._flow._nodes) - 1
@@ -406,14 +407,6 @@ class Flow(FlowBooks):
     def describe_failure(self) -> str | None:
         """Return why the flow failed, in a sentence that names the tasks; None if nothing failed."""
         return self._describe_failure(self.error)
-
-    def failure_names(self) -> list[str]:
-        """Return the names of the classes of what made the flow fail, as `cfg.retry` takes them."""
-        errors = [node.task.get("error") for node in self._nodes_with_status("FAILED") if not node.may_fail]
-        found = [error for error in (self.error, *errors) if isinstance(error, dict)]
-        return list(
-            dict.fromkeys(name for error in found for name in (error.get("type"), *error.get("types", ())))
-        )
 
     def check_invariants(self) -> None:
         """Compare the books with the tasks, for tests and debugging; walks the whole graph.

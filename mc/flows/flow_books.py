@@ -25,6 +25,7 @@ from mc.statuses import (
     TASK_CHANGES,
     check_flow_change,
     check_task_change,
+    check_written_change,
 )
 
 if TYPE_CHECKING:
@@ -303,12 +304,7 @@ class FlowBooks:
         if not isinstance(status, str):
             raise StatusError(f"Task {node.key!r}: {status!r} is not a status.", key=node.key)
         if status != node.status:  # else one that was booked before it has led to the same
-            if node.status == "COMPLETED":
-                raise StatusError(
-                    f"Task {node.key!r} cannot go from COMPLETED to {status}; allowed: nothing; a person's "
-                    f"retry may set it back.",
-                    key=node.key,
-                )
+            check_written_change(node.key, node.status, status)
             self.change_task_status(node.key, str(status))
 
     # --- keeping the books -----------------------------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mc.errors import FlowNotFoundError
+from mc.flows.failure import failure_names
 from mc.flows.sub_flow_tick import tick_sub_flow
 from mc.flows.task_call import Calls
 from mc.flows.task_node import Task
@@ -106,7 +107,7 @@ class InMemorySubFlows:
             data=flow._data,
             results=flow.results,
             failure=flow.describe_failure(),
-            failure_names=flow.failure_names(),
+            failure_names=failure_names(flow),
             read_tasks=flow.filter_tasks,
         )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mc.flows.task_node import Task
-from mc.spec.task_graph import ROOT_TASK_KEY
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
@@ -26,7 +26,7 @@ class RawTasks(Mapping[str, Task]):
         return self._nodes[key].task
 
     def __iter__(self) -> Iterator[str]:
-        return (key for key in self._nodes if key != ROOT_TASK_KEY)
+        return islice(self._nodes, 1, None)  # without ROOT
 
     def __len__(self) -> int:
         return len(self._nodes) - 1

@@ -398,15 +398,20 @@ class Tick:
             stuck = [node.key for node in flow._nodes_with_status("PENDING")][:10]
             self._fail_flow(RuntimeError(f"No task can ever start: {', '.join(stuck)} wait in vain."))
 
+    def read_results(self) -> dict[str, Any]:
+        """Return what the flow's `results` lead to.
+
+        Raises:
+            PathError: one of them leads nowhere.
+        """
+        ctx = {**self._base_ctx, "flow": FlowView(self.flow)}
+        paths = self.flow.result_paths or {}
+        return {name: read_copy(ctx, str(path).removeprefix("$")) for name, path in paths.items()}
+
     def _complete_flow(self) -> None:
-        flow = self.flow
-        if flow.result_paths:
-            ctx = {**self._base_ctx, "flow": FlowView(flow)}
+        if self.flow.result_paths:
             try:
-                flow.results = {
-                    name: read_copy(ctx, str(path).removeprefix("$"))
-                    for name, path in flow.result_paths.items()
-                }
+                self.flow.results = self.read_results()
             except McError as error:
                 self._fail_flow(error)
                 return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mc.durations import format_time
 from mc.errors import FlowNotFoundError, StoreError, StoreUnreachableError
+from mc.flows.failure import failure_names
 from mc.flows.sub_flow_service import SubFlowState
 from mc.store.flow_store import FlowStore
 from mc.store.outbox import Outbox
@@ -69,7 +70,7 @@ class StoredSubFlows:
             data=flow.data,
             results=flow.results,
             failure=flow.describe_failure(),
-            failure_names=flow.failure_names(),
+            failure_names=failure_names(flow),
             read_tasks=flow.filter_tasks,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from mc.flows.failure import failure_names
 from mc.flows.flow import Flow
 from mc.flows.sub_flow_tick import make_sub_flow_ctx, tick_sub_flow
 from mc.flows.task_call import Calls, TaskCall
@@ -54,7 +55,7 @@ class BaseSubFlowTaskHandler(BaseTaskHandler):
             drop_sub_flow(self.task_ctx, self.task)
             if sub_flow.status != "COMPLETED":
                 self.task["kept"] = {"flow_dict": sub_flow.to_flow_dict()}
-                failure, names = sub_flow.describe_failure(), sub_flow.failure_names()
+                failure, names = sub_flow.describe_failure(), failure_names(sub_flow)
                 raise make_failure(sub_flow.status, failure, names, self.describe_sub_flow())
             self.task["status"] = "RUNNING"
             self.on_sub_flow_completed(sub_flow)

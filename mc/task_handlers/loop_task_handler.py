@@ -31,12 +31,7 @@ class LoopTaskHandler(BaseSubFlowTaskHandler):
             self._check_params()
             self.data.update(iterations=0, last=None)
         if self.params.get("while") is not None:
-            try:
-                is_wanted = self._holds("while")
-            except McError:
-                self._keep_rounds()
-                raise
-            if not is_wanted:
+            if not self._is_wanted():
                 self.task["status"] = "COMPLETED"
                 return None
         flow_spec = self.read_param("flow_spec", dict)
@@ -58,6 +53,7 @@ class LoopTaskHandler(BaseSubFlowTaskHandler):
 
     def on_sub_flow_completed(self, sub_flow: Flow) -> None:
         """Go on to the next round, or end."""
+        self.data["iterations"] = int(sub_flow.key.rpartition("/")[2])  # also where it is asked again
         last = sub_flow.data if sub_flow.result_paths is None else sub_flow.results
         self.data["last"] = last
         until = self.params.get("until") is not None
@@ -65,19 +61,30 @@ class LoopTaskHandler(BaseSubFlowTaskHandler):
             is_done = until and self._holds("until")
         except McError:
             self.task["kept"] = {"flow_dict": sub_flow.to_flow_dict()}  # to be asked again of the same round
+            self.data["iterations"] += 1
             raise
         if is_done:
             self.complete(iterations=self.data["iterations"] + 1)
             return
         self.data["iterations"] += 1
         if self.data["iterations"] >= self.params["max_iterations"]:
-            if until or (self.params.get("while") is not None and self._holds("while")):
+            if until or self._is_wanted():
                 raise self._too_many_rounds("until" if until else "while")
             self.task["status"] = "COMPLETED"
             return
         delay = parse_duration(self.read_param("delay", object, 0))
         if delay > 0:
             self.wait_until(self.task_ctx.now() + timedelta(seconds=delay))
+
+    def _is_wanted(self) -> bool:
+        """Ask `while`, if there is one."""
+        if self.params.get("while") is None:
+            return False
+        try:
+            return self._holds("while")
+        except McError:
+            self._keep_rounds()
+            raise
 
     def _keep_rounds(self) -> None:
         """Let a person's retry go on with the next round."""

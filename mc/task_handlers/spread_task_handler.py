@@ -54,6 +54,7 @@ class _SpreadInline(InlineFlowTaskHandler):
 
 class _SpreadFlow(FlowTaskHandler):
     def begin_sub_flow(self) -> Flow | None:
+        self.data["flow_key"] = None  # where there are no items there is no sub-flow
         return _begin(self)
 
     def on_sub_flow_completed(self, state: SubFlowState) -> None:

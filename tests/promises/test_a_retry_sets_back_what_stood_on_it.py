@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mc.clock import ManualClock
+from mc.errors import ControlError
 from mc.flows.control import make_control
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
@@ -73,8 +74,8 @@ class Desk:
         self.engine.tick_flow(self.in_memory)
         self.in_memory = Flow.from_flow_dict(json.loads(json.dumps(self.in_memory.to_flow_dict())))
 
-    def ask(self, kind: str, *tasks: str) -> None:
-        self.engine.control(self.in_memory, kind, tasks=tasks, by="ann")
+    def ask(self, kind: str, *tasks: str, **given: Any) -> None:
+        self.engine.control(self.in_memory, kind, tasks=tasks, by="ann", **given)
 
 
 class StoredDesk(Desk):
@@ -92,9 +93,9 @@ class StoredDesk(Desk):
         with never_read_whole():
             assert not self.runner.tick().errors
 
-    def ask(self, kind: str, *tasks: str) -> None:
+    def ask(self, kind: str, *tasks: str, **given: Any) -> None:
         with never_read_whole():
-            assert self.runner.control("f", make_control(kind, tasks=tasks, by="ann")).done
+            assert self.runner.control("f", make_control(kind, tasks=tasks, by="ann", **given)).done
 
 
 @pytest.fixture(params=[Desk, StoredDesk], ids=["in memory", "stored"])
@@ -207,3 +208,17 @@ def test_skipping_what_failed_counts_it_once(desk: Desk) -> None:
     )
     desk.clock.advance(3600)
     assert set(desk.run().values()) == {"COMPLETED", "SKIPPED"}
+
+
+def test_a_flow_whose_results_are_missing_is_not_retried_in_vain(desk: Desk) -> None:
+    spec = {"key": "f", "results": {"sum": "$ctx.flow.data.sum"}, "tasks": [task("a", "note")]}
+    desk.start(desk.engine.flow_spec_to_flow(spec))
+    desk.run()
+    assert desk.flow().status == "FAILED"
+    with pytest.raises(ControlError, match=r"would fail again at once: .*'sum'.*houston set f"):
+        desk.ask("retry")
+    assert desk.flow().status == "FAILED"
+    desk.ask("set", data={"sum": 3})
+    desk.ask("retry")
+    desk.run()
+    assert (desk.flow().status, desk.flow().results, desk.calls) == ("COMPLETED", {"sum": 3}, ["f/a/1"])

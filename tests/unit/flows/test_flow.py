@@ -108,7 +108,7 @@ class TestMaking:
 
     def test_keys_are_generated_the_same_each_time(self) -> None:
         spec = {"tasks": [{"task_type": "noop"}, noop("task_1"), {"task_type": "noop"}]}
-        assert list(Flow.from_flow_spec(spec).tasks) == ["ROOT", "task_1_", "task_1", "task_3"]
+        assert list(Flow.from_flow_spec(spec).tasks) == ["task_1_", "task_1", "task_3"]
 
     def test_any_task_type_and_entry_is_taken(self) -> None:
         flow = Flow.from_flow_spec({"tasks": [{"key": "not an identifier", "task_type": 7, "colour": "red"}]})

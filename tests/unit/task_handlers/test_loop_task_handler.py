@@ -163,3 +163,24 @@ def test_a_new_attempt_begins_with_the_first_round(engine, run):
 )
 def test_what_is_wrong_with_the_parameters_is_said(fail_with, params, problem):
     assert problem in fail_with({"task_type": "loop", "task_params": params})
+
+
+@pytest.mark.parametrize("name", ["until", "while"])
+def test_a_condition_that_cannot_be_evaluated_counts_the_rounds_that_were_completed(name, engine):
+    condition = {"value": "$ctx.flow.data.enough", "op": "is_true"}
+    made = []
+    engine.registry.register("note", lambda task_ctx: made.append(task_ctx["loop"]["idx"]))
+    note = {"task_type": "note"}
+    data = {"enough": name == "while"}
+    spec = {"data": data, "tasks": [loop(note, data={"a": 1}, max_iterations=3, **{name: condition})]}
+    flow = engine.flow_spec_to_flow(spec)
+    if name == "while":
+        engine.tick_flow(flow)
+    del flow.data["enough"]
+    while flow.status != "FAILED":
+        engine.tick_flow(flow)
+    assert flow.tasks["t"]["data"] == {"iterations": 1, "last": {"a": 1}}
+    flow.data["enough"] = name == "until"
+    engine.control(flow, "retry", by="ann")
+    assert engine.run_flow(flow).status == "COMPLETED"
+    assert (made, flow.tasks["t"]["data"]["iterations"]) == ([0], 1)  # nothing was repeated

@@ -37,7 +37,8 @@ class TestInBothContainers:
     @pytest.mark.parametrize("items", [[], {}])
     def test_nothing_to_do_completes_at_once(self, run, container, items):
         flow = run(spread(items, noop(), TO_DATA, container=container))
-        assert flow.tasks["t"]["data"] == {"results": items}
+        flow_key = {"flow_key": None} if container == "flow" else {}
+        assert flow.tasks["t"]["data"] == {**flow_key, "results": items}
 
     def test_null_stands_for_an_allowed_failure_and_for_a_skipped_task(self, run, container):
         cfg = {"allow_failure": True, "when": {"value": "$ctx.task.data.value", "op": "ne", "arg": 2}}
