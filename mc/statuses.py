@@ -122,8 +122,8 @@ def check_written_change(task_key: str, old: str, new: str) -> None:
     """Raise `StatusError` unless a task may go from `old` to `new` by what was written into its dict."""
     if old == "COMPLETED":
         raise StatusError(
-            f"Task {task_key!r} cannot go from COMPLETED to {new}; allowed: nothing; a person's retry may set "
-            f"it back.",
+            f"Task {task_key!r} cannot go from COMPLETED to {new}; allowed: nothing; a person's retry may "
+            f"set it back.",
             key=task_key,
         )
     check_task_change(task_key, old, new)
