@@ -13,6 +13,7 @@
     ├── ContextError              a task could not read or write its context
     │   ├── PathError             a path leads nowhere; .path, .missing_step
     │   ├── WiringError           a wiring cannot be carried out
+    │   ├── SizeError             a value is or would become larger than allowed; .size, .limit
     │   └── ConditionError        a condition cannot be evaluated
     ├── TaskHandlerError          a task type has no handler that can be used
     │   ├── UnknownTaskTypeError  no handler is registered under that name
@@ -73,6 +74,7 @@ __all__ = [
     "ResourceError",
     "SchemaVersionError",
     "SignalError",
+    "SizeError",
     "SpecError",
     "SpecSyntaxError",
     "StaleFlowError",
@@ -278,6 +280,12 @@ class WiringError(ContextError):
     """The wiring cannot be carried out."""
 
     code = "wiring-error"
+
+
+class SizeError(ContextError):
+    """The value is larger than the limits of the engine allow."""
+
+    code = "too-large"
 
 
 class ConditionError(ContextError):

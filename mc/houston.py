@@ -10,6 +10,7 @@ from mc.runners.flow_controls import FlowControls
 
 if TYPE_CHECKING:
     from mc.clock import Clock
+    from mc.context.sizes import Limits
     from mc.errors import Problem
     from mc.flows.explanation import Explanation
     from mc.flows.flow import Flow
@@ -49,6 +50,7 @@ class Houston(FlowControls):
         busy_seconds: how long a transaction waits where others hold the database's lock.
         outage_seconds: how long `run` and the runner's loops wait for a database that has gone away.
         file_mode: permissions of an SQLite file that is made; None: as the process's umask has it.
+        limits: how large values may become; see `mc.context.sizes.Limits`.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Houston(FlowControls):
         busy_seconds: float = 30.0,
         outage_seconds: float = 600.0,
         file_mode: int | None = 0o600,
+        limits: Limits | None = None,
     ) -> None:
         self.db = db
         if isinstance(handler_modules, str):
@@ -75,6 +78,7 @@ class Houston(FlowControls):
         self._busy_seconds = busy_seconds
         self._outage_seconds = outage_seconds
         self._file_mode = file_mode
+        self._limits = limits
 
     @cached_property
     def engine(self) -> FlowEngine:
@@ -86,6 +90,7 @@ class Houston(FlowControls):
             handler_modules=self._handler_modules,
             clock=self._clock,
             observers=self._observers,
+            limits=self._limits,
         )
 
     @cached_property

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
+    from mc.context.sizes import Limits
     from mc.houston import Houston
 
 __all__ = ["DEFAULT_DB_URL", "Settings"]
@@ -94,6 +95,27 @@ class Settings:
         return int(text, 8)
 
     @property
+    def limits(self) -> Limits:
+        """How large values may become.
+
+        Raises:
+            click.UsageError: the environment names no such size.
+        """
+        from mc.context.sizes import Limits
+
+        given = {}
+        for name in ("value_bytes", "task_bytes", "flow_bytes"):
+            text = os.environ.get(f"MC_MAX_{name.upper()}")
+            if text is None:
+                continue
+            if not text.isascii() or not text.isdigit() or not 0 < len(text) <= 15 or not int(text):
+                raise click.UsageError(
+                    f"MC_MAX_{name.upper()} is {text[:100]!r}; it must be a number of bytes above 0."
+                )
+            given[name] = int(text)
+        return Limits(**given)
+
+    @property
     def handler_modules(self) -> tuple[str, ...]:
         """The modules whose task types specs may use."""
         given = self.handlers or [os.environ.get("MC_HANDLER_MODULES", "")]
@@ -129,6 +151,7 @@ class Settings:
             log_to_stderr(debug=self.debug)
             self.import_handlers()
             options["handler_modules"] = self.handler_modules
+        options.setdefault("limits", self.limits)
         return Houston(self.db_url, busy_seconds=self.busy_seconds, file_mode=self.file_mode, **options)
 
     def import_handlers(self) -> None:

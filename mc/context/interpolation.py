@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from mc.context.json_values import MAX_NESTING, append_pointer, dumps
 from mc.context.paths import read_copy
+from mc.context.sizes import Room, json_size, room_for
 from mc.errors import NotJsonError
 
 __all__ = ["find_references", "has_references", "interpolate", "unescape"]
@@ -46,12 +47,13 @@ def interpolate(value: Any, ctx: Mapping[str, Any], skip: AbstractSet[str] = fro
 
     Raises:
         PathError: a reference is malformed or leads nowhere.
+        SizeError: the value would be too large; it was not put together.
     """
     if skip and type(value) is dict:
         taken = {key: part for key, part in value.items() if key not in skip}
-        replaced = _interpolate(taken, ctx, 1)
+        replaced = _interpolate(taken, ctx, 1, room_for(ctx))
         return value if replaced is taken else {key: replaced.get(key, value[key]) for key in value}
-    return _interpolate(value, ctx, 1)
+    return _interpolate(value, ctx, 1, room_for(ctx))
 
 
 def find_references(value: Any) -> Iterator[tuple[str, str]]:
@@ -80,18 +82,22 @@ def _has_references(value: Any, depth: int) -> bool:
     return False
 
 
-def _interpolate(value: Any, ctx: Mapping[str, Any], depth: int) -> Any:
+def _interpolate(value: Any, ctx: Mapping[str, Any], depth: int, room: Room) -> Any:
     kind = type(value)
     if kind is str:
         if "$" not in value:
             return value
-        return read_copy(ctx, value[1:]) if value.startswith(_WHOLE) else _fill_text(value, ctx)
+        if not value.startswith(_WHOLE):
+            return _fill_text(value, ctx, room)
+        found = read_copy(ctx, value[1:])
+        room.take(json_size(found), value)
+        return found
     if kind is not dict and kind is not list:
         return value
     _check_depth(depth)
     replaced: Any = None
     for key, part in value.items() if kind is dict else enumerate(value):
-        new = _interpolate(part, ctx, depth + 1)
+        new = _interpolate(part, ctx, depth + 1, room)
         if new is not part:
             if replaced is None:
                 replaced = value.copy()
@@ -99,7 +105,7 @@ def _interpolate(value: Any, ctx: Mapping[str, Any], depth: int) -> Any:
     return value if replaced is None else replaced
 
 
-def _fill_text(text: str, ctx: Mapping[str, Any]) -> str:
+def _fill_text(text: str, ctx: Mapping[str, Any], room: Room) -> str:
     if _INSIDE not in text:
         return unescape(text)
     shown: list[str] = []
@@ -107,7 +113,9 @@ def _fill_text(text: str, ctx: Mapping[str, Any]) -> str:
         shown.append(plain)
         if path_text is not None:
             found = read_copy(ctx, path_text)
-            shown.append(found if isinstance(found, str) else dumps(found))
+            found = found if isinstance(found, str) else dumps(found)
+            room.take(json_size(found), path_text)
+            shown.append(found)
     return "".join(shown)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from mc.context.destinations import Writer
 from mc.context.json_values import copy_as_json, copy_json, json_type_name, to_json_value
 from mc.context.paths import parse_path, quote_for_message, read_copy
+from mc.context.sizes import Room, json_size, room_for
 from mc.context.transforms import Transform, check_items, check_keys, convert_text, parse_transform
 from mc.errors import ContextError, McError, NotJsonError, PathError, WiringError
 
@@ -115,7 +116,7 @@ def run_wirings(
     parsed = parse_wirings(wirings)
     writer = Writer(ctx, destinations)
     try:
-        _run_all(parsed, ctx, writer)
+        _run_all(parsed, ctx, writer, room_for(ctx, whole_flow=True))
     except BaseException:
         writer.undo()
         raise
@@ -144,44 +145,54 @@ def map_items(
     parsed = parse_wirings(wirings)
     writer = Writer(ctx)
     try:
-        return _map_items(items, skeleton, parsed, ctx, writer)
+        return _map_items(items, skeleton, parsed, ctx, writer, room_for(ctx, whole_flow=True))
     except BaseException:
         writer.undo()
         raise
 
 
-def _run_all(wirings: tuple[Wiring, ...], ctx: Mapping[str, Any], writer: Writer) -> None:
+def _run_all(wirings: tuple[Wiring, ...], ctx: Mapping[str, Any], writer: Writer, room: Room) -> None:
     for number, wiring in enumerate(wirings, 1):
         try:
-            writer.write(wiring.dest, _evaluate(wiring, ctx, writer))
+            writer.write(wiring.dest, _evaluate(wiring, ctx, writer, room))
         except (ContextError, NotJsonError) as error:
             shown = quote_for_message(str(wiring))
             raise WiringError(f"Wiring {number} ({shown}): {error.message}", **_details(error)) from error
 
 
-def _evaluate(wiring: Wiring, ctx: Mapping[str, Any], writer: Writer) -> Any:
+def _evaluate(wiring: Wiring, ctx: Mapping[str, Any], writer: Writer, room: Room) -> Any:
     value = copy_as_json(wiring.value) if wiring.source is None else read_copy(ctx, wiring.source)
     transform = wiring.transform
-    if transform is None:
-        return value
-    if transform.name != "mapping":
-        return convert_text(transform.name, value)
-    mapped = _map_items(value, transform.params["skeleton"], wiring.wirings, ctx, writer)
-    return dict(zip(value, mapped, strict=True)) if isinstance(value, dict) else mapped
+    if transform is not None and transform.name == "mapping":
+        mapped = _map_items(value, transform.params["skeleton"], wiring.wirings, ctx, writer, room)
+        return dict(zip(value, mapped, strict=True)) if isinstance(value, dict) else mapped
+    if transform is not None:
+        value = convert_text(transform.name, value)
+    size = json_size(value)
+    room_for(ctx).take(size, wiring.source or "")
+    room.take(size)
+    return value
 
 
 def _map_items(
-    items: Any, skeleton: Any, wirings: tuple[Wiring, ...], ctx: Mapping[str, Any], writer: Writer
+    items: Any,
+    skeleton: Any,
+    wirings: tuple[Wiring, ...],
+    ctx: Mapping[str, Any],
+    writer: Writer,
+    room: Room,
 ) -> list[Any]:
     item_ctx = {**ctx, "items": items}
     inner = writer.below(item_ctx, _ITEM_ROOT)
     plain = to_json_value(skeleton)
+    size = json_size(plain)
     mapped: list[Any] = []
     for idx, (key, value) in enumerate(check_items(items)):
         item_ctx["item"] = {"key": key, "value": value, "idx": idx}
+        room.take(size)
         item_ctx["skeleton"] = copy_json(plain)
         try:
-            _run_all(wirings, item_ctx, inner)
+            _run_all(wirings, item_ctx, inner, room)
         except WiringError as error:
             shown = quote_for_message(str(key))
             raise WiringError(f"Item {shown}: {error.message}", **error.details) from error

@@ -12,6 +12,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.json_values import copy_json
+from mc.context.sizes import json_size
 from mc.durations import format_time, parse_duration, parse_time
 from mc.errors import ControlError, McError
 from mc.flows.attempts import add_attempt
@@ -213,6 +214,7 @@ def _retry_task(tick: Tick, node: TaskNode, *, goes_on_inside: bool) -> None:
     record = {name: task.get(name) for name in ("attempt", "started_at", "finished_at", "error")}
     params: Task = {name: task[name] for name in ("task_params", "raw_task_params") if name in task}
     kept = task.get("kept") if goes_on_inside else None
+    tick.flow._bytes = max(tick.flow._bytes - json_size(task.get("data") or {}), 0)
     was_failed = node.status == "FAILED"
     tick.flow.change_task_status(node.key, "PENDING")
     task.pop("skipped_by", None)

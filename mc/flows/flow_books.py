@@ -69,6 +69,7 @@ class FlowBooks:
         self._due: list[tuple[str, int, TaskNode]] = []  # heap of (time, position, node), stale ones included
         self._is_limited = False  # whether a task may need named resources
         self._awaiting: dict[TaskNode, None] = {}  # ready but for resources that they were refused
+        self._bytes = 0  # of data that calls left in tasks, as far as it was counted
         self._failures = 0  # FAILED tasks that are not allowed to fail
         self._handed_out: set[TaskNode] = set()  # since the last look for changes of status
         self._under_way: set[TaskNode] = set()  # their calls are awaited and will be settled

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from mc.clock import Clock, SystemClock
+from mc.context.sizes import Limits
 from mc.errors import FlowError, McError, TaskHandlerError
 from mc.flows.converters import ANY_TASK_TYPE, FlowConverters
 from mc.flows.flow import Flow, Task
@@ -42,6 +43,7 @@ class FlowEngine(FlowConverters):
         resources: what there is of named resources, for flows that run without a store; `resources.set`
             says so later.
         registry: finds the handlers, in the place of one made of `task_handlers` and `handler_modules`.
+        limits: how large values may become; see `mc.context.sizes.Limits`.
     """
 
     FlowError = FlowError
@@ -57,7 +59,9 @@ class FlowEngine(FlowConverters):
         logger: logging.Logger | None = None,
         resources: Iterable[Resource] = (),
         registry: HandlerRegistry | None = None,
+        limits: Limits | None = None,
     ) -> None:
+        self.limits = limits or Limits()
         self.registry = HandlerRegistry(task_handlers, handler_modules) if registry is None else registry
         self.known_handlers = self.registry.known
         self._task_handler = adapt_handler(task_handler) if task_handler is not None else None

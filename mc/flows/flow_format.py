@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.json_values import copy_json, json_type_name
+from mc.context.sizes import json_size
 from mc.durations import parse_time
 from mc.errors import DurationError, FlowFormatError
 from mc.flows.mailbox import signal_from_dict
@@ -113,6 +114,7 @@ def flow_from_dict(cls: type[Flow], flow_dict: Mapping[str, Any]) -> Flow:
             setattr(flow, name, copy_json(attributes[name]))
     tasks, edges = _read_graph(flow_dict.get("graph") or {})
     flow._build(tasks, edges)
+    flow._bytes = sum(json_size(task["data"]) for task in tasks if task.get("data"))
     for at, value in enumerate(_read_signals(flow_dict)):
         signal = signal_from_dict(value, f"/signals/{at}")
         if not flow.mailbox.put(signal):

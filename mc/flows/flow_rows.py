@@ -61,6 +61,7 @@ class FlowChanges:
     journal: list[ChangeEvent]  # changes of status in order; `at` is empty for those made between ticks
     nodes: tuple[TaskNode, ...]  # what the rows were made from
     failures: int  # FAILED tasks that are not allowed to fail
+    bytes: int  # of data that calls left in tasks
     is_rebuilt: bool = False  # `task_rows` are all tasks; others that are stored are gone
     has_other_edges: bool = False  # `edges` are all edges; others that are stored are gone
     migrations: tuple[MigrationRecord, ...] = ()  # to other specs, in order
@@ -89,6 +90,7 @@ def collect_changes(flow: Flow) -> FlowChanges:
         journal=list(flow._journal or ()),
         nodes=nodes,
         failures=flow._failures,
+        bytes=flow._bytes,
         is_rebuilt=flow._is_rebuilt,
         has_other_edges=flow._has_other_edges,
         migrations=tuple(flow._migrations),
@@ -210,6 +212,7 @@ def _flow_with(cls: type[Flow], attributes: Mapping[str, Any]) -> Flow:
     for name in FLOW_ATTRIBUTES:
         if name in attributes and name not in by_argument:
             setattr(flow, name, copy_json(attributes[name]))
+    flow._bytes = attributes.get("bytes", 0)
     return flow
 
 

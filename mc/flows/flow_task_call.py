@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.json_values import copy_json, to_json_value
-from mc.errors import McError, NotJsonError, TaskHandlerError
+from mc.context.sizes import json_size, largest_part
+from mc.errors import McError, NotJsonError, SizeError, TaskHandlerError
 from mc.flows.attempts import note_failed_attempt
 from mc.flows.failure import next_attempt_at
 from mc.flows.task_call import TaskCall, without_unholdable
@@ -36,12 +37,13 @@ _PLAIN_TASK_SIZE: Final = 8
 class FlowTaskCall(TaskCall):
     """A call of a task of the graph; its outcome is settled in the flow's books."""
 
-    __slots__ = ("cfg", "node", "owned", "tick")
+    __slots__ = ("cfg", "node", "owned", "size_before", "tick")
 
     tick: Tick
     node: TaskNode
     owned: tuple[str, Any, int]  # the entries of the task dict that are the engine's, as they were
     cfg: dict[str, Any] | None  # likewise, a copy
+    size_before: int  # of the task's data as they were counted last
 
     def __missing__(self, name: str) -> Any:
         if name == "idempotency_key":
@@ -137,6 +139,39 @@ class FlowTaskCall(TaskCall):
         task["status"] = "RUNNING"
         self._book_failure(error)
 
+    def check_size(self) -> int:
+        """Return the bytes of the task's data, counted in the flow's.
+
+        Raises:
+            SizeError: they are more than a task may have, or all together than a flow may have.
+        """
+        data, flow, limits = self.task["data"], self.tick.flow, self.engine.limits
+        size = json_size(data) if data else 0
+        if size > limits.task_bytes:
+            return super().check_size()  # which refuses it
+        total = flow._bytes + size - self.size_before
+        if total > limits.flow_bytes and size > self.size_before:
+            raise self.refuse_data(total, limits.flow_bytes, "the data of all tasks of a flow")
+        flow._bytes, self.size_before = max(total, 0), size
+        return size
+
+    def _check_flow_data(self) -> None:
+        """Raise `SizeError`, without the largest of the flow's data, where they are too large together."""
+        flow, limit = self.tick.flow, self.engine.limits.flow_bytes
+        size = json_size(flow._data)
+        if size + flow._bytes <= limit:
+            return
+        pointer, part = largest_part(flow._data, "/flow/data")
+        name = max(flow._data, key=lambda name: json_size(flow._data[name]))
+        flow._data = {other: value for other, value in flow._data.items() if other != name}
+        raise SizeError(
+            f"Task {self.node.key!r} left {part:,} bytes at {pointer}; with them the flow has "
+            f"{size + flow._bytes:,} bytes of data, but may have {limit:,}. {name[:60]!r} was dropped.",
+            pointer=pointer,
+            size=size + flow._bytes,
+            limit=limit,
+        )
+
     def _restore_owned(self) -> TaskHandlerError:
         """Put back what a handler may not change, and return what it is told."""
         task, flow = self.task, self.tick.flow
@@ -184,6 +219,7 @@ class FlowTaskCall(TaskCall):
                 except NotJsonError:
                     flow._data = without_unholdable(flow._data)
                     raise
+                self._check_flow_data()
 
     def _book_unfinished(self, new: str) -> None:
         tick, task, node = self.tick, self.task, self.node
@@ -225,6 +261,9 @@ class FlowTaskCall(TaskCall):
         task["finished_at"] = tick.at
         tidy_task(task)
         task.pop("proxied_task", None)
+        kept = json_size(task["data"]) if task["data"] and not again else 0  # the next attempt begins anew
+        flow._bytes = max(flow._bytes + kept - self.size_before, 0)
+        self.size_before = kept
         if again:
             self._try_again(record, at)
             return

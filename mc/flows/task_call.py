@@ -11,7 +11,8 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from mc.context.json_values import json_type_name, to_json_value
-from mc.errors import CoroutineHandlerError, NotJsonError, StatusError
+from mc.context.sizes import json_size, largest_part
+from mc.errors import CoroutineHandlerError, NotJsonError, SizeError, StatusError
 from mc.flows.failure import describe_exception, describe_failure
 from mc.flows.task_context import FlowView
 from mc.interrupts import INTERRUPTS
@@ -202,6 +203,7 @@ class TaskCall(dict[str, Any]):
 
         Raises:
             NotJsonError: it cannot; the message names the place.
+            SizeError: the data are more than a task may have.
             StatusError: the status is none that a handler may set.
             DurationError: `next_tick_at` is not a time.
         """
@@ -224,6 +226,30 @@ class TaskCall(dict[str, Any]):
             raise NotJsonError(
                 f"Task {task.get('key')!r}: data must be a mapping; found {found}.", pointer="/data"
             )
+        self.check_size()
+
+    def check_size(self) -> int:
+        """Return the bytes of the task's data.
+
+        Raises:
+            SizeError: they are more than one task may have; they are dropped.
+        """
+        size = json_size(self.task["data"]) if self.task["data"] else 0
+        if size > self.engine.limits.task_bytes:
+            raise self.refuse_data(size, self.engine.limits.task_bytes, "the data of one task")
+        return size
+
+    def refuse_data(self, size: int, limit: int, what: str) -> SizeError:
+        """Drop the task's data, and return the error that says why."""
+        pointer, part = largest_part(self.task["data"], "/data")
+        self.task["data"] = {}
+        return SizeError(
+            f"Task {self.task.get('key')!r} left {part:,} bytes at {pointer}: {size:,} bytes, but {what} may "
+            f"have {limit:,}. They were dropped. Keep large data outside the flow, and their place in it.",
+            pointer=pointer,
+            size=size,
+            limit=limit,
+        )
 
     def allow_failure(self) -> None:
         """Let the task's failure count for nothing, as that of the task inside it does."""
@@ -250,6 +276,8 @@ class TaskCall(dict[str, Any]):
         else:
             task["error"] = describe_exception(error, at, engine.max_msg_len)
         drop_what_json_cannot_hold(task)
+        if task["data"] and json_size(task["data"]) > engine.limits.task_bytes:
+            task["data"] = {}
         record: dict[str, Any] = task["error"]
         return record
 

@@ -16,6 +16,7 @@ from mc.context.conditions import evaluate_condition
 from mc.context.interpolation import has_references, interpolate
 from mc.context.json_values import copy_json, to_json_value
 from mc.context.paths import read_copy
+from mc.context.sizes import json_size
 from mc.durations import format_time, parse_duration
 from mc.errors import McError
 from mc.flows.failure import describe_exception
@@ -118,7 +119,7 @@ class Tick:
         flow.ticks += 1
         if flow.deadline_at and flow.deadline_at <= self.at:
             self._fail_flow(
-                TimeoutError(f"The flow ran for longer than its cfg.timeout ({flow.cfg['timeout']}).")
+                TimeoutError(f"The flow ran for longer than its cfg.timeout ({flow.cfg.get('timeout')}).")
             )
             return
         if flow._failures and flow.cfg.get("fail_fast", True):
@@ -330,9 +331,8 @@ class Tick:
                 if call.cfg is not None and call.cfg.get("timeout") is not None:
                     task["deadline_at"] = self._time_after(call.cfg["timeout"])  # of a call that was put off
             elif task["deadline_at"] <= self.at:
-                raise TimeoutError(
-                    f"Task {node.key!r} ran for longer than its cfg.timeout ({task['cfg']['timeout']})."
-                )
+                timeout = (task.get("cfg") or {}).get("timeout")
+                raise TimeoutError(f"Task {node.key!r} ran for longer than its cfg.timeout ({timeout}).")
             params = task["task_params"]
             if (
                 params
@@ -371,6 +371,7 @@ class Tick:
         call.handler = handler
         call.owned = (node.key, task.get("task_type"), task["attempt"])
         call.cfg = copy_json(task["cfg"]) if "cfg" in task else None
+        call.size_before = json_size(task["data"]) if task.get("data") else 0
         return call
 
     # --- settling --------------------------------------------------------------------------

@@ -114,6 +114,7 @@ def encode_flow(flow: Flow, changes: FlowChanges, now: datetime, state: StoredSt
     row["modified_at"] = format_time(now)
     row["task_counts"] = dumps(flow.count_tasks())
     body[_FAILURES] = changes.failures
+    body["bytes"] = changes.bytes
     row["body"] = encode_json(body, f"flow {flow.key!r}")
     return row
 

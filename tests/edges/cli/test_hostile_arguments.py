@@ -194,7 +194,9 @@ def test_no_argument_is_a_bug(
 @pytest.mark.parametrize(
     "value", ["", "x", "nan", "-1", "1e400", "9" * 5_000, "caf\udce9", "a\nb", "²", "٣", "os"]
 )
-@pytest.mark.parametrize("name", ["MC_DB_URL", "MC_HANDLER_MODULES", "MC_BUSY_SECONDS", "MC_LEASE_SECONDS"])
+@pytest.mark.parametrize(
+    "name", ["MC_DB_URL", "MC_HANDLER_MODULES", "MC_BUSY_SECONDS", "MC_LEASE_SECONDS", "MC_MAX_TASK_BYTES"]
+)
 def test_no_setting_is_a_bug(
     houston: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
