@@ -126,11 +126,6 @@ class FlowSession:
         self._save_again_after = timedelta(seconds=lease.seconds / 6)
 
     @property
-    def has_problem(self) -> bool:
-        """Whether something went wrong that `steps` is going to raise."""
-        return self._problem is not None
-
-    @property
     def lost_calls(self) -> LostCalls:
         """The calls of drivers before, and those that this one is in."""
         return replace(self._lost_calls, under_way=tuple(self._under_way))
