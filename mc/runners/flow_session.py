@@ -355,7 +355,10 @@ class FlowSession:
 
         Otherwise what other tasks did could not be saved either, and would be done again and again.
         """
-        refused = self._outbox.started.pop(error.details.get("sub_flow", ""), None)
+        started = self._outbox.started
+        refused = started.get(error.details.get("sub_flow", ""))
         if refused is None or refused.parent_task_key is None or self._tick_at_hand is None:
             return False
-        return self._tick_at_hand.fail_task(refused.parent_task_key, error)
+        has_failed = self._tick_at_hand.fail_task(refused.parent_task_key, error)
+        started.pop(refused.key, None)  # only now: what a task wanted started it cancels by leaving it out
+        return has_failed

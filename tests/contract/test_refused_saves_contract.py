@@ -73,6 +73,7 @@ def test_a_task_fails_whose_sub_flows_key_is_taken_and_the_others_are_saved(
     others = [key for key in order if key != "c"]
     assert acts.statuses() == {"c": "FAILED", **dict.fromkeys(others, "COMPLETED")}
     assert acts.keys == [f"p/{key}/1" for key in others]
+    assert store.load("p/c/1").status == "RUNNING"  # it is another's
 
 
 def test_a_retry_takes_the_next_key(store: FlowStore) -> None:
