@@ -56,6 +56,10 @@ class PrebakedHandlers(HandlerRegistry):
         """Return why a task type cannot be used, or None if it can."""
         return None if self._has_outcome(task_type) else self._real.why_not(task_type)
 
+    def find_doubt(self, task_type: str) -> str | None:
+        """Return what stays unclear of a task type that can be used, if its handler will be called."""
+        return None if self._has_outcome(task_type) else self._real.find_doubt(task_type)
+
     def known_params(self, task_type: str) -> frozenset[str] | None:
         """Return the names of the parameters that a type's handler takes, if it will be called."""
         return None if self._has_outcome(task_type) else self._real.known_params(task_type)

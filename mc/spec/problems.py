@@ -15,6 +15,7 @@ __all__ = ["NameSuggester", "join_pointer", "list_names", "make_problem", "short
 _MAX_SHOWN: Final = 60
 _MAX_STEP: Final = 200
 _MAX_NAMES: Final = 12
+_MAX_PARTS: Final = 6
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -44,12 +45,33 @@ def shorten(value: Any) -> str:
         return str(value) if value.bit_length() <= 200 else "a number of more than 60 digits"
     if kind is float:
         return repr(value)
+    if value and (kind is list or kind is dict):
+        shape = _shape(value, 2)
+        if len(shape) <= _MAX_SHOWN:
+            return shape
     if kind is list:
         return f"a list of {len(value)}" if value else "an empty list"
     if kind is dict:
         names = list_names([key for key, _ in zip(value, range(_MAX_NAMES + 1), strict=False)], 5)
         return f"a mapping with {names}" if value else "an empty mapping"
     return f"a value of type {kind.__name__}"
+
+
+def _shape(value: Any, depth: int) -> str:
+    """Write a small value as JSON, with `...` for what is deep in it; blanks where it is too large."""
+    kind = type(value)
+    if kind is not dict and kind is not list:
+        return shorten(value)
+    opening, closing = "{}" if kind is dict else "[]"
+    if depth == 0 and value:
+        return f"{opening}...{closing}"
+    if len(value) > _MAX_PARTS:
+        return " " * (_MAX_SHOWN + 1)
+    if kind is list:
+        parts = [_shape(part, depth - 1) for part in value]
+    else:
+        parts = [f"{shorten(key)}: {_shape(part, depth - 1)}" for key, part in value.items()]
+    return f"{opening}{', '.join(parts)}{closing}"
 
 
 def list_names(names: Iterable[Any], limit: int = _MAX_NAMES) -> str:

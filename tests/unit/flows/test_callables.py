@@ -14,6 +14,8 @@ from mc.flows.callables import import_module
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.handler_registry import HandlerRegistry
+from mc.flows.prebaked import Outcomes
+from mc.flows.prebaked_handlers import PrebakedHandlers
 from mc.spec.validation import find_problems, inspect_flow_spec
 
 HM = """
@@ -441,3 +443,12 @@ def test_a_module_that_is_named_as_a_file_is_told_its_name(given: str, meant: st
 def test_a_finder_says_what_cannot_be_a_path() -> None:
     with pytest.raises(TaskHandlerError, match="expected 'module:function'"):
         HandlerRegistry().callables.find_function("allowed")
+
+
+def test_checking_a_spec_beside_prebaked_outcomes_registers_nothing_anew() -> None:
+    real = HandlerRegistry({"marked": lambda: {"by": "me"}}, ["allowed.hm"])
+    registry = PrebakedHandlers(Outcomes(), real)
+    tasks = [{"key": "a", "task_type": "allowed.hm:own"}, {"key": "b", "task_type": "marked"}]
+    engine = FlowEngine(registry=registry)
+    flow = engine.run_flow(engine.flow_spec_to_flow({"tasks": tasks}))
+    assert [flow.tasks[key]["data"] for key in "ab"] == [{"by": "own"}, {"by": "me"}]

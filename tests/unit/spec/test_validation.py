@@ -495,6 +495,20 @@ class TestExamples:
         assert (problem.expected or "").endswith(f", such as {example}")
         assert f", such as {example}." in problem.message
 
+    @pytest.mark.parametrize(
+        ("value", "found"),
+        [
+            ({"limit": 3}, '{"limit": 3}'),
+            ({}, "an empty mapping"),
+            ([{"a": [1, "x", None]}], '[{"a": [...]}]'),
+            ({"a": "x" * 100}, "a mapping with a"),
+            ([0] * 7, "a list of 7"),
+        ],
+    )
+    def test_what_was_found_shows_its_shape_if_it_is_small(self, value: Any, found: str) -> None:
+        (problem,) = find_problems({"tasks": [noop("a", cfg={"timeout": value})]})
+        assert problem.found == found
+
     def test_every_example_is_what_the_schema_asks_for(self) -> None:
         from jsonschema import Draft202012Validator
 
