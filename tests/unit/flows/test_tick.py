@@ -168,18 +168,17 @@ class TestContext:
         engine = FlowEngine(
             task_handlers={
                 "names": lambda flow, params: seen.append((flow.key, params)),
-                "positions": lambda t, ctx: seen.append((t["key"], ctx["flow"].key)),
-                "one": lambda t: seen.append(t["key"]),
+                "both": lambda task, task_ctx: seen.append((task["key"], task_ctx["flow"].key)),
+                "one": lambda x: seen.append([x]),
                 "none": lambda: seen.append("none"),
                 "more": lambda task, extra=5, **rest: seen.append((task["key"], extra, set(rest))),
             }
         )
         tasks = [
-            task(f"t_{name}", name, task_params={"x": 1})
-            for name in ("names", "positions", "one", "none", "more")
+            task(f"t_{name}", name, task_params={"x": 1}) for name in ("names", "both", "one", "none", "more")
         ]
         engine.run_flow(Flow.from_flow_spec({"key": "f", "tasks": tasks}))
-        assert seen == [("f", {"x": 1}), ("t_positions", "f"), "t_one", "none", ("t_more", 5, {"task_ctx"})]
+        assert seen == [("f", {"x": 1}), ("t_both", "f"), [1], "none", ("t_more", 5, {"x"})]
 
     def test_what_a_function_returns_becomes_data(self) -> None:
         engine = FlowEngine(
