@@ -139,3 +139,18 @@ def test_the_schema_is_printed(houston: Callable[..., Any]) -> None:
     from mc.spec.schema import load_flow_spec_schema
 
     assert houston("schema").document == load_flow_spec_schema()
+
+
+class TestWarnings:
+    def test_what_is_doubtful_is_told_and_the_spec_is_valid(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path]
+    ) -> None:
+        path = write_spec([{"key": "say", "task_type": "print", "task_params": {"msg": "Hello {{name}}"}}])
+        ended = houston("validate", path)
+        assert ended.code == 0
+        assert ":/tasks/0/task_params/msg: warning: " in ended.out
+        assert "Did you mean '${ctx.flow.data.name}'?" in ended.out
+        assert ended.out.endswith(": valid\n")
+        document = houston("--json", "validate", path).document
+        assert (document["valid"], document["problems"]) == (True, [])
+        assert document["warnings"][0]["suggestion"] == "${ctx.flow.data.name}"
