@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mc.clock import ManualClock
@@ -63,8 +63,15 @@ def make_task(number: int, kind: str, wanted: dict[str, int], priority: int) -> 
     return {**limited, "key": key, "precursors": []}
 
 
-@settings(max_examples=60)
+def after_a_pause(kind: str) -> list[tuple[Any, ...]]:
+    return [("submit", [(kind, {"db": 2}, 0)], 0), ("tick", 3), ("pause", 0), ("resume", 0), ("tick", 3)]
+
+
+@settings(max_examples=40)
 @given(st.lists(actions, max_size=25))
+@example(after_a_pause("wait"))
+@example(after_a_pause("signal"))
+@example(after_a_pause("below"))
 def test_limits_are_kept_and_all_flows_end(steps: list[tuple[Any, ...]]) -> None:
     clock = ManualClock()
     keys: list[str] = []
