@@ -69,6 +69,7 @@ class Place:
         self.houston.store._database.write(_remove_rows)
         for store in (self.houston.store, *self.stores.values()):
             store._seen.forget()  # what it took for a backup that was restored
+            store._turn = None
 
     def close(self) -> None:
         self.houston.close()
