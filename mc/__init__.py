@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mc.errors import McError, SpecError
     from mc.flows.flow import Flow
     from mc.flows.flow_engine import FlowEngine, flow_spec_to_flow, tick_flow
-    from mc.flows.handler_registry import task_handler
+    from mc.flows.handlers.handler_registry import task_handler
     from mc.houston import Houston
     from mc.runners.flow_runner import FlowRunner
     from mc.spec.validation import validate_flow_spec
@@ -48,7 +48,7 @@ _MODULES = {
     "McError": "mc.errors",
     "SpecError": "mc.errors",
     "flow_spec_to_flow": "mc.flows.flow_engine",
-    "task_handler": "mc.flows.handler_registry",
+    "task_handler": "mc.flows.handlers.handler_registry",
     "tick_flow": "mc.flows.flow_engine",
     "validate_flow_spec": "mc.spec.validation",
 }

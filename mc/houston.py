@@ -6,19 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from mc.runners.flow_controls import FlowControls
+from mc.houston_controls import FlowControls
 
 if TYPE_CHECKING:
     from mc.clock import Clock
     from mc.context.sizes import Limits
     from mc.errors import Problem
-    from mc.flows.explanation import Explanation
+    from mc.explanation.explanation import Explanation
     from mc.flows.flow import Flow
     from mc.flows.flow_engine import FlowEngine
-    from mc.flows.migration_plan import MigrationPlan
+    from mc.flows.migration.plan import MigrationPlan
     from mc.flows.observer import Observer
     from mc.runners.flow_runner import FlowRunner, RunnerReport
-    from mc.spec.plan import FlowPlan
+    from mc.spec.planning.plan import FlowPlan
     from mc.store.event import Event
     from mc.store.flow_store import FlowStore
     from mc.store.flow_summary import FlowSummary
@@ -149,7 +149,7 @@ class Houston(FlowControls):
         Raises:
             SpecError: the spec is wrong, or the data do not keep to its `params`.
         """
-        from mc.spec.plan import plan_flow_spec
+        from mc.spec.planning.plan import plan_flow_spec
 
         return plan_flow_spec(spec, data, task_types=self.engine.registry)
 
@@ -305,7 +305,7 @@ class Houston(FlowControls):
         Raises:
             FlowNotFoundError: there is none with that key.
         """
-        from mc.flows.flow_reasons import explain_flow
+        from mc.explanation.flow_reasons import explain_flow
         from mc.store.flow_facts import read_facts
 
         return explain_flow(read_facts(self.store, key, max_tasks=max_tasks))

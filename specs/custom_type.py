@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mc.flows.handler_registry import task_handler
+from mc.flows.handlers.handler_registry import task_handler
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 __all__ = ["Countdown", "mean"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.figures import figure, pytest_terminal_summary
-from tests.trials import (
+from tests.support.figures import figure, pytest_terminal_summary
+from tests.support.trials import (
     pytest_addoption,
     pytest_collection_modifyitems,
     pytest_configure,

@@ -19,7 +19,7 @@ from mc.spec.task_graph import find_cycle
 
 ROOT = Path(__file__).resolve().parents[1]
 GROUND = frozenset({"errors", "statuses", "durations", "clock", "interrupts", "printable"})
-CORE = GROUND | {"context", "spec", "authoring", "flows", "task_handlers"}
+CORE = GROUND | {"context", "spec", "authoring", "flows", "task_handlers", "explanation", "simulation"}
 
 # The rooms that a room may import, apart from itself. `mc` stands for the public names of the package.
 ALLOWED_ROOMS: dict[str, frozenset[str]] = {
@@ -28,13 +28,14 @@ ALLOWED_ROOMS: dict[str, frozenset[str]] = {
     "spec": GROUND | {"context"},
     "authoring": GROUND | {"context", "spec"},
     "flows": GROUND | {"context", "spec"},
-    "task_handlers": GROUND | {"context", "spec", "flows"},
-    "store": GROUND | {"context", "spec", "flows"},
+    **dict.fromkeys(("task_handlers", "explanation", "simulation"), GROUND | {"context", "spec", "flows"}),
+    "store": GROUND | {"context", "spec", "flows", "explanation"},
     "runners": CORE | {"store"},
     "jobs": CORE | {"store"},
     "observers": CORE | {"store"},
     "deployments": CORE | {"store", "runners", "jobs", "observers"},
-    "houston": CORE | {"store", "runners", "jobs", "observers", "deployments"},
+    "houston_controls": CORE | {"store", "runners"},
+    "houston": CORE | {"store", "runners", "jobs", "observers", "deployments", "houston_controls"},
     **dict.fromkeys(
         ("cli", "web", "testing"),
         CORE | {"mc", "store", "runners", "jobs", "observers", "deployments", "houston"},

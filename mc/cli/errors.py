@@ -19,7 +19,7 @@ from mc.errors import (
     StoreError,
 )
 from mc.printable import printable_lines
-from mc.store.shown_url import mask_urls
+from mc.store.databases.shown_url import mask_urls
 
 __all__ = ["Failure", "describe_error"]
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from mc.printable import printable_lines
-from mc.store.shown_url import mask_urls
+from mc.store.databases.shown_url import mask_urls
 
 __all__ = ["log_to_stderr"]
 

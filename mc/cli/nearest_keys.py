@@ -13,8 +13,8 @@ __all__ = ["suggest_keys"]
 def suggest_keys(settings: Settings, error: McError) -> McError:
     """Return the error with the stored names that are nearest to an unknown one, if any are near."""
     from mc.clock import SystemClock
-    from mc.store.health import open_existing
     from mc.store.nearest_names import nearest_flows, nearest_resources, nearest_tasks
+    from mc.store.upkeep.health import open_existing
 
     flow, task, resource = (error.details.get(name) for name in ("key", "task", "name"))
     try:

@@ -58,7 +58,7 @@ def _report(error: BaseException, *, as_json: bool, debug: bool) -> int:
         import traceback
 
         from mc.printable import printable_lines
-        from mc.store.shown_url import mask_urls
+        from mc.store.databases.shown_url import mask_urls
 
         _say(printable_lines(mask_urls("".join(traceback.format_exception(error)).rstrip())))
     if as_json:

@@ -49,7 +49,7 @@ class Settings:
         """
         url = self.db if self.db is not None else os.environ.get("MC_DB_URL") or DEFAULT_DB_URL
         if not _URL_START.match(url):
-            from mc.store.shown_url import mask_url
+            from mc.store.databases.shown_url import mask_url
 
             by = "MC_DB_URL" if self.db is None else "--db"
             raise click.UsageError(
@@ -142,7 +142,7 @@ class Settings:
 
         if only_reads:
             from mc.clock import SystemClock
-            from mc.store.health import open_existing
+            from mc.store.upkeep.health import open_existing
 
             open_existing(self.db_url, SystemClock(), self.busy_seconds).close()
         if with_handlers:
@@ -162,7 +162,7 @@ class Settings:
         """
         if not self.handler_modules:
             return
-        from mc.flows.callables import import_module
+        from mc.flows.handlers.callables import import_module
 
         folder = str(Path.cwd())
         if folder not in sys.path and "" not in sys.path:

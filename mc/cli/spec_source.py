@@ -18,7 +18,7 @@ def read_spec(source: str) -> Any:
     Raises:
         SpecError: it cannot be read, or is not JSON or YAML.
     """
-    from mc.spec.reading import parse_piped_text, read_spec_file
+    from mc.spec.reading.reading import parse_piped_text, read_spec_file
 
     if source == "-":
         return parse_piped_text(sys.stdin.buffer.read(), "stdin")

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 from mc.context.json_values import copy_json, json_type_name
 from mc.errors import FlowFormatError, GraphError, McError, StatusError
-from mc.flows.flow_books import FlowBooks
-from mc.flows.graph import connect, connect_all, disconnect, has_edge, place, refuse_cycle
-from mc.flows.task_entries import named_keys, normalise_task
-from mc.flows.task_node import Task, TaskNode
+from mc.flows.state.edges import connect, connect_all, disconnect, has_edge, place, refuse_cycle
+from mc.flows.state.flow_state import FlowBooks
+from mc.flows.state.new_task import named_keys, normalise_task
+from mc.flows.state.task_node import Task, TaskNode
 from mc.spec.task_graph import ROOT_TASK_KEY, assign_task_keys, list_edges, start_rule_task_keys
 from mc.statuses import FLOW_CHANGES
 
@@ -188,13 +188,13 @@ class Flow(FlowBooks):
             FlowFormatError: the dict is malformed; `.pointer` names the place.
             GraphError: the graph is impossible.
         """
-        from mc.flows.flow_format import flow_from_dict
+        from mc.flows.formats.flow_dict import flow_from_dict
 
         return flow_from_dict(cls, flow_dict)
 
     def to_flow_dict(self) -> dict[str, Any]:
         """Return the flow as JSON-safe data that shares nothing with it."""
-        from mc.flows.flow_format import flow_to_dict
+        from mc.flows.formats.flow_dict import flow_to_dict
 
         return flow_to_dict(self)
 
@@ -414,7 +414,7 @@ class Flow(FlowBooks):
         Raises:
             AssertionError: the books are wrong.
         """
-        from mc.flows.invariants import check_invariants
+        from mc.flows.state.invariants import check_invariants
 
         check_invariants(self)
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from mc.context.json_values import append_pointer, json_type_name, to_json_value
 from mc.durations import parse_time
 from mc.errors import DurationError, FlowFormatError, McError, Problem
+from mc.spec.checks.tasks import check_flow_head, check_task_cfg
 from mc.spec.findings import Findings
 from mc.spec.names import find_key_fault, find_text_fault
-from mc.spec.schema_check import part_checker
-from mc.spec.task_checks import check_flow_head, check_task_cfg
+from mc.spec.schema.schema_check import part_checker
 from mc.spec.task_graph import ROOT_TASK_KEY, start_rule_task_keys
 from mc.statuses import FINISHED_FLOW_STATUSES
 

@@ -10,15 +10,15 @@ from typing import Any
 from mc.clock import Clock, SystemClock
 from mc.context.sizes import Limits
 from mc.errors import FlowError, McError, TaskHandlerError
+from mc.flows.calls.sub_flow_service import InMemorySubFlows, SubFlowService
+from mc.flows.calls.task_call import TaskCall, adrive
 from mc.flows.converters import ANY_TASK_TYPE, FlowConverters
 from mc.flows.flow import Flow, Task
-from mc.flows.handler_registry import Handler, HandlerRegistry, adapt_handler
-from mc.flows.in_memory_resources import InMemoryResources
+from mc.flows.handlers.handler_registry import Handler, HandlerRegistry, adapt_handler
 from mc.flows.observer import Observer
 from mc.flows.pacer import Pacer, max_ticks_error
-from mc.flows.resources import Resource
-from mc.flows.sub_flow_service import InMemorySubFlows, SubFlowService
-from mc.flows.task_call import TaskCall, adrive
+from mc.flows.resource import Resource
+from mc.flows.resources.in_memory import InMemoryResources
 from mc.flows.tick import Tick
 from mc.flows.tick_report import TickReport
 from mc.flows.timestamps import Timestamper
@@ -241,7 +241,7 @@ class FlowEngine(FlowConverters):
         tick_fn_for_task_ctx_overrides: Mapping[str, Any] | None = None,
     ) -> TaskCall | None:
         """Return the call that advances a task which is not in a flow's graph; None if it failed to start."""
-        from mc.flows.single_task import prepare_task_call
+        from mc.flows.calls.lone_call import prepare_task_call
 
         overrides = tick_fn_for_task_ctx_overrides or {}
         return prepare_task_call(self, task, task_ctx, overrides.get(task.get("task_type", "")))
@@ -278,7 +278,7 @@ class FlowEngine(FlowConverters):
 
         Args:
             flow: the flow, changed in place.
-            kind: one of `mc.flows.control.ControlKind`: cancel, pause, resume, retry, skip, set.
+            kind: one of `mc.flows.controls.control.ControlKind`: cancel, pause, resume, retry, skip, set.
             by: who asks.
             reason: why, for people.
             tasks: keys of the tasks that it is about.
@@ -289,8 +289,8 @@ class FlowEngine(FlowConverters):
         Raises:
             ControlError: the flow's state does not allow it; nothing was changed.
         """
-        from mc.flows.control import make_control
-        from mc.flows.controlling import apply_control
+        from mc.flows.controls.apply_control import apply_control
+        from mc.flows.controls.control import make_control
 
         asked = make_control(
             kind,
@@ -333,7 +333,7 @@ class FlowEngine(FlowConverters):
             SignalError: the flow is finished, or the data fit none of its tasks that wait for the name.
             NotJsonError: JSON cannot hold the data.
         """
-        from mc.flows.signalling import make_signal, put_signal
+        from mc.flows.signals.signal_rules import make_signal, put_signal
 
         return put_signal(self, flow, make_signal(name, data, self._now_text(), id=id, by=by))
 
@@ -353,7 +353,7 @@ class FlowEngine(FlowConverters):
         Raises:
             SignalError: the task does not ask for it, or not this person, or it was decided otherwise.
         """
-        from mc.flows.signalling import decide_in_memory
+        from mc.flows.signals.signal_rules import decide_in_memory
 
         return decide_in_memory(self, flow, task, approved, by, comment, self._now_text())
 

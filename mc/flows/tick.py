@@ -19,17 +19,17 @@ from mc.context.paths import read_copy
 from mc.context.sizes import json_size
 from mc.durations import format_time, parse_duration
 from mc.errors import McError
-from mc.flows.failure import describe_exception
-from mc.flows.flow_rows import next_tick_time
-from mc.flows.flow_task_call import FlowTaskCall, tidy_task
-from mc.flows.handler_registry import NO_HANDLER, Handler
-from mc.flows.missing_handlers import MISSING_HANDLERS, MissingHandlers, is_missing, settle_version
-from mc.flows.resource_grants import grant_resources, may_call, refuse_inside_holder
-from mc.flows.resources import read_needs
-from mc.flows.signal_waits import free_signals_of_ended_waits, wake_waits
-from mc.flows.task_call import Calls, TaskCall
-from mc.flows.task_context import FlowView
-from mc.flows.task_node import Task, TaskNode
+from mc.flows.calls.failure import describe_exception
+from mc.flows.calls.graph_call import FlowTaskCall, tidy_task
+from mc.flows.calls.missing_handlers import MISSING_HANDLERS, MissingHandlers, is_missing, settle_version
+from mc.flows.calls.task_call import Calls, TaskCall
+from mc.flows.calls.task_context import FlowView
+from mc.flows.formats.flow_rows import next_tick_time
+from mc.flows.handlers.handler_registry import NO_HANDLER, Handler
+from mc.flows.resource import read_needs
+from mc.flows.resources.grants import grant_resources, may_call, refuse_inside_holder
+from mc.flows.signals.waits import free_signals_of_ended_waits, wake_waits
+from mc.flows.state.task_node import Task, TaskNode
 from mc.flows.tick_report import TickReport
 from mc.interrupts import INTERRUPTS
 from mc.spec.task_types import canonical_task_type

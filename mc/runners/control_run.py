@@ -9,16 +9,16 @@ from typing import Any, Final
 
 from mc.durations import format_time
 from mc.errors import ControlError, LeaseLostError, McError
-from mc.flows.control import Control, ControlKind
-from mc.flows.controlling import runs_tasks_without_handler
+from mc.flows.controls.apply_control import runs_tasks_without_handler
+from mc.flows.controls.control import Control, ControlKind
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_session import FlowSession
 from mc.runners.heartbeat import give_back
-from mc.store.control_rows import control_of
 from mc.store.event import EventKind
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease, Wake
-from mc.store.wakes import CANCEL, CONTROL
+from mc.store.rows.control_rows import control_of
+from mc.store.rows.wakes import CANCEL, CONTROL
 
 __all__ = ["ControlReport", "ControlRun"]
 

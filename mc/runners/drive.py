@@ -19,10 +19,10 @@ from mc.errors import (
     StoreError,
     StoreUnreachableError,
 )
+from mc.flows.calls.missing_handlers import TRY_AGAIN_SECONDS
+from mc.flows.calls.task_call import TaskCall
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.missing_handlers import TRY_AGAIN_SECONDS
-from mc.flows.task_call import TaskCall
 from mc.runners.final_saves import FinalSaves
 from mc.runners.flow_session import FlowSession, OnProgress
 from mc.runners.fronts import Steps
@@ -33,9 +33,9 @@ from mc.runners.tick_account import TickAccount
 from mc.runners.turns import Turns
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
+from mc.store.history.tick_log import Tick
 from mc.store.lease import Lease
 from mc.store.lost_calls import LostCalls
-from mc.store.tick_log import Tick
 
 __all__ = ["Drive", "RunnerSettings"]
 

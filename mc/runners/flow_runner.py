@@ -24,7 +24,7 @@ from mc.store.flow_store import FlowStore
 from mc.store.lease import DEFAULT_LEASE_SECONDS
 
 if TYPE_CHECKING:
-    from mc.flows.control import Control
+    from mc.flows.controls.control import Control
     from mc.runners.control_run import ControlReport
 
 __all__ = ["FlowRunner", "OnProgress", "RunnerReport"]

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mc.durations import format_time
 from mc.errors import ControlError, McError
+from mc.flows.calls.missing_handlers import MISSING_HANDLERS, MissingHandlers, block_for, carry_on
+from mc.flows.calls.task_call import TaskCall
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.flow_rows import fetch_ahead
-from mc.flows.missing_handlers import MISSING_HANDLERS, MissingHandlers, block_for, carry_on
-from mc.flows.signal_waits import wake_waits
-from mc.flows.task_call import TaskCall
+from mc.flows.formats.flow_rows import fetch_ahead
+from mc.flows.signals.waits import wake_waits
 from mc.flows.tick_report import TickReport
-from mc.runners.stored_parent import StoredParent
-from mc.runners.stored_resources import StoredResources
-from mc.runners.stored_sub_flows import StoredSubFlows
-from mc.runners.task_transaction import TaskTransaction
+from mc.runners.services.stored_parent import StoredParent
+from mc.runners.services.stored_resources import StoredResources
+from mc.runners.services.stored_sub_flows import StoredSubFlows
+from mc.runners.services.task_transaction import TaskTransaction
 from mc.runners.waking import wake_tasks
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.final_save import FinalSave
@@ -27,10 +27,10 @@ from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease, Wake
 from mc.store.lost_calls import LostCalls
 from mc.store.outbox import Outbox
-from mc.store.wakes import CANCEL, CONTROL, FINISHED
+from mc.store.rows.wakes import CANCEL, CONTROL, FINISHED
 
 if TYPE_CHECKING:
-    from mc.flows.control import Control
+    from mc.flows.controls.control import Control
     from mc.flows.tick import Tick
 
 __all__ = ["FlowSession", "OnProgress"]
@@ -274,9 +274,9 @@ class FlowSession:
         self._save(release=True)
 
     def _do(self, asked: Wake) -> None:
-        from mc.flows.control import ControlKind  # few sessions need it
-        from mc.flows.controlling import apply_control
-        from mc.store.control_rows import control_of
+        from mc.flows.controls.apply_control import apply_control
+        from mc.flows.controls.control import ControlKind  # few sessions need it
+        from mc.store.rows.control_rows import control_of
 
         control = control_of(asked)
         try:

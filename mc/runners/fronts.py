@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from mc.clock import Clock
 from mc.errors import TaskHandlerError
-from mc.flows.task_call import TaskCall, await_all
+from mc.flows.calls.task_call import TaskCall, await_all
 
 __all__ = ["Driver", "Step", "Steps", "adrive_steps", "drive_steps"]
 

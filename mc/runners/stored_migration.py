@@ -6,10 +6,10 @@ from collections.abc import Container
 from typing import Any, Final
 
 from mc.errors import StaleFlowError
-from mc.flows.control import check_who
-from mc.flows.migrating import carry_out
-from mc.flows.migration import plan_migration
-from mc.flows.migration_plan import MigrationPlan
+from mc.flows.controls.control import check_who
+from mc.flows.migration.carry_out import carry_out
+from mc.flows.migration.plan import MigrationPlan
+from mc.flows.migration.planning import plan_migration
 from mc.store.flow_store import FlowStore
 
 __all__ = ["migrate_stored_flow"]

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from mc.store.flow_store import FlowStore
-from mc.store.tick_log import Tick
+from mc.store.history.tick_log import Tick
 
 __all__ = ["TickAccount"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mc.errors import Problem
-from mc.spec.params_schema import check_flow_data
+from mc.spec.schema.params_schema import check_flow_data
 from mc.spec.task_graph import assign_task_keys
 from mc.spec.validation import find_problems
 

@@ -8,15 +8,15 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from mc.errors import Problem, SpecError
+from mc.spec.checks.graph import check_graph
+from mc.spec.checks.placement import check_placement
+from mc.spec.checks.references import check_references
+from mc.spec.checks.tasks import check_flow_head, check_task
 from mc.spec.findings import Findings
-from mc.spec.graph_checks import check_graph
-from mc.spec.json_tree import make_plain
 from mc.spec.nested_specs import NestedSpec, take_out_nested_specs
-from mc.spec.params_schema import check_flow_data
-from mc.spec.placement_checks import check_placement
-from mc.spec.reference_checks import check_references
-from mc.spec.schema_check import part_checker
-from mc.spec.task_checks import check_flow_head, check_task
+from mc.spec.reading.json_tree import make_plain
+from mc.spec.schema.params_schema import check_flow_data
+from mc.spec.schema.schema_check import part_checker
 
 __all__ = ["Inspection", "check_flow_data", "find_problems", "inspect_flow_spec", "validate_flow_spec"]
 

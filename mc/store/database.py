@@ -17,13 +17,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from mc.clock import Clock
 from mc.durations import format_time
 from mc.errors import McError, StoreBusyError, StoreError, StoreUnreachableError
-from mc.store.database_url import hide_password, parse_url, refuse_options
-from mc.store.dialects import Dialect, find_dialect
-from mc.store.epochs import read_epoch
-from mc.store.held_transaction import HeldTransaction
-from mc.store.schema_version import bring_up_to_date
-from mc.store.shown_url import mask_url
-from mc.store.sqlite_file import FILE_MODE
+from mc.store.databases.database_url import hide_password, parse_url, refuse_options
+from mc.store.databases.held_transaction import HeldTransaction
+from mc.store.databases.shown_url import mask_url
+from mc.store.databases.sqlite import Dialect, find_dialect
+from mc.store.databases.sqlite_file import FILE_MODE
+from mc.store.schema.epochs import read_epoch
+from mc.store.schema.upgrade import bring_up_to_date
 
 __all__ = ["BUSY_SECONDS", "Database"]
 
@@ -73,7 +73,7 @@ class Database:
         self._opened_in = 0  # process
         self._engine: Engine | None = None
         self._writer: Engine | None = None
-        self.epoch = ""  # of the database as it was opened; see mc.store.epochs
+        self.epoch = ""  # of the database as it was opened; see mc.store.schema.epochs
 
     @property
     def shown_url(self) -> str:

@@ -11,8 +11,7 @@ from sqlalchemy import Connection, bindparam, case, func, select
 from mc.context.json_values import loads
 from mc.durations import parse_time
 from mc.errors import FlowNotFoundError, StoreError
-from mc.flows.control import ControlKind
-from mc.flows.explanation_facts import (
+from mc.explanation.facts import (
     ChangeFacts,
     DriverFacts,
     FlowFacts,
@@ -20,21 +19,22 @@ from mc.flows.explanation_facts import (
     ShortageFacts,
     TaskFacts,
 )
-from mc.flows.mailbox import Signal
-from mc.flows.signalling import RESERVED_PREFIX
+from mc.flows.controls.control import ControlKind
+from mc.flows.signals.signal_rules import RESERVED_PREFIX
+from mc.flows.state.mailbox import Signal
 from mc.statuses import FINISHED_FLOW_STATUSES
-from mc.store.awaited_flows import find_awaited
-from mc.store.control_rows import control_of
-from mc.store.dialect import Dialect
+from mc.store.databases.base import Dialect
 from mc.store.event import EventKind
 from mc.store.flow_store import FlowStore
-from mc.store.leases import is_leased
-from mc.store.resource_queue import resource_of
-from mc.store.row_format import read_failures
-from mc.store.signal_rows import list_signals
-from mc.store.tables import edge, event, flow, resource, resource_claim, task, tick
-from mc.store.tick_log import read_ticks, ticks_query
-from mc.store.wakes import CANCEL, CONTROL, list_wakes
+from mc.store.history.tick_log import read_ticks, ticks_query
+from mc.store.leases.claims import is_leased
+from mc.store.reading.awaited_flows import find_awaited
+from mc.store.rows.control_rows import control_of
+from mc.store.rows.resource_queue import resource_of
+from mc.store.rows.row_format import read_failures
+from mc.store.rows.signal_rows import list_signals
+from mc.store.rows.wakes import CANCEL, CONTROL, list_wakes
+from mc.store.schema.tables import edge, event, flow, resource, resource_claim, task, tick
 
 __all__ = ["MOST_TASKS", "read_facts"]
 

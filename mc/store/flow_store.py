@@ -18,28 +18,28 @@ from mc.context.gc_pause import gc_paused
 from mc.durations import format_time, parse_time
 from mc.errors import DurationError, FlowNotFoundError, McError
 from mc.flows.flow import Flow
-from mc.store import leases
 from mc.store.database import BUSY_SECONDS, Database
+from mc.store.databases.held_transaction import HeldTransaction
+from mc.store.databases.sqlite_file import FILE_MODE
 from mc.store.event import Attempt, Event
-from mc.store.event_log import read_attempts, read_events
 from mc.store.final_save import FinalSave
-from mc.store.flow_loader import PARTIAL_FROM, FlowLoader
-from mc.store.flow_messages import FlowMessages
-from mc.store.flow_reader import read_summaries, summary_query
-from mc.store.flow_saver import FlowSaver
 from mc.store.flow_summary import FlowSummary
-from mc.store.flow_writer import NewFlow, draft_new_flow, insert_flows
-from mc.store.held_transaction import HeldTransaction
+from mc.store.history.event_log import read_attempts, read_events
+from mc.store.history.tick_log import Tick, begin_tick
 from mc.store.lease import DEFAULT_LEASE_SECONDS, Lease, Wake
+from mc.store.leases import claims as leases
+from mc.store.leases.recollection import Recollection
+from mc.store.leases.refusals import lease_lost
 from mc.store.lost_calls import LostCalls
+from mc.store.messages.flow_messages import FlowMessages
 from mc.store.outbox import Outbox
-from mc.store.recollection import Recollection
-from mc.store.refusals import lease_lost
-from mc.store.row_format import StoredState
-from mc.store.sqlite_file import FILE_MODE
-from mc.store.store_upkeep import StoreUpkeep
-from mc.store.tables import flow as flow_table
-from mc.store.tick_log import Tick, begin_tick
+from mc.store.reading.flow_loader import PARTIAL_FROM, FlowLoader
+from mc.store.reading.flow_reader import read_summaries, summary_query
+from mc.store.rows.row_format import StoredState
+from mc.store.saving.flow_saver import FlowSaver
+from mc.store.saving.flow_writer import NewFlow, draft_new_flow, insert_flows
+from mc.store.schema.tables import flow as flow_table
+from mc.store.upkeep.store_upkeep import StoreUpkeep
 
 if TYPE_CHECKING:
     from mc.store.resource_store import ResourceStore
@@ -240,7 +240,7 @@ class FlowStore(FlowMessages, StoreUpkeep):
             FlowNotFoundError: there is none with that key.
             StoreError: a driver holds one of them; nothing was deleted.
         """
-        from mc.store.flow_deleter import delete_flow
+        from mc.store.saving.flow_deleter import delete_flow
 
         now = format_time(self.clock.now())
         return self._database.write(

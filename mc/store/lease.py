@@ -39,7 +39,7 @@ class Lease:
 class Wake:
     """Something that happened elsewhere and concerns a flow."""
 
-    kind: str  # see mc.store.wakes
+    kind: str  # see mc.store.rows.wakes
     source_key: str  # the flow, the signal or the resource that caused it
     reason: str | None = None
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Select, select
 
-from mc.store import tables
+from mc.store.schema import tables
 
 __all__ = ["nearest_flows", "nearest_resources", "nearest_tasks"]
 

@@ -9,7 +9,7 @@ from mc.flows.flow import Flow
 from mc.store.lease import Wake
 
 if TYPE_CHECKING:
-    from mc.flows.control import Control
+    from mc.flows.controls.control import Control
 
 __all__ = ["Outbox"]
 

@@ -12,18 +12,18 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select
 from mc.durations import format_time
 from mc.errors import ResourceError
 from mc.flows.flow import Flow
-from mc.flows.resource_service import Answer, ResourceRequest
-from mc.flows.resources import Resource, check_resource_name, make_resource
+from mc.flows.resource import Resource, check_resource_name, make_resource
+from mc.flows.resources.service import Answer, ResourceRequest
 from mc.store.database import Database
-from mc.store.flow_reader import chunks
 from mc.store.lease import Lease, StoredClaim
-from mc.store.leases import family_of as family_query
-from mc.store.leases import keep
-from mc.store.refusals import lease_lost
-from mc.store.resource_queue import Asker, ResourceQueue, is_held, resource_of, take_turn, time_to_ask
-from mc.store.row_format import StoredState, flow_priority
-from mc.store.tables import flow as flow_table
-from mc.store.tables import resource, resource_claim, resource_use, task
+from mc.store.leases.claims import family_of as family_query
+from mc.store.leases.claims import keep
+from mc.store.leases.refusals import lease_lost
+from mc.store.reading.flow_reader import chunks
+from mc.store.rows.resource_queue import Asker, ResourceQueue, is_held, resource_of, take_turn, time_to_ask
+from mc.store.rows.row_format import StoredState, flow_priority
+from mc.store.schema.tables import flow as flow_table
+from mc.store.schema.tables import resource, resource_claim, resource_use, task
 
 __all__ = ["ResourceShare", "ResourceStatus", "ResourceStore"]
 

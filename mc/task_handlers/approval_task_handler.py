@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mc.durations import format_time
-from mc.flows.mailbox import Signal
-from mc.flows.signalling import approval_signal_name
+from mc.flows.signals.signal_rules import approval_signal_name
+from mc.flows.state.mailbox import Signal
 from mc.spec.names import is_name
 from mc.task_handlers.base_signal_task_handler import BaseSignalTaskHandler
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from mc.durations import format_time
-from mc.flows.attempts import keep_proxied_attempts
-from mc.flows.resource_claims import was_refused
-from mc.flows.task_call import Calls
+from mc.flows.calls.attempts import keep_proxied_attempts
+from mc.flows.calls.task_call import Calls
+from mc.flows.resources.claims import was_refused
 from mc.statuses import FINISHED_TASK_STATUSES
 from mc.task_handlers.base_sub_flow_task_handler import drop_sub_flow
 from mc.task_handlers.base_task_handler import BaseTaskHandler

@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from mc.durations import format_time, parse_duration
-from mc.flows.mailbox import Signal
-from mc.flows.signal_waits import accepts_by
+from mc.flows.signals.waits import accepts_by
+from mc.flows.state.mailbox import Signal
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 __all__ = ["BaseSignalTaskHandler"]

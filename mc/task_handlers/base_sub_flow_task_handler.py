@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from mc.flows.failure import failure_names
+from mc.flows.calls.failure import failure_names
+from mc.flows.calls.sub_flow_tick import make_sub_flow_ctx, tick_sub_flow
+from mc.flows.calls.task_call import Calls, TaskCall
 from mc.flows.flow import Flow
-from mc.flows.sub_flow_tick import make_sub_flow_ctx, tick_sub_flow
-from mc.flows.task_call import Calls, TaskCall
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 from mc.task_handlers.sub_flow import make_failure

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 from mc.context.json_values import json_type_name
 from mc.durations import format_time
 from mc.errors import SpecError
-from mc.flows.task_call import TaskCall
+from mc.flows.calls.task_call import TaskCall
 
 __all__ = ["BaseTaskHandler"]
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Final, Protocol
 
 from mc.context.json_values import to_json_value
 from mc.errors import NotJsonError, TaskHandlerError
-from mc.flows.handler_registry import LateResult
-from mc.flows.missing_handlers import put_off_unless_allowed
-from mc.flows.task_call import TaskCall
+from mc.flows.calls.missing_handlers import put_off_unless_allowed
+from mc.flows.calls.task_call import TaskCall
+from mc.flows.handlers.handler_registry import LateResult
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 __all__ = ["CallTaskHandler", "TaskHandler", "TransactionService"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from mc.context.json_values import copy_json
+from mc.flows.calls.sub_flow_service import SubFlowService, SubFlowState
+from mc.flows.calls.task_call import Calls
 from mc.flows.flow import Flow
-from mc.flows.sub_flow_service import SubFlowService, SubFlowState
-from mc.flows.task_call import Calls
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 from mc.task_handlers.sub_flow import make_failure, make_sub_flow

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mc.flows.handler_registry import Handler
-from mc.flows.task_call import TaskCall
-from mc.flows.task_node import Task
+from mc.flows.calls.task_call import TaskCall
+from mc.flows.handlers.handler_registry import Handler
+from mc.flows.state.task_node import Task
 
 __all__ = ["TaskHandler", "tick_noop"]
 

@@ -9,11 +9,11 @@ from typing import Any
 from mc.context.conditions import evaluate_condition
 from mc.context.json_values import copy_as_json
 from mc.durations import format_time, parse_duration, parse_time
-from mc.flows.attempts import note_failed_attempt
-from mc.flows.failure import describe_exception, next_attempt_at
-from mc.flows.missing_handlers import find_missing_handler, note_if_missing
-from mc.flows.resource_grants import may_call_proxied
-from mc.flows.task_call import Calls, TaskCall
+from mc.flows.calls.attempts import note_failed_attempt
+from mc.flows.calls.failure import describe_exception, next_attempt_at
+from mc.flows.calls.missing_handlers import find_missing_handler, note_if_missing
+from mc.flows.calls.task_call import Calls, TaskCall
+from mc.flows.resources.grants import may_call_proxied
 from mc.task_handlers.base_sub_flow_task_handler import drop_sub_flow
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 

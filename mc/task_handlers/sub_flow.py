@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from mc.context.json_values import json_type_name
 from mc.errors import FlowError, SpecError
+from mc.flows.calls.task_call import TaskCall
 from mc.flows.flow import Flow
-from mc.flows.task_call import TaskCall
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 __all__ = ["MAX_DEPTH", "make_failure", "make_sub_flow"]

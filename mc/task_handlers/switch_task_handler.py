@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from mc.context.conditions import apply_operator, check_condition
 from mc.context.interpolation import interpolate
 from mc.context.json_values import dumps
-from mc.flows.failure import shorten
+from mc.flows.calls.failure import shorten
 from mc.task_handlers.base_proxying_task_handler import BaseProxyingTaskHandler
 
 __all__ = ["SwitchTaskHandler", "TaskHandler"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mc.context.json_values import copy_json
-from mc.flows.mailbox import Signal
+from mc.flows.state.mailbox import Signal
 from mc.spec.names import MAX_NAME_LENGTH, RESERVED_PREFIX, is_name
 from mc.task_handlers.base_signal_task_handler import BaseSignalTaskHandler
 
@@ -43,7 +43,7 @@ class WaitForSignalTaskHandler(BaseSignalTaskHandler):
 
     def _check_schema(self, schema: object) -> None:
         from mc.spec.findings import Findings
-        from mc.spec.params_schema import check_params_schema
+        from mc.spec.schema.params_schema import check_params_schema
 
         findings = Findings(None)
         if isinstance(schema, dict):

@@ -12,7 +12,7 @@ from mc.errors import FlowNotFoundError
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
-    from mc.flows.timeline import Timeline
+    from mc.simulation.timeline import Timeline
     from mc.store.flow_store import FlowStore
 
 __all__ = ["HistoryAssertion"]

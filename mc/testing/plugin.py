@@ -10,8 +10,8 @@ import pytest
 if TYPE_CHECKING:
     from mc.clock import ManualClock
     from mc.flows.flow_engine import FlowEngine
-    from mc.flows.prebaked_handlers import PrebakedHandlers
-    from mc.flows.timeline import Timeline
+    from mc.simulation.outcome_handlers import PrebakedHandlers
+    from mc.simulation.timeline import Timeline
     from mc.store.flow_store import FlowStore
     from mc.testing.history_assertion import HistoryAssertion
     from mc.testing.prebaking import Prebaking
@@ -61,16 +61,16 @@ def mc_task_handlers() -> Mapping[str, Any]:
 
 @pytest.fixture
 def _mc_handlers(mc_handler_modules: Sequence[str], mc_task_handlers: Mapping[str, Any]) -> PrebakedHandlers:
-    from mc.flows.handler_registry import HandlerRegistry
-    from mc.flows.prebaked import Outcomes
-    from mc.flows.prebaked_handlers import PrebakedHandlers
+    from mc.flows.handlers.handler_registry import HandlerRegistry
+    from mc.simulation.outcome_handlers import PrebakedHandlers
+    from mc.simulation.outcomes import Outcomes
 
     return PrebakedHandlers(Outcomes(), HandlerRegistry(mc_task_handlers, mc_handler_modules))
 
 
 @pytest.fixture
 def _mc_timeline(_mc_handlers: PrebakedHandlers) -> Timeline:
-    from mc.flows.timeline import Timeline
+    from mc.simulation.timeline import Timeline
 
     return Timeline(_mc_handlers.paths)
 

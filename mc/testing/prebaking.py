@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mc.flows.prebaked import Outcome, Outcomes, to_outcomes
+from mc.simulation.outcomes import Outcome, Outcomes, to_outcomes
 from mc.spec.task_types import canonical_task_type
 
 __all__ = ["Outcome", "Prebaking"]

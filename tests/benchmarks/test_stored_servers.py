@@ -17,7 +17,7 @@ from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
 from tests.benchmarks.workloads import best_seconds, chain
-from tests.databases import DATABASES, fresh_url
+from tests.support.databases import DATABASES, fresh_url
 
 FLOWS = 1_000  # of ten tasks
 LIMITS = {"sqlite": "1,000", "postgres": "500", "mariadb": "none set"}

@@ -12,10 +12,10 @@ from sqlalchemy import create_engine, insert, select, true
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
-from mc.store import tables
 from mc.store.flow_store import FlowStore
+from mc.store.schema import tables
 from tests.benchmarks.workloads import bare_engine, best_seconds
-from tests.databases import DATABASES, fresh_url
+from tests.support.databases import DATABASES, fresh_url
 
 # The aim is 25 microseconds where a step of a bare engine costs 1; machines differ, the ratio less.
 MOST_MICROSECONDS = 25.0

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import create_engine, delete
 
 from mc.clock import ManualClock
-from mc.store import tables
 from mc.store.flow_store import FlowStore
-from tests.databases import DATABASES, STORES, quick_url
-from tests.partial_flows import never_read_whole
+from mc.store.schema import tables
+from tests.support.databases import DATABASES, STORES, quick_url
+from tests.support.partial_flows import never_read_whole
 
 
 class Places:

@@ -14,7 +14,7 @@ from mc.houston import Houston
 from mc.store.event import EventKind
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
-from tests.invariants import Seen, check_store
+from tests.support.invariants import Seen, check_store
 
 
 class Workshop:
@@ -574,7 +574,7 @@ class TestWhileADriverHoldsTheFlow:
 
         import threading
 
-        from mc.flows.control import make_control
+        from mc.flows.controls.control import make_control
         from mc.flows.flow_engine import FlowEngine
         from mc.runners.flow_runner import FlowRunner
 

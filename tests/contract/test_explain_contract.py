@@ -11,16 +11,16 @@ from hypothesis import HealthCheck, given, settings
 
 from mc.clock import ManualClock
 from mc.errors import FlowNotFoundError
-from mc.flows.control import make_control
-from mc.flows.explanation import Explanation, Reason, ReasonKind
+from mc.explanation.explanation import Explanation, Reason, ReasonKind
+from mc.explanation.flow_reasons import explain_flow
+from mc.flows.controls.control import make_control
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.flow_reasons import explain_flow
 from mc.runners.flow_runner import FlowRunner
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_facts import read_facts
 from mc.store.flow_store import FlowStore
-from tests.advice import MOVES, Person, waiting_specs
+from tests.support.advice import MOVES, Person, waiting_specs
 
 NUMBERS = count()
 

@@ -9,13 +9,13 @@ import pytest
 
 from mc.clock import ManualClock
 from mc.durations import format_time
-from mc.flows.control import make_control
+from mc.flows.controls.control import make_control
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
-from mc.store.history import check_history
-from tests.invariants import check_store
+from mc.store.history.history_check import check_history
+from tests.support.invariants import check_store
 
 Spec = dict[str, Any]
 

@@ -22,12 +22,12 @@ from mc.statuses import TASK_CHANGES
 from mc.store.event import Event, EventKind, replay
 from mc.store.final_save import FinalSave
 from mc.store.flow_store import FlowStore
-from mc.store.history import check_history
+from mc.store.history.history_check import check_history
 from mc.store.lease import Lease
-from tests.databases import DATABASES, fresh_url
-from tests.partial_flows import never_read_whole
-from tests.random_specs import Act, meddling_specs, wild_specs
-from tests.trials import SCALE, Trial
+from tests.support.databases import DATABASES, fresh_url
+from tests.support.partial_flows import never_read_whole
+from tests.support.random_specs import Act, meddling_specs, wild_specs
+from tests.support.trials import SCALE, Trial
 
 PARTS = 5
 WHOLE, SAMPLE = round(200 * SCALE), 40  # random specs of each part
@@ -260,7 +260,7 @@ class TestEvents:
     def test_a_broken_history_is_noticed(self, store: FlowStore, create: Callable[..., Flow]) -> None:
         from sqlalchemy import delete, update
 
-        from mc.store.tables import event, task
+        from mc.store.schema.tables import event, task
 
         flow = create()
         FlowEngine().run_flow(flow)
@@ -490,7 +490,7 @@ class TestDeletion:
     ) -> None:
         from sqlalchemy import select
 
-        from mc.store import tables
+        from mc.store.schema import tables
 
         flow = create()
         FlowEngine().run_flow(flow)

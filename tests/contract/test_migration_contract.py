@@ -12,15 +12,15 @@ from mc.clock import ManualClock
 from mc.errors import FlowNotFoundError, MigrationError, StaleFlowError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.migrating import migrate_flow
+from mc.flows.migration.carry_out import migrate_flow
 from mc.houston import Houston
 from mc.runners.flow_runner import FlowRunner
 from mc.spec.digest import spec_digest
-from mc.store import tables
 from mc.store.event import EventKind
 from mc.store.flow_store import FlowStore
-from mc.store.history import check_history, replay
-from tests.invariants import Seen, Snapshot, check_store, take_snapshot
+from mc.store.history.history_check import check_history, replay
+from mc.store.schema import tables
+from tests.support.invariants import Seen, Snapshot, check_store, take_snapshot
 
 
 def task(key: str, *precursors: str, task_type: str = "noop", **entries: Any) -> dict[str, Any]:

@@ -12,17 +12,17 @@ from typing import Any, ClassVar
 import pytest
 
 from mc.clock import ManualClock
-from mc.flows.control import make_control
+from mc.flows.calls.missing_handlers import TRY_AGAIN_SECONDS
+from mc.flows.controls.control import make_control
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.handler_registry import task_handler
-from mc.flows.missing_handlers import TRY_AGAIN_SECONDS
+from mc.flows.handlers.handler_registry import task_handler
 from mc.runners.flow_runner import FlowRunner
 from mc.store.event import Event
-from mc.store.flow_checks import check_flows
 from mc.store.flow_store import FlowStore
+from mc.store.upkeep.flow_checks import check_flows
 from mc.task_handlers.base_task_handler import BaseTaskHandler
-from tests.invariants import check_store
+from tests.support.invariants import check_store
 
 OWN = {"key": "own_task", "task_type": "own", "data": {"x": 0}}
 NESTED = {
@@ -386,7 +386,7 @@ def test_it_can_be_cancelled_while_it_is_blocked(drivers: Drivers, store: FlowSt
     runner = drivers()
     runner.tick()
     (child_key,) = [flow.key for flow in store.query(status="BLOCKED")]
-    from mc.runners.stored_sub_flows import StoredSubFlows
+    from mc.runners.services.stored_sub_flows import StoredSubFlows
     from mc.store.outbox import Outbox
 
     flow, outbox = store.load("f"), Outbox()

@@ -12,7 +12,7 @@ from mc.errors import ControlError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.houston import Houston
-from tests.invariants import check_store
+from tests.support.invariants import check_store
 
 SIGNAL = {"task_type": "wait_for_signal", "task_params": {"signal": "go", "timeout": "20m", "default": {}}}
 NAP = {"key": "nap", "task_type": "wait", "task_params": {"duration": "10m"}, "precursors": []}

@@ -17,11 +17,11 @@ from mc.errors import DatabaseUrlError, FlowFormatError, StoreUnreachableError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
-from mc.store.dialects import find_dialect
-from mc.store.due_flows import Search, claim_query
+from mc.store.databases.sqlite import find_dialect
 from mc.store.flow_store import FlowStore
-from mc.store.leases import next_due_query
-from tests.databases import server_url
+from mc.store.leases.claims import next_due_query
+from mc.store.leases.due_flows import Search, claim_query
+from tests.support.databases import server_url
 
 
 @pytest.fixture

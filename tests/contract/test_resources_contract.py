@@ -14,7 +14,7 @@ from mc.flows.flow import Flow
 from mc.houston import Houston
 from mc.store.outbox import Outbox
 from mc.store.resource_store import ResourceStatus
-from tests.invariants import check_store
+from tests.support.invariants import check_store
 
 WAIT = {"key": "w", "task_type": "wait_for_signal", "task_params": {"signal": "go"}}
 

@@ -18,11 +18,11 @@ from mc.errors import FlowExistsError, LeaseLostError, StoreBusyError, StoreErro
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
-from mc.store import tables
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Wake
 from mc.store.outbox import Outbox
-from mc.store.wakes import FINISHED, add_wake
+from mc.store.rows.wakes import FINISHED, add_wake
+from mc.store.schema import tables
 
 CHAIN = {"tasks": [{"key": "one", "task_type": "noop"}, {"key": "two", "task_type": "noop"}]}
 SCALE = int(os.environ.get("MC_TEST_SCALE", "1"))

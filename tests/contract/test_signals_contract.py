@@ -12,11 +12,11 @@ from sqlalchemy import select
 from mc.clock import ManualClock
 from mc.errors import FlowNotFoundError, SignalError
 from mc.houston import Houston
-from mc.spec import params_schema
-from mc.store import tables
+from mc.spec.schema import params_schema
 from mc.store.event import EventKind
 from mc.store.outbox import Outbox
-from tests.invariants import check_store
+from mc.store.schema import tables
+from tests.support.invariants import check_store
 
 WAIT = {"key": "w", "task_type": "wait_for_signal", "task_params": {"signal": "go"}}
 ASK = {"key": "ask", "task_type": "approval", "task_params": {"approvers": ["ada", "Ada", "Ümit ✓"]}}

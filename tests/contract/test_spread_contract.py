@@ -12,7 +12,7 @@ from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
 from mc.task_handlers.base_task_handler import BaseTaskHandler
-from tests.invariants import check_store
+from tests.support.invariants import check_store
 
 COUNT, LIMIT = 600, 200  # from 500 tasks on, drivers read no more of a flow than they need
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mc.flows.explanation import ReasonKind
+from mc.explanation.explanation import ReasonKind
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "explain.md"
 

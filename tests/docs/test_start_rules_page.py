@@ -12,10 +12,10 @@ import pytest
 
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.start_rules import _NAMED_RULES
+from mc.flows.state.start_rules import _NAMED_RULES
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
-from tests.partial_flows import never_read_whole
+from tests.support.partial_flows import never_read_whole
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "start-rules.md"
 

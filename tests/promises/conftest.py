@@ -8,9 +8,9 @@ from contextlib import ExitStack
 import pytest
 from sqlalchemy import create_engine, delete, text
 
-from mc.store import tables
 from mc.store.flow_store import FlowStore
-from tests.databases import DATABASES, quick_url
+from mc.store.schema import tables
+from tests.support.databases import DATABASES, quick_url
 
 PAST = "2000-01-01T00:00:00.000000+00:00"
 

@@ -13,7 +13,7 @@ import time
 import warnings
 from typing import Any
 
-from mc.flows.handler_registry import task_handler
+from mc.flows.handlers.handler_registry import task_handler
 
 Task = dict[str, Any]
 HARMFUL: dict[str, Any] = {}  # each must fail or block its flow

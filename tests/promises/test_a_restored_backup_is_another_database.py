@@ -15,8 +15,8 @@ from mc.errors import StoreReplacedError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
-from mc.store import tables
 from mc.store.flow_store import FlowStore
+from mc.store.schema import tables
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 TASKS = ("a", "b", "c")

@@ -10,12 +10,12 @@ import pytest
 
 from mc.clock import ManualClock
 from mc.errors import ControlError
-from mc.flows.control import make_control
+from mc.flows.controls.control import make_control
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
-from tests.partial_flows import never_read_whole
+from tests.support.partial_flows import never_read_whole
 
 Spec = dict[str, Any]
 

@@ -12,7 +12,7 @@ from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
-from tests.invariants import check_store
+from tests.support.invariants import check_store
 
 HOUR = 3600
 START = datetime(2026, 1, 2, tzinfo=UTC)

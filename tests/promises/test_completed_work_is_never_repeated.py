@@ -12,14 +12,14 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from mc.flows.control import make_control
-from mc.flows.controlling import apply_control
+from mc.flows.controls.apply_control import apply_control
+from mc.flows.controls.control import make_control
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.houston import Houston
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
-from tests.invariants import Seen, check_store
+from tests.support.invariants import Seen, check_store
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_RETRIES = 40

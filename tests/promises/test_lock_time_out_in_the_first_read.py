@@ -12,7 +12,7 @@ from mc.errors import StoreBusyError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.store.flow_store import FlowStore
-from tests.invariants import check_store
+from tests.support.invariants import check_store
 
 SPEC = {"tasks": [{"key": "t", "task_type": "noop"}]}
 

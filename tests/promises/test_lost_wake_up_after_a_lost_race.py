@@ -13,7 +13,7 @@ from mc.runners.flow_runner import FlowRunner
 from mc.store.final_save import FinalSave
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
-from tests.invariants import check_store
+from tests.support.invariants import check_store
 
 INNER = {"tasks": [{"key": "inner", "task_type": "noop"}]}
 SPEC = {"tasks": [{"key": "sub", "task_type": "flow", "task_params": {"flow_spec": INNER}}]}

@@ -10,7 +10,7 @@ import pytest
 
 from mc.clock import ManualClock
 from mc.errors import ControlError, McError
-from mc.flows.control import make_control
+from mc.flows.controls.control import make_control
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.houston import Houston
@@ -21,7 +21,7 @@ from mc.store.lease import Lease
 from mc.store.lost_calls import LostCalls
 from mc.store.outbox import Outbox
 from mc.task_handlers.base_task_handler import BaseTaskHandler
-from tests.invariants import Seen, check_store
+from tests.support.invariants import Seen, check_store
 
 NAP = {"task_type": "wait", "task_params": {"duration": "1h"}}
 CHILD = {"task_type": "flow", "task_params": {"flow_spec": {"tasks": [{"key": "nap", **NAP}]}}}

@@ -13,7 +13,7 @@ from mc.flows.flow_engine import FlowEngine
 from mc.runners import flow_session, turns
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
-from tests.databases import quick_url
+from tests.support.databases import quick_url
 
 FOR_EVER = 1_000_000
 

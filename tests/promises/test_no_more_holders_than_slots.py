@@ -13,11 +13,11 @@ from pathlib import Path
 
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.resource_service import ResourceRequest
+from mc.flows.resources.service import ResourceRequest
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
 from mc.task_handlers.base_task_handler import BaseTaskHandler
-from tests.invariants import Seen, check_store
+from tests.support.invariants import Seen, check_store
 
 ROOT = Path(__file__).resolve().parents[2]
 SLOTS, FLOWS, TASKS = 2, 6, 3

@@ -15,7 +15,7 @@ from mc.runners.flow_session import FlowSession
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
 from mc.store.outbox import Outbox
-from tests.invariants import check_store
+from tests.support.invariants import check_store
 
 SPEC = {
     "tasks": [{"key": "w", "task_type": "wait_for_signal", "task_params": {"signal": "go"}}],

@@ -14,7 +14,7 @@ from mc.runners.flow_session import FlowSession
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
 from mc.store.outbox import Outbox
-from tests.invariants import check_store
+from tests.support.invariants import check_store
 
 INNER = {"tasks": [{"key": "inner", "task_type": "noop"}]}
 SPEC = {

@@ -10,7 +10,7 @@ from mc.errors import LeaseLostError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.store.flow_store import FlowStore
-from tests.invariants import check_store
+from tests.support.invariants import check_store
 
 SPEC = {"tasks": [{"key": "a", "task_type": "work"}, {"key": "b", "task_type": "work"}]}
 

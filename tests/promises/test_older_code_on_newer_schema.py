@@ -16,11 +16,11 @@ from mc.errors import SchemaVersionError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
-from mc.store import tables
 from mc.store.database import Database
 from mc.store.flow_store import FlowStore
-from mc.store.health import examine
-from mc.store.schema_version import NEWEST_VERSION
+from mc.store.schema import tables
+from mc.store.schema.upgrade import NEWEST_VERSION
+from mc.store.upkeep.health import examine
 
 SPEC = {"tasks": [{"key": "t", "task_type": "noop"}]}
 NEWER = NEWEST_VERSION + 1

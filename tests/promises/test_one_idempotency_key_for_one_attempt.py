@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mc.flows.flow import Flow
 from mc.store.flow_store import FlowStore
-from tests.invariants import check_store
+from tests.support.invariants import check_store
 
 ROOT = Path(__file__).resolve().parents[2]
 

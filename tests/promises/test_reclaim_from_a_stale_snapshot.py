@@ -9,9 +9,9 @@ import pytest
 
 from mc.errors import StoreBusyError
 from mc.flows.flow import Flow
-from mc.store import leases
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
+from mc.store.leases import claims as leases
 
 SPEC = {"tasks": [{"key": "t", "task_type": "noop"}]}
 

@@ -12,7 +12,7 @@ import pytest
 
 from mc.errors import FlowExistsError
 from mc.houston import Houston
-from tests.invariants import check_store
+from tests.support.invariants import check_store
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC: dict[str, Any] = {"data": {"x": 1}, "tasks": [{"key": "t", "task_type": "noop"}]}

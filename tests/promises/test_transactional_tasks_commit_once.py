@@ -19,11 +19,11 @@ from sqlalchemy import Connection, create_engine, text
 from mc.errors import StoreUnreachableError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.handler_registry import task_handler
+from mc.flows.handlers.handler_registry import task_handler
 from mc.runners.flow_runner import FlowRunner, RunnerReport
 from mc.store.flow_store import FlowStore
-from tests.databases import DATABASES, fresh_url
-from tests.invariants import check_store
+from tests.support.databases import DATABASES, fresh_url
+from tests.support.invariants import check_store
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = "transactional_functions"
@@ -426,7 +426,7 @@ import os, signal, sys
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
-from mc.store.held_transaction import HeldTransaction
+from mc.store.databases.held_transaction import HeldTransaction
 
 url, module, moment = sys.argv[1:]
 write = HeldTransaction.write

@@ -16,7 +16,7 @@ from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
-from tests.invariants import check_store
+from tests.support.invariants import check_store
 
 ROOT = Path(__file__).resolve().parents[2]
 INNER = {"tasks": [{"key": "inner", "task_type": "noop"}]}
@@ -27,7 +27,7 @@ REMOVER = """
 import os, signal, sys
 from datetime import timedelta
 from sqlalchemy import Engine, event
-from mc.store import pruning
+from mc.store.upkeep import pruning
 from mc.store.flow_store import FlowStore
 
 url, operation, step = sys.argv[1:]

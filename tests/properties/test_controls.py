@@ -17,17 +17,17 @@ from hypothesis import strategies as st
 
 from mc.clock import ManualClock
 from mc.errors import ControlError
-from mc.flows.control import Control, make_control
-from mc.flows.controlling import apply_control
+from mc.flows.controls.apply_control import apply_control
+from mc.flows.controls.control import Control, make_control
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.observer import ChangeEvent
 from mc.runners.flow_runner import FlowRunner
 from mc.statuses import FINISHED_FLOW_STATUSES, FINISHED_TASK_STATUSES
 from mc.store.flow_store import FlowStore
-from tests.control_invariants import tasks_set_back
-from tests.invariants import Seen, check_store
-from tests.random_specs import Act, wild_specs
+from tests.support.control_invariants import tasks_set_back
+from tests.support.invariants import Seen, check_store
+from tests.support.random_specs import Act, wild_specs
 
 MAX_TICKS = 400
 

@@ -19,10 +19,10 @@ from mc.errors import FlowFormatError, McError, NotJsonError
 from mc.flows.flow_engine import FlowEngine
 from mc.houston import Houston
 from mc.statuses import FINISHED_FLOW_STATUSES
-from tests.invariants import Seen, find_violations, take_snapshot
-from tests.mutations import mutate
 from tests.properties.test_mutated_specs import EVERYTHING, SILENT
-from tests.trials import SCALE, Trial
+from tests.support.invariants import Seen, find_violations, take_snapshot
+from tests.support.mutations import mutate
+from tests.support.trials import SCALE, Trial
 
 PARTS = 4
 WHOLE, SAMPLE = round(500 * SCALE), 60  # of each part

@@ -10,7 +10,7 @@ from mc.clock import ManualClock
 from mc.flows.flow import Flow
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
-from tests.advice import MOVES, Person, waiting_specs
+from tests.support.advice import MOVES, Person, waiting_specs
 
 
 @example({"tasks": []}, ["vanish", "vanish", "vanish", "pause"])

@@ -14,9 +14,9 @@ from mc.errors import ControlError, GraphError, MigrationError
 from mc.flows.flow import Flow
 from mc.houston import Houston
 from mc.statuses import FINISHED_FLOW_STATUSES
-from tests.invariants import Seen, Snapshot, check_store, take_snapshot
-from tests.random_migrations import new_specs
-from tests.random_specs import Act, wild_specs
+from tests.support.invariants import Seen, Snapshot, check_store, take_snapshot
+from tests.support.random_migrations import new_specs
+from tests.support.random_specs import Act, wild_specs
 
 
 def rows_of(houston: Houston) -> Snapshot:
@@ -146,7 +146,7 @@ def test_a_migrated_flow_keeps_what_is_finished_and_comes_to_its_end(
 def test_what_is_stored_is_what_a_migration_in_memory_makes(
     spec: dict[str, Any], ticks: int, data: st.DataObject
 ) -> None:
-    from mc.flows.migrating import migrate_flow
+    from mc.flows.migration.carry_out import migrate_flow
 
     with Houston("sqlite://", clock=ManualClock(), task_handlers={"act": Act}) as houston:
         houston.submit(spec)

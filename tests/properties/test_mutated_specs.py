@@ -19,12 +19,12 @@ import pytest
 from mc.clock import ManualClock
 from mc.errors import FlowExistsError, SpecError
 from mc.flows.flow_engine import FlowEngine
-from mc.spec.plan import plan_flow_spec
+from mc.spec.planning.plan import plan_flow_spec
 from mc.spec.validation import find_problems
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
-from tests.mutations import mutate
-from tests.trials import SCALE, Trial
+from tests.support.mutations import mutate
+from tests.support.trials import SCALE, Trial
 
 PARTS = 4
 WHOLE, SAMPLE = round(2000 * SCALE), 150  # of each part

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from mc.clock import ManualClock
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.observer import ChangeEvent
-from mc.spec.plan import FlowPlan, plan_flow_spec
-from tests.random_specs import Act, wild_specs
+from mc.spec.planning.plan import FlowPlan, plan_flow_spec
+from tests.support.random_specs import Act, wild_specs
 
 UNDER_WAY = {"RUNNING", "WAITING"}
 

@@ -13,7 +13,7 @@ from mc.clock import ManualClock
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.observer import ChangeEvent
-from tests.random_specs import Act, graphs, meddling_specs, wild_specs
+from tests.support.random_specs import Act, graphs, meddling_specs, wild_specs
 
 MAX_TICKS = 400
 Trip = Callable[[Flow], Flow]

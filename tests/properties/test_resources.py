@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from mc.clock import ManualClock
 from mc.errors import ControlError, FlowFormatError
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.resource_rules import Situation, judge
-from mc.flows.resources import Rate, Resource, make_resource
+from mc.flows.resource import Rate, Resource, make_resource
+from mc.flows.resources.rules import Situation, judge
 from mc.houston import Houston
-from tests.invariants import Seen, check_store
+from tests.support.invariants import Seen, check_store
 
 NAMES = ("db", "api", "disk")
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -12,7 +12,7 @@ from mc.clock import ManualClock
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.houston import Houston
-from tests.invariants import check_store
+from tests.support.invariants import check_store
 
 NAMES = ("a", "b")
 NAP = {"task_type": "wait", "task_params": {"duration": "1h"}}

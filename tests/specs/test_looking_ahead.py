@@ -11,8 +11,8 @@ import pytest
 from mc.clock import ManualClock
 from mc.errors import FlowError
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.simulation import simulate_flow
 from mc.houston import Houston
+from mc.simulation.simulation import simulate_flow
 
 ROOT = Path(__file__).resolve().parents[2]
 SPECS = sorted((ROOT / "specs").glob("*.json"))

@@ -12,7 +12,7 @@ from mc.clock import Clock, ManualClock, SystemClock
 from mc.errors import CycleError, FlowError, GraphError, MaxTicksError, McError, Problem, SpecError
 from mc.flows.flow import Flow, Task
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.handler_registry import HandlerRegistry, task_handler
+from mc.flows.handlers.handler_registry import HandlerRegistry, task_handler
 from mc.flows.observer import ChangeEvent, Observer
 from mc.flows.tick_report import TickReport
 from mc.statuses import FlowStatus, TaskStatus

@@ -15,7 +15,7 @@ from mc.cli.text_type import COUNT
 
 if TYPE_CHECKING:
     from mc.store.database import Database
-    from mc.store.pruning import PruneReport
+    from mc.store.upkeep.pruning import PruneReport
 
 __all__ = ["command"]
 
@@ -73,8 +73,8 @@ def status(settings: Settings) -> None:
 
     Ends with 3 if the tables are newer than this version of mc.
     """
-    from mc.store.migrating import list_migrations
-    from mc.store.schema_version import NEWEST_VERSION, read_version
+    from mc.store.schema.upgrade import NEWEST_VERSION, read_version
+    from mc.store.upkeep.pending_migrations import list_migrations
 
     database = _open_existing(settings)
     try:
@@ -101,7 +101,7 @@ def restored(settings: Settings) -> None:
     """
     from mc.clock import SystemClock
     from mc.durations import format_time
-    from mc.store.epochs import begin_epoch
+    from mc.store.schema.epochs import begin_epoch
 
     database = _open_existing(settings)
     try:
@@ -138,7 +138,7 @@ def sql(settings: Settings, dialect: str | None, after: int) -> None:
     """
     from mc.clock import SystemClock
     from mc.store.database import Database
-    from mc.store.migrating import migration_statements
+    from mc.store.upkeep.pending_migrations import migration_statements
 
     clock = SystemClock()
     kind = dialect or Database(settings.db_url, clock).dialect.name
@@ -194,13 +194,13 @@ def describe_pruning(report: PruneReport) -> str:
 
 def _open_existing(settings: Settings) -> Database:
     from mc.clock import SystemClock
-    from mc.store.health import open_existing
+    from mc.store.upkeep.health import open_existing
 
     return open_existing(settings.db_url, SystemClock(), settings.busy_seconds)
 
 
 def _bring_up_to_date(settings: Settings, database: Database) -> None:
-    from mc.store.schema_version import NEWEST_VERSION
+    from mc.store.schema.upgrade import NEWEST_VERSION
 
     try:
         applied = database.upgrade()

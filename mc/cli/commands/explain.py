@@ -13,7 +13,7 @@ from mc.cli.settings import Settings
 from mc.cli.text_type import COUNT, TEXT
 
 if TYPE_CHECKING:
-    from mc.flows.explanation import Explanation, Reason
+    from mc.explanation.explanation import Explanation, Reason
 
 __all__ = ["command"]
 

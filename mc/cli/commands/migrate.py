@@ -15,7 +15,7 @@ from mc.cli.spec_source import read_spec
 from mc.cli.text_type import TEXT
 
 if TYPE_CHECKING:
-    from mc.flows.migration_plan import MigrationPlan
+    from mc.flows.migration.plan import MigrationPlan
 
 __all__ = ["command"]
 

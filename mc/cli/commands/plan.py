@@ -12,8 +12,8 @@ from mc.cli.settings import Settings
 from mc.cli.spec_source import read_spec
 
 if TYPE_CHECKING:
-    from mc.spec.plan import FlowPlan, SubFlowPlan
-    from mc.spec.plan_findings import PlanFinding
+    from mc.spec.planning.plan import FlowPlan, SubFlowPlan
+    from mc.spec.planning.plan_findings import PlanFinding
 
 __all__ = ["command"]
 
@@ -33,8 +33,8 @@ def command(settings: Settings, spec: str, data: dict[str, Any]) -> None:
     tasks can be under way at the same time, tasks that can never start, conditions that are always true or
     false, and references to data that nobody writes. Nothing is run or stored, and no database is opened.
     """
-    from mc.flows.handler_registry import HandlerRegistry
-    from mc.spec.plan import plan_flow_spec
+    from mc.flows.handlers.handler_registry import HandlerRegistry
+    from mc.spec.planning.plan import plan_flow_spec
 
     with stdout_for_json(settings.as_json):
         settings.import_handlers()

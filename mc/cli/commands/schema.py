@@ -20,10 +20,10 @@ def command(outcomes: bool) -> None:
     a schema can.
     """
     if outcomes:
-        from mc.flows.simulation_script import load_outcomes_schema
+        from mc.simulation.script import load_outcomes_schema
 
         print_json(load_outcomes_schema(), indent=2)
     else:
-        from mc.spec.schema import load_flow_spec_schema
+        from mc.spec.schema.flow_spec_schema import load_flow_spec_schema
 
         print_json(load_flow_spec_schema(), indent=2)

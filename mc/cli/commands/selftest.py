@@ -33,8 +33,8 @@ def command(settings: Settings, seconds: float) -> int:
     if something must not be relied upon, with 3 if the place cannot be used at all, such as SQLite on a
     network file system.
     """
-    from mc.runners.self_test import run_self_test
-    from mc.store.finding import Severity
+    from mc.runners.self_test.self_test import run_self_test
+    from mc.store.upkeep.finding import Severity
 
     findings = []
     for finding in run_self_test(settings.db_url, seconds=seconds):

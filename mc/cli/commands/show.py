@@ -23,7 +23,7 @@ from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow, Task
-    from mc.flows.signal_waits import Wait
+    from mc.flows.signals.waits import Wait
     from mc.store.flow_summary import FlowSummary
 
 __all__ = ["command"]
@@ -104,7 +104,7 @@ def _describe(flow: Flow, summary: FlowSummary) -> Iterator[tuple[str, str]]:
 
 def _describe_waits(flow: Flow) -> Iterator[tuple[str, str]]:
     """Yield the signals and approvals that the flow waits for, and the signals that nobody took."""
-    from mc.flows.signal_waits import find_waits
+    from mc.flows.signals.waits import find_waits
 
     waits = find_waits(flow) if flow.status not in FINISHED_FLOW_STATUSES else []
     for wait in waits[:_MOST_WAITS]:
@@ -142,7 +142,7 @@ def _to_row(task: Task) -> tuple[str, ...]:
 
 
 def _note(task: Task) -> str:
-    from mc.flows.resource_claims import was_refused
+    from mc.flows.resources.claims import was_refused
 
     error: dict[str, Any] = task.get("error") or {}
     if error:

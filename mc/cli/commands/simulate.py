@@ -17,8 +17,8 @@ from mc.cli.spec_source import read_spec
 from mc.cli.text_type import COUNT
 
 if TYPE_CHECKING:
-    from mc.flows.simulation import Simulation
-    from mc.flows.timeline import TimelineEntry
+    from mc.simulation.simulation import Simulation
+    from mc.simulation.timeline import TimelineEntry
 
 __all__ = ["command"]
 
@@ -64,9 +64,9 @@ def command(
     without that, `call`, `print`, `log` and types that are not built in complete at once with the data of
     the spec. The simulation ends with the flow, or where only something from outside can move it.
     """
-    from mc.flows.simulation import simulate_flow
-    from mc.flows.simulation_script import read_script
-    from mc.spec.reading import read_spec_file
+    from mc.simulation.script import read_script
+    from mc.simulation.simulation import simulate_flow
+    from mc.spec.reading.reading import read_spec_file
     from mc.spec.validation import validate_flow_spec
 
     flow_spec = read_spec(spec)

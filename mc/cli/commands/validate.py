@@ -48,7 +48,7 @@ def command(settings: Settings, specs: tuple[str, ...]) -> int:
 
 
 def _check(settings: Settings, source: str) -> tuple[list[Problem], list[Problem]]:
-    from mc.flows.handler_registry import HandlerRegistry
+    from mc.flows.handlers.handler_registry import HandlerRegistry
     from mc.spec.validation import inspect_flow_spec
 
     settings.import_handlers()

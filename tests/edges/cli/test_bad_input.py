@@ -443,7 +443,7 @@ class TestBugs:
         def fail() -> None:
             raise ZeroDivisionError("something that nobody thought of")
 
-        monkeypatch.setattr("mc.spec.schema.load_flow_spec_schema", fail)
+        monkeypatch.setattr("mc.spec.schema.flow_spec_schema.load_flow_spec_schema", fail)
 
     def test_an_unexpected_error_is_called_a_bug_in_one_paragraph(self, houston: Callable[..., Any]) -> None:
         ended = houston("schema")

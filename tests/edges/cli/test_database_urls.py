@@ -12,7 +12,7 @@ import pytest
 
 from mc import FlowStore, Houston
 from mc.errors import McError
-from mc.store.shown_url import mask_url, mask_urls
+from mc.store.databases.shown_url import mask_url, mask_urls
 
 SECRET = "Tr0ub4dor"
 WITH_PASSWORD = [

@@ -11,9 +11,9 @@ import pytest
 
 from mc.clock import SystemClock
 from mc.store.database import Database
-from mc.store.network_mounts import Mount
-from mc.store.schema_version import MIGRATIONS, NEWEST_VERSION
-from mc.store.scratch import Scratch
+from mc.store.databases.network_mounts import Mount
+from mc.store.schema.upgrade import MIGRATIONS, NEWEST_VERSION
+from mc.store.upkeep.scratch import Scratch
 from tests.edges.cli.conftest import Houston
 
 NOOP = [{"key": "t", "task_type": "noop"}]
@@ -153,7 +153,9 @@ class TestSelftest:
     def test_it_refuses_a_network_file_system_and_says_why(
         self, houston: Houston, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mc.store.dialects.find_network_mount", lambda _: Mount(path="/srv", kind="nfs4"))
+        monkeypatch.setattr(
+            "mc.store.databases.sqlite.find_network_mount", lambda _: Mount(path="/srv", kind="nfs4")
+        )
         ended = houston("selftest")
         assert ended.code == 3
         assert "lies on a network file system (nfs4 at /srv), where SQLite's locks" in ended.err

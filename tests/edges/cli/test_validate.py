@@ -136,7 +136,7 @@ class TestHandlerModules:
 
 
 def test_the_schema_is_printed(houston: Callable[..., Any]) -> None:
-    from mc.spec.schema import load_flow_spec_schema
+    from mc.spec.schema.flow_spec_schema import load_flow_spec_schema
 
     assert houston("schema").document == load_flow_spec_schema()
 

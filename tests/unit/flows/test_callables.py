@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from mc.errors import Problem, TaskHandlerError
-from mc.flows.callables import import_module
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.handler_registry import HandlerRegistry
-from mc.flows.prebaked import Outcomes
-from mc.flows.prebaked_handlers import PrebakedHandlers
+from mc.flows.handlers.callables import import_module
+from mc.flows.handlers.handler_registry import HandlerRegistry
+from mc.simulation.outcome_handlers import PrebakedHandlers
+from mc.simulation.outcomes import Outcomes
 from mc.spec.validation import find_problems, inspect_flow_spec
 
 HM = """
@@ -26,7 +26,7 @@ from collections import namedtuple
 from functools import lru_cache, partial, wraps
 from os import environ
 from tarfile import TarFile
-from mc.flows.handler_registry import task_handler
+from mc.flows.handlers.handler_registry import task_handler
 from allowed_not import Base, deco, ship, wipe
 from allowed_not import Base as Other
 
@@ -146,7 +146,7 @@ def __getattr__(name):
     "allowed/sub/deep.py": "def f():\n    return None\n",
     "allowed_not.py": """
 from functools import wraps
-from mc.flows.handler_registry import task_handler
+from mc.flows.handlers.handler_registry import task_handler
 
 def wipe(**params):
     raise AssertionError("reached")

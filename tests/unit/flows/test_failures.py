@@ -11,7 +11,7 @@ import pytest
 
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.handler_registry import Handler
+from mc.flows.handlers.handler_registry import Handler
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from mc.durations import format_time
-from mc.flows.control import Control, ControlKind
-from mc.flows.explanation import Explanation, Reason, ReasonKind
-from mc.flows.explanation_facts import ChangeFacts, FlowFacts, TaskFacts
-from mc.flows.flow_reasons import explain_flow
+from mc.explanation.explanation import Explanation, Reason, ReasonKind
+from mc.explanation.facts import ChangeFacts, FlowFacts, TaskFacts
+from mc.explanation.flow_reasons import explain_flow
+from mc.flows.controls.control import Control, ControlKind
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 LATER = format_time(NOW + timedelta(hours=1))

@@ -13,13 +13,13 @@ import pytest
 from mc.errors import SpecError, TaskHandlerError, TaskTypeNotAllowedError, UnknownTaskTypeError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.handler_registry import HandlerRegistry, adapt_handler, task_handler
+from mc.flows.handlers.handler_registry import HandlerRegistry, adapt_handler, task_handler
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 MODULES = {
     "shop/__init__.py": "",
     "shop/handlers.py": """
-from mc.flows.handler_registry import task_handler
+from mc.flows.handlers.handler_registry import task_handler
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 @task_handler("pack")

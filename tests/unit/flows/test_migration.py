@@ -11,8 +11,8 @@ from mc.clock import ManualClock
 from mc.errors import MigrationError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.migrating import migrate_flow
-from mc.flows.migration import plan_migration
+from mc.flows.migration.carry_out import migrate_flow
+from mc.flows.migration.planning import plan_migration
 
 HOUR = {"duration": "1h"}
 

@@ -11,8 +11,8 @@ from mc.clock import ManualClock
 from mc.errors import GraphError, ResourceError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.resources import make_resource
-from mc.flows.simulation import simulate_flow
+from mc.flows.resource import make_resource
+from mc.simulation.simulation import simulate_flow
 
 
 def spec(*needs: Any) -> dict[str, Any]:

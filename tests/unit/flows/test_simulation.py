@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import pytest
 
 from mc.errors import SpecError
-from mc.flows.simulation import Simulation, simulate_flow
-from mc.flows.simulation_script import load_outcomes_schema, read_script
+from mc.simulation.script import load_outcomes_schema, read_script
+from mc.simulation.simulation import Simulation, simulate_flow
 
 
 def simulate(*tasks: dict[str, Any], outcomes: dict[str, Any] | None = None, **options: Any) -> Simulation:

@@ -16,7 +16,7 @@ from mc.clock import ManualClock
 from mc.errors import FlowNotFoundError, McError, StoreUnreachableError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.handler_registry import task_handler
+from mc.flows.handlers.handler_registry import task_handler
 from mc.flows.tick_report import TickReport
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mc.spec.codes import CODE_SENTENCES, full_code
-from mc.spec.schema import load_flow_spec_schema
+from mc.spec.schema.flow_spec_schema import load_flow_spec_schema
 from mc.spec.task_types import BUILT_IN_TASK_TYPES, TASK_TYPES_NOT_YET_RUN, canonical_task_type
 
 ROOT = Path(__file__).parents[3]

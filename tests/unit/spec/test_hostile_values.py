@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mc.errors import SpecError
-from mc.spec.json_tree import make_plain
 from mc.spec.problems import join_pointer
+from mc.spec.reading.json_tree import make_plain
 from mc.spec.validation import find_problems, validate_flow_spec
 
 

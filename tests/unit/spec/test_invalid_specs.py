@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mc.spec.codes import CODE_SENTENCES
-from mc.spec.reading import read_spec_file
+from mc.spec.reading.reading import read_spec_file
 from mc.spec.validation import find_problems
 
 FOLDER = Path(__file__).parents[3] / "specs" / "invalid"

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from mc.flows.calls.task_context import FlowView
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.task_context import FlowView
-from mc.spec.reference_checks import FLOW_PLACES
+from mc.spec.checks.references import FLOW_PLACES
 from mc.spec.validation import Inspection, inspect_flow_spec
 
 

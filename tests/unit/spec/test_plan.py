@@ -9,9 +9,9 @@ import pytest
 
 from mc.errors import SpecError
 from mc.houston import Houston
-from mc.spec.flow_shape import find_width
-from mc.spec.plan import FlowPlan, plan_flow_spec
-from mc.spec.plan_findings import FindingKind
+from mc.spec.planning.flow_shape import find_width
+from mc.spec.planning.plan import FlowPlan, plan_flow_spec
+from mc.spec.planning.plan_findings import FindingKind
 from mc.spec.task_outputs import OUTPUTS
 from mc.spec.task_types import BUILT_IN_TASK_TYPES
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mc.errors import SpecError, SpecSyntaxError
-from mc.spec.reading import parse_spec_text, read_spec_file
+from mc.spec.reading.reading import parse_spec_text, read_spec_file
 
 
 def refuse(text: str | bytes) -> SpecSyntaxError:

@@ -12,10 +12,10 @@ from jsonschema import Draft202012Validator
 from mc.spec.findings import Findings
 from mc.spec.nested_specs import NestedSpec, take_out_nested_specs
 from mc.spec.problems import NameSuggester
-from mc.spec.reading import read_spec_file
-from mc.spec.schema import load_flow_spec_schema
-from mc.spec.schema_check import part_checker
-from mc.spec.shapes import SUPPORTED_KEYWORDS
+from mc.spec.reading.reading import read_spec_file
+from mc.spec.schema.flow_spec_schema import load_flow_spec_schema
+from mc.spec.schema.schema_check import part_checker
+from mc.spec.schema.shapes import SUPPORTED_KEYWORDS
 from mc.spec.task_types import BUILT_IN_TASK_TYPES, TASK_TYPES_NOT_YET_RUN
 from mc.spec.validation import find_problems
 

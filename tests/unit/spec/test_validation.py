@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mc.errors import Problem, SpecError
 from mc.flows.flow_engine import flow_spec_to_flow, run_flow
-from mc.spec.schema import load_flow_spec_schema
+from mc.spec.schema.flow_spec_schema import load_flow_spec_schema
 from mc.spec.validation import find_problems, validate_flow_spec
 
 
@@ -415,7 +415,7 @@ class TestPlaces:
 
     @pytest.mark.parametrize("task_type", ["job", "shell", "http"])
     def test_the_older_spelling_of_a_type_says_the_same(self, task_type: str) -> None:
-        from mc.flows.handler_registry import HandlerRegistry
+        from mc.flows.handlers.handler_registry import HandlerRegistry
 
         for registry in (None, HandlerRegistry()):
             messages = {
@@ -431,7 +431,7 @@ class TestPlaces:
 
 class TestFunctions:
     def check(self, function: str, *modules: str) -> list[tuple[str, str]]:
-        from mc.flows.handler_registry import HandlerRegistry
+        from mc.flows.handlers.handler_registry import HandlerRegistry
 
         task = {"task_type": "call", "task_params": {"function": function}}
         case = {"task_type": "switch", "task_params": {"control_value": 1, "default_case": {"task": task}}}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mc import FlowEngine
 from mc.errors import SpecError, SpecSyntaxError
 from mc.spec.digest import spec_digest
-from mc.spec.reading import parse_piped_text, parse_spec_text, read_spec_file
+from mc.spec.reading.reading import parse_piped_text, parse_spec_text, read_spec_file
 from mc.spec.validation import find_problems
 
 SPECS = sorted((Path(__file__).resolve().parents[3] / "specs").glob("*.json"))

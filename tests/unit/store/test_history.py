@@ -17,9 +17,9 @@ from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.event import Attempt, Event, EventKind, replay
 from mc.store.flow_store import FlowStore
-from mc.store.history import check_history
-from mc.store.tables import event as event_table
-from tests.databases import DATABASES, fresh_url
+from mc.store.history.history_check import check_history
+from mc.store.schema.tables import event as event_table
+from tests.support.databases import DATABASES, fresh_url
 
 START = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 SHOWN = "2026-01-02T03:04:05.000006+00:00"

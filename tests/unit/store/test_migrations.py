@@ -17,12 +17,12 @@ from sqlalchemy import Connection, Engine, MetaData, event, insert, text
 from mc.clock import ManualClock
 from mc.errors import SchemaVersionError, StoreBusyError, StoreError
 from mc.flows.flow import Flow
-from mc.store import tables
 from mc.store.database import Database
 from mc.store.flow_store import FlowStore
-from mc.store.migrating import SQL_DIALECTS, list_migrations, migration_statements
-from mc.store.schema_version import MIGRATIONS, NEWEST_VERSION, read_version
-from tests.databases import DATABASES, fresh_url
+from mc.store.schema import tables
+from mc.store.schema.upgrade import MIGRATIONS, NEWEST_VERSION, read_version
+from mc.store.upkeep.pending_migrations import SQL_DIALECTS, list_migrations, migration_statements
+from tests.support.databases import DATABASES, fresh_url
 
 ROOT = Path(__file__).resolve().parents[3]
 SCALE = int(os.environ.get("MC_TEST_SCALE", "1"))

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from mc.errors import StoreUnreachableError
-from mc.store import dialects
+from mc.store.databases import sqlite as dialects
+from mc.store.databases.network_mounts import Mount, find_network_mount
 from mc.store.flow_store import FlowStore
-from mc.store.network_mounts import Mount, find_network_mount
 
 TABLE = """\
 /dev/sda1 / ext4 rw 0 0

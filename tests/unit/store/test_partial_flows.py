@@ -17,11 +17,11 @@ from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.runners.runner_report import RunnerReport
-from mc.store import tables
 from mc.store.flow_store import FlowStore
-from mc.store.history import check_history
-from tests.databases import DATABASES, fresh_url
-from tests.partial_flows import never_read_whole
+from mc.store.history.history_check import check_history
+from mc.store.schema import tables
+from tests.support.databases import DATABASES, fresh_url
+from tests.support.partial_flows import never_read_whole
 
 Spec = dict[str, Any]
 Body = Callable[[dict[str, Any], dict[str, Any]], object]

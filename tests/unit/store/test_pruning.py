@@ -13,10 +13,11 @@ from mc.clock import ManualClock
 from mc.errors import FlowExistsError, StoreError
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
-from mc.store import pruning, tables
 from mc.store.flow_store import FlowStore
-from mc.store.pruning import PruneReport
-from tests.databases import DATABASES, STORES, fresh_url
+from mc.store.schema import tables
+from mc.store.upkeep import pruning
+from mc.store.upkeep.pruning import PruneReport
+from tests.support.databases import DATABASES, STORES, fresh_url
 
 DAY = timedelta(days=1)
 ONE = {"tasks": [{"key": "a", "task_type": "noop"}, {"key": "b", "task_type": "noop"}]}

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import MetaData, create_engine
 
 from mc.errors import SchemaVersionError
-from mc.store import tables
 from mc.store.flow_store import FlowStore
-from mc.store.schema_version import MIGRATIONS, NEWEST_VERSION
+from mc.store.schema import tables
+from mc.store.schema.upgrade import MIGRATIONS, NEWEST_VERSION
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -87,7 +87,7 @@ def test_a_migration_that_fails_leaves_nothing_behind(
         raise RuntimeError("half-way")
 
     monkeypatch.setitem(MIGRATIONS, 2, fail)  # type: ignore[call-overload]
-    monkeypatch.setattr("mc.store.schema_version.NEWEST_VERSION", 2)
+    monkeypatch.setattr("mc.store.schema.upgrade.NEWEST_VERSION", 2)
     with pytest.raises(RuntimeError), FlowStore(f"sqlite:///{path}") as store:
         store.query()
     connection = sqlite3.connect(path)

@@ -15,8 +15,8 @@ from sqlalchemy.dialects import sqlite
 from mc.errors import DatabaseUrlError, McError, StoreBusyError, StoreError, StoreUnreachableError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.store.due_flows import Search, claim_query
 from mc.store.flow_store import FlowStore
+from mc.store.leases.due_flows import Search, claim_query
 
 ROOT = Path(__file__).resolve().parents[3]
 CHAIN = {"tasks": [{"key": f"t{number}", "task_type": "noop"} for number in range(50)]}

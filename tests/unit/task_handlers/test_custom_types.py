@@ -7,11 +7,11 @@ import pytest
 
 from mc.errors import TaskHandlerError
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.handler_registry import task_handler
+from mc.flows.handlers.handler_registry import task_handler
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 FLAT = """
-from mc.flows.handler_registry import task_handler
+from mc.flows.handlers.handler_registry import task_handler
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 @task_handler("greet")

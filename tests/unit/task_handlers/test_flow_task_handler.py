@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from mc.flows.calls.sub_flow_service import SubFlowState
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.sub_flow_service import SubFlowState
 
 
 def sub(*tasks, data=None, task=None, **spec):

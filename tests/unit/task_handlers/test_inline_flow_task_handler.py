@@ -5,9 +5,9 @@ import json
 
 import pytest
 
+from mc.flows.calls.task_call import drive
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.task_call import drive
 
 
 def noop(**more):

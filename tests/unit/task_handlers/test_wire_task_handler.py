@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from mc.flows.flow import Flow
-from mc.flows.flow_rows import collect_changes, mark_saved
+from mc.flows.formats.flow_rows import collect_changes, mark_saved
 
 
 def wire(*wirings):

@@ -1,0 +1,1 @@
+"""Explanations: why a flow does not move."""

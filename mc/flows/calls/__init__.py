@@ -1,0 +1,1 @@
+"""Calls: one call of a handler, its outcome, sub-flows, and what a runner lacks."""

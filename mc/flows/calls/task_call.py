@@ -1,0 +1,373 @@
+"""One call of a handler: made by a front, settled right after.
+
+The same object is the `task_ctx` that the handler is given.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from mc.context.json_values import json_type_name, to_json_value
+from mc.context.sizes import json_size, largest_part
+from mc.errors import CoroutineHandlerError, NotJsonError, SizeError, StatusError
+from mc.flows.calls.failure import describe_exception, describe_failure
+from mc.flows.calls.task_context import FlowView
+from mc.interrupts import INTERRUPTS
+from mc.statuses import TASK_CHANGES
+
+if TYPE_CHECKING:
+    from asyncio import Task as AsyncTask
+    from datetime import datetime
+
+    from mc.flows.flow import Flow, Task
+    from mc.flows.flow_engine import FlowEngine
+    from mc.flows.handlers.handler_registry import Handler
+    from mc.flows.tick_report import TickReport
+
+__all__ = ["CallPutOffError", "Calls", "SaveEffects", "TaskCall", "adrive", "await_all", "drive"]
+
+# What a driver does after a call with effects; False: nothing more may be called.
+SaveEffects = Callable[[], bool]
+# The handler calls that a tick wants made; None: wait here for those that are still under way.
+Calls = Generator["TaskCall | None", None, None]
+
+
+class CallPutOffError(Exception):
+    """Raised by a built-in handler that noted why its call cannot be made here: the task is left as it is."""
+
+
+class TaskCall(dict[str, Any]):
+    """A handler call that a tick wants made, and what the handler finds in `task_ctx`.
+
+    As a dict it holds `flow`, `task`, `engine`, `idempotency_key`, and what the caller of the tick
+    passed. Subclasses say where the outcome is settled: here it is in the task dict alone.
+    """
+
+    __slots__ = ("_nested_effects", "handler", "task")
+
+    task: Task
+    handler: Handler
+
+    @property
+    def has_effects(self) -> bool:
+        """Whether the call acts on the world outside the flow, itself or by a call inside it."""
+        return self.handler.has_effects or hasattr(self, "_nested_effects")
+
+    @has_effects.setter
+    def has_effects(self, value: bool) -> None:
+        if value:
+            self._nested_effects = True
+
+    @property
+    @abstractmethod
+    def report(self) -> TickReport:
+        """The report of the tick that the call is part of."""
+
+    @property
+    def name(self) -> str:
+        """The task's key and the attempt."""
+        return f"{self.task.get('key')}/{self.task.get('attempt')}"
+
+    @property
+    def engine(self) -> FlowEngine:
+        """The engine that ticks."""
+        engine: FlowEngine = self["engine"]
+        return engine
+
+    @property
+    def flow(self) -> Flow:
+        """The flow of the task."""
+        flow: Flow = self["flow"]
+        return flow
+
+    def now(self) -> datetime:
+        """Return the time by the engine's clock."""
+        return self.engine.clock.now()
+
+    def path_ctx(self) -> Mapping[str, Any]:
+        """Return what paths such as `$ctx.flow.data.x` are read from."""
+        return {**self, "flow": FlowView(self["flow"])} if "flow" in self else self
+
+    def run(self) -> None:
+        """Make the call and settle its outcome; a failure of the task is recorded, not raised."""
+        try:
+            result = self.handler.call(self.task, self)
+            if result is not None:
+                self._finish(result)
+        except BaseException as error:  # noqa: BLE001 - user code; recorded in the task
+            self._settle_raised(error)
+        else:
+            self.settle()
+
+    def begin(self) -> Awaitable[None] | None:
+        """Make the call for the async front; return what is left to await, or None if it is settled."""
+        try:
+            result = self.handler.call(self.task, self)
+        except BaseException as error:  # noqa: BLE001 - user code; recorded in the task
+            self._settle_raised(error)
+            return None
+        if result is None:
+            self.settle()
+            return None
+        self.note_pending()
+        ticking = _current_task()
+        return self._afinish(result, ticking, ticking.cancelling() if ticking is not None else 0)
+
+    def _settle_raised(self, error: BaseException) -> None:
+        """Record what a handler raised, whatever it is; only what a signal interrupted is made again."""
+        if INTERRUPTS.caused(error):
+            self.give_up()
+            raise error
+        if isinstance(error, CallPutOffError):
+            self.give_up()
+        else:
+            self.settle(error)
+
+    def note_pending(self) -> None:
+        """Remember that the outcome comes later, where somebody has to wait for it."""
+
+    def give_up(self) -> None:
+        """Leave the task RUNNING after a call that was interrupted: the next tick makes it again."""
+        self.task["status"] = "RUNNING"
+
+    def _finish(self, result: Any) -> None:
+        if isinstance(result, GeneratorType):
+            drive(result, self.get("mc.save_effects"))
+        else:
+            self.refuse_to_await(result)
+
+    def refuse_to_await(self, result: Any) -> None:
+        """Raise `CoroutineHandlerError` for a result that would have to be awaited."""
+        if not hasattr(result, "__await__"):
+            return
+        close = getattr(result, "close", None)
+        if close is not None:
+            close()  # or Python warns of a coroutine that nobody awaited
+        raise CoroutineHandlerError(
+            f"The handler of task {self.task.get('key')!r} (type {self.task.get('task_type')!r}) is a "
+            f"coroutine function. Tick the flow with `await engine.atick_flow(flow)`, or make the "
+            f"handler (and its `cancel`) a plain function.",
+            task_key=self.task.get("key"),
+        )
+
+    async def _afinish(self, result: Any, ticking: AsyncTask[Any] | None, cancelling: int) -> None:
+        """Await the outcome and settle it.
+
+        Args:
+            result: what the handler returned.
+            ticking: the asyncio task that makes the tick. Only who cancels that one cancels the call;
+                whatever else a handler cancels, itself included, is its failure.
+            cancelling: how often it had been cancelled before.
+        """
+        from asyncio import CancelledError
+
+        own = _current_task()
+        try:
+            if isinstance(result, GeneratorType):
+                await adrive(result, self.get("mc.save_effects"))
+            elif hasattr(result, "__await__"):
+                await result
+        except BaseException as error:
+            is_closed = _current_task() is not own  # nobody awaits it any more
+            is_cancelled = isinstance(error, CancelledError) and (
+                ticking is None or ticking.cancelling() > cancelling
+            )
+            if is_closed or is_cancelled:
+                self.give_up()
+                raise
+            self._settle_raised(error)
+        else:
+            self.settle()
+
+    def settle(self, error: BaseException | None = None) -> None:
+        """Write the outcome into the task dict."""
+        task = self.task
+        if error is None and task.get("status") != "FAILED":
+            try:
+                self.check_output()
+            except BaseException as problem:
+                if INTERRUPTS.caused(problem):
+                    raise
+                error = problem
+        if error is not None or task.get("status") == "FAILED":
+            self.record_failure(error)
+            task["status"] = "FAILED"
+        elif task.get("status") in ("RUNNING", "WAITING"):
+            task["initialised"] = True
+
+    def check_output(self) -> None:
+        """Make sure that JSON can hold what the handler left.
+
+        Raises:
+            NotJsonError: it cannot; the message names the place.
+            SizeError: the data are more than a task may have.
+            StatusError: the status is none that a handler may set.
+            DurationError: `next_tick_at` is not a time.
+        """
+        task = self.task
+        status = task.get("status")
+        self.check_status(status)
+        if task.get("next_tick_at") is not None:
+            task["next_tick_at"] = _to_time_text(task["next_tick_at"])
+        names: Iterable[Any] = ("data", "proxied_task")
+        if "initialised" not in task or status not in ("RUNNING", "WAITING"):
+            names = to_json_value(list(task))  # at the first tick and at the last, all of it
+        for name in names:
+            value = task.get(name)
+            if value is not None:
+                checked = to_json_value(value, f"/{name}")
+                if checked is not value:
+                    task[name] = checked
+        if type(task.get("data")) is not dict:
+            found = json_type_name(task.get("data"))
+            raise NotJsonError(
+                f"Task {task.get('key')!r}: data must be a mapping; found {found}.", pointer="/data"
+            )
+        self.check_size()
+
+    def check_size(self) -> int:
+        """Return the bytes of the task's data.
+
+        Raises:
+            SizeError: they are more than one task may have; they are dropped.
+        """
+        size = json_size(self.task["data"]) if self.task["data"] else 0
+        if size > self.engine.limits.task_bytes:
+            raise self.refuse_data(size, self.engine.limits.task_bytes, "the data of one task")
+        return size
+
+    def refuse_data(self, size: int, limit: int, what: str) -> SizeError:
+        """Drop the task's data, and return the error that says why."""
+        pointer, part = largest_part(self.task["data"], "/data")
+        self.task["data"] = {}
+        return SizeError(
+            f"Task {self.task.get('key')!r} left {part:,} bytes at {pointer}: {size:,} bytes, but {what} may "
+            f"have {limit:,}. They were dropped. Keep large data outside the flow, and their place in it.",
+            pointer=pointer,
+            size=size,
+            limit=limit,
+        )
+
+    def allow_failure(self) -> None:
+        """Let the task's failure count for nothing, as that of the task inside it does."""
+        self.task["cfg"] = {**(self.task.get("cfg") or {}), "allow_failure": True}
+
+    def check_status(self, status: Any) -> None:
+        """Raise `StatusError` unless a handler may leave its task in this status."""
+        if not isinstance(status, str) or status not in TASK_CHANGES or status == "PENDING":
+            allowed = ", ".join(name for name in TASK_CHANGES if name != "PENDING")
+            raise StatusError(
+                f"The handler of task {self.task.get('key')!r} left the status {status!r}; use one of "
+                f"{allowed}.",
+                key=self.task.get("key"),
+            )
+
+    def record_failure(self, error: BaseException | None) -> dict[str, Any]:
+        """Write the task's `error` once: type, message, bounded traceback."""
+        from mc.durations import format_time
+
+        task, engine = self.task, self.engine
+        at = format_time(self.now())
+        if error is None:
+            task["error"] = describe_failure(task, at, engine.max_msg_len)
+        else:
+            task["error"] = describe_exception(error, at, engine.max_msg_len)
+        drop_what_json_cannot_hold(task)
+        if task["data"] and json_size(task["data"]) > engine.limits.task_bytes:
+            task["data"] = {}
+        record: dict[str, Any] = task["error"]
+        return record
+
+
+def _to_time_text(time: Any) -> str:
+    from datetime import datetime
+
+    from mc.durations import format_time, parse_time
+
+    return format_time(time if isinstance(time, datetime) else parse_time(time))
+
+
+def drop_what_json_cannot_hold(task: Task) -> None:
+    """Replace what JSON cannot hold by null; the task's failure has been recorded already."""
+    for name, value in list(task.items()):
+        if type(name) is not str:
+            del task[name]
+        else:
+            task[name] = without_unholdable(value) if isinstance(value, dict) else _json_or_none(value)
+    for name in ("data", "task_params"):
+        if type(task.get(name)) is not dict:
+            task[name] = {}
+
+
+def without_unholdable(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a mapping with null in the place of the values that JSON cannot hold."""
+    checked = _json_or_none(data)
+    if checked is not None:
+        return checked  # type: ignore[no-any-return]
+    return {key: _json_or_none(value) for key, value in data.items() if type(key) is str}
+
+
+def _json_or_none(value: Any) -> Any:
+    try:
+        return to_json_value(value)
+    except BaseException as error:
+        if INTERRUPTS.caused(error):
+            raise
+        return None
+
+
+def drive(calls: Iterable[TaskCall | None], save_effects: SaveEffects | None = None) -> None:
+    """The sync front: make the calls one after the other.
+
+    Args:
+        calls: what a tick wants made.
+        save_effects: called after each call with effects; where it returns False, no more are made.
+    """
+    for call in calls:
+        if call is not None:
+            call.run()
+            if save_effects is not None and call.has_effects and not save_effects():
+                return
+
+
+async def adrive(calls: Iterable[TaskCall | None], save_effects: SaveEffects | None = None) -> None:
+    """The async front: make the calls, await those that are coroutines concurrently; see `drive`."""
+
+    async def complete(call: TaskCall, rest: Awaitable[None]) -> None:
+        await rest
+        if save_effects is not None and call.has_effects:
+            save_effects()
+
+    pending: list[Awaitable[None]] = []
+    for call in calls:
+        if call is None:
+            await await_all(pending)
+            pending.clear()
+        else:
+            rest = call.begin()
+            if rest is not None:
+                pending.append(complete(call, rest))
+            elif save_effects is not None and call.has_effects and not save_effects():
+                break
+    await await_all(pending)
+
+
+async def await_all(pending: Iterable[Awaitable[None]]) -> None:
+    """Await calls that are under way, each to its end, whatever becomes of the others."""
+    from asyncio import CancelledError, gather
+
+    for outcome in await gather(*pending, return_exceptions=True):
+        if isinstance(outcome, BaseException) and not isinstance(outcome, CancelledError):
+            raise outcome  # a handler that cancelled itself has been settled
+
+
+def _current_task() -> AsyncTask[Any] | None:
+    from asyncio import current_task
+
+    try:
+        return current_task()
+    except RuntimeError:
+        return None  # no loop runs

@@ -1,0 +1,1 @@
+"""Controls: what people ask of a running flow."""

@@ -1,0 +1,304 @@
+"""Does what a person asks of a flow.
+
+A retry goes on inside of tasks that hold flows or other tasks, so that no completed work is repeated but
+what stood on the failure: tasks whose start rule does not hold while what is retried is unfinished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, Any, Final
+
+from mc.context.json_values import copy_json
+from mc.context.sizes import json_size
+from mc.durations import format_time, parse_duration, parse_time
+from mc.errors import ControlError, McError
+from mc.flows.calls.attempts import add_attempt
+from mc.flows.controls.control import Control, ControlKind, check_control
+from mc.flows.flow import Flow
+from mc.flows.resources.claims import ask_anew
+from mc.flows.state.start_rules import START
+from mc.flows.state.task_node import Task, TaskNode
+from mc.flows.time_limits import extend_limits
+from mc.statuses import FINISHED_FLOW_STATUSES
+
+if TYPE_CHECKING:
+    from mc.flows.flow_engine import FlowEngine
+    from mc.flows.tick import Tick
+
+__all__ = ["apply_control", "runs_tasks_without_handler"]
+
+
+def apply_control(
+    engine: FlowEngine, flow: Flow, control: Control, task_ctx: Mapping[str, Any] | None = None
+) -> None:
+    """Do what is asked, or leave the flow as it is.
+
+    Args:
+        engine: gives handlers, clock and observers.
+        flow: changed in place.
+        control: what is asked.
+        task_ctx: more entries for the `task_ctx` of the handlers of tasks that are stopped.
+
+    Raises:
+        ControlError: the flow's state does not allow it; nothing was changed.
+    """
+    tick = engine.begin_tick(flow, task_ctx)
+    nodes = _named_nodes(flow, control)
+    statuses = {node.key: node.status for node in nodes}
+    check_control(flow.key, control, flow.status, statuses, flow.count_tasks())
+    with tick.between_ticks():
+        _APPLIERS[control.kind](tick, control, nodes)
+
+
+def _named_nodes(flow: Flow, control: Control) -> list[TaskNode]:
+    return [flow._nodes[key] for key in control.tasks if key in flow._nodes and key != flow.ROOT_TASK_KEY]
+
+
+def runs_tasks_without_handler(engine: FlowEngine, flow: Flow, control: Control) -> str | None:
+    """Return the task type, where to stop a task takes a handler that this process lacks."""
+    stopped: list[TaskNode] = []
+    if control.kind is ControlKind.CANCEL:
+        stopped = list(flow._running)
+    elif control.kind is ControlKind.SKIP:
+        stopped = [node for node in flow._running if node.key in control.tasks]
+    elif control.kind is ControlKind.RETRY and flow._running:
+        failed = _named_nodes(flow, control) or _failures_of(flow)
+        stopped = [node for node in _find_set_back(flow, failed) if node in flow._running]
+    for node in stopped:
+        if not engine.has_handler(node.task.get("task_type")):
+            return str(node.task.get("task_type"))
+    return None
+
+
+# --- flows -----------------------------------------------------------------------------------
+
+
+def _cancel(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
+    message = f"by {control.by}{f': {control.reason}' if control.reason else ''}"
+    tick.flow.error = {"type": "Cancelled", "message": message}
+    tick.cancel()
+
+
+def _pause(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
+    since = tick.flow.stopped_at or tick.at  # it may be BLOCKED
+    tick.flow.change_status("PAUSED")
+    tick.flow.stopped_at = since
+
+
+def _resume(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
+    flow = tick.flow
+    if control.extend:
+        if flow.stopped_at is None:
+            raise ControlError(
+                f"Flow {flow.key!r} is {flow.status}, and it is not on record since when; its time cannot be "
+                f"given back. Resume it without extending it.",
+                key=flow.key,
+            )
+        stopped = tick.now - parse_time(flow.stopped_at)
+        extend_limits(flow, max(stopped, timedelta(0)), tick.engine.find_sub_flow)
+    flow.change_status("RUNNING" if flow.started_at else "PENDING")
+    ask_anew(flow, tick.at, tick.engine.find_sub_flow)
+
+
+# --- retry -----------------------------------------------------------------------------------
+
+
+def _retry(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
+    flow = tick.flow
+    is_over = flow.status in FINISHED_FLOW_STATUSES
+    chosen = nodes
+    if not chosen:
+        chosen = _failures_of(flow)
+    elif is_over and flow.cfg.get("fail_fast", True):
+        _refuse_to_leave_failures(flow, chosen)
+    if is_over:
+        chosen = [*dict.fromkeys([*chosen, *flow._nodes_with_status("CANCELLED")])]
+    elif not chosen:
+        raise ControlError(
+            f"Flow {flow.key!r} is {flow.status} and no task of it failed but those that are allowed to. "
+            f"Name the tasks to retry.",
+            key=flow.key,
+        )
+    set_back = _find_set_back(flow, chosen)
+    if is_over and not set_back and not flow._unfinished_count():
+        _refuse_without_results(tick)
+    anew = {node for node in set_back if flow._decide(node, set_back.keys())[0] != START}
+    for node in set_back:
+        if node in flow._running:
+            tick.stop_task(node)
+            node.task["finished_at"] = tick.at
+            flow._change(node, "CANCELLED")
+        _retry_task(tick, node, goes_on_inside=node not in anew)
+    if is_over:
+        _begin_flow_anew(tick)
+
+
+def _failures_of(flow: Flow) -> list[TaskNode]:
+    """Return the tasks that failed and were not allowed to."""
+    return [node for node in flow._nodes_with_status("FAILED") if not node.may_fail]
+
+
+def _find_set_back(flow: Flow, chosen: Iterable[TaskNode]) -> dict[TaskNode, None]:
+    """Return tasks that are to be tried again, and those that stand on how they ended, in the order of edges.
+
+    A task that has begun or ended stands on them if its start rule held and does not hold while they are
+    unfinished; one that was skipped, if its rule does not hold then. What a person skipped stays so.
+    """
+    wanted = set(chosen)
+    found: dict[TaskNode, None] = {}
+    queue = [(node.rank, node.position, node) for node in wanted]
+    heapify(queue)
+    seen = set(wanted)
+    while queue:
+        _, _, node = heappop(queue)
+        if node not in wanted and not _stands_on(flow, node, found):
+            continue
+        found[node] = None
+        for dest in node.successors:
+            if dest not in seen and dest.status != "PENDING":
+                seen.add(dest)
+                heappush(queue, (dest.rank, dest.position, dest))
+    return found
+
+
+def _stands_on(flow: Flow, node: TaskNode, found: dict[TaskNode, None]) -> bool:
+    if "skipped_by" in node.task or flow._decide(node, found.keys())[0] == START:
+        return False
+    return node.status == "SKIPPED" or flow._decide(node)[0] == START
+
+
+def _refuse_to_leave_failures(flow: Flow, chosen: list[TaskNode]) -> None:
+    keys = {node.key for node in chosen}
+    left = [
+        node.key for node in flow._nodes_with_status("FAILED") if not node.may_fail and node.key not in keys
+    ]
+    if left:
+        raise ControlError(
+            f"Flow {flow.key!r} would fail again at once, because {', '.join(left[:5])} failed too. Retry "
+            f"them as well, or skip them first.",
+            key=flow.key,
+        )
+
+
+def _refuse_without_results(tick: Tick) -> None:
+    """Refuse to let a flow go on all tasks of which are done, and whose `results` lead nowhere still."""
+    key = tick.flow.key
+    try:
+        tick.read_results()
+    except McError as error:
+        raise ControlError(
+            f"Flow {key!r} would fail again at once: all its tasks are done, and its results cannot be read: "
+            f"{error.message} Write what is missing (houston set {key}), or move the flow to a spec with "
+            f"other results (houston migrate {key}), then retry.",
+            key=key,
+        ) from error
+
+
+def _begin_flow_anew(tick: Tick) -> None:
+    flow = tick.flow
+    flow.error = flow.finished_at = flow.results = None
+    flow.ticks = 0
+    timeout = flow.cfg.get("timeout")
+    if timeout is not None:
+        flow.deadline_at = format_time(tick.now + timedelta(seconds=parse_duration(timeout)))
+    flow.started_at = flow.started_at or tick.at  # it may have been cancelled before its first tick
+    flow.change_status("RUNNING")
+
+
+def _retry_task(tick: Tick, node: TaskNode, *, goes_on_inside: bool) -> None:
+    """Make a finished task PENDING; what was done inside it is kept, or begins anew as well."""
+    task = node.task
+    record = {name: task.get(name) for name in ("attempt", "started_at", "finished_at", "error")}
+    params: Task = {name: task[name] for name in ("task_params", "raw_task_params") if name in task}
+    kept = task.get("kept") if goes_on_inside else None
+    tick.flow._bytes = max(tick.flow._bytes - json_size(task.get("data") or {}), 0)
+    was_failed = node.status == "FAILED"
+    tick.flow.change_task_status(node.key, "PENDING")
+    task.pop("skipped_by", None)
+    task["attempts_before"] = task["attempt"]  # its policy counts anew
+    if was_failed:
+        add_attempt(task, record)
+    if kept:
+        task |= params
+        _go_on_inside(tick.engine, task, kept)
+
+
+def _go_on_inside(engine: FlowEngine, task: Task, kept: Mapping[str, Any]) -> None:
+    """Put back what a task had inside it when it ended, so that its handler goes on there."""
+    task["initialised"] = True
+    if "flow_dict" in kept:
+        sub_flow = Flow.from_flow_dict(kept["flow_dict"])
+        if sub_flow.status in ("FAILED", "CANCELLED"):
+            retry = Control(kind=ControlKind.RETRY, by="the flow that it is inside of")
+            apply_control(engine, sub_flow, retry)
+        task["flow_dict"] = sub_flow.to_flow_dict()
+    if "proxied_task" in kept:
+        proxied = task["proxied_task"] = copy_json(kept["proxied_task"])
+        inner = proxied.pop("kept", None)
+        for name in ("error", "next_tick_at", "deadline_at", "initialised"):
+            proxied.pop(name, None)
+        proxied["status"] = "PENDING"
+        proxied["attempts_before"] = proxied.get("attempt", 0)
+        if inner:
+            _go_on_inside(engine, proxied, inner)
+    if "flow_key" in kept:
+        task["retries_sub_flow"] = True
+
+
+# --- tasks -----------------------------------------------------------------------------------
+
+
+def _skip(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
+    flow = tick.flow
+    for node in nodes:
+        tick.stop_task(node)
+        task = node.task
+        task.pop("kept", None)
+        task["skipped_by"] = {"by": control.by, "reason": control.reason}
+        task["finished_at"] = tick.at
+        if node.status != "SKIPPED":  # one of the others may have left it without a way to start
+            flow.change_task_status(node.key, "SKIPPED")
+    for node in _find_skipped_for(nodes):
+        flow.change_task_status(node.key, "PENDING")  # it is decided anew whether it starts
+
+
+def _find_skipped_for(nodes: Iterable[TaskNode]) -> list[TaskNode]:
+    """Return the tasks that were skipped because these had failed, in the order of edges."""
+    keys, stack = {node.key for node in nodes}, list(nodes)
+    found: dict[TaskNode, None] = {}
+    while stack:
+        for dest in stack.pop().successors:
+            cause = dest.task.get("skipped_for") if dest.status == "SKIPPED" else None
+            if isinstance(cause, dict) and cause.get("task") in keys and dest not in found:
+                found[dest] = None
+                stack.append(dest)
+    return sorted(found, key=lambda node: (node.rank, node.position))
+
+
+def _set(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
+    flow = tick.flow
+    if not nodes:
+        flow.data = {**flow.data, **copy_json(dict(control.data or {}))}
+        return
+    (node,) = nodes
+    task = node.task
+    if control.data is not None:
+        task["data"] = {**task["data"], **copy_json(dict(control.data))}
+    if control.params is not None:
+        name = "raw_task_params" if "raw_task_params" in task else "task_params"
+        task[name] = {**task[name], **copy_json(dict(control.params))}
+        task.pop("kept", None)  # it was begun with the params that it had
+    flow._touch(node)
+
+
+_APPLIERS: Final[Mapping[ControlKind, Callable[[Tick, Control, list[TaskNode]], None]]] = {
+    ControlKind.CANCEL: _cancel,
+    ControlKind.PAUSE: _pause,
+    ControlKind.RESUME: _resume,
+    ControlKind.RETRY: _retry,
+    ControlKind.SKIP: _skip,
+    ControlKind.SET: _set,
+}

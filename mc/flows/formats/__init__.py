@@ -1,0 +1,1 @@
+"""Formats: a flow as a dict and as rows."""

@@ -1,0 +1,249 @@
+"""The flow dict: a flow as JSON-safe data, lossless both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from mc.context.json_values import copy_json, json_type_name
+from mc.context.sizes import json_size
+from mc.durations import parse_time
+from mc.errors import DurationError, FlowFormatError
+from mc.flows.state.mailbox import signal_from_dict
+from mc.spec.task_graph import ROOT_TASK_KEY
+from mc.statuses import FLOW_CHANGES, TASK_CHANGES
+
+if TYPE_CHECKING:
+    from mc.flows.flow import Flow
+
+__all__ = ["FLOW_ATTRIBUTES", "FLOW_DICT_VERSION", "flow_from_dict", "flow_to_dict", "read_attributes"]
+
+FLOW_DICT_VERSION: Final = 1
+
+# attribute -> types that it may have; what a flow dict says of the flow besides its graph
+FLOW_ATTRIBUTES: Final[Mapping[str, tuple[type, ...]]] = {
+    "key": (str,),
+    "label": (str, type(None)),
+    "version": (object,),
+    "description": (str, type(None)),
+    "cfg": (dict,),
+    "data": (dict,),
+    "params": (dict, bool, type(None)),
+    "status": (str,),
+    "depth": (int,),
+    "parent_key": (str, type(None)),
+    "parent_task_key": (str, type(None)),
+    "result_paths": (dict, type(None)),
+    "results": (dict, type(None)),
+    "error": (dict, type(None)),
+    "blocked_reason": (str, type(None)),
+    "missing_handlers": (list, type(None)),
+    "stopped_at": (str, type(None)),
+    "started_at": (str, type(None)),
+    "finished_at": (str, type(None)),
+    "deadline_at": (str, type(None)),
+    "ticks": (int,),
+    "spec": (dict, type(None)),
+}
+# what a task of a flow dict may hold of what the engine relies upon
+_TASK_ATTRIBUTES: Final[Mapping[str, tuple[type, ...]]] = {
+    "status": (str,),
+    "task_params": (dict, type(None)),
+    "data": (dict, type(None)),
+    "cfg": (dict, type(None)),
+    "attempt": (int,),
+    "attempts": (list,),
+    "next_tick_at": (str, type(None)),
+    "deadline_at": (str, type(None)),
+    "waits_for": (dict, type(None)),
+    "resource_claim": (dict, type(None)),
+}
+_BY_ARGUMENT: Final = (
+    "key",
+    "label",
+    "version",
+    "description",
+    "cfg",
+    "data",
+    "params",
+    "status",
+    "depth",
+    "parent_key",
+    "parent_task_key",
+    "result_paths",
+    "spec",
+)
+_TYPE_NAMES: Final = {str: "text", dict: "a mapping", list: "a list", int: "a whole number"} | {
+    bool: "true or false",
+    type(None): "null",
+    object: "anything",
+}
+_COMPUTED: Final = frozenset({"schema_version", "graph", "num_tickable_tasks", "signals", "spec_digest"})
+
+
+def flow_to_dict(flow: Flow) -> dict[str, Any]:
+    """Return a flow as data; see `Flow.to_flow_dict`."""
+    flow.reconcile()
+    flush_sub_flows(flow)
+    flow_dict: dict[str, Any] = {"schema_version": FLOW_DICT_VERSION}
+    for name in FLOW_ATTRIBUTES:
+        flow_dict[name] = copy_json(flow._data if name == "data" else getattr(flow, name))
+    if flow._mailbox is not None and len(flow._mailbox):
+        flow_dict["signals"] = [signal.to_dict() for signal in flow._mailbox]
+    flow_dict["num_tickable_tasks"] = flow.num_tickable_tasks
+    flow_dict["graph"] = {
+        "tasks": {key: copy_json(node.task) for key, node in flow._nodes.items()},
+        "edges": flow.get_edges(),
+        "order": [key for key in flow._nodes if key != ROOT_TASK_KEY],
+    }
+    return flow_dict
+
+
+def flush_sub_flows(flow: Flow) -> None:
+    """Write the live flows inside tasks into their task dicts."""
+    for task, sub_flow in flow._sub_flows.values():
+        task["flow_dict"] = {**flow_to_dict(sub_flow), "spec": None}  # the task's parameters hold it
+
+
+def flow_from_dict(cls: type[Flow], flow_dict: Mapping[str, Any]) -> Flow:
+    """Make a flow from data; see `Flow.from_flow_dict`."""
+    attributes = read_attributes(flow_dict)
+    flow = cls(**{name: attributes[name] for name in _BY_ARGUMENT if name in attributes})
+    for name in FLOW_ATTRIBUTES:
+        if name in attributes and name not in _BY_ARGUMENT:
+            setattr(flow, name, copy_json(attributes[name]))
+    tasks, edges = _read_graph(flow_dict.get("graph") or {})
+    flow._build(tasks, edges)
+    flow._bytes = sum(json_size(task["data"]) for task in tasks if task.get("data"))
+    for at, value in enumerate(_read_signals(flow_dict)):
+        signal = signal_from_dict(value, f"/signals/{at}")
+        if not flow.mailbox.put(signal):
+            raise FlowFormatError(
+                f"/signals/{at}/id: {signal.id!r} stands there twice.", pointer=f"/signals/{at}/id"
+            )
+    return flow
+
+
+def _read_signals(flow_dict: Mapping[str, Any]) -> list[Any]:
+    signals = flow_dict.get("signals") or []
+    if not isinstance(signals, list):
+        raise FlowFormatError(
+            f"/signals: found {json_type_name(signals)}, expected a list.", pointer="/signals"
+        )
+    return signals
+
+
+def read_attributes(flow_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a flow dict says of the flow besides its graph.
+
+    Raises:
+        FlowFormatError: an attribute is unknown or of the wrong type, or the version is newer.
+    """
+    if not isinstance(flow_dict, Mapping):
+        raise FlowFormatError(f"A flow dict is a mapping; found {json_type_name(flow_dict)}.", pointer="")
+    if "tasks" in flow_dict and "graph" not in flow_dict:
+        raise FlowFormatError(
+            "This is a flow spec, not a flow dict. Make a flow of it first (`houston submit`, "
+            "`FlowEngine.flow_spec_to_flow`).",
+            pointer="",
+        )
+    version = flow_dict.get("schema_version", FLOW_DICT_VERSION)
+    if version != FLOW_DICT_VERSION or isinstance(version, bool):
+        raise FlowFormatError(
+            f"/schema_version: this version of mc reads flow dicts of version {FLOW_DICT_VERSION}; found "
+            f"{version!r}. Use the version of mc that wrote it.",
+            pointer="/schema_version",
+        )
+    for name, value in flow_dict.items():
+        if name in _COMPUTED:
+            continue
+        types = FLOW_ATTRIBUTES.get(name)
+        if types is None:
+            known = ", ".join([*FLOW_ATTRIBUTES, "graph"])
+            raise FlowFormatError(
+                f"/{name}: a flow dict has no such key; it has {known}.", pointer=f"/{name}"
+            )
+        if not isinstance(value, types) or (isinstance(value, bool) and types == (int,)):
+            expected = " or ".join(_TYPE_NAMES[kind] for kind in types)
+            raise FlowFormatError(
+                f"/{name}: found {json_type_name(value)}, expected {expected}.", pointer=f"/{name}"
+            )
+    status = flow_dict.get("status", "PENDING")
+    if status not in FLOW_CHANGES:
+        raise FlowFormatError(
+            f"/status: {status!r} is not a flow status; use one of {', '.join(FLOW_CHANGES)}.",
+            pointer="/status",
+        )
+    return {name: value for name, value in flow_dict.items() if name in FLOW_ATTRIBUTES}
+
+
+def _read_graph(graph: Any) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    if not isinstance(graph, Mapping):
+        raise FlowFormatError(f"/graph: found {type(graph).__name__}, expected an object.", pointer="/graph")
+    tasks = graph.get("tasks") or {}
+    edges = graph.get("edges") or []
+    if not isinstance(tasks, Mapping):
+        raise FlowFormatError(
+            "/graph/tasks: expected an object of key -> task, which keeps each key unique.",
+            pointer="/graph/tasks",
+        )
+    if not isinstance(edges, (list, tuple)):
+        raise FlowFormatError("/graph/edges: expected a list of edges.", pointer="/graph/edges")
+    for key, task in tasks.items():
+        _check_task(key, task)
+    order = graph.get("order") or list(tasks)
+    if not _is_order_of(order, tasks):
+        raise FlowFormatError(
+            "/graph/order: expected a list of all task keys, each once.", pointer="/graph/order"
+        )
+    pairs = []
+    for number, edge in enumerate(edges):
+        if not isinstance(edge, Mapping) or not all(
+            isinstance(edge.get(end), str) for end in ("src_key", "dest_key")
+        ):
+            pointer = f"/graph/edges/{number}"
+            raise FlowFormatError(
+                f"{pointer}: expected {{src_key, dest_key}}; found {edge!r:.200}.", pointer=pointer
+            )
+        pairs.append((edge["src_key"], edge["dest_key"]))
+    copies = [copy_json({**tasks[key], "key": key}) for key in order if key != ROOT_TASK_KEY]
+    return copies, pairs
+
+
+def _check_task(key: Any, task: Any) -> None:
+    pointer = f"/graph/tasks/{key}"
+    if not isinstance(key, str) or not isinstance(task, Mapping):
+        raise FlowFormatError(f"{pointer}: expected a text key and a task object.", pointer=pointer)
+    for name, types in _TASK_ATTRIBUTES.items():
+        value = task.get(name)
+        if name in task and (not isinstance(value, types) or (isinstance(value, bool) and types == (int,))):
+            expected = " or ".join(kind.__name__ for kind in types)
+            raise FlowFormatError(
+                f"{pointer}/{name}: found {type(value).__name__}, expected {expected}.",
+                pointer=f"{pointer}/{name}",
+            )
+    if task.get("status", "PENDING") not in TASK_CHANGES:
+        raise FlowFormatError(
+            f"{pointer}/status: {task.get('status')!r} is not a task status; use one of "
+            f"{', '.join(TASK_CHANGES)}.",
+            pointer=f"{pointer}/status",
+        )
+    for name in ("next_tick_at", "deadline_at"):
+        if task.get(name):
+            try:
+                parse_time(task[name])
+            except DurationError as error:
+                raise FlowFormatError(
+                    f"{pointer}/{name}: {error.message}", pointer=f"{pointer}/{name}"
+                ) from error
+    if task.get("key", key) != key:
+        raise FlowFormatError(
+            f"{pointer}/key: found {task['key']!r}, expected {key!r}.", pointer=f"{pointer}/key"
+        )
+
+
+def _is_order_of(order: Any, tasks: Mapping[str, Any]) -> bool:
+    if not isinstance(order, list) or not all(isinstance(key, str) for key in order):
+        return False
+    named = {*order, ROOT_TASK_KEY}
+    return len({*order}) == len(order) and named == {*tasks, ROOT_TASK_KEY}

@@ -1,0 +1,1 @@
+"""Handlers: which code advances which task type."""

@@ -1,0 +1,1 @@
+"""Migration: a running flow moved to a new spec."""

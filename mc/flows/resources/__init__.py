@@ -1,0 +1,1 @@
+"""Resources: slots and rates that tasks hold."""

@@ -1,0 +1,1 @@
+"""Signals: named messages sent to a flow from outside."""

@@ -1,0 +1,1 @@
+"""State: what a flow keeps of its tasks."""

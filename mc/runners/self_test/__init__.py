@@ -1,0 +1,1 @@
+"""The self-test: whether this machine keeps what it says it stored."""

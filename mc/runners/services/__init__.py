@@ -1,0 +1,1 @@
+"""Services: what handlers of stored flows reach through their context."""

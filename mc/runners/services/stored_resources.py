@@ -1,0 +1,75 @@
+"""How a stored flow gets named resources while it is ticked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from mc.errors import McError
+from mc.flows.flow import Flow
+from mc.flows.resources.claims import retry_refused
+from mc.flows.resources.service import Answer, ResourceRequest
+from mc.store.flow_store import FlowStore
+from mc.store.lease import Lease
+from mc.store.rows.claim_rows import ended_claims
+
+__all__ = ["StoredResources"]
+
+
+class StoredResources:
+    """The `ResourceService` of one stored flow while it is ticked.
+
+    What is granted is committed at once. What is given back belongs into the save of the task's end.
+
+    Args:
+        store: where the resources are.
+        flow: the flow.
+        lease: the claim on it.
+        on_problem: told where the store cannot be used, or the lease was lost: that is no failure of a
+            task, so nothing may be saved of its call.
+    """
+
+    def __init__(
+        self, store: FlowStore, flow: Flow, lease: Lease, on_problem: Callable[[McError], object]
+    ) -> None:
+        self._store = store
+        self._flow = flow
+        self._lease = lease
+        self._on_problem = on_problem
+        self._claims = store.resources.claims(flow)
+        # What a driver was granted that vanished before it saved may be another's by now.
+        active = {node.key for node in flow._running}
+        self._held = {
+            claim_id
+            for claim_id, claim in self._claims.items()
+            if claim.granted and (claim.task_key in active or claim.token == lease.token)
+        }
+
+    @property
+    def are_claimed(self) -> bool:
+        """Whether a task of the flow holds resources or waits for them."""
+        return bool(self._claims)
+
+    @property
+    def have_ended(self) -> bool:
+        """Whether the next save gives something back."""
+        return bool(ended_claims(self._flow, self._claims))
+
+    def holds(self, flow: Flow, request_id: str) -> bool:
+        """Tell whether an attempt has what it needs."""
+        return request_id in self._held and request_id in self._claims
+
+    def acquire(self, flow: Flow, requests: Sequence[ResourceRequest]) -> Sequence[Answer]:
+        """Grant each request all that it needs at once, or nothing."""
+        try:
+            answers = self._store.resources.acquire(self._flow, self._lease, requests)
+        except McError as error:
+            self._on_problem(error)
+            raise
+        for request, answer in zip(requests, answers, strict=True):
+            if answer.granted:
+                self._held.add(request.id)
+        return answers
+
+    def retry(self, at: str) -> bool:
+        """Let the tasks that were refused ask again; False if there are none."""
+        return retry_refused(self._flow, at)

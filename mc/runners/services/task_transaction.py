@@ -1,0 +1,96 @@
+"""The transaction of a transactional task: what its function writes, and the save of its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mc.errors import McError, StoreError
+from mc.store.databases.held_transaction import HeldTransaction
+from mc.store.flow_store import FlowStore
+from mc.store.lease import Lease
+
+if TYPE_CHECKING:
+    from mc.flows.calls.task_call import TaskCall
+
+__all__ = ["TaskTransaction"]
+
+
+class TaskTransaction:
+    """Holds a transaction from before a transactional task's function is called until its task is saved.
+
+    Args:
+        store: of the flow.
+        lease: the claim on it; its token is checked, and the row locked, before the function is called.
+        before: called before the transaction begins.
+        on_problem: told where the transaction could not begin, or its database went away: that is no failure
+            of the task, so nothing may be saved of its call.
+    """
+
+    def __init__(
+        self,
+        store: FlowStore,
+        lease: Lease,
+        *,
+        before: Callable[[], object],
+        on_problem: Callable[[McError], object],
+    ) -> None:
+        self._store = store
+        self._lease = lease
+        self._before = before
+        self._on_problem = on_problem
+        self._held: HeldTransaction | None = None
+        self._call: TaskCall | None = None
+
+    @contextmanager
+    def begin(self, call: TaskCall) -> Iterator[Any]:
+        """Give a call the connection to write on; what it writes is gone if an exception leaves the block.
+
+        Otherwise the transaction stays open, and the save of the call's outcome ends it. The connection is
+        SQLAlchemy's.
+        """
+        call.has_effects = True  # so that the outcome is saved before anything else is called
+        held = self._held = self._hold()
+        self._call = call
+        try:
+            yield held.connection
+            held.check()
+        except BaseException as error:
+            problem = held.was_lost(error)
+            if problem is not None:
+                self._on_problem(problem)
+            self.roll_back()
+            raise
+
+    def take(self) -> HeldTransaction | None:
+        """Return the open transaction, to be committed with the save; None if there is none.
+
+        Where the task of the call is not COMPLETED, what was written is taken back first.
+        """
+        held, call = self._held, self._call
+        if held is None or call is None:
+            return None
+        if call.task.get("status") != "COMPLETED":
+            self.roll_back()
+            return None
+        return held
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a transaction waits for the save of its task."""
+        return self._held is not None
+
+    def roll_back(self) -> None:
+        """Take back what was written and not committed; harmless when there is nothing."""
+        held, self._held, self._call = self._held, None, None
+        if held is not None:
+            held.roll_back()
+
+    def _hold(self) -> HeldTransaction:
+        try:
+            self._before()
+            return self._store.hold(self._lease)
+        except StoreError as error:
+            self._on_problem(error)
+            raise

@@ -1,0 +1,1 @@
+"""Simulations: a flow run on a clock of its own, with scripted results."""

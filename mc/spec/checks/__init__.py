@@ -1,0 +1,1 @@
+"""Checks: what a JSON Schema cannot say about a spec."""

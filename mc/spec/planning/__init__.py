@@ -1,0 +1,1 @@
+"""Planning: what a spec will do, without running it."""

@@ -1,0 +1,193 @@
+"""What a flow spec says of its runs before there is one: order, critical path, width, and what is odd."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mc.errors import SpecError
+from mc.spec.planning.certain_edges import find_certain_edges
+from mc.spec.planning.declared_seconds import declared_seconds
+from mc.spec.planning.flow_shape import find_longest_path, find_ranks, find_width
+from mc.spec.planning.plan_findings import PlanFinding, find_in_level
+from mc.spec.planning.possible_statuses import find_outlooks
+from mc.spec.planning.unwritten_references import find_inputs
+from mc.spec.spec_level import Level, make_level
+from mc.spec.task_graph import ROOT_TASK_KEY
+from mc.spec.task_outputs import task_type_of
+from mc.spec.validation import check_flow_data, validate_flow_spec
+
+__all__ = ["FlowPlan", "PlannedTask", "SubFlowPlan", "plan_flow_spec"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTask:
+    """A task of a plan.
+
+    Attributes:
+        key: its key.
+        task_type: its type.
+        rank: the number of tasks on the longest path to it from the start of the flow.
+        precursors: the tasks that it waits for.
+        can_run: whether it can start, as far as the spec tells.
+        seconds: the longest time that one attempt declares; 0 where it declares none.
+    """
+
+    key: str
+    task_type: str
+    rank: int
+    precursors: tuple[str, ...]
+    can_run: bool
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the task as JSON-safe data."""
+        return {
+            "key": self.key,
+            "task_type": self.task_type,
+            "rank": self.rank,
+            "precursors": list(self.precursors),
+            "can_run": self.can_run,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubFlowPlan:
+    """The plan of one flow of a spec, the outermost or one inside a task.
+
+    Attributes:
+        path: keys of the tasks from the outermost to the one that runs it; empty for the outermost flow.
+        tasks: in an order in which they may run: by rank, then by place in the spec.
+        critical_path: keys of the tasks on the path that takes longest by what the tasks declare; among
+            equals, and where none declares anything, the path of most tasks. Tasks that cannot run are
+            left out.
+        seconds: what the tasks of the critical path declare together.
+        width: how many tasks can be under way at the same time, as far as edges say; where tasks start
+            after one of several, it may be less.
+        max_running: the same, with `cfg.max_running_tasks` kept to.
+    """
+
+    path: tuple[str, ...]
+    tasks: tuple[PlannedTask, ...]
+    critical_path: tuple[str, ...]
+    seconds: float
+    width: int
+    max_running: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON-safe data."""
+        return {
+            "path": "/".join(self.path),
+            "tasks": [task.to_dict() for task in self.tasks],
+            "critical_path": {"tasks": list(self.critical_path), "seconds": self.seconds},
+            "width": self.width,
+            "max_running": self.max_running,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowPlan:
+    """What a spec says of its runs.
+
+    Attributes:
+        flows: the outermost flow, then those inside its tasks, each before those inside it.
+        inputs: names of the flow's data that are read, but neither given nor written by the spec.
+        findings: what is probably not meant: flow by flow, what never runs and conditions before references.
+    """
+
+    flows: tuple[SubFlowPlan, ...]
+    inputs: tuple[str, ...]
+    findings: tuple[PlanFinding, ...]
+
+    @property
+    def flow(self) -> SubFlowPlan:
+        """The outermost flow."""
+        return self.flows[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON-safe data."""
+        return {
+            **self.flow.to_dict(),
+            "sub_flows": [flow.to_dict() for flow in self.flows[1:]],
+            "inputs": list(self.inputs),
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+
+def plan_flow_spec(
+    spec: Any, data: Mapping[str, Any] | None = None, *, task_types: Container[str] | None = None
+) -> FlowPlan:
+    """Return what a spec says of its runs, without running anything.
+
+    Conditions are decided where all that they read is written out in the spec, or is data that the spec
+    gives and none of its wirings writes. What the code of custom types writes is not known, and neither is
+    what people do to a running flow.
+
+    Args:
+        spec: the flow spec; not changed.
+        data: laid over the spec's data.
+        task_types: as for `find_problems`.
+
+    Raises:
+        SpecError: the spec is wrong, or the data do not keep to its `params`.
+    """
+    validate_flow_spec(spec, task_types=task_types)
+    given = {**(spec.get("data") or {}), **(data or {})}
+    if data and spec.get("params") is not None:
+        problems = check_flow_data(spec["params"], given)
+        if problems:
+            raise SpecError(problems=problems)
+    level = make_level({**spec, "data": given})
+    flows: list[SubFlowPlan] = []
+    findings: list[PlanFinding] = []
+    _plan_level(level, flows, findings)
+    return FlowPlan(flows=tuple(flows), inputs=tuple(find_inputs(level)), findings=tuple(findings))
+
+
+def _plan_level(level: Level, flows: list[SubFlowPlan], findings: list[PlanFinding]) -> float:
+    """Add the plan of a flow and those of the flows inside it, and return what its critical path takes."""
+    if level.is_template:
+        inner = [(task, _plan_level(sub, flows, findings)) for task, sub in level.sub_levels()]
+        times = {task.pointer: seconds for task, seconds in inner}
+        return declared_seconds(level.by_key["*"], times)
+    ranks = find_ranks(level.keys, level.edges)
+    outlooks = find_outlooks(level, list(ranks))
+    level.idle = frozenset(key for key in ranks if not outlooks[key].can_run)
+    findings += find_in_level(level, outlooks)
+    at = len(flows)
+    times = {task.pointer: _plan_level(sub, flows, findings) for task, sub in level.sub_levels()}
+    seconds = {key: declared_seconds(level.by_key[key], times) for key in level.keys}
+    runs = [key for key in ranks if key not in level.idle]
+    path, total = find_longest_path(runs, level.edges, seconds)
+    width = find_width(runs, find_certain_edges(level, list(ranks)))
+    limit = (level.spec.get("cfg") or {}).get("max_running_tasks")
+    plan = SubFlowPlan(
+        path=level.path,
+        tasks=tuple(_list_tasks(level, ranks, set(runs), seconds)),
+        critical_path=tuple(path),
+        seconds=total,
+        width=width,
+        max_running=width if limit is None else min(width, limit),
+    )
+    flows.insert(at, plan)
+    return total
+
+
+def _list_tasks(
+    level: Level, ranks: Mapping[str, int], runs: set[str], seconds: Mapping[str, float]
+) -> Iterator[PlannedTask]:
+    precursors: dict[str, list[str]] = {key: [] for key in level.keys}
+    for source, dest in level.edges:
+        if source != ROOT_TASK_KEY:
+            precursors[dest].append(source)
+    for key, rank in ranks.items():
+        yield PlannedTask(
+            key=key,
+            task_type=task_type_of(level.by_key[key].spec),
+            rank=rank,
+            precursors=tuple(precursors[key]),
+            can_run=key in runs,
+            seconds=seconds[key],
+        )

@@ -1,0 +1,1 @@
+"""Reading: specs from JSON text, with positions."""

@@ -1,0 +1,187 @@
+"""Reads specs from text and files in JSON or YAML, and says where in the text something is wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from mc.context.json_values import MAX_NESTING
+from mc.errors import SpecError, SpecSyntaxError
+from mc.spec.problems import make_problem, shorten
+from mc.spec.reading.json_text import find_text_fault
+
+__all__ = ["parse_piped_text", "parse_spec_text", "read_spec_file"]
+
+_MAX_DIGITS: Final = 4_000  # Python reads integers of up to 4,300
+_JSON_START: Final = re.compile(r"\s*(?:[{\[\"/]|\Z)")  # / begins a comment, which is told
+_YAML_START: Final = re.compile(r"(?:#[^\n]*\n|\s)*(?:---|%YAML|[A-Za-z_$][\w-]*:\s)")
+_TRAILING_COMMA: Final = re.compile(r",\s*[}\]]")
+
+
+def parse_spec_text(text: str | bytes, source: str = "<text>", *, as_yaml: bool = False) -> Any:
+    """Return the value of a JSON or YAML text.
+
+    NaN, infinite numbers, names that stand twice in one mapping and very deep nesting are refused. A
+    byte order mark is skipped. YAML is read by the core schema of YAML 1.2.
+
+    Args:
+        text: the text, or its bytes in UTF-8.
+        source: what to call it in errors, such as the name of the file.
+        as_yaml: whether the text is YAML.
+
+    Raises:
+        SpecSyntaxError: it is not such a text; `.line` and `.column` (from 1) say where.
+        SpecError: it is YAML, and PyYAML is not installed.
+    """
+    text = _to_text(text, source)
+    if not text.strip():
+        raise _syntax_error(text, source, 0, "there is no text; expected a JSON object such as {}")
+    return _parse_yaml(text, source) if as_yaml else _parse_json(text, source)
+
+
+def parse_piped_text(content: bytes, source: str) -> Any:
+    """Return the value of a text without a name that tells its form: JSON if it begins like JSON, else YAML.
+
+    Raises:
+        SpecError: as by `parse_spec_text`.
+    """
+    text = _to_text(content, source)
+    return parse_spec_text(text, source, as_yaml=_JSON_START.match(text) is None)
+
+
+def _to_text(text: str | bytes, source: str) -> str:
+    return (_decode(text, source) if isinstance(text, bytes) else text).removeprefix("\ufeff")
+
+
+def _parse_json(text: str, source: str) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        position = _find_fault(error, text)
+        raise _syntax_error(text, source, position, _explain(error, text, position)) from error
+    except (_RefusedError, RecursionError, ValueError) as error:
+        # The decoder does not say where; a second look does.
+        position, reason = find_text_fault(text, MAX_NESTING, _MAX_DIGITS) or (0, str(error))
+        raise _syntax_error(text, source, position, reason) from error
+
+
+def _parse_yaml(text: str, source: str) -> Any:
+    from mc.spec.reading.yaml_text import YamlFaultError, parse_yaml
+
+    try:
+        return parse_yaml(text)
+    except YamlFaultError as fault:
+        lines = text.splitlines()[fault.line : fault.line + 1] or [""]
+        found = lines[0][fault.column :]
+        raise _error_at(source, fault.line + 1, fault.column + 1, fault.reason, found, "MC022") from fault
+    except ImportError as error:
+        message = (
+            f"{source} is read as YAML, and PyYAML is not installed. Run: pip install "
+            f"'mission-control[yaml]'. Or write it in JSON, which begins with {{."
+        )
+        problem = make_problem("MC020", "", message, found=source, expected="JSON text, or PyYAML")
+        raise SpecError(message, problems=[problem]) from error
+
+
+def read_spec_file(path: str | Path) -> Any:
+    """Return the value of a JSON file, or of a YAML file where its name ends in `.yaml` or `.yml`.
+
+    Raises:
+        SpecSyntaxError: its text is not JSON or YAML.
+        SpecError: the file cannot be read, or it is YAML and PyYAML is not installed; the message says why.
+    """
+    shown = shorten(str(path))
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise _file_error(path, f"There is no file {shown}. Check the path.") from error
+    except IsADirectoryError as error:
+        raise _file_error(path, f"{shown} is a folder; name a file with a flow spec.") from error
+    except PermissionError as error:
+        raise _file_error(path, f"The file {shown} may not be read by this user.") from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise _file_error(path, f"The file {shown} cannot be read: {reason}.") from error
+    return parse_spec_text(content, str(path), as_yaml=Path(path).suffix.lower() in (".yaml", ".yml"))
+
+
+class _RefusedError(Exception):
+    """The text is JSON to Python's reader, but not to JSON."""
+
+
+def _refuse_constant(name: str) -> Any:
+    raise _RefusedError(f"JSON has no {name}")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _RefusedError(f"the number {text[:40]} is too large")
+    return number
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        raise _RefusedError("a name stands twice in one mapping")
+    return mapping
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant, parse_float=_finite
+)
+
+
+def _decode(content: bytes, source: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8", "replace").removeprefix("\ufeff")
+        reason = f"byte 0x{content[error.start]:02x} is not UTF-8; save the file in UTF-8"
+        raise _syntax_error(before, source, len(before), reason) from error
+
+
+def _find_fault(error: json.JSONDecodeError, text: str) -> int:
+    """Return where the fault is: a comma after the last item is one, which Python before 3.13 passes over."""
+    before = text[: error.pos].rstrip()
+    trails = text.startswith(("}", "]"), error.pos) and before.endswith(",")
+    return len(before) - 1 if trails else error.pos
+
+
+def _explain(error: json.JSONDecodeError, text: str, position: int) -> str:
+    reason = error.msg[:1].lower() + error.msg[1:]
+    if position >= len(text.rstrip()):
+        return f"{reason}, but the text ends here"
+    found = shorten(text[position : position + 12])
+    if text.startswith(("//", "/*", "#"), position):
+        return f"JSON has no comments, found {found}; leave them out, or write YAML in a .yaml file"
+    if _TRAILING_COMMA.match(text, position):
+        return f"JSON has no comma after the last item, found {found}; leave it out"
+    if text[position] == "'":
+        return f"{reason}, found {found}; JSON text stands in double quotes"
+    if _YAML_START.match(text):
+        return f"{reason}, found {found}; YAML is read from files that end in .yaml or .yml"
+    return f"{reason}, found {found}"
+
+
+def _syntax_error(text: str, source: str, position: int, reason: str) -> SpecSyntaxError:
+    line = text.count("\n", 0, position) + 1
+    column = position - (text.rfind("\n", 0, position) + 1) + 1
+    return _error_at(source, line, column, reason, text[position : position + 40], "MC021")
+
+
+def _error_at(
+    source: str, line: int, column: int, reason: str, found: str, number: Literal["MC021", "MC022"]
+) -> SpecSyntaxError:
+    place = f"line {line}, column {column}: {reason}."
+    expected = "JSON text" if number == "MC021" else "YAML text"
+    problem = make_problem(number, "", f"L{place[1:]}", found=found[:40], expected=expected)
+    return SpecSyntaxError(f"{source}, {place}", line=line, column=column, problems=[problem])
+
+
+def _file_error(path: str | Path, message: str) -> SpecError:
+    problem = make_problem("MC020", "", message, found=str(path), expected="a file that can be read")
+    return SpecError(message, problems=[problem])

@@ -1,0 +1,1 @@
+"""The schema: what shape a spec has."""

@@ -1,0 +1,1 @@
+"""Databases: one module for each kind, and the contract that all keep."""

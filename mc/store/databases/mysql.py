@@ -1,0 +1,162 @@
+"""MariaDB and MySQL by PyMySQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, func, text
+from sqlalchemy.sql.elements import ColumnElement
+
+from mc.errors import DatabaseUrlError, StoreBusyError, StoreError, StoreUnreachableError
+from mc.store.databases.base import Dialect
+from mc.store.databases.server_url import check_driver, missing_driver
+
+__all__ = ["MYSQL", "MysqlDialect"]
+
+_DRIVER: Final = "mysql+pymysql"
+_LONGEST_STATEMENT: Final = 600  # seconds; longer than any statement of the store, shorter than for ever
+
+
+class MysqlDialect(Dialect):
+    """MariaDB 10.6 or later and MySQL 8: rows are locked one by one, claims pass over locked ones."""
+
+    name = "mysql"
+    locks_what_it_sorts = True
+
+    def normalise(self, url: URL) -> URL:
+        url = check_driver(url, _DRIVER)
+        if not url.database:
+            raise DatabaseUrlError(
+                "The URL names no database; write one such as mysql://user@host/database.",
+                expected="database",
+            )
+        return url
+
+    def is_private(self, url: URL) -> bool:
+        return False
+
+    def open(self, url: URL, busy_seconds: float, file_mode: int | None) -> Engine:
+        patience = max(2, round(busy_seconds))
+        try:
+            from mc.store.databases.mysql_cursor import LimitedCursor
+
+            engine = create_engine(
+                url,
+                connect_args={
+                    "cursorclass": LimitedCursor,
+                    "charset": "utf8mb4",
+                    "connect_timeout": patience,
+                    # a server that vanished gives no answer at all
+                    "read_timeout": _LONGEST_STATEMENT + patience,
+                    "write_timeout": _LONGEST_STATEMENT,
+                },
+                pool_timeout=busy_seconds,
+            )
+        except ImportError as error:
+            raise missing_driver("MariaDB or MySQL", "PyMySQL", "mysql") from error
+
+        @event.listens_for(engine, "connect")
+        def _prepare(connection: Any, _record: Any) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+                cursor.execute(f"SET SESSION {_session_settings(connection, patience)}")
+                cursor.execute("SELECT @@max_allowed_packet")
+                (connection.max_allowed_packet,) = cursor.fetchone()
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            if not connection.get_execution_options().get("mc_write"):
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+        return engine
+
+    def now(self) -> ColumnElement[str]:
+        return func.date_format(func.utc_timestamp(6), "%Y-%m-%dT%H:%i:%s.%f+00:00")
+
+    def lock_rows(self, query: Select[Any]) -> Select[Any]:
+        return query.with_for_update(skip_locked=True)
+
+    @contextmanager
+    def migration_lock(self, connection: Connection, busy_seconds: float) -> Iterator[None]:
+        # Statements that change tables commit, so the lock must outlive the transaction.
+        name = "concat('mc_migrate:', left(sha2(database(), 256), 40))"
+        got = connection.scalar(text(f"SELECT get_lock({name}, :seconds)"), {"seconds": busy_seconds})
+        if got != 1:
+            raise StoreBusyError(
+                "Another process is bringing the tables up to date and takes longer than expected; try again."
+            )
+        try:
+            yield
+            connection.exec_driver_sql("COMMIT")  # before the next process looks
+        finally:
+            connection.execute(text(f"DO release_lock({name})"))
+
+    def explain(self, error: BaseException | None, url: URL) -> tuple[type[StoreError], str]:
+        number = error.args[0] if error is not None and error.args else None
+        if not isinstance(number, int):
+            return StoreError, ""
+        return _MEANINGS.get(number, (StoreError, ""))
+
+    def blames_statement(self, error: BaseException | None) -> bool:
+        return error is not None and error.args[:1] != () and error.args[0] in _OF_STATEMENTS
+
+
+MYSQL: Final = MysqlDialect()
+
+_CHECK_SERVER: Final = (
+    "Check that the server runs and that host, port, database and user in the URL are right."
+)
+_BUSY: Final = "Another transaction was in the way; try again."
+_ENDED: Final = "The server ended the connection; try again."
+_ROOM: Final = "Make room on the server's disk."
+_READ_ONLY: Final = "The server takes no writes; name the primary in the URL."
+_RIGHTS: Final = "Check user and password in the URL, and what the user is granted."
+_MEANINGS: Final[dict[int, tuple[type[StoreError], str]]] = {
+    1020: (StoreBusyError, _BUSY),  # record has changed since last read
+    1205: (StoreBusyError, "Another transaction holds a lock; try again."),
+    1213: (StoreBusyError, _BUSY),  # deadlock
+    1040: (StoreBusyError, "The server has no connection left; raise max_connections or use fewer drivers."),
+    1203: (StoreBusyError, "The user has no connection left; raise max_user_connections."),
+    0: (StoreUnreachableError, _CHECK_SERVER),  # the driver's own: the connection is closed
+    2002: (StoreUnreachableError, _CHECK_SERVER),
+    2003: (StoreUnreachableError, _CHECK_SERVER),
+    2006: (StoreUnreachableError, _ENDED),
+    2013: (StoreUnreachableError, _ENDED),
+    1053: (StoreUnreachableError, _ENDED),
+    1317: (StoreUnreachableError, "The statement was cancelled; look at the server."),
+    1927: (StoreUnreachableError, _ENDED),
+    1969: (StoreUnreachableError, "The statement took too long; look at the server."),
+    3024: (StoreUnreachableError, "The statement took too long; look at the server."),
+    1021: (StoreUnreachableError, _ROOM),
+    1114: (StoreUnreachableError, _ROOM),
+    1290: (StoreUnreachableError, _READ_ONLY),
+    1792: (StoreUnreachableError, _READ_ONLY),
+    1836: (StoreUnreachableError, _READ_ONLY),
+    1044: (StoreUnreachableError, _RIGHTS),
+    1045: (StoreUnreachableError, _RIGHTS),
+    1142: (StoreUnreachableError, _RIGHTS),
+    1049: (StoreUnreachableError, "Create the database, or name another."),
+    1153: (StoreError, "A flow or task is larger than max_allowed_packet of the server; raise it."),
+}
+
+_OF_STATEMENTS: Final = {
+    *(1044, 1045, 1049, 1142),  # what the statement may not touch, or what is not there
+    *(1317, 1969, 3024),  # it took too long, or was cancelled
+}
+
+
+def _session_settings(connection: Any, busy_seconds: int) -> str:
+    settings = {
+        "innodb_lock_wait_timeout": busy_seconds,
+        "lock_wait_timeout": busy_seconds,  # of tables, while they are changed
+        "idle_transaction_timeout": _LONGEST_STATEMENT,
+        "max_statement_time": _LONGEST_STATEMENT,
+        "default_storage_engine": "InnoDB",
+        "sql_mode": "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",  # nothing is cut off silently
+    }
+    if "MariaDB" not in connection.get_server_info():
+        del settings["idle_transaction_timeout"], settings["max_statement_time"]
+        settings["max_execution_time"] = _LONGEST_STATEMENT * 1000
+    return ", ".join(f"{name} = {value}" for name, value in settings.items())

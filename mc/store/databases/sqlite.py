@@ -1,0 +1,201 @@
+"""The kinds of database that the store speaks, and SQLite, which needs nothing installed."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, func
+from sqlalchemy.pool import StaticPool
+from sqlalchemy.sql.elements import ColumnElement
+
+from mc.errors import DatabaseUrlError, StoreBusyError, StoreError, StoreUnreachableError
+from mc.store.databases.base import Dialect
+from mc.store.databases.network_mounts import find_network_mount
+from mc.store.databases.sqlite_file import LARGE_LOG, SqliteFile
+
+__all__ = ["Dialect", "SqliteDialect", "find_dialect"]
+
+
+class SqliteDialect(Dialect):
+    """SQLite: one writer at a time, which takes its lock when the transaction begins."""
+
+    name = "sqlite"
+
+    def normalise(self, url: URL) -> URL:
+        database = url.database
+        if not database or database == ":memory:" or database.startswith("file:"):
+            return url
+        # A later change of the working directory must not lead to another file.
+        return url.set(database=str(Path(database).absolute()))
+
+    def is_private(self, url: URL) -> bool:
+        return url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"
+
+    def open(self, url: URL, busy_seconds: float, file_mode: int | None) -> Engine:
+        options: dict[str, Any] = {"connect_args": {"timeout": busy_seconds, "check_same_thread": False}}
+        _check_options(url)
+        file = None
+        if self.is_private(url):
+            options["poolclass"] = StaticPool
+        else:
+            _check_place(url)
+            # Where a URI says more, it is for SQLite to say whether there may be a new file.
+            file = SqliteFile(_path_of(url), file_mode if set(url.query) <= _OPTIONS else None)
+        engine = create_engine(url, **options)
+
+        @event.listens_for(engine, "connect")
+        def _prepare(connection: Any, record: Any) -> None:
+            connection.isolation_level = None  # BEGIN is said by us, see below
+            connection.execute("PRAGMA foreign_keys=ON")
+            if file is not None:
+                _switch_to_wal(connection, busy_seconds)
+                connection.execute("PRAGMA synchronous=FULL")
+                connection.execute(f"PRAGMA journal_size_limit={LARGE_LOG}")
+                record.info[_FILE], record.info[_OPENED] = file, file.note(connection)
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            if file is not None:
+                file.check(connection.info[_OPENED])
+            writes = connection.get_execution_options().get("mc_write")
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+        if file is not None:
+            event.listen(engine, "do_connect", lambda *_: file.make_ready())
+        return engine
+
+    def tidy(self, engine: Engine) -> None:
+        with closing(engine.raw_connection()) as connection:
+            file = connection.info.get(_FILE)
+            if file is not None:
+                file.cut_log(connection.driver_connection)
+
+    def now(self) -> ColumnElement[str]:
+        return func.strftime("%Y-%m-%dT%H:%M:%f000+00:00", "now")
+
+    def lock_rows(self, query: Select[Any]) -> Select[Any]:
+        return query  # the transaction holds the only write lock already
+
+    def migration_lock(self, connection: Connection, busy_seconds: float) -> AbstractContextManager[object]:
+        return nullcontext()  # the transaction keeps all writers out
+
+    def explain(self, error: BaseException | None, url: URL) -> tuple[type[StoreError], str]:
+        code = getattr(error, "sqlite_errorcode", None)
+        kind = code & 0xFF if isinstance(code, int) else None
+        if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return StoreBusyError, "Another process holds its lock; try again."
+        if kind in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+            return StoreUnreachableError, _why_not_open(url)
+        return _MEANINGS.get(kind, (StoreError, ""))
+
+
+# keys of what is known of a connection
+_FILE: Final = "mc_file"
+_OPENED: Final = "mc_opened"
+# what may stand behind the ? of a URL, unless it says uri=true
+_OPTIONS: Final = frozenset(
+    {"cached_statements", "check_same_thread", "detect_types", "isolation_level", "timeout", "uri"}
+)
+_MEANINGS: Final[dict[int | None, tuple[type[StoreError], str]]] = {
+    sqlite3.SQLITE_NOTADB: (
+        StoreUnreachableError,
+        "The file exists but is not an SQLite database; name another file.",
+    ),
+    sqlite3.SQLITE_READONLY: (StoreUnreachableError, "Make the file and its directory writable."),
+    sqlite3.SQLITE_FULL: (StoreUnreachableError, "Make room on the disk."),
+    sqlite3.SQLITE_IOERR: (
+        StoreUnreachableError,
+        "Make room if the disk is full; else look at the disk and at the system's log.",
+    ),
+    sqlite3.SQLITE_CORRUPT: (StoreUnreachableError, "The file is damaged; restore a copy of it."),
+}
+
+
+def find_dialect(url: URL) -> Dialect:
+    """Return the dialect of a URL.
+
+    Raises:
+        DatabaseUrlError: this version speaks no such dialect.
+    """
+    kind = url.drivername.partition("+")[0]
+    if kind == SqliteDialect.name:
+        return _SQLITE
+    if kind in ("postgresql", "postgres"):
+        from mc.store.databases.postgresql import POSTGRESQL
+
+        return POSTGRESQL
+    if kind in ("mysql", "mariadb"):
+        from mc.store.databases.mysql import MYSQL
+
+        return MYSQL
+    raise DatabaseUrlError(
+        f"The store cannot use a database of kind {kind!r}; it speaks sqlite, postgresql, mysql and mariadb. "
+        f"Write a URL such as sqlite:///mc.sqlite3.",
+        found=kind,
+    )
+
+
+_SQLITE: Final = SqliteDialect()
+
+
+def _switch_to_wal(connection: sqlite3.Connection, busy_seconds: float) -> None:
+    """Turn the write-ahead log on; the first to open a new file does it for all."""
+    give_up_at = time.monotonic() + busy_seconds
+    while True:
+        try:
+            mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+            if mode == "wal" or connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal":
+                return
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait by itself for this lock
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.01)
+            continue
+        raise StoreUnreachableError(
+            "SQLite cannot keep a write-ahead log beside the database; put it on a local disk."
+        )
+
+
+def _check_options(url: URL) -> None:
+    unknown = set(url.query) - _OPTIONS
+    if unknown and "uri" not in url.query:  # SQLAlchemy would warn and pass over them
+        raise ValueError(
+            f"{', '.join(sorted(unknown))} means nothing without uri=true; known are "
+            f"{', '.join(sorted(_OPTIONS))}"
+        )
+
+
+def _path_of(url: URL) -> str:
+    place = url.database or ""
+    return str(Path(unquote(urlsplit(place).path)).absolute()) if place.startswith("file:") else place
+
+
+def _check_place(url: URL) -> None:
+    mount = find_network_mount(url.database or "")
+    if mount is not None:
+        raise StoreUnreachableError(
+            f"The database {url.database!r} lies on a network file system ({mount.kind} at {mount.path}), "
+            f"where SQLite's locks and its write-ahead log cannot be relied on. Put it on a local disk.",
+            database=url.database,
+            file_system=mount.kind,
+        )
+
+
+def _why_not_open(url: URL) -> str:
+    if not url.database or url.database.startswith("file:"):
+        return "Check the path."
+    path = Path(url.database)
+    if path.is_dir():
+        return f"{str(path)!r} is a directory; name a file in it."
+    if not path.parent.is_dir():
+        return f"The directory {str(path.parent)!r} does not exist; create it or name another."
+    return (
+        "Check the permissions of the file and of its directory, and whether its disk is mounted read-only."
+    )

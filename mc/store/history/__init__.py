@@ -1,0 +1,1 @@
+"""History: the logs of events and of ticks."""

@@ -1,0 +1,1 @@
+"""Leases: what is due, and who claims it."""

@@ -1,0 +1,1 @@
+"""Messages: signals and controls that are sent in."""

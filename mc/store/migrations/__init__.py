@@ -1,1 +1,0 @@
-"""The numbered migrations: each brings the tables from one version to the next, never back."""

@@ -1,0 +1,1 @@
+"""Reading: flows read whole or lazily."""

@@ -1,0 +1,49 @@
+"""The stored sub-flows for which tasks of a flow wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mc.errors import FlowFormatError
+from mc.flows.formats.flow_rows import TaskRow
+
+__all__ = ["find_awaited", "refuse_awaited_flows"]
+
+
+def refuse_awaited_flows(flow_key: str, rows: list[TaskRow]) -> None:
+    """Refuse to store, as a new flow, one that waits for a stored sub-flow.
+
+    When a sub-flow ends, it tells the flow that started it, and no other. A copy would wait for ever.
+
+    Args:
+        flow_key: of the new flow.
+        rows: its tasks.
+
+    Raises:
+        FlowFormatError: a task waits for a sub-flow; `.pointer` leads to the task.
+    """
+    for row in rows:
+        if row.status not in ("RUNNING", "WAITING"):
+            continue
+        for awaited in find_awaited(row.task):
+            raise FlowFormatError(
+                f"Flow {flow_key!r} cannot be stored anew: its task {row.key!r} waits for the sub-flow "
+                f"{awaited!r}, which would not tell it of its end. Let the sub-flow end, tick the flow "
+                f"that it belongs to, and export that again; or copy the whole database.",
+                pointer=f"/graph/tasks/{row.key}",
+            )
+
+
+def find_awaited(task: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys of stored sub-flows for which a task waits, at any depth inside it."""
+    data = task.get("data")
+    if task.get("status") == "WAITING" and not task.get("next_tick_at") and isinstance(data, dict):
+        if isinstance(data.get("flow_key"), str):
+            yield data["flow_key"]
+    proxied, flow_dict = task.get("proxied_task"), task.get("flow_dict")
+    if isinstance(proxied, dict):
+        yield from find_awaited(proxied)
+    if isinstance(flow_dict, dict):
+        for inner in flow_dict["graph"]["tasks"].values():
+            yield from find_awaited(inner)

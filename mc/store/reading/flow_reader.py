@@ -1,0 +1,316 @@
+"""Reads flows and lists of flows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Connection, Select, bindparam, select
+
+from mc.context.json_values import loads
+from mc.durations import parse_time
+from mc.errors import StoreError
+from mc.flows.flow import Flow
+from mc.flows.state.mailbox import Signal
+from mc.statuses import FINISHED_FLOW_STATUSES, FLOW_CHANGES
+from mc.store.flow_summary import FlowSummary
+from mc.store.lease import StoredClaim, Wake
+from mc.store.rows.claim_rows import list_claims
+from mc.store.rows.row_format import StoredState, StoredTask, explained, make_flow
+from mc.store.rows.signal_rows import list_signals
+from mc.store.rows.wakes import list_wakes
+from mc.store.schema import tables
+
+__all__ = [
+    "FlowRows",
+    "chunks",
+    "flow_of",
+    "holds_spec",
+    "put_signals",
+    "read_edges_of",
+    "read_flow_tasks",
+    "read_flows",
+    "read_frontier",
+    "read_spec_text",
+    "read_summaries",
+    "read_tasks_by_key",
+    "read_tasks_by_status",
+    "state_of",
+    "summary_query",
+]
+
+_MOST_ROWS: Final = 2**31 - 1
+_CHUNK: Final = 500  # keys in one statement; databases limit the number of parameters
+
+
+@dataclass(slots=True)
+class FlowRows:
+    """All rows of a flow."""
+
+    row: dict[str, Any]
+    spec_text: str | None = None
+    tasks: list[tuple[str, StoredTask]] = field(default_factory=list)
+    edges: list[tuple[str, str]] = field(default_factory=list)
+    wakes: tuple[Wake, ...] = ()
+    signals: list[Signal] = field(default_factory=list)  # not taken yet
+    claims: dict[str, StoredClaim] = field(default_factory=dict)
+
+
+def chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Cut a list of keys into pieces that one statement can name."""
+    for start in range(0, len(keys), _CHUNK):
+        yield keys[start : start + _CHUNK]
+
+
+def read_flows(connection: Connection, keys: Sequence[str]) -> dict[str, FlowRows]:
+    """Return the rows of flows by key; those that are not stored are left out."""
+    found: dict[str, FlowRows] = {}
+    for chunk in chunks(keys):
+        _read_chunk(connection, chunk, found)
+    return found
+
+
+def _read_chunk(connection: Connection, keys: Sequence[str], found: dict[str, FlowRows]) -> None:
+    named = {"keys": keys}
+    here = {row["key"]: FlowRows(dict(row)) for row in connection.execute(_FLOWS, named).mappings()}
+    for row in connection.execute(_TASKS, named).all():
+        here[row[0]].tasks.append((row[1], StoredTask._make(row[2:])))
+    for flow_key, source, dest in connection.execute(_EDGES, named).all():
+        here[flow_key].edges.append((source, dest))
+    for flow_key, wakes in list_wakes(connection, keys).items():
+        here[flow_key].wakes = tuple(wakes)
+    for flow_key, signals in list_signals(connection, keys).items():
+        here[flow_key].signals = signals
+    for flow_key, claims in list_claims(connection, keys).items():
+        here[flow_key].claims = claims
+    digests = list({rows.row["spec_digest"] for rows in here.values()} - {None})
+    if digests:
+        texts = {row.digest: row.text for row in connection.execute(_SPECS, {"digests": digests})}
+        for rows in here.values():
+            rows.spec_text = texts.get(rows.row["spec_digest"])
+    found.update(here)
+
+
+def read_frontier(connection: Connection, key: str) -> FlowRows | None:
+    """Return the row of a flow and those of the tasks with which a tick begins; None if it is not stored."""
+    row = connection.execute(_FLOWS, {"keys": [key]}).mappings().one_or_none()
+    if row is None:
+        return None
+    tasks = _task_rows(connection.execute(_ACTIVE, {"flow": key}))
+    tasks += _task_rows(connection.execute(_STARTABLE, {"flow": key}))
+    wakes = list_wakes(connection, [key]).get(key, ())
+    signals = list_signals(connection, [key]).get(key, [])
+    claims = list_claims(connection, [key]).get(key, {})
+    return FlowRows(dict(row), tasks=tasks, wakes=tuple(wakes), signals=signals, claims=claims)
+
+
+def read_tasks_by_key(
+    connection: Connection, flow_key: str, keys: Sequence[str]
+) -> list[tuple[str, StoredTask]]:
+    """Return tasks of a flow by key; those that are not stored are left out."""
+    found: list[tuple[str, StoredTask]] = []
+    for chunk in chunks(keys):
+        found += _task_rows(connection.execute(_TASKS_BY_KEY, {"flow": flow_key, "keys": chunk}))
+    return found
+
+
+def read_tasks_by_status(connection: Connection, flow_key: str, status: str) -> list[tuple[str, StoredTask]]:
+    """Return the tasks of a flow that have a status."""
+    return _task_rows(connection.execute(_TASKS_BY_STATUS, {"flow": flow_key, "status": status}))
+
+
+def read_flow_tasks(
+    connection: Connection, flow_key: str
+) -> tuple[list[tuple[str, StoredTask]], list[tuple[str, str]]]:
+    """Return all tasks and all edges of a flow."""
+    rows = FlowRows({})
+    for row in connection.execute(_TASKS, {"keys": [flow_key]}):
+        rows.tasks.append((row[1], StoredTask._make(row[2:])))
+    return rows.tasks, read_edges_of(connection, flow_key)
+
+
+def read_edges_of(
+    connection: Connection, flow_key: str, *, sources: Sequence[str] | None = None, dests: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """Return the edges of a flow that lead out of or into some tasks, all where none are named.
+
+    They come in the order in which they were added.
+    """
+    found: list[tuple[int, str, str]] = []
+    if sources is None and not dests:
+        found += [_edge(row) for row in connection.execute(_ALL_EDGES, {"flow": flow_key})]
+    for chunk in chunks(sources or ()):
+        found += [_edge(row) for row in connection.execute(_EDGES_FROM, {"flow": flow_key, "keys": chunk})]
+    for chunk in chunks(dests):
+        found += [_edge(row) for row in connection.execute(_EDGES_INTO, {"flow": flow_key, "keys": chunk})]
+    found.sort()
+    return [(source, dest) for _, source, dest in found]
+
+
+def read_spec_text(connection: Connection, digest: str) -> str | None:
+    """Return the text of a spec; None if it is not stored."""
+    found = connection.execute(_SPECS, {"digests": [digest]}).one_or_none()
+    return found.text if found is not None else None
+
+
+def _task_rows(result: Iterable[Any]) -> list[tuple[str, StoredTask]]:
+    return [(row[0], StoredTask._make(row[1:])) for row in result]
+
+
+def _edge(row: Any) -> tuple[int, str, str]:
+    return tuple(row)
+
+
+def flow_of(rows: FlowRows) -> tuple[Flow, StoredState]:
+    """Return the flow that rows hold, and what a save compares it with.
+
+    Raises:
+        StoreError: the rows cannot be read.
+    """
+    flow = make_flow(rows.row, rows.spec_text, rows.tasks, rows.edges)
+    put_signals(flow, rows)
+    state = state_of(rows)
+    state.num_edges = len(rows.edges)
+    if rows.spec_text is not None and holds_spec(rows):
+        state.own_spec = flow.spec
+    return flow, state
+
+
+def put_signals(flow: Flow, rows: FlowRows) -> None:
+    """Give a flow that was made from rows the signals that no task has taken."""
+    for signal in rows.signals:
+        flow.mailbox.put(signal, is_stored=True)
+
+
+def state_of(rows: FlowRows) -> StoredState:
+    """Return what a save compares a flow with, the number of its edges and its spec left out."""
+    row = rows.row
+    return StoredState(
+        revision=row["revision"],
+        status=row["status"],
+        finished=row["status"] in FINISHED_FLOW_STATUSES,
+        waiter_key=row["waiter_key"],
+        num_edges=None,
+        data=row["data"],
+        tasks=dict(rows.tasks),
+        wakes=rows.wakes,
+        claims=rows.claims,
+    )
+
+
+def holds_spec(rows: FlowRows) -> bool:
+    """Tell whether a flow's row holds a spec that is written in another order than the shared one."""
+    return '"spec":' in rows.row["body"] and "spec" in loads(rows.row["body"])
+
+
+def summary_query(status: str | Iterable[str] | None, label: str | None, limit: int | None) -> Select[Any]:
+    """Return the query for a list of flows, newest first.
+
+    Raises:
+        StoreError: a status is none, or the limit is negative.
+    """
+    query = _SUMMARIES.order_by(tables.flow.c.created_at.desc(), tables.flow.c.key)
+    if status is not None:
+        statuses = [str(status)] if isinstance(status, str) else [str(each) for each in status]
+        for each in statuses:
+            if each not in FLOW_CHANGES:
+                known = ", ".join(FLOW_CHANGES)
+                raise StoreError(f"{each!r} is not a flow status; use one of {known}.", found=each)
+        query = query.where(tables.flow.c.status.in_(statuses))
+    if label is not None:
+        query = query.where(tables.flow.c.label == label)
+    if limit is not None:
+        if limit < 0:
+            raise StoreError(f"A limit of {limit} flows makes no sense; use 0 or more.", found=limit)
+        query = query.limit(min(limit, _MOST_ROWS))
+    return query
+
+
+def read_summaries(connection: Connection, query: Select[Any]) -> list[FlowSummary]:
+    """Return what a query for a list of flows finds."""
+    return [_summary(row) for row in connection.execute(query)]
+
+
+def _summary(row: Any) -> FlowSummary:
+    with explained(row.key):
+        return FlowSummary(
+            key=row.key,
+            label=row.label,
+            status=row.status,
+            created_at=parse_time(row.created_at),
+            modified_at=parse_time(row.modified_at),
+            next_tick_at=parse_time(row.next_tick_at) if row.next_tick_at else None,
+            tasks=loads(row.task_counts),
+        )
+
+
+def _named(column: Any, name: str = "keys") -> Any:
+    return column.in_(bindparam(name, expanding=True))
+
+
+_FLOW, _TASK, _EDGE = tables.flow.c, tables.task.c, tables.edge.c
+_FLOWS: Final = select(
+    _FLOW.key,
+    _FLOW.label,
+    _FLOW.status,
+    _FLOW.blocked_reason,
+    _FLOW.parent_key,
+    _FLOW.parent_task_key,
+    _FLOW.finished_at,
+    _FLOW.waiter_key,
+    _FLOW.revision,
+    _FLOW.spec_digest,
+    _FLOW.data,
+    _FLOW.body,
+    _FLOW.task_counts,
+).where(_named(_FLOW.key))
+_TASKS: Final = (
+    select(
+        _TASK.flow_key,
+        _TASK.key,
+        _TASK.position,
+        _TASK.rank,
+        _TASK.status,
+        _TASK.unmet,
+        _TASK.due_at,
+        _TASK.body,
+    )
+    .where(_named(_TASK.flow_key))
+    .order_by(_TASK.flow_key, _TASK.position)
+)
+_EDGES: Final = (
+    select(_EDGE.flow_key, _EDGE.src_key, _EDGE.dest_key)
+    .where(_named(_EDGE.flow_key))
+    .order_by(_EDGE.flow_key, _EDGE.position)
+)
+_OF_ONE_FLOW: Final = select(
+    _TASK.key,
+    _TASK.position,
+    _TASK.rank,
+    _TASK.status,
+    _TASK.unmet,
+    _TASK.due_at,
+    _TASK.body,
+).where(_TASK.flow_key == bindparam("flow"))
+_ACTIVE: Final = _OF_ONE_FLOW.where(_TASK.status.in_(("RUNNING", "WAITING")))
+_STARTABLE: Final = _OF_ONE_FLOW.where(_TASK.status == "PENDING", _TASK.unmet <= 0)
+_TASKS_BY_KEY: Final = _OF_ONE_FLOW.where(_named(_TASK.key))
+_TASKS_BY_STATUS: Final = _OF_ONE_FLOW.where(_TASK.status == bindparam("status"))
+_ALL_EDGES: Final = select(_EDGE.position, _EDGE.src_key, _EDGE.dest_key).where(
+    _EDGE.flow_key == bindparam("flow")
+)
+_EDGES_FROM: Final = _ALL_EDGES.where(_named(_EDGE.src_key))
+_EDGES_INTO: Final = _ALL_EDGES.where(_named(_EDGE.dest_key))
+_SPECS: Final = select(tables.spec.c.digest, tables.spec.c.text).where(
+    _named(tables.spec.c.digest, "digests")
+)
+_SUMMARIES: Final = select(
+    _FLOW.key,
+    _FLOW.label,
+    _FLOW.status,
+    _FLOW.created_at,
+    _FLOW.modified_at,
+    _FLOW.next_tick_at,
+    _FLOW.task_counts,
+)

@@ -1,0 +1,1 @@
+"""Rows: one module for each kind of row, both ways."""

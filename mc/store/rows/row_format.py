@@ -1,0 +1,238 @@
+"""Flows as rows of the tables, and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from mc.context.json_values import dumps, loads
+from mc.durations import format_time
+from mc.errors import FlowFormatError, McError, NotJsonError, StoreError
+from mc.flows.flow import Flow
+from mc.flows.formats.flow_rows import FlowChanges, TaskRow, flow_from_frontier, flow_from_rows, next_tick_at
+from mc.flows.state.lazy_nodes import TaskSource
+from mc.spec.names import find_key_fault, find_text_fault
+from mc.store.lease import StoredClaim, Wake
+from mc.store.sql.column_types import storable_text
+
+if TYPE_CHECKING:
+    from mc.store.reading.stored_tasks import StoredTasks
+
+__all__ = [
+    "StoredState",
+    "StoredTask",
+    "check_key",
+    "decode_tasks",
+    "encode_flow",
+    "encode_task",
+    "explained",
+    "flow_priority",
+    "make_flow",
+    "make_partial_flow",
+    "read_failures",
+]
+
+# attributes with a column of their own; the rest of them is the JSON text in `body`
+_COLUMNS: Final = (
+    "key",
+    "label",
+    "status",
+    "blocked_reason",
+    "parent_key",
+    "parent_task_key",
+    "finished_at",
+)
+_FAILURES: Final = "failures"  # entry of `body` besides the attributes: see `FlowChanges`
+_IN_COLUMNS: Final = frozenset({*_COLUMNS, "data"})
+_MAX_PRIORITY: Final = 2**31 - 1
+
+
+class StoredTask(NamedTuple):
+    """A row of `mc_task` as it stands in the database, its key and its flow's key left out."""
+
+    position: int
+    rank: int
+    status: str
+    unmet: int
+    due_at: str | None
+    body: str
+
+
+@dataclass(slots=True)
+class StoredState:
+    """What the database holds of a flow that is in memory, so that a save writes only what differs."""
+
+    revision: int = 0
+    status: str = "PENDING"
+    finished: bool = False
+    waiter_key: str | None = None  # the stored flow that waits for this one
+    num_edges: int | None = 0  # None: they were not counted
+    data: str = "{}"
+    tasks: dict[str, StoredTask] = field(default_factory=dict)
+    own_spec: Any = None  # where it differs, in the order of its keys, from the text kept by digest
+    wakes: tuple[Wake, ...] = ()  # that the flow had when it was loaded
+    claims: dict[str, StoredClaim] = field(default_factory=dict)  # on resources, by id
+    source: StoredTasks | None = None  # where those of its tasks are that were not read yet
+
+
+def check_key(key: Any, what: str) -> None:
+    """Raise `FlowFormatError` for a key that not every database can hold."""
+    fault = find_key_fault(key)
+    if fault:
+        raise FlowFormatError(f"The {what} {key!r:.60} cannot be stored: {fault}. Choose another.", key=key)
+
+
+def _check_label(flow: Flow) -> None:
+    fault = find_text_fault(flow.label) if flow.label is not None else None
+    if fault:
+        raise FlowFormatError(
+            f"The label of flow {flow.key!r} cannot be stored: {fault}. Choose another.", key=flow.key
+        )
+
+
+def encode_flow(flow: Flow, changes: FlowChanges, now: datetime, state: StoredState) -> dict[str, Any]:
+    """Return the columns of a flow's row that a save writes, `data` left out.
+
+    Raises:
+        NotJsonError: JSON cannot hold an attribute; the message names flow and place.
+    """
+    due = next_tick_at(flow, now)
+    attributes = changes.attributes
+    body = {name: value for name, value in attributes.items() if name not in _IN_COLUMNS}
+    if state.own_spec is not None and not changes.migrations:
+        body["spec"] = state.own_spec
+    row = {name: attributes[name] for name in _COLUMNS}
+    _check_label(flow)
+    if flow.blocked_reason is not None:
+        row["blocked_reason"] = storable_text(flow.blocked_reason)
+    row["priority"] = flow_priority(flow)
+    row["next_tick_at"] = format_time(due) if due is not None else None
+    row["modified_at"] = format_time(now)
+    row["task_counts"] = dumps(flow.count_tasks())
+    body[_FAILURES] = changes.failures
+    body["bytes"] = changes.bytes
+    row["body"] = encode_json(body, f"flow {flow.key!r}")
+    return row
+
+
+def encode_json(value: Any, what: str, pointer: str = "") -> str:
+    """Return JSON text; an error names what could not be written."""
+    try:
+        return dumps(value)
+    except NotJsonError as error:
+        raise _not_json(error, what, pointer) from error
+
+
+def _not_json(error: NotJsonError, what: str, pointer: str) -> NotJsonError:
+    at = f"{pointer}{getattr(error, 'pointer', '')}"
+    return NotJsonError(f"The {what} cannot be stored: {error.message}", pointer=at)
+
+
+def encode_task(flow_key: str, row: TaskRow) -> StoredTask:
+    """Return a task's row.
+
+    Raises:
+        NotJsonError: JSON cannot hold the task dict; the message names flow, task and place.
+    """
+    due_at = row.due_at if isinstance(row.due_at, str) and len(row.due_at) <= 32 else None
+    task = row.task
+    if task.get("status") != row.status:
+        task = {**task, "status": row.status}  # its handler is at work, and what it wrote is not settled
+    try:
+        body = dumps(task)
+    except NotJsonError as error:
+        what = f"task {row.key!r} of flow {flow_key!r}"
+        raise _not_json(error, what, f"/graph/tasks/{row.key}") from error
+    return StoredTask(row.position, row.rank, row.status, row.unmet, due_at, body)
+
+
+def make_flow(
+    row: Mapping[str, Any],
+    spec_text: str | None,
+    tasks: Iterable[tuple[str, StoredTask]],
+    edges: Iterable[tuple[str, str]],
+) -> Flow:
+    """Make a flow of its rows.
+
+    Raises:
+        StoreError: the rows hold something else than was written; the message names the flow.
+    """
+    with explained(row["key"]):
+        attributes = _attributes_of(row)
+        if spec_text is not None:
+            attributes.setdefault("spec", loads(spec_text))
+        return flow_from_rows(Flow, attributes, decode_tasks(tasks), edges)
+
+
+def make_partial_flow(
+    row: Mapping[str, Any], tasks: Iterable[tuple[str, StoredTask]], source: TaskSource
+) -> Flow:
+    """Make a flow of its row, with `task_counts`, and of those of the tasks with which a tick begins.
+
+    Raises:
+        StoreError: the rows hold something else than was written; the message names the flow.
+    """
+    with explained(row["key"]):
+        attributes = _attributes_of(row)
+        counts, failures = loads(row["task_counts"]), read_failures(loads(row["body"]))
+        return flow_from_frontier(Flow, attributes, decode_tasks(tasks), counts, failures, source)
+
+
+def read_failures(body: Mapping[str, Any]) -> int | None:
+    """Return from a flow's `body` how many tasks are FAILED that are not allowed to; None: not known."""
+    failures: int | None = body.get(_FAILURES)
+    return failures
+
+
+def decode_tasks(tasks: Iterable[tuple[str, StoredTask]]) -> Iterator[TaskRow]:
+    """Yield the tasks that rows hold; within `explained`."""
+    for key, stored in tasks:
+        position, rank, status, unmet, due_at, body = stored
+        task = loads(body)
+        if (task["key"], task["status"]) != (key, status):
+            raise ValueError(
+                f"the row of task {key!r} says that it is {status}, and holds a task {task['key']!r} that is "
+                f"{task['status']}"
+            )
+        yield TaskRow(
+            key=key,
+            position=position,
+            rank=rank,
+            status=status,
+            unmet=unmet,
+            due_at=due_at,
+            task=task,
+        )
+
+
+def _attributes_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    attributes: dict[str, Any] = loads(row["body"])
+    attributes.update({name: row[name] for name in _COLUMNS}, data=loads(row["data"]))
+    return attributes
+
+
+@contextmanager
+def explained(key: str) -> Iterator[None]:
+    """Let what is wrong with rows of a flow be told as a `StoreError` that names the flow."""
+    try:
+        yield
+    except StoreError:
+        raise  # it tells already why they could not be read
+    except (McError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(
+            f"The rows of flow {key!r} cannot be read: {str(error).rstrip('.')}. They were changed "
+            f"by something else than mc, or the database is damaged.",
+            key=key,
+        ) from error
+
+
+def flow_priority(flow: Flow) -> int:
+    """Return a flow's `cfg.priority` as a whole number that a column can hold."""
+    priority = flow.cfg.get("priority")
+    if isinstance(priority, bool) or not isinstance(priority, int | float) or not math.isfinite(priority):
+        return 0
+    return int(max(-_MAX_PRIORITY, min(_MAX_PRIORITY, priority)))

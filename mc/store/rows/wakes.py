@@ -1,0 +1,142 @@
+"""What tells a stored flow that something happened elsewhere: a sub-flow ended, a signal came, ...
+
+A row stays until the save of a tick that acted upon it, so that nothing is missed while a driver
+holds the flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, literal, or_, select, update
+
+from mc.statuses import FINISHED_FLOW_STATUSES
+from mc.store.lease import Wake
+from mc.store.schema.tables import flow, wake
+from mc.store.sql.column_types import LongText, storable_text
+from mc.store.sql.prepared import Prepared
+
+__all__ = [
+    "CANCEL",
+    "CONTROL",
+    "FINISHED",
+    "RESOURCE",
+    "SIGNAL",
+    "add_wake",
+    "has_controls",
+    "list_wakes",
+    "remove_wakes",
+    "remove_wakes_of_finished",
+    "wake_if_noted",
+]
+
+FINISHED: Final = "finished"  # `reason` tells one end of a sub-flow from the next
+CANCEL: Final = "cancel"
+SIGNAL: Final = "signal"
+CONTROL: Final = "control"  # what a person asks for, in `reason`; for flows with any status
+RESOURCE: Final = "resource"  # there may be something for tasks that wait for it
+
+
+def add_wake(connection: Connection, flow_key: str, found: Wake, now: str) -> None:
+    """Note what happened for a flow, if it is stored and unfinished, and make it due.
+
+    A paused or blocked flow becomes due only to be cancelled or for what a person asks for; the rest waits
+    until it is resumed. A person may ask for something of a finished flow too.
+    """
+    # A save of that flow which is under way is over before anything is looked at, or waits until this
+    # transaction is over and finds its wake.
+    connection.execute(_LOCK, {"flow": flow_key})
+    connection.execute(
+        delete(wake).where(
+            wake.c.flow_key == flow_key, wake.c.kind == found.kind, wake.c.source_key == found.source_key
+        )
+    )
+    concerned = flow.c.key == flow_key
+    if found.kind != CONTROL:
+        concerned &= flow.c.status.not_in(FINISHED_FLOW_STATUSES)
+    reason = storable_text(found.reason) if found.reason is not None else None
+    values = (literal(found.kind), literal(found.source_key), literal(reason, LongText()))
+    row = select(flow.c.key, *values).where(concerned)
+    connection.execute(insert(wake).from_select(["flow_key", "kind", "source_key", "reason"], row))
+    tickable = concerned
+    if found.kind not in (CANCEL, CONTROL):
+        tickable &= flow.c.status.in_(("PENDING", "RUNNING"))
+    connection.execute(
+        update(flow)
+        .where(tickable, or_(flow.c.next_tick_at.is_(None), flow.c.next_tick_at > now))
+        .values(next_tick_at=now)
+    )
+
+
+def wake_if_noted(connection: Connection, flow_key: str, live: bool, now: str) -> None:
+    """Make a flow due if something is noted for it; its row has been written in this transaction.
+
+    Args:
+        connection: in the transaction of a save, after the row was written: what others noted before that
+            is seen by this statement, and not by the one that waited for them.
+        flow_key: the flow's key.
+        live: whether it can be ticked; if not, only a cancellation or what a person asks for makes it due.
+        now: ISO 8601.
+    """
+    _WAKE.run(connection, (now, flow_key, now, int(live)))
+
+
+def list_wakes(connection: Connection, flow_keys: Sequence[str]) -> dict[str, list[Wake]]:
+    """Return what is noted for flows, by flow; those with nothing are left out."""
+    found: dict[str, list[Wake]] = {}
+    for flow_key, kind, source_key, reason in connection.execute(_LIST, {"flow_keys": flow_keys}):
+        found.setdefault(flow_key, []).append(Wake(kind=kind, source_key=source_key, reason=reason))
+    return found
+
+
+def remove_wakes(connection: Connection, flow_key: str, wakes: Iterable[Wake]) -> None:
+    """Remove what was acted upon; not the second end of a sub-flow that was retried after its first one."""
+    _REMOVE.run_many(
+        connection, [(flow_key, found.kind, found.source_key, found.reason or "") for found in wakes]
+    )
+
+
+def remove_wakes_of_finished(connection: Connection, flow_key: str) -> None:
+    """Remove what a finished flow need not know any more; what a person asks for stays."""
+    _REMOVE_BUT_CONTROLS.run(connection, (flow_key,))
+
+
+def has_controls(connection: Connection, flow_key: str) -> bool:
+    """Tell whether a person asks for something that was not done yet."""
+    return connection.scalar(_FIND_CONTROL, {"flow": flow_key}) is not None
+
+
+_LIST: Final = (
+    select(wake.c.flow_key, wake.c.kind, wake.c.source_key, wake.c.reason)
+    .where(wake.c.flow_key.in_(bindparam("flow_keys", expanding=True)))
+    .order_by(wake.c.flow_key, wake.c.kind, wake.c.source_key)
+)
+_LOCK: Final = select(flow.c.key).where(flow.c.key == bindparam("flow")).with_for_update()
+_NOTED = exists().where(
+    wake.c.flow_key == flow.c.key,
+    or_(wake.c.kind == CANCEL, wake.c.kind == CONTROL, bindparam("live") == 1),
+)
+_WAKE: Final = Prepared(
+    update(flow)
+    .where(
+        flow.c.key == bindparam("flow"),
+        or_(flow.c.next_tick_at.is_(None), flow.c.next_tick_at > bindparam("now")),
+        _NOTED,
+    )
+    .values(next_tick_at=bindparam("due_at")),
+    ("due_at", "flow", "now", "live"),
+)
+_OF_FLOW = delete(wake).where(wake.c.flow_key == bindparam("flow"))
+_REMOVE_BUT_CONTROLS: Final = Prepared(_OF_FLOW.where(wake.c.kind != CONTROL), ("flow",))
+_FIND_CONTROL: Final = (
+    select(wake.c.flow_key).where(wake.c.flow_key == bindparam("flow"), wake.c.kind == CONTROL).limit(1)
+)
+_REMOVE: Final = Prepared(
+    _OF_FLOW.where(
+        wake.c.kind == bindparam("what"),
+        wake.c.source_key == bindparam("source"),
+        or_(wake.c.kind != FINISHED, func.coalesce(wake.c.reason, "") == bindparam("reason")),
+    ),
+    ("flow", "what", "source", "reason"),
+)

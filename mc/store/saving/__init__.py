@@ -1,0 +1,1 @@
+"""Saving: what changed is drafted, then written."""

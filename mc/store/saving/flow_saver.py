@@ -1,0 +1,243 @@
+"""Saves flows: what changed in them, with what belongs into the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from mc.context.gc_pause import gc_paused
+from mc.durations import format_time
+from mc.errors import (
+    FlowExistsError,
+    LeaseLostError,
+    McError,
+    StoreError,
+    StoreReplacedError,
+)
+from mc.flows.flow import Flow
+from mc.store.database import Database
+from mc.store.databases.held_transaction import HeldTransaction
+from mc.store.final_save import FinalSave, group_saves
+from mc.store.history.event_log import add_events
+from mc.store.lease import Lease, Wake
+from mc.store.leases.recollection import Recollection
+from mc.store.leases.refusals import explain_refusal
+from mc.store.lost_calls import LostCalls
+from mc.store.outbox import Outbox
+from mc.store.rows.claim_rows import give_back
+from mc.store.rows.resource_queue import take_turn
+from mc.store.rows.row_format import StoredState
+from mc.store.saving.flow_statements import save_statement
+from mc.store.saving.flow_writer import (
+    FlowDraft,
+    NewFlow,
+    Update,
+    draft_new_flow,
+    draft_save,
+    insert_flows,
+    update_flows,
+)
+from mc.store.saving.history_draft import draft_lost_result
+from mc.store.sql.prepared import Prepared, Row
+
+__all__ = ["FlowSaver"]
+
+
+class FlowSaver:
+    """The saves of one store.
+
+    Args:
+        database: to write to.
+        now: the present, for the times that are written.
+        states: what is stored of each flow that is in memory.
+        seen: what was seen of flows.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        now: Callable[[], datetime],
+        states: MutableMapping[Flow, StoredState],
+        seen: Recollection,
+    ) -> None:
+        self._database = database
+        self._now = now
+        self._states = states
+        self._seen = seen
+
+    def state_of(self, flow: Flow) -> StoredState:
+        """Return what is stored of a flow.
+
+        Raises:
+            StoreError: the flow is not of this store.
+        """
+        state = self._states.get(flow)
+        if state is None:
+            raise StoreError(
+                f"Flow {flow.key!r} was neither loaded from this store nor created in it. Load or create it.",
+                key=flow.key,
+            )
+        return state
+
+    def save(
+        self,
+        flow: Flow,
+        *,
+        lease: Lease | None,
+        release: bool,
+        keep_lost_leases: bool,
+        lost_calls: LostCalls | None,
+        outbox: Outbox,
+        within: HeldTransaction | None,
+    ) -> None:
+        """Save one flow; see `FlowStore.save`."""
+        state = self.state_of(flow)
+        now = self._now()
+        with gc_paused():
+            draft = draft_save(flow, state, now, lease)
+        started = [_draft_sub_flow(child, flow.key, now, lease) for child in outbox.started.values()]
+        statement = save_statement(
+            leased=lease is not None,
+            release=release,
+            keep_lost_leases=keep_lost_leases,
+            notes_calls=lost_calls is not None,
+            dialect=self._database.dialect,
+        )
+        update = self._update(draft, lease, outbox.acted_upon, lost_calls)
+        if outbox.refused:
+            draft.history.events += _refusals(flow.key, outbox, format_time(now), lease)
+
+        def write(connection: Connection) -> None:
+            if not self._write(connection, statement, [update], now):
+                raise explain_refusal(connection, flow.key, state.revision, lease, self._database.epoch)
+            if started:
+                try:
+                    insert_flows(connection, started)
+                except FlowExistsError as error:
+                    error.details["sub_flow"] = error.key
+                    raise
+            if outbox.cancelled or outbox.asked or outbox.passed_on:
+                _write_controls(connection, flow.key, outbox, format_time(now))
+
+        try:
+            (within or self._database).write(write)
+        except LeaseLostError as error:
+            self._keep_lost_result(draft, lease, error)
+            raise
+        self._mark_saved(draft, lease)
+        outbox.clear()
+
+    def save_many(self, saves: Sequence[FinalSave]) -> dict[str, McError]:
+        """Save flows and end their leases; see `FlowStore.save_many`."""
+        errors: dict[str, McError] = {}
+        updates: dict[str, Update] = {}
+        now = self._now()
+        with gc_paused():
+            for each in saves:
+                try:
+                    draft = draft_save(each.flow, self.state_of(each.flow), now, each.lease)
+                except McError as error:
+                    errors[each.flow.key] = error
+                else:
+                    updates[each.flow.key] = self._update(draft, each.lease, each.acted_upon)
+        statement = save_statement(leased=True, release=True, dialect=self._database.dialect)
+        waiting = {key for key, update in updates.items() if update.draft.state.waiter_key is not None}
+        for group in group_saves((each for each in saves if each.flow.key in updates), waiting):
+            errors |= self._save_group(statement, group, [updates[each.flow.key] for each in group])
+        return errors
+
+    def _save_group(
+        self, statement: Prepared, group: Sequence[FinalSave], updates: Sequence[Update]
+    ) -> dict[str, McError]:
+        def write(connection: Connection) -> dict[str, StoreError]:
+            written = {id(update) for update in self._write(connection, statement, updates, self._now())}
+            epoch = self._database.epoch
+            return {
+                each.flow.key: explain_refusal(
+                    connection, each.flow.key, update.draft.state.revision, each.lease, epoch
+                )
+                for each, update in zip(group, updates, strict=True)
+                if id(update) not in written
+            }
+
+        errors = self._database.write(write)
+        for each, update in zip(group, updates, strict=True):
+            refused = errors.get(each.flow.key)
+            if refused is None:
+                self._mark_saved(update.draft, each.lease)
+            elif isinstance(refused, StoreReplacedError):
+                raise refused
+            elif isinstance(refused, LeaseLostError):
+                self._keep_lost_result(update.draft, each.lease, refused)
+        return dict(errors)
+
+    def _update(
+        self,
+        draft: FlowDraft,
+        lease: Lease | None,
+        acted_upon: Sequence[Wake],
+        lost_calls: LostCalls | None = None,
+    ) -> Update:
+        holder: tuple[Any, ...] = (self._database.epoch,) if lease is None else (lease.token, lease.id)
+        if lost_calls is not None:
+            holder = (*holder, lost_calls.to_text())
+        return Update(draft=draft, holder=holder, acted_upon=acted_upon)
+
+    def _mark_saved(self, draft: FlowDraft, lease: Lease | None) -> None:
+        draft.mark_saved()
+        self._seen.note(draft.flow.key, lease.token if lease is not None else 0, draft.state.revision)
+
+    def _write(
+        self, connection: Connection, statement: Prepared, updates: Sequence[Update], now: datetime
+    ) -> list[Update]:
+        """Write what changed, with what goes back of named resources, and return what was written."""
+        if any(update.draft.ended_claims for update in updates):
+            take_turn(connection)
+        written = update_flows(connection, statement, updates)
+        for update in written:
+            draft = update.draft
+            give_back(connection, self._database.dialect, draft.flow.key, draft.ended_claims, now)
+        return written
+
+    def _keep_lost_result(self, draft: FlowDraft, lease: Lease | None, error: LeaseLostError) -> None:
+        """Keep as evidence, in a transaction of its own, what could not be saved."""
+        if lease is None:
+            return
+        state, now = draft.state, format_time(self._now())
+        try:
+            rows = draft_lost_result(draft.flow, state, draft.stored, now, lease)
+            self._database.write(lambda connection: add_events(connection, draft.flow.key, rows))
+        except McError as problem:
+            error.add_note(f"What it wanted to save could not be kept in the history: {problem}")
+
+
+def _draft_sub_flow(child: Flow, waiter_key: str, now: datetime, lease: Lease | None) -> NewFlow:
+    try:
+        return draft_new_flow(child, now, waiter_key=waiter_key, lease=lease)
+    except McError as error:
+        error.details["sub_flow"] = child.key
+        raise
+
+
+def _refusals(flow_key: str, outbox: Outbox, now: str, lease: Lease | None) -> list[Row]:
+    from mc.store.rows.control_rows import refused_event  # few saves need it
+
+    return [refused_event(flow_key, control, why, now, lease) for control, why in outbox.refused]
+
+
+def _write_controls(connection: Connection, flow_key: str, outbox: Outbox, now: str) -> None:
+    from mc.store.rows.control_rows import (  # few saves need it
+        add_control,
+        cancel_sub_flow,
+        pass_on_to_sub_flows,
+    )
+
+    for key, reason in outbox.cancelled.items():
+        cancel_sub_flow(connection, key, flow_key, reason, now)
+    for key, control in outbox.asked.items():
+        add_control(connection, key, control)
+    for control in outbox.passed_on:
+        pass_on_to_sub_flows(connection, flow_key, control)

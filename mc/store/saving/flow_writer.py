@@ -1,0 +1,346 @@
+"""Writes flows: a new one whole, a known one as far as it differs from what is stored."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection
+
+from mc.context.json_values import dumps, loads
+from mc.durations import format_time
+from mc.errors import FlowExistsError, StoreError
+from mc.flows.flow import Flow
+from mc.flows.formats.flow_rows import FlowChanges, collect_changes, mark_saved
+from mc.flows.resources.claims import ask_anew
+from mc.spec.digest import spec_digest
+from mc.statuses import FINISHED_FLOW_STATUSES
+from mc.store.history.event_log import EventRow, HistoryDraft, write_history
+from mc.store.lease import Lease, Wake
+from mc.store.leases.refusals import tasks_changed
+from mc.store.reading.awaited_flows import refuse_awaited_flows
+from mc.store.reading.flow_reader import chunks
+from mc.store.rows.claim_rows import ended_claims
+from mc.store.rows.row_format import StoredState, StoredTask, check_key, encode_flow, encode_json, encode_task
+from mc.store.rows.signal_rows import SignalDraft, draft_signals
+from mc.store.rows.spec_rows import keep_spec
+from mc.store.rows.used_keys import find_taken_keys
+from mc.store.rows.wakes import FINISHED, add_wake, remove_wakes, remove_wakes_of_finished, wake_if_noted
+from mc.store.saving.flow_statements import (
+    DELETE_EDGES,
+    DELETE_TASK,
+    INSERT_EDGE,
+    INSERT_FLOW,
+    INSERT_TASK,
+    MOVE_TASKS,
+    NEW_FLOW_COLUMNS,
+    PLACE_TASKS,
+    SAVED_COLUMNS,
+    UPDATE_DATA,
+    UPDATE_TASKS,
+)
+from mc.store.saving.history_draft import draft_history
+from mc.store.sql.prepared import Prepared, Row
+
+if TYPE_CHECKING:
+    from mc.store.saving.spec_change import SpecChange
+
+__all__ = [
+    "FlowDraft",
+    "NewFlow",
+    "Update",
+    "draft_new_flow",
+    "draft_save",
+    "insert_flows",
+    "update_flows",
+]
+
+
+@dataclass(slots=True, kw_only=True)
+class FlowDraft:
+    """What a save of a flow has to write, made before the transaction begins."""
+
+    flow: Flow
+    state: StoredState  # as the database stands now
+    changes: FlowChanges
+    columns: dict[str, Any]  # of the flow's row
+    data: str | None  # None: as it was
+    new_tasks: list[Row] = field(default_factory=list)
+    changed_tasks: list[Row] = field(default_factory=list)
+    moved_tasks: list[Row] = field(default_factory=list)  # whose dict is as it was
+    placed_tasks: list[Row] = field(default_factory=list)  # that have another place in the order
+    removed_tasks: list[Row] = field(default_factory=list)
+    new_edges: list[Row] = field(default_factory=list)
+    stored: dict[str, StoredTask] = field(default_factory=dict)  # rows as the save leaves them
+    history: HistoryDraft = field(default_factory=HistoryDraft)
+    signals: SignalDraft = field(default_factory=SignalDraft)
+    migration: SpecChange | None = None
+    ended_claims: list[str] = field(default_factory=list)  # on resources
+
+    def mark_saved(self) -> None:
+        """Take over into `state` what has been committed."""
+        state = self.state
+        state.revision += 1
+        state.status = self.flow.status
+        state.finished = self.flow.status in FINISHED_FLOW_STATUSES
+        if self.changes.has_other_edges:
+            state.num_edges = len(self.new_edges)
+        elif self.new_edges:
+            state.num_edges = (state.num_edges or 0) + len(self.new_edges)
+        for _, key, _ in self.removed_tasks:
+            del state.tasks[key]
+        state.tasks.update(self.stored)
+        if self.migration is not None:
+            self.migration.mark_saved(state)
+        for claim_id in self.ended_claims:
+            state.claims.pop(claim_id, None)
+        if self.data is not None:
+            state.data = self.data
+        self.signals.mark_saved(self.flow)
+        mark_saved(self.flow, self.changes)
+
+
+def draft_save(flow: Flow, state: StoredState, now: datetime, lease: Lease | None = None) -> FlowDraft:
+    """Compare a flow with what is stored of it.
+
+    Args:
+        flow: what is to be saved.
+        state: what is stored.
+        now: the present.
+        lease: under which it is saved, for the history.
+
+    Raises:
+        NotJsonError: JSON cannot hold a part of the flow.
+        StatusError: a status was written into a task dict that the tables do not allow.
+    """
+    if lease is not None and state.revision > 0 and flow.key != lease.flow_key:
+        raise StoreError(
+            f"The flow {lease.flow_key!r} was given another key ({flow.key!r:.100}) while it was ticked; a "
+            f"flow's key stays the same for ever. Nothing was saved.",
+            key=lease.flow_key,
+        )
+    changes = collect_changes(flow)
+    if state.revision == 0:
+        edges = [(edge["src_key"], edge["dest_key"]) for edge in flow.get_edges()]
+        changes = replace(changes, edges=edges)
+    data = encode_json(changes.attributes["data"], f"data of flow {flow.key!r}", "/data")
+    draft = FlowDraft(
+        flow=flow,
+        state=state,
+        changes=changes,
+        columns=encode_flow(flow, changes, now, state),
+        data=data if data != state.data else None,
+    )
+    _compare_tasks(draft)
+    if changes.migrations and state.revision > 0:
+        from mc.store.saving.spec_change import SpecChange  # few saves need it
+
+        draft.migration = SpecChange(flow)
+    if changes.edges and state.num_edges is None and state.source is not None:
+        state.num_edges = state.source.count_edges()
+    first = 0 if changes.has_other_edges else state.num_edges or 0
+    draft.new_edges = [
+        (flow.key, source, dest, position) for position, (source, dest) in enumerate(changes.edges, first)
+    ]
+    draft.history = draft_history(flow, state, changes, draft.stored, draft.columns["modified_at"], lease)
+    draft.signals = draft_signals(flow)
+    draft.ended_claims = ended_claims(flow, state.claims)
+    draft.history.events += draft.signals.events(EventRow(flow.key, draft.columns["modified_at"], lease))
+    return draft
+
+
+def _compare_tasks(draft: FlowDraft) -> None:
+    flow_key, known = draft.flow.key, draft.state.tasks
+    for row in draft.changes.task_rows:
+        key = row.key
+        stored = encode_task(flow_key, row)
+        before = known.get(key)
+        if before == stored:
+            continue
+        draft.stored[key] = stored
+        if before is None:
+            check_key(key, f"task key of flow {flow_key!r}")
+            draft.new_tasks.append((flow_key, key, *stored))
+            continue
+        _, rank, status, unmet, due_at, body = stored
+        if before.position != stored.position:
+            draft.placed_tasks.append((*stored, flow_key, key, before.status))
+        elif before.body == body:
+            draft.moved_tasks.append((rank, status, unmet, due_at, flow_key, key, before.status))
+        else:
+            draft.changed_tasks.append((rank, status, unmet, due_at, body, flow_key, key, before.status))
+    if draft.changes.is_rebuilt:
+        left = known.keys() - {row.key for row in draft.changes.task_rows}
+        draft.removed_tasks = [(flow_key, key, known[key].status) for key in sorted(left)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Update:
+    """A draft that is to be written if the flow's row still fulfils a condition."""
+
+    draft: FlowDraft
+    holder: tuple[int | str, ...]  # token and id of the lease, or the epoch; see `save_statement`
+    acted_upon: Sequence[Wake] = ()  # what the flow need not be woken for again
+
+
+def update_flows(connection: Connection, statement: Prepared, updates: Sequence[Update]) -> list[Update]:
+    """Write drafts of different flows, each if its row still fulfils the condition of the statement.
+
+    Args:
+        connection: in a transaction.
+        statement: see `save_statement`.
+        updates: what to write.
+
+    Returns:
+        Those whose row does, and which were written.
+
+    Raises:
+        StoreError: rows of tasks are not as they were read; nothing may be committed.
+    """
+    written = [update for update in updates if _update_row(connection, statement, update)]
+    drafts = [update.draft for update in written]
+    for update in written:
+        update.draft.signals.write(connection)
+        _settle_wakes(connection, update)
+    for draft in drafts:
+        if draft.data is not None:
+            UPDATE_DATA.run(connection, (draft.data, draft.flow.key))
+    _update_tasks(connection, drafts)
+    DELETE_EDGES.run_many(
+        connection, [(draft.flow.key,) for draft in drafts if draft.changes.has_other_edges]
+    )
+    INSERT_TASK.run_many(connection, [row for draft in drafts for row in draft.new_tasks])
+    INSERT_EDGE.run_many(connection, [row for draft in drafts for row in draft.new_edges])
+    write_history(connection, [draft.history for draft in drafts])
+    for draft in drafts:
+        if draft.migration is not None:
+            draft.migration.write(connection, draft.columns["body"])
+        waiter, finished = draft.state.waiter_key, draft.flow.status in FINISHED_FLOW_STATUSES
+        if finished and not draft.state.finished and waiter is not None:
+            revision = str(draft.state.revision + 1)
+            wake = Wake(kind=FINISHED, source_key=draft.flow.key, reason=revision)
+            add_wake(connection, waiter, wake, draft.columns["modified_at"])
+    return written
+
+
+def _update_tasks(connection: Connection, drafts: Sequence[FlowDraft]) -> None:
+    """Write or delete the rows of known tasks, each of which must have the status that was known of it."""
+    changed = [row for draft in drafts for row in draft.changed_tasks]
+    moved = [row for draft in drafts for row in draft.moved_tasks]
+    placed = [row for draft in drafts for row in draft.placed_tasks]
+    found = UPDATE_TASKS.run(connection, changed) + MOVE_TASKS.run(connection, moved)
+    removed = [row for draft in drafts for row in draft.removed_tasks]
+    found += PLACE_TASKS.run(connection, placed) + DELETE_TASK.run_many(connection, removed)
+    expected = len(changed) + len(moved) + len(placed) + len(removed)
+    if found != expected:
+        raise tasks_changed([draft.flow.key for draft in drafts], expected, found)
+
+
+def _update_row(connection: Connection, statement: Prepared, update: Update) -> bool:
+    columns = update.draft.columns
+    row = (*(columns[name] for name in SAVED_COLUMNS), update.draft.flow.key)
+    row += (update.draft.state.revision, *update.holder)
+    return statement.run(connection, row) == 1
+
+
+def _settle_wakes(connection: Connection, update: Update) -> None:
+    flow, now = update.draft.flow, update.draft.columns["modified_at"]
+    if flow.status in FINISHED_FLOW_STATUSES:
+        remove_wakes_of_finished(connection, flow.key)
+    if update.acted_upon:
+        remove_wakes(connection, flow.key, update.acted_upon)
+    wake_if_noted(connection, flow.key, flow.status in ("PENDING", "RUNNING"), now)
+
+
+@dataclass(slots=True, kw_only=True)
+class NewFlow:
+    """A flow that is to be stored for the first time."""
+
+    draft: FlowDraft
+    row: dict[str, Any]
+    spec_text: str | None
+
+
+def draft_new_flow(
+    flow: Flow, now: datetime, waiter_key: str | None = None, lease: Lease | None = None
+) -> NewFlow:
+    """Return all rows of a flow.
+
+    Args:
+        flow: what is to be stored.
+        now: the present.
+        waiter_key: the stored flow that waits for it.
+        lease: of the driver that stores it, for the history.
+
+    Raises:
+        StoreError: a key is too long.
+        NotJsonError: JSON cannot hold a part of the flow.
+        FlowFormatError: it had begun, and waits for a stored sub-flow.
+    """
+    check_key(flow.key, "flow key")
+    flow.filter_tasks()  # what is handed out is written; the flow may have been saved elsewhere
+    if flow.status == "RUNNING":
+        ask_anew(flow, format_time(now))  # what it held is another's, or its own elsewhere
+    state = StoredState(data="", waiter_key=waiter_key)
+    draft = draft_save(flow, state, now, lease)
+    if flow.status != "PENDING":
+        refuse_awaited_flows(flow.key, draft.changes.task_rows)
+    digest = spec_digest(flow.spec) if flow.spec is not None else None
+    row = {
+        **draft.columns,
+        "data": draft.data,
+        "waiter_key": waiter_key,
+        "spec_digest": digest,
+        "created_at": format_time(now),
+        "lease_token": 0,
+        "lost_leases": 0,
+        "revision": 1,
+    }
+    text = encode_json(flow.spec, f"spec of flow {flow.key!r}") if digest is not None else None
+    return NewFlow(draft=draft, row=row, spec_text=text)
+
+
+def insert_flows(connection: Connection, flows: Sequence[NewFlow]) -> None:
+    """Write new flows.
+
+    Raises:
+        FlowExistsError: one of the keys is taken; nothing may be committed.
+    """
+    keys = [new.row["key"] for new in flows]
+    taken = [key for key, count in Counter(keys).items() if count > 1]
+    for chunk in chunks(keys):
+        for found in find_taken_keys(connection, chunk):
+            if found.deleted_at is not None:
+                raise _used_before(found.key, found.deleted_at)
+            taken.append(found.key)
+    if taken:
+        raise FlowExistsError(
+            f"A flow with the key {taken[0]!r} is stored already. Choose another key.", key=taken[0]
+        )
+    for new in flows:
+        if new.spec_text is not None:
+            _insert_spec(connection, new, new.spec_text)
+    INSERT_FLOW.run_many(connection, [[new.row[name] for name in NEW_FLOW_COLUMNS] for new in flows])
+    INSERT_TASK.run_many(connection, [row for new in flows for row in new.draft.new_tasks])
+    INSERT_EDGE.run_many(connection, [row for new in flows for row in new.draft.new_edges])
+    for new in flows:
+        new.draft.signals.write(connection)
+    write_history(connection, [new.draft.history for new in flows])
+
+
+def _used_before(key: str, deleted_at: str) -> FlowExistsError:
+    return FlowExistsError(
+        f"The key {key!r} was used before, by a flow that was deleted at {deleted_at}. Choose another key; "
+        f"each names one flow for ever, so that none is taken for another.",
+        key=key,
+        deleted_at=deleted_at,
+    )
+
+
+def _insert_spec(connection: Connection, new: NewFlow, text: str) -> None:
+    if not keep_spec(connection, new.row["spec_digest"], text):
+        new.draft.state.own_spec = new.draft.flow.spec
+        new.row["body"] = dumps({**loads(new.row["body"]), "spec": new.draft.flow.spec})

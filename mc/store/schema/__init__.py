@@ -1,0 +1,1 @@
+"""The schema: tables and their upgrades."""

@@ -1,0 +1,15 @@
+"""Migration 8: the calls that drivers were in when they ended."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Connection
+
+from mc.store.schema.migrations.resumable import add_column
+from mc.store.sql.column_types import LongText
+
+__all__ = ["upgrade"]
+
+
+def upgrade(connection: Connection) -> None:
+    """Add the calls that were lost."""
+    add_column(connection, "mc_flow", Column("lost_calls", LongText()))

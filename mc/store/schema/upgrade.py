@@ -1,0 +1,115 @@
+"""Brings the tables up to date by numbered migrations, forward only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Final, Protocol, TypeVar
+
+from sqlalchemy import Connection, func, insert, inspect, select
+
+from mc.errors import SchemaVersionError
+from mc.store.schema.migrations import (
+    m0001_flows,
+    m0002_history,
+    m0003_ticks,
+    m0004_frontier,
+    m0005_signals,
+    m0006_resources,
+    m0007_claims,
+    m0008_lost_calls,
+)
+from mc.store.schema.tables import schema
+
+__all__ = [
+    "MIGRATIONS",
+    "NEWEST_VERSION",
+    "Lock",
+    "Transact",
+    "bring_up_to_date",
+    "check_version",
+    "read_version",
+]
+
+T = TypeVar("T")
+Lock = Callable[[Connection], AbstractContextManager[object]]
+
+# A migration that was published never changes. It does each change of a table only if it is not made yet,
+# because MariaDB and MySQL cannot take back what was done before an interruption.
+MIGRATIONS: Final[Mapping[int, Callable[[Connection], None]]] = {
+    1: m0001_flows.upgrade,
+    2: m0002_history.upgrade,
+    3: m0003_ticks.upgrade,
+    4: m0004_frontier.upgrade,
+    5: m0005_signals.upgrade,
+    6: m0006_resources.upgrade,
+    7: m0007_claims.upgrade,
+    8: m0008_lost_calls.upgrade,
+}
+NEWEST_VERSION: Final = max(MIGRATIONS)
+
+
+class Transact(Protocol):
+    """Does work in one transaction."""
+
+    def __call__(self, work: Callable[[Connection], T], /) -> T:
+        """Return what the work returns."""
+
+
+def bring_up_to_date(*, read: Transact, write: Transact, lock: Lock, now: str) -> list[int]:
+    """Apply the migrations that a database has not seen yet, in one transaction that locks out all others.
+
+    Processes may do so at the same time: the first applies them, the others find them applied.
+
+    Args:
+        read: makes a transaction that only reads.
+        write: makes one that may write.
+        lock: keeps other migrations out; taken within the transaction.
+        now: ISO 8601.
+
+    Returns:
+        The numbers of the migrations that were applied.
+
+    Raises:
+        SchemaVersionError: the tables are newer than this code; nothing was changed.
+    """
+    if read(read_version) == NEWEST_VERSION:
+        return []
+    return write(partial(_migrate, now, lock))
+
+
+def read_version(connection: Connection) -> int:
+    """Return the number of the newest migration that was applied, 0 in an empty database.
+
+    Raises:
+        SchemaVersionError: it is newer than this code.
+    """
+    if not inspect(connection).has_table(schema.name):
+        return 0
+    version: int = connection.scalar(select(func.max(schema.c.version))) or 0
+    check_version(version)
+    return version
+
+
+def check_version(version: int) -> None:
+    """Raise `SchemaVersionError` if tables of that version are newer than this code."""
+    if version > NEWEST_VERSION:
+        raise SchemaVersionError(
+            f"The database has tables of version {version}; this version of mc knows them up to version "
+            f"{NEWEST_VERSION}. Use the newer mc that wrote them. Nothing was changed.",
+            found=version,
+            expected=NEWEST_VERSION,
+        )
+
+
+def _migrate(now: str, lock: Lock, connection: Connection) -> list[int]:
+    with lock(connection):
+        version = read_version(connection)
+        if version == 0:
+            schema.create(connection, checkfirst=True)
+        numbers = [number for number in sorted(MIGRATIONS) if number > version]
+        for number in numbers:
+            MIGRATIONS[number](connection)
+            connection.execute(insert(schema).values(version=number, applied_at=now))
+        return numbers

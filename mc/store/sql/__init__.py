@@ -1,0 +1,1 @@
+"""SQL: prepared and bulk statements and column types, which know no table."""

@@ -1,0 +1,109 @@
+"""Examines a store: what is wrong with it, what it means, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection
+
+from mc.clock import Clock, SystemClock
+from mc.errors import DurationError, NotJsonError, StoreUnreachableError
+from mc.explanation.flow_reasons import LATE_AFTER
+from mc.store.database import BUSY_SECONDS, Database
+from mc.store.schema.upgrade import NEWEST_VERSION, read_version
+from mc.store.upkeep.finding import Finding, Severity
+from mc.store.upkeep.flow_checks import check_flows
+from mc.store.upkeep.row_checks import check_rows, unreadable
+from mc.store.upkeep.storage_checks import check_storage
+from mc.store.upkeep.tick_checks import check_ticks
+
+__all__ = ["LATE_AFTER", "examine", "open_existing"]
+
+
+def examine(
+    url: str,
+    *,
+    clock: Clock | None = None,
+    late_after: timedelta = LATE_AFTER,
+    busy_seconds: float = BUSY_SECONDS,
+) -> list[Finding]:
+    """Return what there is to say of a store, worst first; nothing is changed.
+
+    Args:
+        url: of the database.
+        clock: of the drivers; the machine's unless given.
+        late_after: for so long a flow may be due, or its lease be over, before it is called late.
+        busy_seconds: how long to wait for a lock.
+
+    Raises:
+        StoreUnreachableError: there is no such database, or it cannot be used.
+        SchemaVersionError: its tables are newer than this code.
+    """
+    clock = clock or SystemClock()
+    database = open_existing(url, clock, busy_seconds)
+    try:
+        findings = database.read(lambda found: list(_examine(found, database, clock.now(), late_after)))
+    finally:
+        database.close()
+    return sorted(findings, key=lambda finding: _ORDER.index(finding.severity))
+
+
+def open_existing(url: str, clock: Clock, busy_seconds: float = BUSY_SECONDS) -> Database:
+    """Return a database whose tables are left as they are.
+
+    Raises:
+        StoreUnreachableError: there is no such file, which SQLite would make.
+    """
+    database = Database(url, clock, busy_seconds, upgrades=False)
+    place = database.url.database or ""
+    if database.dialect.name == "sqlite" and not database.dialect.is_private(database.url):
+        if not place.startswith("file:") and not Path(place).exists():
+            raise StoreUnreachableError(
+                f"There is no database {place!r} yet. It is made when the first flow is stored (houston run, "
+                f"houston submit), or by houston db init; or name another by --db.",
+                database=place,
+            )
+    return database
+
+
+_ORDER: Final = (Severity.PROBLEM, Severity.NOTE, Severity.OK)
+
+
+def _examine(
+    connection: Connection, database: Database, now: datetime, late_after: timedelta
+) -> Iterator[Finding]:
+    version = read_version(connection)
+    yield _judge_version(version)
+    yield from check_storage(connection, database.dialect, database.url, now)
+    if version == NEWEST_VERSION:
+        yield from check_rows(connection)
+        for what, checks in {
+            "flows": check_flows(connection, database.dialect, now, late_after),
+            "ticks": check_ticks(connection, database.dialect, now),
+        }.items():
+            try:
+                yield from checks
+            except (DurationError, NotJsonError) as error:
+                yield unreadable(what, str(error))
+
+
+def _judge_version(version: int) -> Finding:
+    details = {"version": version, "newest": NEWEST_VERSION}
+    if version == NEWEST_VERSION:
+        message = f"The tables are of version {version}, the newest that this code knows."
+        return Finding(code="schema", severity=Severity.OK, message=message, details=details)
+    return Finding(
+        code="schema",
+        severity=Severity.PROBLEM,
+        message=f"The tables are of version {version}, this code needs version {NEWEST_VERSION}; flows and "
+        f"ticks were not looked at."
+        if version
+        else "The database has no tables of mc yet.",
+        advice="Run houston db upgrade, or any command that opens the store."
+        if version
+        else "Run houston db init.",
+        details=details,
+    )

@@ -1,0 +1,95 @@
+"""The migrations as people meet them: how far a database is, and the statements that bring it forward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import create_mock_engine, insert, inspect, select
+from sqlalchemy.schema import CreateTable
+from sqlalchemy.sql.elements import ClauseElement
+
+from mc.durations import format_time
+from mc.errors import StoreError
+from mc.store.database import Database
+from mc.store.schema.tables import schema
+from mc.store.schema.upgrade import MIGRATIONS, NEWEST_VERSION
+
+__all__ = ["SQL_DIALECTS", "Migration", "list_migrations", "migration_statements"]
+
+# name in a command -> how SQLAlchemy calls it; no driver is needed to write statements
+SQL_DIALECTS: Final = {"sqlite": "sqlite", "postgresql": "postgresql", "mariadb": "mariadb", "mysql": "mysql"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """A numbered change of the tables.
+
+    Attributes:
+        number: in the order in which they are applied.
+        name: what it is about; None if this code does not know it.
+        applied_at: ISO 8601; None: not yet.
+    """
+
+    number: int
+    name: str | None
+    applied_at: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the migration as JSON-safe data."""
+        return {"number": self.number, "name": self.name, "applied_at": self.applied_at}
+
+
+def list_migrations(database: Database) -> list[Migration]:
+    """Return the migrations that this code knows or that a database has seen; nothing is changed."""
+
+    def read(connection: Any) -> dict[int, str]:
+        if not inspect(connection).has_table(schema.name):
+            return {}
+        rows = connection.execute(select(schema.c.version, schema.c.applied_at))
+        return {row.version: row.applied_at for row in rows}
+
+    applied = database.read(read)
+    numbers = sorted(MIGRATIONS.keys() | applied.keys())
+    return [
+        Migration(number=number, name=_name_of(number), applied_at=applied.get(number)) for number in numbers
+    ]
+
+
+def migration_statements(kind: str, now: datetime, after: int = 0) -> Iterator[str]:
+    """Yield the statements that `upgrade` would execute, without a database.
+
+    Args:
+        kind: one of `SQL_DIALECTS`.
+        now: what they note as the time.
+        after: the version that the tables have; 0: there are none.
+
+    Raises:
+        StoreError: there is no such kind of database or no such version.
+    """
+    if kind not in SQL_DIALECTS:
+        raise StoreError(f"{kind!r} is no kind of database; use {', '.join(SQL_DIALECTS)}.", found=kind)
+    if not 0 <= after <= NEWEST_VERSION:
+        raise StoreError(f"There is no version {after}; use 0 to {NEWEST_VERSION}.", found=after)
+    collected: list[ClauseElement] = []
+    connection = create_mock_engine(
+        f"{SQL_DIALECTS[kind]}://", lambda found, *_, **__: collected.append(found)
+    )
+    steps: list[ClauseElement] = [] if after else [CreateTable(schema)]
+    for number in sorted(MIGRATIONS):
+        if number > after:
+            MIGRATIONS[number](connection)  # type: ignore[arg-type]
+            steps += collected
+            collected.clear()
+            steps.append(insert(schema).values(version=number, applied_at=format_time(now)))
+    for step in steps:
+        compiled = step.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+        yield f"{str(compiled).strip()};"
+
+
+def _name_of(number: int) -> str | None:
+    if number not in MIGRATIONS:
+        return None
+    return MIGRATIONS[number].__module__.rpartition(".")[2].partition("_")[2]
