@@ -32,7 +32,7 @@ def test_a_code_is_a_number_and_a_name_and_is_found_by_its_number(code: str) -> 
 
 
 def test_every_code_is_used() -> None:
-    sources = [*(ROOT / "mc" / "spec").glob("*.py"), ROOT / "mc" / "spec" / "flow_spec.schema.json"]
+    sources = [*(ROOT / "mc" / "spec").rglob("*.py"), ROOT / "mc" / "spec" / "flow_spec.schema.json"]
     text = " ".join(path.read_text(encoding="utf-8") for path in sources if path.name != "codes.py")
     assert [code for code in CODE_SENTENCES if f'"{code[:5]}"' not in text] == []
 
