@@ -152,7 +152,16 @@ def _note(task: Task) -> str:
         return _cut(f"waits for {', '.join(task['resource_claim'].get('lacking') or [])}{until}")
     if task["status"] in ("WAITING", "PENDING") and task.get("next_tick_at"):
         return f"until {format_time_short(task['next_tick_at'])}"
-    return ""
+    return _cut(_why_skipped(task)) if task["status"] == "SKIPPED" else ""
+
+
+def _why_skipped(task: Task) -> str:
+    from mc.flows.state.start_rules import failure_behind
+
+    by, cause = task.get("skipped_by"), failure_behind(str(task["key"]), "SKIPPED", task)
+    if isinstance(by, dict):
+        return f"skipped by {by.get('by')}" + (f": {by['reason']}" if by.get("reason") else "")
+    return f"skipped for {cause.get('task')}, which is {cause['status']}" if cause else ""
 
 
 def _cut(text: str) -> str:

@@ -202,6 +202,22 @@ class TestShow:
         houston("tick")
         assert " until 20" in houston("show", "k").out.splitlines()[-1]
 
+    def test_a_skipped_task_shows_for_what_or_by_whom(
+        self, houston: Callable[..., Any], submit: Callable[..., str]
+    ) -> None:
+        after = [
+            {**NOOP, "key": key, "precursors": [before]} for key, before in (("b", WRONG["key"]), ("c", "b"))
+        ]
+        key = submit(WRONG, *after, {**NOOP, "key": "d", "precursors": []}, cfg={"fail_fast": False})
+        houston("skip", key, "d", "--by", "ann", "--reason", "is up")
+        houston("tick")
+        notes = [
+            line.split("SKIPPED")[1].strip()
+            for line in houston("show", key).out.splitlines()
+            if "  SKIPPED" in line
+        ]
+        assert notes == [f"skipped for {WRONG['key']}, which is FAILED"] * 2 + ["skipped by ann: is up"]
+
     def test_json_is_the_flow_dict(self, houston: Callable[..., Any], submit: Callable[..., str]) -> None:
         submit(NOOP, AFTER, key="k")
         shown = houston("show", "k", "--json").document
