@@ -1,4 +1,7 @@
-"""Whatever a handler does, the flows beside it complete, and its own ends with a readable reason."""
+"""Whatever a handler does, the flows beside it complete, and its own ends with a readable reason.
+
+`make reliability` tries all handlers that end their process, `make test` one of them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,11 +19,12 @@ from mc.flows.flow import Flow
 from mc.store.flow_store import FlowStore
 from tests.promises import hostile_handlers
 from tests.promises.hostile_handlers import DEADLY, HARMFUL, ODD
+from tests.support.trials import SCALE
 
 MODULE = Path(hostile_handlers.__file__)
-SCALE = int(os.environ.get("MC_TEST_SCALE", "1"))
+COPIES = max(1, round(SCALE))
+SLOW = {"close_all_descriptors"}  # each of its ticks takes half a minute
 HEALTHY = 5
-QUICK = ["kill_itself", "interrupt_twice"]  # of those that end their process
 
 
 class Place:
@@ -80,6 +86,15 @@ def reason_of(flow: Flow) -> str:
     return flow.blocked_reason or flow.describe_failure() or ""
 
 
+def take_down(figure: Callable[..., None], row: str, flows: dict[str, Flow]) -> None:
+    """Take down how the flows of hostile handlers ended, and those beside them."""
+    healthy = {key for key in flows if key.startswith("healthy")}
+    ended = Counter(flow.status for key, flow in flows.items() if key not in healthy)
+    counts = {"tried": ended.total(), **ended, "beside, COMPLETED": len(healthy)}
+    for column, value in counts.items():
+        figure("Hostile handlers", row=row, column=column, value=value, add=True)
+
+
 def check_output(place: Place) -> None:
     assert "Traceback" not in place.output
     assert "bug in houston" not in place.output
@@ -91,8 +106,11 @@ def check_healthy(flows: dict[str, Flow]) -> None:
     }
 
 
-def test_handlers_that_raise_return_and_change_what_they_must_not(place: Place) -> None:
-    place.submit(*HARMFUL, copies=SCALE)
+@pytest.mark.reliability
+def test_handlers_that_raise_return_and_change_what_they_must_not(
+    place: Place, figure: Callable[..., None]
+) -> None:
+    place.submit(*HARMFUL, copies=COPIES)
     codes = [place.tick() for _ in range(2)]
     assert codes == [1, 0]
     check_output(place)
@@ -101,22 +119,30 @@ def test_handlers_that_raise_return_and_change_what_they_must_not(place: Place) 
     bad = {key: flow for key, flow in flows.items() if not key.startswith("healthy")}
     assert {key: flow.status for key, flow in bad.items() if flow.status not in ("FAILED", "BLOCKED")} == {}
     assert [key for key, flow in bad.items() if not reason_of(flow)] == []
+    take_down(figure, "raise, return or change what they must not", flows)
 
 
-def test_handlers_that_change_their_process(place: Place) -> None:
-    place.submit(*ODD, copies=SCALE)
+@pytest.mark.reliability
+def test_handlers_that_change_their_process(place: Place, figure: Callable[..., None]) -> None:
+    place.submit(*ODD, copies=COPIES)
     assert place.tick() in (0, 1)
     check_output(place)
-    assert place.output.count("healthy\n") == HEALTHY * SCALE
-    assert f"{(len(ODD) + HEALTHY) * SCALE} flows" in place.output
+    assert place.output.count("healthy\n") == HEALTHY * COPIES
+    assert f"{(len(ODD) + HEALTHY) * COPIES} flows" in place.output
     flows = place.flows()
     check_healthy(flows)
     assert {flow.status for flow in flows.values()} <= {"COMPLETED", "FAILED", "BLOCKED"}
     assert [key for key, flow in flows.items() if flow.status != "COMPLETED" and not reason_of(flow)] == []
+    take_down(figure, "change what their process shares", flows)
 
 
-@pytest.mark.parametrize("name", DEADLY if SCALE > 1 else QUICK)
-def test_handlers_that_end_their_process_do_so_a_few_times_only(place: Place, name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.reliability(sample=0 if name in SLOW else 1)) for name in DEADLY],
+)
+def test_handlers_that_end_their_process_do_so_a_few_times_only(
+    place: Place, name: str, figure: Callable[..., None]
+) -> None:
     place.submit(name)
     codes = []
     while len(codes) < 9:
@@ -130,3 +156,4 @@ def test_handlers_that_end_their_process_do_so_a_few_times_only(place: Place, na
     flows = place.flows()
     check_healthy(flows)
     assert "were running: bad." in str(flows[f"{name}_0"].blocked_reason)
+    take_down(figure, "end their process", flows)

@@ -22,7 +22,7 @@ from tests.support.databases import DATABASES
 
 __all__ = ["figure", "pytest_terminal_summary"]
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 _PROPERTY = "figure"
 
 Tables = dict[str, dict[str, dict[str, Any]]]  # section -> row -> column -> value

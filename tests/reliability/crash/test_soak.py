@@ -21,7 +21,7 @@ from tests.support.databases import DATABASES, fresh_url
 from tests.support.invariants import Seen, check_store
 from tests.support.trials import SCALE, Trial
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NUM_DRIVERS = 4
 NUM_TASKS = {"sqlite": 10_020, "postgres": 6_000, "mariadb": 4_020}  # more than 20,000
 PARTS = 6

@@ -18,7 +18,7 @@ from tests.reliability.crash.operations import SHARES, Share
 from tests.support.databases import quick_url
 from tests.support.trials import Trial
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.reliability(sample=3, of_each="database")

@@ -24,7 +24,7 @@ from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
 from tests.reliability.outages.postgres_cluster import Cluster, own_cluster
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SPEC = {"tasks": [{"key": key, "task_type": "act"} for key in ("a", "b", "c")]}
 OTHER = {"tasks": [{"key": "n", "task_type": "noop"}]}
 

@@ -19,7 +19,7 @@ from tests.reliability.outages.postgres_cluster import Cluster, own_cluster
 from tests.support.invariants import check_store
 from tests.support.trials import SCALE, Trial
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NUM_DRIVERS = 3
 WHOLE, SAMPLE = max(round(240 * SCALE), 24), 48  # flows
 TASKS = 5

@@ -22,7 +22,7 @@ from tests.reliability.crash.world import World
 from tests.support.databases import DATABASES, connect, execute, fresh_url, server_url
 from tests.support.invariants import check_store
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 BUSY_SECONDS = "0.3"
 UNREACHABLE = 3
 LARGE = "x" * 20_000
