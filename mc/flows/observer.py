@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["ChangeEvent", "Observer"]
+__all__ = ["ChangeEvent", "MigrationRecord", "Observer"]
 
 
 class ChangeEvent(NamedTuple):
@@ -27,3 +28,18 @@ class Observer(Protocol):
 
     def on_change(self, event: ChangeEvent) -> None:
         """Take note of a change that has just been made in memory (and is not saved yet)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationRecord:
+    """A migration that was carried out and is not saved yet.
+
+    Attributes:
+        journal_length: how many entries the flow's journal had then.
+        detail: what the history keeps of it.
+        removed: the tasks that the flow lost, with the status that each had.
+    """
+
+    journal_length: int
+    detail: dict[str, Any]
+    removed: tuple[tuple[str, str], ...]

@@ -9,7 +9,7 @@ from mc.flows.flow import Flow
 from mc.flows.tick_report import TickReport
 
 if TYPE_CHECKING:
-    from mc.flows.flow_engine import FlowEngine
+    from mc.flows.services import EngineServices
 
 __all__ = ["Pacer", "max_ticks_error"]
 
@@ -20,7 +20,7 @@ _LONGEST_PAUSE: Final = 0.25
 class Pacer:
     """Decides, for `run_flow`, whether to tick again and how long to wait before."""
 
-    def __init__(self, engine: FlowEngine, flow: Flow, max_ticks: int | None) -> None:
+    def __init__(self, engine: EngineServices, flow: Flow, max_ticks: int | None) -> None:
         self._engine = engine
         self._flow = flow
         self._left = max_ticks

@@ -36,8 +36,8 @@ from mc.spec.task_types import canonical_task_type
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
-    from mc.flows.flow_engine import FlowEngine
     from mc.flows.observer import ChangeEvent
+    from mc.flows.services import EngineServices
 
 __all__ = ["Tick"]
 
@@ -67,7 +67,7 @@ class Tick:
 
     def __init__(
         self,
-        engine: FlowEngine,
+        engine: EngineServices,
         flow: Flow,
         task_ctx: Mapping[str, Any] | None = None,
         overrides: Mapping[str, Handler] | None = None,
@@ -224,7 +224,7 @@ class Tick:
             if node.status == "WAITING":
                 self.flow._change(node, "RUNNING")
             node.task["status"] = "RUNNING"
-            self._new_call(node, NO_HANDLER).settle(error)
+            self.new_call(node, NO_HANDLER).settle(error)
         return True
 
     # --- starting --------------------------------------------------------------------------
@@ -291,7 +291,7 @@ class Tick:
         self.flow._change(node, "RUNNING")
         self.report.started.append(node.key)
         if problem is not None:
-            self._new_call(node, NO_HANDLER).settle(problem)
+            self.new_call(node, NO_HANDLER).settle(problem)
 
     def _lacks_handler(self, task: Task) -> bool:
         """Tell whether the task cannot be called here, and note it."""
@@ -310,7 +310,7 @@ class Tick:
         """Evaluate the task's condition and note when its time is up."""
         task = node.task
         cfg = task["cfg"]
-        if "when" in cfg and not evaluate_condition(cfg["when"], self._new_call(node, NO_HANDLER).path_ctx()):
+        if "when" in cfg and not evaluate_condition(cfg["when"], self.new_call(node, NO_HANDLER).path_ctx()):
             return False
         if cfg.get("timeout") is not None:
             task["deadline_at"] = self._time_after(cfg["timeout"])
@@ -326,7 +326,7 @@ class Tick:
                 handler = self._resolve_handler(task_type)
             if (handler.version is not None or "handler_version" in task) and not self._overrides:
                 settle_version(task, handler)
-            call = self._new_call(node, handler)
+            call = self.new_call(node, handler)
             if "deadline_at" not in task:
                 if call.cfg is not None and call.cfg.get("timeout") is not None:
                     task["deadline_at"] = self._time_after(call.cfg["timeout"])  # of a call that was put off
@@ -350,7 +350,7 @@ class Tick:
                 return None
             if isinstance(error, TimeoutError):
                 self._cancel_call(node)
-            self._new_call(node, NO_HANDLER).settle(error)
+            self.new_call(node, NO_HANDLER).settle(error)
             return None
         return call
 
@@ -362,7 +362,7 @@ class Tick:
                 return handler
         return self.engine.resolve_handler(task_type)
 
-    def _new_call(self, node: TaskNode, handler: Handler) -> FlowTaskCall:
+    def new_call(self, node: TaskNode, handler: Handler) -> FlowTaskCall:
         call = FlowTaskCall(self._base_ctx)
         task = node.task
         call["task"] = call.task = task
@@ -449,7 +449,7 @@ class Tick:
         except McError:
             return  # a handler that went away cannot have anything to stop
         if handler.cancel is not None:
-            call = self._new_call(node, handler)
+            call = self.new_call(node, handler)
             try:
                 call.refuse_to_await(handler.cancel(task, call))
                 call.check_output()

@@ -19,10 +19,10 @@ from mc.errors import (
     StoreError,
     StoreUnreachableError,
 )
-from mc.flows.calls.missing_handlers import TRY_AGAIN_SECONDS
 from mc.flows.calls.task_call import TaskCall
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.flows.formats.flow_rows import TRY_AGAIN_SECONDS
 from mc.runners.final_saves import FinalSaves
 from mc.runners.flow_session import FlowSession, OnProgress
 from mc.runners.fronts import Steps

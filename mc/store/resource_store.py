@@ -13,7 +13,7 @@ from mc.durations import format_time
 from mc.errors import ResourceError
 from mc.flows.flow import Flow
 from mc.flows.resource import Resource, check_resource_name, make_resource
-from mc.flows.resources.service import Answer, ResourceRequest
+from mc.flows.services import Answer, ResourceRequest
 from mc.store.database import Database
 from mc.store.lease import Lease, StoredClaim
 from mc.store.leases.claims import family_of as family_query

@@ -82,7 +82,8 @@ class FlowTaskHandler(BaseTaskHandler):
 
     @property
     def _service(self) -> SubFlowService:
-        return self.task_ctx.engine.sub_flow_service(self.task_ctx)
+        service: SubFlowService = self.task_ctx.engine.sub_flow_service(self.task_ctx)
+        return service
 
 
 TaskHandler = FlowTaskHandler

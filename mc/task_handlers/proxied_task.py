@@ -11,6 +11,7 @@ from mc.context.json_values import copy_as_json
 from mc.durations import format_time, parse_duration, parse_time
 from mc.flows.calls.attempts import note_failed_attempt
 from mc.flows.calls.failure import describe_exception, next_attempt_at
+from mc.flows.calls.lone_call import prepare_task_call
 from mc.flows.calls.missing_handlers import find_missing_handler, note_if_missing
 from mc.flows.calls.task_call import Calls, TaskCall
 from mc.flows.resources.grants import may_call_proxied
@@ -59,7 +60,7 @@ def tick_proxied_task(task: dict[str, Any], task_ctx: TaskCall) -> Calls:
     if task["status"] == "PENDING":
         if not _start(task, task_ctx):
             return
-    elif not is_late and not may_call_proxied(task, task_ctx):
+    elif not is_late and not may_call_proxied(task, task_ctx, task_ctx.now()):
         task["status"] = "WAITING"
         return
     if is_late:
@@ -105,7 +106,8 @@ def due_time(task: Mapping[str, Any]) -> datetime | None:
 
 def _make_call(task: dict[str, Any], task_ctx: TaskCall) -> TaskCall | None:
     key = task_ctx.get("idempotency_key")  # made when it is asked for: before the call copies the context
-    call = task_ctx.engine.task_call(task, task_ctx, task_ctx.get("mc.overrides"))
+    override = (task_ctx.get("mc.overrides") or {}).get(task.get("task_type", ""))
+    call = prepare_task_call(task_ctx.engine, task, task_ctx, override)
     if call is not None:
         call.setdefault("mc.task_key", task_ctx.task.get("key"))
         if key is not None and task["attempt"] > 1:
@@ -119,7 +121,7 @@ def _start(task: dict[str, Any], task_ctx: TaskCall) -> bool:
     if cfg.get("when") is not None and not evaluate_condition(cfg["when"], task_ctx.path_ctx()):
         task["status"] = "SKIPPED"
         return False
-    if not may_call_proxied(task, task_ctx):
+    if not may_call_proxied(task, task_ctx, task_ctx.now()):
         return False
     now = task_ctx.now()
     task["attempt"] += 1

@@ -22,7 +22,7 @@ from mc.statuses import TASK_CHANGES
 from mc.store.event import Event, EventKind, replay
 from mc.store.final_save import FinalSave
 from mc.store.flow_store import FlowStore
-from mc.store.history.history_check import check_history
+from mc.store.history_check import check_history
 from mc.store.lease import Lease
 from tests.support.databases import DATABASES, fresh_url
 from tests.support.partial_flows import never_read_whole

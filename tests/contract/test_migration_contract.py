@@ -18,7 +18,7 @@ from mc.runners.flow_runner import FlowRunner
 from mc.spec.digest import spec_digest
 from mc.store.event import EventKind
 from mc.store.flow_store import FlowStore
-from mc.store.history.history_check import check_history, replay
+from mc.store.history_check import check_history, replay
 from mc.store.schema import tables
 from tests.support.invariants import Seen, Snapshot, check_store, take_snapshot
 

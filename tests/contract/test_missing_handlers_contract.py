@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import pytest
 
 from mc.clock import ManualClock
-from mc.flows.calls.missing_handlers import TRY_AGAIN_SECONDS
 from mc.flows.controls.control import make_control
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.flows.formats.flow_rows import TRY_AGAIN_SECONDS
 from mc.flows.handlers.handler_registry import task_handler
 from mc.runners.flow_runner import FlowRunner
 from mc.store.event import Event

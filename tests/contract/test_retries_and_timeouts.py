@@ -15,7 +15,7 @@ from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
-from mc.store.history.history_check import check_history
+from mc.store.history_check import check_history
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 from tests.support.invariants import check_store
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.resources.service import ResourceRequest
+from mc.flows.services import ResourceRequest
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
 from mc.task_handlers.base_task_handler import BaseTaskHandler

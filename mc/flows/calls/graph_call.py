@@ -15,7 +15,7 @@ from mc.flows.state.task_node import Task, TaskNode
 from mc.interrupts import INTERRUPTS
 
 if TYPE_CHECKING:
-    from mc.flows.tick import Tick
+    from mc.flows.services import OpenTick
     from mc.flows.tick_report import TickReport
 
 __all__ = ["FlowTaskCall", "tidy_task"]
@@ -39,7 +39,7 @@ class FlowTaskCall(TaskCall):
 
     __slots__ = ("cfg", "node", "owned", "size_before", "tick")
 
-    tick: Tick
+    tick: OpenTick
     node: TaskNode
     owned: tuple[str, Any, int]  # the entries of the task dict that are the engine's, as they were
     cfg: dict[str, Any] | None  # likewise, a copy

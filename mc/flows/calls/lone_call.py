@@ -14,13 +14,13 @@ from mc.statuses import FINISHED_TASK_STATUSES
 
 if TYPE_CHECKING:
     from mc.flows.flow import Task
-    from mc.flows.flow_engine import FlowEngine
+    from mc.flows.services import EngineServices
 
 __all__ = ["prepare_task_call"]
 
 
 def prepare_task_call(
-    engine: FlowEngine, task: Task, task_ctx: Mapping[str, Any] | None, override: Any = None
+    engine: EngineServices, task: Task, task_ctx: Mapping[str, Any] | None, override: Any = None
 ) -> TaskCall | None:
     """Start a task if it is PENDING, resolve its references, and return the call that advances it.
 

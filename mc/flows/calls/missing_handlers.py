@@ -22,13 +22,12 @@ from mc.statuses import FINISHED_TASK_STATUSES
 if TYPE_CHECKING:
     from mc.flows.calls.task_call import TaskCall
     from mc.flows.flow import Flow
-    from mc.flows.flow_engine import FlowEngine
     from mc.flows.handlers.handler_registry import Handler
+    from mc.flows.services import EngineServices
     from mc.flows.state.task_node import Task
 
 __all__ = [
     "MISSING_HANDLERS",
-    "TRY_AGAIN_SECONDS",
     "MissingHandlers",
     "block_for",
     "carry_on",
@@ -42,7 +41,6 @@ __all__ = [
 # What a driver puts into `task_ctx` under this name is told of missing handlers, at every depth; without
 # it, a task whose handler is missing fails.
 MISSING_HANDLERS: Final = "mc.missing_handlers"
-TRY_AGAIN_SECONDS: Final = 60  # until the next driver looks whether it has the handlers
 _SHOWN: Final = 5
 
 
@@ -165,7 +163,7 @@ def put_off_unless_allowed(function: str, task_ctx: TaskCall) -> None:
     raise CallPutOffError
 
 
-def _why_not_allowed(function: str, engine: FlowEngine) -> McError | None:
+def _why_not_allowed(function: str, engine: EngineServices) -> McError | None:
     module_name, _ = split_path(function)
     try:
         engine.registry.callables.check_allowed(module_name, function)
@@ -179,7 +177,7 @@ def is_missing(error: BaseException) -> TypeGuard[TaskHandlerError]:
     return isinstance(error, UnknownTaskTypeError | TaskTypeNotAllowedError | HandlerVersionError)
 
 
-def find_missing_handler(engine: FlowEngine, task: Task) -> McError | None:
+def find_missing_handler(engine: EngineServices, task: Task) -> McError | None:
     """Return why a task cannot be called in this process; None if it can, or fails for another reason."""
     task_type = task.get("task_type")
     if not isinstance(task_type, str):
@@ -229,7 +227,7 @@ def block_for(flow: Flow, missing: MissingHandlers, at: str) -> None:
     flow.stopped_at = at
 
 
-def carry_on(flow: Flow, engine: FlowEngine) -> bool:
+def carry_on(flow: Flow, engine: EngineServices) -> bool:
     """Make a flow RUNNING that is BLOCKED for missing handlers, if the engine has one of them.
 
     Another one that is missing still will block it again, but then the flow has come further.
@@ -246,7 +244,7 @@ def carry_on(flow: Flow, engine: FlowEngine) -> bool:
     return True
 
 
-def _is_there(entry: Mapping[str, Any], flow: Flow, engine: FlowEngine) -> bool:
+def _is_there(entry: Mapping[str, Any], flow: Flow, engine: EngineServices) -> bool:
     """Tell whether a task can be called now, or need not be called any more."""
     path = str(entry.get("task"))
     key = path if path in flow._nodes else path.partition("/")[0]

@@ -15,7 +15,7 @@ from mc.flows.state.task_node import Task
 if TYPE_CHECKING:
     from mc.flows.calls.task_call import TaskCall
     from mc.flows.flow import Flow
-    from mc.flows.flow_engine import FlowEngine
+    from mc.flows.services import EngineServices
 
 __all__ = ["InMemorySubFlows", "SubFlowService", "SubFlowState"]
 
@@ -85,7 +85,7 @@ class InMemorySubFlows:
     process only through a store.
     """
 
-    def __init__(self, engine: FlowEngine) -> None:
+    def __init__(self, engine: EngineServices) -> None:
         self._engine = engine
         self._flows: dict[str, Flow] = {}
 

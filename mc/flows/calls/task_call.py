@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from mc.flows.flow import Flow, Task
-    from mc.flows.flow_engine import FlowEngine
     from mc.flows.handlers.handler_registry import Handler
+    from mc.flows.services import EngineServices
     from mc.flows.tick_report import TickReport
 
 __all__ = ["CallPutOffError", "Calls", "SaveEffects", "TaskCall", "adrive", "await_all", "drive"]
@@ -72,9 +72,9 @@ class TaskCall(dict[str, Any]):
         return f"{self.task.get('key')}/{self.task.get('attempt')}"
 
     @property
-    def engine(self) -> FlowEngine:
+    def engine(self) -> EngineServices:
         """The engine that ticks."""
-        engine: FlowEngine = self["engine"]
+        engine: EngineServices = self["engine"]
         return engine
 
     @property

@@ -25,14 +25,13 @@ from mc.flows.time_limits import extend_limits
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
-    from mc.flows.flow_engine import FlowEngine
-    from mc.flows.tick import Tick
+    from mc.flows.services import EngineServices, OpenTick
 
 __all__ = ["apply_control", "runs_tasks_without_handler"]
 
 
 def apply_control(
-    engine: FlowEngine, flow: Flow, control: Control, task_ctx: Mapping[str, Any] | None = None
+    engine: EngineServices, flow: Flow, control: Control, task_ctx: Mapping[str, Any] | None = None
 ) -> None:
     """Do what is asked, or leave the flow as it is.
 
@@ -57,7 +56,7 @@ def _named_nodes(flow: Flow, control: Control) -> list[TaskNode]:
     return [flow._nodes[key] for key in control.tasks if key in flow._nodes and key != flow.ROOT_TASK_KEY]
 
 
-def runs_tasks_without_handler(engine: FlowEngine, flow: Flow, control: Control) -> str | None:
+def runs_tasks_without_handler(engine: EngineServices, flow: Flow, control: Control) -> str | None:
     """Return the task type, where to stop a task takes a handler that this process lacks."""
     stopped: list[TaskNode] = []
     if control.kind is ControlKind.CANCEL:
@@ -76,19 +75,19 @@ def runs_tasks_without_handler(engine: FlowEngine, flow: Flow, control: Control)
 # --- flows -----------------------------------------------------------------------------------
 
 
-def _cancel(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
+def _cancel(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
     message = f"by {control.by}{f': {control.reason}' if control.reason else ''}"
     tick.flow.error = {"type": "Cancelled", "message": message}
     tick.cancel()
 
 
-def _pause(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
+def _pause(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
     since = tick.flow.stopped_at or tick.at  # it may be BLOCKED
     tick.flow.change_status("PAUSED")
     tick.flow.stopped_at = since
 
 
-def _resume(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
+def _resume(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
     flow = tick.flow
     if control.extend:
         if flow.stopped_at is None:
@@ -106,7 +105,7 @@ def _resume(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
 # --- retry -----------------------------------------------------------------------------------
 
 
-def _retry(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
+def _retry(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
     flow = tick.flow
     is_over = flow.status in FINISHED_FLOW_STATUSES
     chosen = nodes
@@ -183,7 +182,7 @@ def _refuse_to_leave_failures(flow: Flow, chosen: list[TaskNode]) -> None:
         )
 
 
-def _refuse_without_results(tick: Tick) -> None:
+def _refuse_without_results(tick: OpenTick) -> None:
     """Refuse to let a flow go on all tasks of which are done, and whose `results` lead nowhere still."""
     key = tick.flow.key
     try:
@@ -197,7 +196,7 @@ def _refuse_without_results(tick: Tick) -> None:
         ) from error
 
 
-def _begin_flow_anew(tick: Tick) -> None:
+def _begin_flow_anew(tick: OpenTick) -> None:
     flow = tick.flow
     flow.error = flow.finished_at = flow.results = None
     flow.ticks = 0
@@ -208,7 +207,7 @@ def _begin_flow_anew(tick: Tick) -> None:
     flow.change_status("RUNNING")
 
 
-def _retry_task(tick: Tick, node: TaskNode, *, goes_on_inside: bool) -> None:
+def _retry_task(tick: OpenTick, node: TaskNode, *, goes_on_inside: bool) -> None:
     """Make a finished task PENDING; what was done inside it is kept, or begins anew as well."""
     task = node.task
     record = {name: task.get(name) for name in ("attempt", "started_at", "finished_at", "error")}
@@ -226,7 +225,7 @@ def _retry_task(tick: Tick, node: TaskNode, *, goes_on_inside: bool) -> None:
         _go_on_inside(tick.engine, task, kept)
 
 
-def _go_on_inside(engine: FlowEngine, task: Task, kept: Mapping[str, Any]) -> None:
+def _go_on_inside(engine: EngineServices, task: Task, kept: Mapping[str, Any]) -> None:
     """Put back what a task had inside it when it ended, so that its handler goes on there."""
     task["initialised"] = True
     if "flow_dict" in kept:
@@ -251,7 +250,7 @@ def _go_on_inside(engine: FlowEngine, task: Task, kept: Mapping[str, Any]) -> No
 # --- tasks -----------------------------------------------------------------------------------
 
 
-def _skip(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
+def _skip(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
     flow = tick.flow
     for node in nodes:
         tick.stop_task(node)
@@ -278,7 +277,7 @@ def _find_skipped_for(nodes: Iterable[TaskNode]) -> list[TaskNode]:
     return sorted(found, key=lambda node: (node.rank, node.position))
 
 
-def _set(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
+def _set(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
     flow = tick.flow
     if not nodes:
         flow.data = {**flow.data, **copy_json(dict(control.data or {}))}
@@ -294,7 +293,7 @@ def _set(tick: Tick, control: Control, nodes: list[TaskNode]) -> None:
     flow._touch(node)
 
 
-_APPLIERS: Final[Mapping[ControlKind, Callable[[Tick, Control, list[TaskNode]], None]]] = {
+_APPLIERS: Final[Mapping[ControlKind, Callable[[OpenTick, Control, list[TaskNode]], None]]] = {
     ControlKind.CANCEL: _cancel,
     ControlKind.PAUSE: _pause,
     ControlKind.RESUME: _resume,

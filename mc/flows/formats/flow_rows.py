@@ -10,22 +10,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.json_values import copy_json
 from mc.durations import format_time
-from mc.flows.calls.missing_handlers import TRY_AGAIN_SECONDS
 from mc.flows.formats.flow_dict import FLOW_ATTRIBUTES, flush_sub_flows
 from mc.flows.state.edges import ROOT_RANK
 from mc.flows.state.lazy_nodes import StoredNodes, TaskSource
-from mc.flows.state.task_node import Task, TaskNode
+from mc.flows.state.task_node import TaskNode
+from mc.flows.state.task_row import DOOMED, TaskRow
 from mc.spec.task_graph import ROOT_TASK_KEY
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
-    from mc.flows.migration.plan import MigrationRecord
-    from mc.flows.observer import ChangeEvent
+    from mc.flows.observer import ChangeEvent, MigrationRecord
 
 __all__ = [
-    "DOOMED",
+    "TRY_AGAIN_SECONDS",
     "FlowChanges",
-    "TaskRow",
     "collect_changes",
     "fetch_ahead",
     "flow_from_frontier",
@@ -35,20 +33,7 @@ __all__ = [
     "next_tick_time",
 ]
 
-DOOMED: Final = -1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskRow:
-    """A task as a row; all but `task` are columns that a tick or a query needs."""
-
-    key: str
-    position: int  # place in the order of the spec, from 1
-    rank: int  # grows along every edge
-    status: str
-    unmet: int  # unfinished precursors; 0: may start; DOOMED: can never start, and is to be SKIPPED
-    due_at: str | None  # next_tick_at of a task that waits, ISO 8601 UTC
-    task: Task  # the whole dict, the flow's own: serialise it at once
+TRY_AGAIN_SECONDS: Final = 60  # until the next driver looks whether it has the handlers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.json_values import copy_json
 from mc.durations import format_time, parse_duration, parse_time
-from mc.flows.migration.plan import MigrationPlan, MigrationRecord
+from mc.flows.migration.plan import MigrationPlan
 from mc.flows.migration.planning import plan_migration
 from mc.flows.migration.spec_pair import SpecPair
 from mc.flows.migration.written_tasks import WrittenTasks
+from mc.flows.observer import MigrationRecord
 from mc.flows.state.rebuilding import rebuild
 from mc.flows.state.task_node import Task
 

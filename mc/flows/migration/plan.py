@@ -8,7 +8,7 @@ from typing import Any
 
 from mc.errors import MigrationError, Obstacle
 
-__all__ = ["MigrationPlan", "MigrationRecord", "TaskChange"]
+__all__ = ["MigrationPlan", "TaskChange"]
 
 _MAX_SHOWN = 20  # obstacles in the message of an error
 
@@ -117,21 +117,6 @@ class MigrationPlan:
             "attributes": list(self.attributes),
             "added_data": list(self.added_data),
         }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MigrationRecord:
-    """A migration that was carried out and is not saved yet.
-
-    Attributes:
-        journal_length: how many entries the flow's journal had then.
-        detail: what the history keeps of it.
-        removed: the tasks that the flow lost, with the status that each had.
-    """
-
-    journal_length: int
-    detail: dict[str, Any]
-    removed: tuple[tuple[str, str], ...]
 
 
 def _describe(key: str, obstacles: Sequence[Obstacle]) -> str:

@@ -12,13 +12,14 @@ from mc.durations import format_time
 from mc.errors import ResourceError
 from mc.flows.handlers.handler_registry import NO_HANDLER
 from mc.flows.resource import read_needs, request_id
-from mc.flows.resources.service import Answer, ResourceRequest, ResourceService
+from mc.flows.services import Answer, ResourceRequest, ResourceService
 from mc.flows.state.task_node import Task, TaskNode
 
 if TYPE_CHECKING:
-    from mc.flows.calls.task_call import TaskCall
+    from datetime import datetime
+
     from mc.flows.flow import Flow
-    from mc.flows.tick import Tick
+    from mc.flows.services import EngineServices, OpenTick
 
 __all__ = ["grant_resources", "may_call", "may_call_proxied", "refuse_inside_holder"]
 
@@ -34,7 +35,7 @@ class _Asker:
     entry: Entry | None  # None: it runs or waits already
 
 
-def grant_resources(tick: Tick, ready: list[Entry]) -> list[Entry]:
+def grant_resources(tick: OpenTick, ready: list[Entry]) -> list[Entry]:
     """Return those of the ready tasks that may start now, in order.
 
     The others wait, named in their `resource_claim`, or are left ready where `max_running_tasks` does not let
@@ -75,7 +76,7 @@ def grant_resources(tick: Tick, ready: list[Entry]) -> list[Entry]:
     return sorted(startable)
 
 
-def may_call(tick: Tick, node: TaskNode) -> bool:
+def may_call(tick: OpenTick, node: TaskNode) -> bool:
     """Tell whether the handler of a task may be called: it needs nothing, or it has what it needs."""
     task = node.task
     if not read_needs(task.get("cfg")) or _is_late(task, tick.at):
@@ -84,7 +85,7 @@ def may_call(tick: Tick, node: TaskNode) -> bool:
     return service.holds(outermost, _id_of(tick.flow, node))
 
 
-def may_call_proxied(task: Task, task_ctx: TaskCall) -> bool:
+def may_call_proxied(task: Task, task_ctx: Mapping[str, Any], now: datetime) -> bool:
     """Ask for what a proxied task needs; False: it has to wait, and says so in its `resource_claim`.
 
     Raises:
@@ -93,27 +94,30 @@ def may_call_proxied(task: Task, task_ctx: TaskCall) -> bool:
     needs = read_needs(task.get("cfg"))
     if not needs:
         return True
-    refuse_inside_holder(task, task_ctx.task, task_ctx)
-    service, outermost = _service_of(task_ctx.engine.resources, task_ctx, task_ctx.flow)
+    flow: Flow = task_ctx["flow"]
+    outer: Task = task_ctx["task"]
+    engine: EngineServices = task_ctx["engine"]
+    refuse_inside_holder(task, outer, task_ctx)
+    service, outermost = _service_of(engine.resources, task_ctx, flow)
     begun = task["status"] != "PENDING"
     claim = task.get("resource_claim") or {}
-    key = task_ctx.get("idempotency_key") or f"{task_ctx.flow.key}/{task_ctx.task.get('key')}"
+    key = task_ctx.get("idempotency_key") or f"{flow.key}/{outer.get('key')}"
     attempt = max(task["attempt"] + (not begun), 1)
     claim_id = request_id(key, task["key"], attempt)
     if begun and service.holds(outermost, claim_id):
         return True
-    now = format_time(task_ctx.now())
+    at = format_time(now)
     request = ResourceRequest(
         id=claim_id,
-        task_key=str(task_ctx.get("mc.signal_task") or task_ctx.task.get("key")),
+        task_key=str(task_ctx.get("mc.signal_task") or outer.get("key")),
         attempt=attempt,
         needs=needs,
         priority=(task.get("cfg") or {}).get("priority", 0),
-        since=claim.get("since") or now,
+        since=claim.get("since") or at,
         begun=begun,
     )
     (answer,) = service.acquire(outermost, [request])
-    task["resource_claim"] = _claim(request, answer, now)
+    task["resource_claim"] = _claim(request, answer, at)
     if not answer.granted and answer.at:
         task["next_tick_at"] = answer.at
     return answer.granted
@@ -157,7 +161,7 @@ def _service_of(
     return ctx.get("mc.resources") or in_memory, ctx.get("mc.signal_flow") or flow
 
 
-def _without_their_share(tick: Tick, service: ResourceService, outermost: Flow) -> Iterator[_Asker]:
+def _without_their_share(tick: OpenTick, service: ResourceService, outermost: Flow) -> Iterator[_Asker]:
     """Yield tasks that run or wait and hold no more what they need: their flow was paused, or is a copy."""
     flow = tick.flow
     for node in sorted(flow._running, key=_position):
@@ -166,7 +170,7 @@ def _without_their_share(tick: Tick, service: ResourceService, outermost: Flow) 
             yield _Asker(node, _request(tick, node, needs), None)
 
 
-def _is_to_start(tick: Tick, node: TaskNode) -> bool:
+def _is_to_start(tick: OpenTick, node: TaskNode) -> bool:
     """Tell whether a task would run if it were started, and not be skipped or fail at once."""
     task = node.task
     if task["status"] != "PENDING" or node.status != "PENDING" or node.unmet:
@@ -175,12 +179,12 @@ def _is_to_start(tick: Tick, node: TaskNode) -> bool:
         if _holder_around(tick.ctx) is not None:
             return False
         when = task["cfg"].get("when")
-        return when is None or evaluate_condition(when, tick._new_call(node, NO_HANDLER).path_ctx())
+        return when is None or evaluate_condition(when, tick.new_call(node, NO_HANDLER).path_ctx())
     except Exception:  # noqa: BLE001 - raised again when it is started, and recorded in the task
         return False
 
 
-def _request(tick: Tick, node: TaskNode, needs: Mapping[str, int]) -> ResourceRequest:
+def _request(tick: OpenTick, node: TaskNode, needs: Mapping[str, int]) -> ResourceRequest:
     task, begun = node.task, node.status != "PENDING"
     return ResourceRequest(
         id=_id_of(tick.flow, node),

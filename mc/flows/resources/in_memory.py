@@ -12,12 +12,12 @@ from mc.errors import ResourceError
 from mc.flows.resource import Resource, make_resource
 from mc.flows.resources.claims import claim_ids, retry_refused
 from mc.flows.resources.rules import Situation, judge
-from mc.flows.resources.service import Answer, ResourceRequest
+from mc.flows.services import Answer, ResourceRequest
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
-    from mc.flows.flow_engine import FlowEngine
+    from mc.flows.services import EngineServices
 
 __all__ = ["InMemoryResources"]
 
@@ -34,7 +34,7 @@ class InMemoryResources:
         limits_unset: whether what nobody set is waited for; False: there is enough of it.
     """
 
-    def __init__(self, engine: FlowEngine, resources: Iterable[Resource] = ()) -> None:
+    def __init__(self, engine: EngineServices, resources: Iterable[Resource] = ()) -> None:
         self.is_in_use = False
         self.limits_unset = True
         self._engine = engine

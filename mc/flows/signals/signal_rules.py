@@ -19,7 +19,7 @@ from mc.statuses import FINISHED_FLOW_STATUSES, FINISHED_TASK_STATUSES
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
-    from mc.flows.flow_engine import FlowEngine
+    from mc.flows.services import EngineServices
 
 __all__ = [
     "MAX_SIGNAL_BYTES",
@@ -320,7 +320,7 @@ def _choose(flow_key: str, found: Sequence[tuple[str, Task]], name: str) -> tupl
 # --- flows in memory -------------------------------------------------------------------------
 
 
-def put_signal(engine: FlowEngine, flow: Flow, signal: Signal) -> bool:
+def put_signal(engine: EngineServices, flow: Flow, signal: Signal) -> bool:
     """Put a signal into the mailbox of a flow in memory and make due what takes it; False: it is there."""
     known = flow.mailbox.get(signal.id)
     if known is not None:
@@ -336,7 +336,7 @@ def put_signal(engine: FlowEngine, flow: Flow, signal: Signal) -> bool:
 
 
 def decide_in_memory(
-    engine: FlowEngine, flow: Flow, name: str, approved: bool, by: str, comment: str | None, at: str
+    engine: EngineServices, flow: Flow, name: str, approved: bool, by: str, comment: str | None, at: str
 ) -> bool:
     """Decide an approval of a flow in memory; see `FlowEngine.decide`."""
     from mc.flows.signals.waits import find_waits

@@ -29,7 +29,7 @@ from mc.statuses import (
 )
 
 if TYPE_CHECKING:
-    from mc.flows.migration.plan import MigrationRecord
+    from mc.flows.observer import MigrationRecord
 
 __all__ = ["FlowBooks"]
 

@@ -14,7 +14,7 @@ from mc.flows.state.edges import ROOT_RANK
 from mc.flows.state.task_node import TaskNode, read_cfg
 
 if TYPE_CHECKING:
-    from mc.flows.formats.flow_rows import TaskRow
+    from mc.flows.state.task_row import TaskRow
 
 __all__ = ["StoredNode", "StoredNodes", "TaskSource"]
 

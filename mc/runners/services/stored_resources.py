@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from mc.errors import McError
 from mc.flows.flow import Flow
 from mc.flows.resources.claims import retry_refused
-from mc.flows.resources.service import Answer, ResourceRequest
+from mc.flows.services import Answer, ResourceRequest
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
 from mc.store.rows.claim_rows import ended_claims

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mc.errors import FlowFormatError
-from mc.flows.formats.flow_rows import TaskRow
+from mc.flows.state.task_row import TaskRow
 
 __all__ = ["find_awaited", "refuse_awaited_flows"]
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from mc.context.json_values import loads
 from mc.errors import McError
 from mc.flows.flow import Flow
-from mc.flows.formats.flow_rows import TaskRow
+from mc.flows.state.task_row import TaskRow
 from mc.store.database import Database
 from mc.store.lease import Lease
 from mc.store.leases.claims import is_held_by

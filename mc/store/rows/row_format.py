@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from mc.context.json_values import dumps, loads
 from mc.durations import format_time
 from mc.errors import FlowFormatError, McError, NotJsonError, StoreError
 from mc.flows.flow import Flow
-from mc.flows.formats.flow_rows import FlowChanges, TaskRow, flow_from_frontier, flow_from_rows, next_tick_at
+from mc.flows.formats.flow_rows import FlowChanges, flow_from_frontier, flow_from_rows, next_tick_at
 from mc.flows.state.lazy_nodes import TaskSource
+from mc.flows.state.task_row import TaskRow
 from mc.spec.names import find_key_fault, find_text_fault
 from mc.store.lease import StoredClaim, Wake
 from mc.store.sql.column_types import storable_text
 
-if TYPE_CHECKING:
-    from mc.store.reading.stored_tasks import StoredTasks
-
 __all__ = [
+    "LateSource",
     "StoredState",
     "StoredTask",
     "check_key",
@@ -51,6 +50,19 @@ _IN_COLUMNS: Final = frozenset({*_COLUMNS, "data"})
 _MAX_PRIORITY: Final = 2**31 - 1
 
 
+class LateSource(TaskSource, Protocol):
+    """Where a store reads the tasks that are not in memory.
+
+    Attributes:
+        on_problem: told of an error before it is raised.
+    """
+
+    on_problem: Callable[[McError], object] | None
+
+    def count_edges(self) -> int:
+        """Return how many edges are stored."""
+
+
 class StoredTask(NamedTuple):
     """A row of `mc_task` as it stands in the database, its key and its flow's key left out."""
 
@@ -76,7 +88,7 @@ class StoredState:
     own_spec: Any = None  # where it differs, in the order of its keys, from the text kept by digest
     wakes: tuple[Wake, ...] = ()  # that the flow had when it was loaded
     claims: dict[str, StoredClaim] = field(default_factory=dict)  # on resources, by id
-    source: StoredTasks | None = None  # where those of its tasks are that were not read yet
+    source: LateSource | None = None  # where those of its tasks are that were not read yet
 
 
 def check_key(key: Any, what: str) -> None:

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from mc.context.json_values import dumps, loads
 from mc.flows.flow import Flow
-from mc.flows.formats.flow_rows import FlowChanges, TaskRow
+from mc.flows.formats.flow_rows import FlowChanges
 from mc.flows.observer import ChangeEvent
+from mc.flows.state.task_row import TaskRow
 from mc.store.event import ACTIVE_STATUSES, EventKind
 from mc.store.history.event_log import EventRow, HistoryDraft, to_number
 from mc.store.lease import Lease

@@ -14,7 +14,7 @@ from mc.errors import LeaseLostError
 from mc.flows.controls.control import make_control
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.resources.service import ResourceRequest
+from mc.flows.services import ResourceRequest
 from mc.houston_controls import FlowControls
 from mc.runners.flow_runner import FlowRunner
 from mc.runners.services.stored_resources import StoredResources

@@ -14,7 +14,7 @@ import pytest
 from mc.flows.flow import Flow
 from mc.store.event import EventKind
 from mc.store.flow_store import FlowStore
-from mc.store.history.history_check import check_history
+from mc.store.history_check import check_history
 from tests.reliability.outages.postgres_cluster import Cluster, own_cluster
 from tests.support.invariants import check_store
 from tests.support.trials import SCALE, Trial

@@ -17,7 +17,7 @@ from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.event import Attempt, Event, EventKind, replay
 from mc.store.flow_store import FlowStore
-from mc.store.history.history_check import check_history
+from mc.store.history_check import check_history
 from mc.store.schema.tables import event as event_table
 from tests.support.databases import DATABASES, fresh_url
 

@@ -18,7 +18,7 @@ from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.runners.runner_report import RunnerReport
 from mc.store.flow_store import FlowStore
-from mc.store.history.history_check import check_history
+from mc.store.history_check import check_history
 from mc.store.schema import tables
 from tests.support.databases import DATABASES, fresh_url
 from tests.support.partial_flows import never_read_whole

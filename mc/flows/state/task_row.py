@@ -1,0 +1,25 @@
+"""A task as a row: the columns that a tick or a query needs, and the whole task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from mc.flows.state.task_node import Task
+
+__all__ = ["DOOMED", "TaskRow"]
+
+DOOMED: Final = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRow:
+    """A task as a row; all but `task` are columns that a tick or a query needs."""
+
+    key: str
+    position: int  # place in the order of the spec, from 1
+    rank: int  # grows along every edge
+    status: str
+    unmet: int  # unfinished precursors; 0: may start; DOOMED: can never start, and is to be SKIPPED
+    due_at: str | None  # next_tick_at of a task that waits, ISO 8601 UTC
+    task: Task  # the whole dict, the flow's own: serialise it at once
