@@ -503,9 +503,9 @@ def _marker_if_completed(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
 
 def _replay(store: FlowStore, snapshot: Snapshot, seen: Seen) -> list[str]:
     """Replay the history of the flows that were saved since the last check."""
-    if find_spec("mc.store.history.history_check") is None:
+    if find_spec("mc.store.history_check") is None:
         return []
-    from mc.store.history.history_check import check_history
+    from mc.store.history_check import check_history
 
     problems = []
     for key, row in snapshot.flows.items():
