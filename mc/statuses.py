@@ -51,7 +51,7 @@ class FlowStatus(StrEnum):
 TASK_CHANGES: Final[Mapping[str, Mapping[str, str]]] = {
     "PENDING": {
         "RUNNING": "its start rule holds",
-        "SKIPPED": "its start rule can no longer hold, or its condition is false",
+        "SKIPPED": "its start rule can no longer hold, its condition is false, or a person skips it",
         "CANCELLED": "another task decided that it is not to run",
     },
     "RUNNING": {

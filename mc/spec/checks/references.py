@@ -49,8 +49,11 @@ def check_references(
 def refuse_references(data: dict[str, Any], pointer: str, findings: Findings) -> None:
     """Note the references inside a task's data, which nobody would resolve."""
     for below, path in find_references(data):
-        message = f"The reference to {shorten(path)} stands in a task's data, which are taken as they are."
-        expected = "the reference in task_params, a wiring that copies the value, or \\$ for a plain dollar"
+        expected = "the reference in task_params, or a wiring that copies the value"
+        message = (
+            f"The reference to {shorten(path)} stands in a task's data, which are taken as they are; write "
+            f"{expected}."
+        )
         findings.add("MC155", pointer + below, message, found=path, expected=expected)
 
 
