@@ -20,7 +20,7 @@ from mc.clock import ManualClock
 from mc.errors import FlowExistsError, SpecError
 from mc.flows.flow_engine import FlowEngine
 from mc.spec.planning.plan import plan_flow_spec
-from mc.spec.validation import find_problems
+from mc.spec.validation import find_problems, inspect_flow_spec
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
 from tests.support.mutations import mutate
@@ -154,15 +154,18 @@ def try_spec(spec: Any, store: FlowStore) -> str:
     """Try all that reads a spec, and run it if it is valid; raise what must not come out."""
     clock = ManualClock()
     engine = FlowEngine(clock=clock, logger=SILENT, handler_modules=["math"])
-    problems = find_problems(spec, task_types=engine.registry)
+    problems, warnings = inspect_flow_spec(spec, task_types=engine.registry)
     str(problems)
-    flow, refused = None, []
+    flow, errors = None, []
     try:
         flow = engine.flow_spec_to_flow(spec)
     except SpecError as error:
-        refused = [problem for problem in error.problems if problem.code[:5] != "MC161"]
+        errors = list(error.problems)
+    refused = [problem for problem in errors if problem.code[:5] != "MC161"]
     # Data that do not fit may be given when the flow is submitted.
     assert bool(problems) == bool(refused), f"validate says {problems}, run {refused}"
+    misfits = {problem.pointer for problem in errors if problem.code[:5] == "MC161"} - {"/data"}
+    assert misfits <= {warning.pointer for warning in warnings}, "validate does not warn of data"
     if flow is None:
         return "refused"
     plan_flow_spec(spec)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterable
-from types import MethodType, ModuleType
+from types import ClassMethodDescriptorType, MethodDescriptorType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.paths import nearest_name
@@ -81,7 +81,7 @@ class CallableFinder:
             if not isinstance(value, type) or not self._is_defined(value):
                 raise self._origin_error(value, attribute, module_name, asked_for)
             raw = _read_public(value, step, module_name, attribute, asked_for)
-            if not self._is_defined(raw.__func__ if isinstance(raw, staticmethod | classmethod) else raw):
+            if not self._is_defined(_code_of(raw)):
                 raise self._origin_error(raw, attribute, module_name, asked_for)
             value = getattr(value, step)
         return value
@@ -229,6 +229,13 @@ class CallableFinder:
             task_type=asked_for,
             module=module_name,
         )
+
+
+def _code_of(raw: Any) -> Any:
+    """Return what tells where an entry of a class comes from; a method written in C knows its class only."""
+    if isinstance(raw, ClassMethodDescriptorType | MethodDescriptorType):
+        return raw.__objclass__
+    return raw.__func__ if isinstance(raw, staticmethod | classmethod) else raw
 
 
 def split_path(path: str) -> tuple[str, str]:

@@ -104,8 +104,9 @@ def _signature_of(function: Callable[..., Any]) -> Signature:
 
 
 def _positional_error(function: Callable[..., Any], signature: Signature, name: str) -> TaskHandlerError:
+    shown = getattr(function, "__qualname__", None) or repr(function)
     return TaskHandlerError(
-        f"The handler {function!r}{signature} takes {name!r} by position only, and handlers are given their "
+        f"The handler {shown}{signature} takes {name!r} by position only, and handlers are given their "
         f"arguments by name. Take the `/` away, or wrap it: def handle({name})."
     )
 

@@ -19,7 +19,8 @@ _PLACE: Final = (
 _STEPS: Final = r"""[\w.\[\]"'-]*"""
 _WITH_DOLLAR: Final = re.compile(
     rf"""\$(?P<open>\ ?[({{]\s*)?
-    (?P<path>(?i:ctx)[.\[]{_STEPS}|(?i:ctx)(?=\s*[)}}]|$)|{_PLACE}{_STEPS}|(?P<data>data\.{_STEPS}))""",
+    (?P<path>(?i:ctx)[.\[]{_STEPS}|(?i:ctx)(?=\s*[)}}]|$)|(?:context\.)?{_PLACE}{_STEPS}|(?P<data>data\.{_STEPS}))
+    (?(open)(?:\s*[)}}])?)""",
     re.VERBOSE,
 )
 _IN_BRACES: Final = re.compile(
@@ -89,8 +90,8 @@ def _find_with_dollar(text: str) -> Iterator[tuple[str, str]]:
     while (match := _WITH_DOLLAR.search(text, position)) is not None:
         start, position = match.span()
         if text.startswith("${ctx.", start):
-            end = text.find("}", position)  # a reference, right or wrong
-            position = position if end < 0 else end
+            end = text.find("}", match.end("path"))  # a reference, right or wrong
+            position = match.end("path") if end < 0 else end
         elif not _is_escaped(text, start) and (match["open"] or not match["data"]):
             yield match.group(), _complete(match["path"].rstrip("."))
 
@@ -104,6 +105,7 @@ def _is_escaped(text: str, at: int) -> bool:
 
 
 def _complete(path: str) -> str:
+    path = path.removeprefix("context.")
     if path[:3].lower() == "ctx":
         return f"ctx{path[3:]}" if len(path) > 3 else "ctx.flow.data.x"
     if "." not in path:

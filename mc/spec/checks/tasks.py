@@ -14,7 +14,7 @@ from mc.spec.checks.signals import check_signal_params
 from mc.spec.checks.times import check_duration, check_retry, check_time, check_timeout
 from mc.spec.findings import OWN_CODE, Findings
 from mc.spec.problems import join_pointer, list_names, shorten
-from mc.spec.schema.params_schema import check_params_schema
+from mc.spec.schema.params_schema import check_params_schema, warn_of_own_data
 from mc.spec.task_types import OLDER_PREFIX, TASK_TYPES_NOT_YET_RUN, canonical_task_type
 
 __all__ = ["check_flow_head", "check_task", "check_task_cfg"]
@@ -38,8 +38,12 @@ def check_flow_head(flow: dict[str, Any], pointer: str, findings: Findings) -> N
     if type(cfg) is dict:
         _check_later_keys(cfg, _FLOW_CFG_LATER, f"{pointer}/cfg", findings)
         check_timeout(cfg.get("timeout"), f"{pointer}/cfg/timeout", "the flow", findings)
-    if flow.get("params") is not None:
-        check_params_schema(flow["params"], f"{pointer}/params", findings)
+    params = flow.get("params")
+    if params is not None:
+        since = len(findings.problems)
+        check_params_schema(params, f"{pointer}/params", findings)
+        if type(params) is dict and type(flow.get("data")) is dict and len(findings.problems) == since:
+            warn_of_own_data(params, flow["data"], pointer, findings)
 
 
 def check_task(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.errors import PatternError, Problem
@@ -14,10 +15,14 @@ from mc.spec.schema.schema_references import find_pattern_faults, find_reference
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
-__all__ = ["check_flow_data", "check_params_schema", "find_misfits"]
+__all__ = ["check_flow_data", "check_params_schema", "find_misfits", "warn_of_own_data"]
 
 _PATTERN: Final = "a regular expression in RE2's syntax, and texts that are not too long for it"
 _REFERENCE: Final = "a `$ref` into the schema itself, which ends somewhere"
+# What these find in a mapping is there; what others miss in it may be given later.
+_OF_WHAT_IS_THERE: Final = frozenset(
+    {"additionalProperties", "maxProperties", "propertyNames", "unevaluatedProperties"}
+)
 _EXPECTED: Final = "a JSON Schema (draft 2020-12 unless `$schema` says otherwise)"
 
 
@@ -73,6 +78,20 @@ def check_flow_data(params_schema: Any, data: Any) -> list[Problem]:
     return find_misfits(schema, data, "params")
 
 
+def warn_of_own_data(schema: Any, data: Any, pointer: str, findings: Findings) -> None:
+    """Warn of values of a spec's own data that do not fit its `params`; more and others may be given later.
+
+    Args:
+        schema: the `params`, a JSON Schema that was checked.
+        data: plain JSON data.
+        pointer: where the flow spec stands.
+        findings: where warnings go.
+    """
+    for misfit in _find_misfits(schema, data, "params", more_may_come=True):
+        message = f"{misfit.message} A run is refused unless other data are given."
+        findings.warnings.append(replace(misfit, pointer=pointer + misfit.pointer, message=message))
+
+
 def find_misfits(schema: Any, data: Any, name: str = "schema") -> list[Problem]:
     """Return where data do not fit a JSON Schema that was checked; pointers begin with `/data`.
 
@@ -84,7 +103,7 @@ def find_misfits(schema: Any, data: Any, name: str = "schema") -> list[Problem]:
     return list(_find_misfits(schema, data, name))
 
 
-def _find_misfits(schema: Any, data: Any, name: str) -> Iterator[Problem]:
+def _find_misfits(schema: Any, data: Any, name: str, *, more_may_come: bool = False) -> Iterator[Problem]:
     from referencing.exceptions import Unresolvable
 
     from mc.spec.schema.bounded_validator import TooCostlyError, find_errors
@@ -114,6 +133,8 @@ def _find_misfits(schema: Any, data: Any, name: str) -> Iterator[Problem]:
         )
         return
     for misfit in map(_most_exact, errors):
+        if more_may_come and not (misfit.absolute_path or misfit.validator in _OF_WHAT_IS_THERE):
+            continue
         yield make_problem(
             "MC161",
             join_pointer("/data", *misfit.absolute_path),

@@ -267,7 +267,12 @@ class TestWhatIsReached:
 
     @pytest.mark.parametrize(
         ("function", "args", "result"),
-        [("math:floor", [1.5], 1), ("statistics:fmean", [[1, 2]], 1.5), ("json:dumps", [1], "1")],
+        [
+            ("math:floor", [1.5], 1),
+            ("statistics:fmean", [[1, 2]], 1.5),
+            ("json:dumps", [1], "1"),
+            ("collections:OrderedDict.fromkeys", [["a"], 1], {"a": 1}),  # written in C
+        ],
     )
     def test_modules_of_the_standard_library(self, function: str, args: list[Any], result: Any) -> None:
         assert run(as_call(function, *args), (function.partition(":")[0],)) == {"result": result}

@@ -136,6 +136,13 @@ class TestWhatFails:
         with pytest.raises(TaskHandlerError, match=f"takes '{name}' by position only"):
             FlowEngine(task_handlers={"own": handler})
 
+    def test_what_is_refused_is_told_by_its_name(self) -> None:
+        def add(a, /):  # type: ignore[no-untyped-def]
+            return a
+
+        with pytest.raises(TaskHandlerError, match=r"The handler \S*\.add\(a, /\) takes 'a'"):
+            FlowEngine(task_handlers={"own": add})
+
     def test_a_function_that_does_not_tell_its_parameters_is_refused_at_once(self) -> None:
         with pytest.raises(TaskHandlerError, match="does not tell its parameters"):
             FlowEngine(task_handlers={"own": max})

@@ -42,6 +42,7 @@ class TestProblems:
             ("got $task.data.x", "${ctx.task.data.x}"),
             ("$parent.flow.data.x", "$ctx.parent.flow.data.x"),
             ("$item.value", "$ctx.item.value"),
+            ("$context.flow.data.z", "$ctx.flow.data.z"),
             ("round ${loop.idx}", "${ctx.loop.idx}"),
             (r"\\$flow.data.z", "${ctx.flow.data.z}"),
         ],
@@ -52,6 +53,13 @@ class TestProblems:
         assert problem.suggestion == suggestion
         assert r"\$ for a plain dollar" in (problem.expected or "")
         assert warnings == []
+
+    @pytest.mark.parametrize(
+        "text", ["${flow.data.z}", "${ ctx.flow.data.z }", "$(ctx.flow.data.z)", "${ctx}"]
+    )
+    def test_the_message_shows_the_whole_of_it(self, text: str) -> None:
+        (problem,), _ = look(f"see {text}.")
+        assert problem.message.startswith(f'"{text}" looks like a reference')
 
     def test_a_whole_reference_with_more_behind_it(self) -> None:
         (problem,), _ = look("$ctx.flow.data.q and more")

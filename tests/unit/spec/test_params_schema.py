@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mc.errors import Problem
-from mc.spec.validation import check_flow_data, find_problems
+from mc.spec.validation import check_flow_data, find_problems, inspect_flow_spec
 
 SCHEMA = {
     "type": "object",
@@ -77,6 +77,35 @@ class TestData:
         problems = check_flow_data(schema, {})
         assert problems
         assert all(problem.pointer.startswith("/params") for problem in problems)
+
+
+class TestOwnData:
+    def test_values_that_do_not_fit_are_warned_of_and_the_spec_is_valid(self) -> None:
+        params = {"properties": {"n": {"type": "integer"}, "m": {"required": ["a"]}}, "required": ["z"]}
+        nested = {"params": {"properties": {"n": {"type": "integer"}}}, "data": {"n": "x"}, "tasks": []}
+        spec = {
+            "params": params,
+            "data": {"n": "x", "m": {}},
+            "tasks": [{"task_type": "inline_flow", "task_params": {"flow_spec": nested}}],
+        }
+        problems, warnings = inspect_flow_spec(spec)
+        assert problems == []
+        assert codes(warnings) == [
+            ("MC161", "/data/n"),
+            ("MC161", "/data/m"),
+            ("MC161", "/tasks/0/task_params/flow_spec/data/n"),
+        ]
+        assert "unless other data are given" in warnings[0].message
+
+    def test_names_that_may_not_be_there_are_warned_of(self) -> None:
+        spec = {"params": {"properties": {"n": {}}, "additionalProperties": False}, "data": {"nn": 1}}
+        assert codes(inspect_flow_spec(spec).warnings) == [("MC161", "/data")]
+
+    @pytest.mark.parametrize(
+        "params", [{"required": ["z"]}, {"minProperties": 5}, {"anyOf": [{"required": ["z"]}, False]}]
+    )
+    def test_what_may_be_given_later_is_not_missed(self, params: dict[str, Any]) -> None:
+        assert inspect_flow_spec({"params": params, "data": {"n": 1}}) == ([], [])
 
 
 class TestSchemas:
