@@ -68,7 +68,7 @@ def test_each_task_of_200_flows_is_run_exactly_once(tmp_path: Path, num_drivers:
         claimed = [int(driver.communicate()[0]) for driver in drivers]
         assert [driver.returncode for driver in drivers] == [0] * num_drivers
         assert len(store.query(status="COMPLETED")) == NUM_FLOWS
-    assert sum(claimed) == NUM_FLOWS
+    assert sum(claimed) >= NUM_FLOWS  # more where one gave way to others, and was claimed again
     lines = [line.split() for line in effects.read_text().splitlines()]
     expected = {f"f{flow}/t{task}/1": 1 for flow in range(NUM_FLOWS) for task in range(NUM_TASKS)}
     assert Counter(key for _, key in lines) == expected

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from tests import trials
+from tests.support import trials
 
 pytest_plugins = ["pytester"]
 

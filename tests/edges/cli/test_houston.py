@@ -134,9 +134,9 @@ class TestSubmit:
 
     @pytest.mark.parametrize("key", ["", 0, b"k"])
     def test_a_key_that_is_none_is_refused_and_no_other_is_made_up(self, houston: Houston, key: Any) -> None:
-        with pytest.raises(McError, match="a text that is not empty"):
+        with pytest.raises(McError, match="a text of 1 to 255 characters"):
             houston.submit(SPEC, key=key)
-        with pytest.raises(McError, match="a text that is not empty"):
+        with pytest.raises(McError, match="a text of 1 to 255 characters"):
             houston.run(SPEC, key=key)
         assert houston.list() == []
 

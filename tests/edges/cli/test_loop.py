@@ -18,15 +18,17 @@ from mc.store.flow_store import FlowStore
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULE = """
-import signal, sys
+import os, signal, sys
 from threading import Event
 from mc import task_handler
 
 @task_handler("hang")
 def hang():
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell)
     print("hanging", flush=True)
-    while signal.getsignal(signal.SIGINT).__self__.received is None:
-        Event().wait(0.01)
+    os.read(told, 1)
     print("told", flush=True)
     Event().wait(600)
 

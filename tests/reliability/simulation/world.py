@@ -103,7 +103,7 @@ class World:
 
     def store(self, process: Process) -> FlowStore:
         """Return a store object of a process, on the one database of all."""
-        with patch.object(flow_store, "Database", lambda *args: _ProcessDatabase(self, process)):
+        with patch.object(flow_store, "Database", lambda *_, **__: _ProcessDatabase(self, process)):
             return FlowStore(_URL, clock=self.clock(process), partial_from=self.partial_from)
 
     def note(self, text: str) -> None:
@@ -148,7 +148,7 @@ class World:
 
     def check_whole(self) -> None:
         """Check the rows as every other suite does, history included."""
-        with patch.object(flow_store, "Database", lambda *args: self.database):
+        with patch.object(flow_store, "Database", lambda *_, **__: self.database):
             check_store(FlowStore(_URL), self.seen, markers=MARKERS)
 
 
@@ -286,8 +286,8 @@ def _set_world(world: World) -> None:
 class _VirtualSqlite(type(find_dialect(make_url(_URL)))):  # type: ignore[misc]
     """SQLite whose clock is that of the world."""
 
-    def open(self, url: URL, busy_seconds: float) -> Engine:
-        engine: Engine = super().open(url, busy_seconds)
+    def open(self, url: URL, busy_seconds: float, file_mode: int | None) -> Engine:
+        engine: Engine = super().open(url, busy_seconds, file_mode)
 
         @event.listens_for(engine, "connect")
         def _set_clock(connection: Any, _record: Any) -> None:
