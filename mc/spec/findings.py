@@ -96,9 +96,12 @@ class Findings:
         names.append(found)
         if len(names) > 1:
             shown = list_names(map(shorten, dict.fromkeys(names)))
+            modules = list(dict.fromkeys(name.partition(":")[0] for name in names if ":" in name))
+            given = " --handlers ".join(list_names([module]) for module in modules[:3])
+            advice = OWN_CODE.replace("MODULE", given or "MODULE")
             self.problems[at] = replace(
                 self.problems[at],
-                message=f"{len(names)} tasks need code that is not known here: {shown}. {OWN_CODE}",
+                message=f"{len(names)} tasks need code that is not known here: {shown}. {advice}",
             )
 
     def refused_steps(self, pointer: str, since: int) -> set[str]:

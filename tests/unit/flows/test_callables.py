@@ -420,6 +420,14 @@ class TestForgottenHandlers:
             tasks[at] = {**task, "key": f"t{at}"}
         (problem,) = find_problems({"tasks": tasks}, task_types=HandlerRegistry())
         assert problem.message.startswith('4 tasks need code that is not known here: "allowed.hm:own", "allo')
+        assert "(command line: --handlers allowed.hm)" in problem.message
+
+    def test_the_modules_to_name_are_told(self) -> None:
+        tasks = [{"task_type": "tasks:own"}, {"task_type": "more.tasks:pack"}, {"task_type": "greet"}]
+        codes = {
+            each.code[:5]: each for each in find_problems({"tasks": tasks}, task_types=HandlerRegistry())
+        }
+        assert "--handlers tasks --handlers more.tasks)" in codes["MC112"].message
 
     def test_a_misspelt_name_is_a_problem_of_its_own(self) -> None:
         tasks = [{"task_type": name} for name in ("greet", "pritn", "pack")]
