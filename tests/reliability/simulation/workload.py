@@ -155,6 +155,6 @@ def outcome_of(flow: Flow) -> dict[str, Any]:
         return {"status": "FAILED"}
     tasks = {
         key: [task["status"], task.get("attempt"), task["data"].get("calls"), task["data"].get("flow_data")]
-        for key, task in ((key, flow.tasks[key]) for key in flow.tasks if key != "ROOT")
+        for key, task in flow.tasks.items()
     }
     return {"status": flow.status, "data": flow.data, "tasks": tasks}

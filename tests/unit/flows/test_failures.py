@@ -20,7 +20,7 @@ def task(key: str, task_type: str = "noop", **more: Any) -> dict[str, Any]:
 
 
 def statuses(flow: Flow) -> dict[str, str]:
-    return {key: each["status"] for key, each in flow.tasks.items() if key != "ROOT"}
+    return {key: each["status"] for key, each in flow.tasks.items()}
 
 
 def fail(handler: Any, max_msg_len: int | None = None, **more: Any) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def flow_of(*types: str) -> Flow:
 
 
 def statuses(flow: Flow) -> dict[str, str]:
-    return {key: task["status"] for key, task in flow.tasks.items() if key != "ROOT"}
+    return {key: task["status"] for key, task in flow.tasks.items()}
 
 
 async def a_run(engine: FlowEngine, flow: Flow) -> None:

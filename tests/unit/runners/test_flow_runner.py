@@ -76,7 +76,7 @@ class World:
     def tasks(self, key: str = "f") -> dict[str, str]:
         flow = self.store.load(key)
         flow.check_invariants()
-        return {name: flow.tasks[name]["status"] for name in flow.tasks if name != "ROOT"}
+        return {name: task["status"] for name, task in flow.tasks.items()}
 
     def sql(self, text: str) -> list[Any]:
         with sqlite3.connect(self.path) as connection:

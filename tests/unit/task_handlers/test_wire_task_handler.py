@@ -25,6 +25,11 @@ def test_values_are_copied_in_order(run):
     assert flow.tasks["t"]["data"] == {}
 
 
+def test_all_tasks_of_the_flow_are_read_without_root(run):
+    flow = run({"key": "a", "task_type": "noop"}, wire("ctx.flow.tasks => ctx.flow.data.found"))
+    assert list(flow.data["found"]) == ["a", "t"]
+
+
 def test_references_in_a_value_are_replaced_before_the_first_wiring(run):
     rows = {"all": "$ctx.flow.data.rows", "text": ["${ctx.flow.key} has ${ctx.flow.data.n}"]}
     flow = run(
