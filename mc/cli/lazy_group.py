@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -46,6 +45,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in self.lazy_commands and not name.startswith("-") and not ctx.resilient_parsing:
+            from difflib import get_close_matches  # only a wrong name needs it
+
             near = get_close_matches(name, self.lazy_commands, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Use one of {', '.join(self.lazy_commands)}."
             raise click.UsageError(f"There is no command {name[:60]!r}. {hint}", ctx)

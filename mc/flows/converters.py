@@ -10,7 +10,6 @@ from mc.context.json_values import to_json_value
 from mc.errors import SpecError
 from mc.flows.flow import Flow
 from mc.spec.names import find_key_fault, find_text_fault
-from mc.spec.problems import make_problem
 
 __all__ = ["ANY_TASK_TYPE", "FlowConverters"]
 
@@ -121,6 +120,10 @@ def _check_names(key: str | None, label: str | None) -> None:
         "/key": find_key_fault(key) if key is not None else None,
         "/label": find_text_fault(label) if label is not None else None,
     }
+    if not any(faults.values()):
+        return
+    from mc.spec.problems import make_problem  # only a wrong name needs it
+
     problems = [
         make_problem(
             "MC006", pointer, f"{fault[:1].upper()}{fault[1:]}.", found={"/key": key}.get(pointer, label)
@@ -128,5 +131,4 @@ def _check_names(key: str | None, label: str | None) -> None:
         for pointer, fault in faults.items()
         if fault
     ]
-    if problems:
-        raise SpecError(problems=problems)
+    raise SpecError(problems=problems)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Container, Iterable, Mapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mc.clock import Clock, SystemClock
 from mc.context.sizes import Limits
@@ -19,11 +19,13 @@ from mc.flows.observer import Observer
 from mc.flows.pacer import Pacer, max_ticks_error
 from mc.flows.resource import Resource
 from mc.flows.resources.in_memory import InMemoryResources
-from mc.flows.tick import Tick
 from mc.flows.tick_report import TickReport
 from mc.flows.timestamps import Timestamper
 from mc.interrupts import INTERRUPTS
 from mc.statuses import FINISHED_FLOW_STATUSES
+
+if TYPE_CHECKING:
+    from mc.flows.tick import Tick
 
 __all__ = ["FlowEngine", "flow_dict_to_flow", "flow_spec_to_flow", "run_flow", "tick_flow"]
 
@@ -106,7 +108,11 @@ class FlowEngine(FlowConverters):
             StatusError: a task's status was changed from outside in a way that is not allowed.
             NotJsonError: something was put into the flow's data from outside that JSON cannot hold.
         """
-        tick = self.begin_tick(flow, task_ctx, **tick_kwargs) if tick_kwargs else Tick(self, flow, task_ctx)
+        tick = (
+            self.begin_tick(flow, task_ctx, **tick_kwargs)
+            if tick_kwargs
+            else _tick_class()(self, flow, task_ctx)
+        )
         for call in tick.calls():
             if call is None:
                 continue
@@ -144,7 +150,7 @@ class FlowEngine(FlowConverters):
             overrides = {
                 name: adapt_handler(function) for name, function in tick_fn_for_task_ctx_overrides.items()
             }
-        return Tick(self, flow, task_ctx, overrides)
+        return _tick_class()(self, flow, task_ctx, overrides)
 
     def tick_flow_until_has_no_pending(
         self,
@@ -382,6 +388,13 @@ class FlowEngine(FlowConverters):
         """Return who keeps sub-flows: what the driver put into `task_ctx["mc.flows"]`, else memory."""
         service: SubFlowService = task_ctx.get("mc.flows") or self._sub_flows
         return service
+
+
+@cache
+def _tick_class() -> type[Tick]:
+    from mc.flows.tick import Tick  # a runner that finds nothing due does without
+
+    return Tick
 
 
 @cache

@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mc.clock import Clock
 from mc.errors import (
@@ -24,11 +24,10 @@ from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.formats.flow_rows import TRY_AGAIN_SECONDS
 from mc.runners.final_saves import FinalSaves
-from mc.runners.flow_session import FlowSession, OnProgress
 from mc.runners.fronts import Steps
 from mc.runners.heartbeat import Heartbeat, give_back
 from mc.runners.outage import Outage
-from mc.runners.runner_report import RunnerReport
+from mc.runners.runner_report import OnProgress, RunnerReport
 from mc.runners.tick_account import TickAccount
 from mc.runners.turns import Turns
 from mc.statuses import FINISHED_FLOW_STATUSES
@@ -36,6 +35,9 @@ from mc.store.flow_store import FlowStore
 from mc.store.history.tick_log import Tick
 from mc.store.lease import Lease
 from mc.store.lost_calls import LostCalls
+
+if TYPE_CHECKING:
+    from mc.runners.flow_session import FlowSession
 
 __all__ = ["Drive", "RunnerSettings"]
 
@@ -351,6 +353,8 @@ class Drive:
         self, heartbeat: Heartbeat, lease: Lease, flow: Flow
     ) -> Generator[TaskCall | None, None, FlowSession]:
         """Tick a flow to the end of a session; tasks whose outcome cannot be saved fail, each by itself."""
+        from mc.runners.flow_session import FlowSession  # a driver that finds nothing due does without
+
         broken: Mapping[str, Exception] | None = None
         for number in count(1):
             session = self._session = FlowSession(

@@ -14,10 +14,9 @@ from mc.errors import McError
 from mc.flows.flow_engine import FlowEngine
 from mc.interrupts import INTERRUPTS
 from mc.runners.drive import Drive, RunnerSettings
-from mc.runners.flow_session import OnProgress
 from mc.runners.fronts import adrive_steps, drive_steps
 from mc.runners.outage import DEFAULT_OUTAGE_SECONDS
-from mc.runners.runner_report import RunnerReport
+from mc.runners.runner_report import OnProgress, RunnerReport
 from mc.runners.stop_signals import StopSignals
 from mc.runners.tick_account import TickAccount
 from mc.store.flow_store import FlowStore

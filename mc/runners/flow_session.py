@@ -16,6 +16,7 @@ from mc.flows.flow_engine import FlowEngine
 from mc.flows.formats.flow_rows import fetch_ahead
 from mc.flows.signals.waits import wake_waits
 from mc.flows.tick_report import TickReport
+from mc.runners.runner_report import OnProgress
 from mc.runners.services.stored_parent import StoredParent
 from mc.runners.services.stored_resources import StoredResources
 from mc.runners.services.stored_sub_flows import StoredSubFlows
@@ -33,9 +34,7 @@ if TYPE_CHECKING:
     from mc.flows.controls.control import Control
     from mc.flows.tick import Tick
 
-__all__ = ["FlowSession", "OnProgress"]
-
-OnProgress = Callable[[Flow, TickReport], object]
+__all__ = ["FlowSession"]
 
 _SMALL: Final = 500  # tasks; larger flows are saved alone
 _MAX_QUICK_RETRIES: Final = 100  # else a retry without limit and delay would hold its driver for ever

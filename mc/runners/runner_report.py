@@ -1,14 +1,19 @@
-"""What a runner did."""
+"""What a runner tells: at each tick of a flow, and at the end."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from mc.durations import format_time
+from mc.flows.flow import Flow
+from mc.flows.tick_report import TickReport
 
-__all__ = ["RunnerReport"]
+__all__ = ["OnProgress", "RunnerReport"]
+
+OnProgress = Callable[[Flow, TickReport], object]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final, Protocol, TypeVar
@@ -10,20 +10,9 @@ from typing import Final, Protocol, TypeVar
 from sqlalchemy import Connection, func, insert, inspect, select
 
 from mc.errors import SchemaVersionError
-from mc.store.schema.migrations import (
-    m0001_flows,
-    m0002_history,
-    m0003_ticks,
-    m0004_frontier,
-    m0005_signals,
-    m0006_resources,
-    m0007_claims,
-    m0008_lost_calls,
-)
 from mc.store.schema.tables import schema
 
 __all__ = [
-    "MIGRATIONS",
     "NEWEST_VERSION",
     "Lock",
     "Transact",
@@ -35,19 +24,7 @@ __all__ = [
 T = TypeVar("T")
 Lock = Callable[[Connection], AbstractContextManager[object]]
 
-# A migration that was published never changes. It does each change of a table only if it is not made yet,
-# because MariaDB and MySQL cannot take back what was done before an interruption.
-MIGRATIONS: Final[Mapping[int, Callable[[Connection], None]]] = {
-    1: m0001_flows.upgrade,
-    2: m0002_history.upgrade,
-    3: m0003_ticks.upgrade,
-    4: m0004_frontier.upgrade,
-    5: m0005_signals.upgrade,
-    6: m0006_resources.upgrade,
-    7: m0007_claims.upgrade,
-    8: m0008_lost_calls.upgrade,
-}
-NEWEST_VERSION: Final = max(MIGRATIONS)
+NEWEST_VERSION: Final = 8  # the highest number of a migration
 
 
 class Transact(Protocol):
@@ -104,6 +81,8 @@ def check_version(version: int) -> None:
 
 
 def _migrate(now: str, lock: Lock, connection: Connection) -> list[int]:
+    from mc.store.schema.migrations.numbered import MIGRATIONS  # rarely needed
+
     with lock(connection):
         version = read_version(connection)
         if version == 0:

@@ -14,8 +14,9 @@ from sqlalchemy.sql.elements import ClauseElement
 from mc.durations import format_time
 from mc.errors import StoreError
 from mc.store.database import Database
+from mc.store.schema.migrations.numbered import MIGRATIONS
 from mc.store.schema.tables import schema
-from mc.store.schema.upgrade import MIGRATIONS, NEWEST_VERSION
+from mc.store.schema.upgrade import NEWEST_VERSION
 
 __all__ = ["SQL_DIALECTS", "Migration", "list_migrations", "migration_statements"]
 

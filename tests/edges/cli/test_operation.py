@@ -12,7 +12,8 @@ import pytest
 from mc.clock import SystemClock
 from mc.store.database import Database
 from mc.store.databases.network_mounts import Mount
-from mc.store.schema.upgrade import MIGRATIONS, NEWEST_VERSION
+from mc.store.schema.migrations.numbered import MIGRATIONS
+from mc.store.schema.upgrade import NEWEST_VERSION
 from mc.store.upkeep.scratch import Scratch
 from tests.edges.cli.conftest import Houston
 

@@ -20,7 +20,8 @@ from mc.flows.flow import Flow
 from mc.store.database import Database
 from mc.store.flow_store import FlowStore
 from mc.store.schema import tables
-from mc.store.schema.upgrade import MIGRATIONS, NEWEST_VERSION, read_version
+from mc.store.schema.migrations.numbered import MIGRATIONS
+from mc.store.schema.upgrade import NEWEST_VERSION, read_version
 from mc.store.upkeep.pending_migrations import SQL_DIALECTS, list_migrations, migration_statements
 from tests.support.databases import DATABASES, fresh_url
 
@@ -81,6 +82,10 @@ def make_store_usable(url: str) -> None:
     with FlowStore(url) as store:
         store.create(Flow.from_flow_spec({"tasks": [{"key": "a", "task_type": "noop"}]}, key="f"))
         assert store.load("f").tasks["a"]["status"] == "PENDING"
+
+
+def test_the_newest_version_is_that_of_the_last_migration() -> None:
+    assert list(range(1, NEWEST_VERSION + 1)) == NUMBERS
 
 
 class TestTheTables:
