@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, case, func, select
 
 from mc.context.json_values import loads
 from mc.durations import parse_time
-from mc.errors import FlowNotFoundError, StoreError
+from mc.errors import FlowNotFoundError
 from mc.explanation.facts import (
     ChangeFacts,
     DriverFacts,
@@ -31,7 +31,7 @@ from mc.store.leases.claims import is_leased
 from mc.store.reading.awaited_flows import find_awaited
 from mc.store.rows.control_rows import control_of
 from mc.store.rows.resource_queue import resource_of
-from mc.store.rows.row_format import read_failures
+from mc.store.rows.row_format import explained, read_failures
 from mc.store.rows.signal_rows import list_signals
 from mc.store.rows.wakes import CANCEL, CONTROL, list_wakes
 from mc.store.schema.tables import edge, event, flow, resource, resource_claim, task, tick
@@ -86,14 +86,8 @@ class _Reader:
         row = self._connection.execute(query).mappings().one_or_none()
         if row is None:
             return None
-        try:
+        with explained(key):
             return self._make(row)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise StoreError(
-                f"The rows of flow {key!r} cannot be read: {str(error).rstrip('.')}. They were changed by "
-                f"something else than mc, or the database is damaged.",
-                key=key,
-            ) from error
 
     def _make(self, row: Any) -> FlowFacts:
         key, status = row["key"], row["status"]

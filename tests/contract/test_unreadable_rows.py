@@ -12,6 +12,7 @@ from mc.errors import StoreError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
+from mc.store.flow_facts import read_facts
 from mc.store.flow_store import FlowStore
 from mc.store.upkeep.health import examine
 
@@ -80,6 +81,15 @@ def test_what_no_tick_can_take_up_is_told_by_the_doctor(
     damage(shared_url, PASSED_OVER[what])
     assert FlowRunner(store, FlowEngine(clock=clock)).tick().completed == 1
     assert "drivers may pass over them: bad" in find(shared_url, clock)["unreadable-rows"]
+
+
+@pytest.mark.parametrize("what", PASSED_OVER)
+def test_an_explanation_names_the_flow_whose_row_is_in_the_way(
+    store: FlowStore, shared_url: str, what: str
+) -> None:
+    damage(shared_url, PASSED_OVER[what])
+    with pytest.raises(StoreError, match="flow 'bad' cannot be read"):
+        read_facts(store, "bad")
 
 
 def test_a_list_names_the_flow_whose_row_is_in_the_way(store: FlowStore, shared_url: str) -> None:
