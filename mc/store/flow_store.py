@@ -367,6 +367,7 @@ class FlowStore(FlowMessages, StoreUpkeep):
             )
             if claimed.leases and tick is not None and not tick.is_stored:
                 begin_tick(connection, replace(tick, turn=claimed.turn))
+                tick.was_sent = True
             return claimed
 
         found, turn = self._database.write(work)

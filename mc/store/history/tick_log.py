@@ -42,6 +42,7 @@ class Tick:
         errors: flows that could not be ticked.
         turn: how many flows were claimed in this and in earlier ticks; None: it did not look.
         is_stored: whether its row has been written.
+        was_sent: whether its row was sent to the database, and perhaps written without an answer.
     """
 
     owner: str
@@ -57,6 +58,7 @@ class Tick:
     pid: int = field(default_factory=os.getpid)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     is_stored: bool = False
+    was_sent: bool = False
 
 
 def begin_tick(connection: Connection, begun: Tick) -> None:
@@ -68,6 +70,9 @@ def begin_tick(connection: Connection, begun: Tick) -> None:
     check_version(connection.scalar(_VERSION) or 0)
     if begun.turn is None:
         begun.turn = connection.scalars(select(LATEST_TURN)).one()
+    if begun.was_sent:
+        connection.execute(delete(tick).where(tick.c.id == begun.id))
+    begun.was_sent = True
     row = (
         begun.id,
         begun.owner[:MAX_KEY_LENGTH],

@@ -15,6 +15,7 @@ from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
+from mc.store.history.tick_log import Tick
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -109,3 +110,17 @@ def test_following_one_flow_is_noted_as_such(world: World) -> None:
     world.submit("noop")
     world.runner().run_flow("f")
     assert {tick.one_flow for tick in world.store.ticks()} == {True}
+
+
+def test_a_row_that_was_written_without_an_answer_is_written_anew(world: World) -> None:
+    for claims in (False, True):
+        key = f"f{claims}"
+        world.submit("noop", key=key)
+        begun = Tick(owner=key, started_at=START)
+        for _ in range(2):
+            if claims:
+                world.store.release(*world.store.claim(owner=key, tick=begun, keys=[key]))
+            else:
+                world.store.note_tick(begun)
+            begun.is_stored = False  # the connection broke after the commit, before the answer
+    assert sorted(found.owner for found in world.store.ticks()) == ["fFalse", "fTrue"]
