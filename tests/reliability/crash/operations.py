@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -72,13 +72,17 @@ def _begin(*names: str) -> Callable[[World], None]:
     return begin
 
 
-def _lose(*names: str, times: int = 1) -> Callable[[World], None]:
-    """Store flows and let drivers claim them and vanish."""
+def _lose(*names: str, times: int = 1, call: str | None = None) -> Callable[[World], None]:
+    """Store flows and let drivers claim them and vanish, in a call if one is named."""
 
     def lose(world: World) -> None:
         world.add(*names)
         for _ in range(times):
-            assert _claim(world)
+            for lease in _claim(world):
+                if call is not None:
+                    calls = replace(lease.lost_calls, under_way=(call,))
+                    flow = world.store.load(lease.flow_key)
+                    world.store.save(flow, lease=lease, keep_lost_leases=True, lost_calls=calls)
             world.expire_leases()
 
     return lose
@@ -427,7 +431,7 @@ OPERATIONS: dict[str, Operation] = {
     "save without a lease": Operation(arrange=_add("chain"), act=_save_without_a_lease),
     "block": Operation(arrange=_add("chain"), act=_block),
     "reclaim": Operation(arrange=_lose("chain", "parent"), act=_take),
-    "reclaim and block": Operation(arrange=_lose("chain", times=3), act=_block_by_claim),
+    "reclaim and block": Operation(arrange=_lose("chain", times=3, call="a/1"), act=_block_by_claim),
     "delete": Operation(arrange=_begin("parent"), act=_delete),
     "send a signal": Operation(arrange=_begin("waiting"), act=_send),
     "send a decision": Operation(arrange=_begin("waiting"), act=_decide),

@@ -11,7 +11,8 @@ from sqlalchemy import MetaData, create_engine
 from mc.errors import SchemaVersionError
 from mc.store.flow_store import FlowStore
 from mc.store.schema import tables
-from mc.store.schema.upgrade import MIGRATIONS, NEWEST_VERSION
+from mc.store.schema.migrations.numbered import MIGRATIONS
+from mc.store.schema.upgrade import NEWEST_VERSION
 
 ROOT = Path(__file__).resolve().parents[3]
 
