@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -142,13 +142,14 @@ class TestProgress:
         make_store_usable(url)
 
     def test_an_empty_database_has_seen_no_migration(self) -> None:
-        database = open_database("sqlite://")
-        found = list_migrations(database)
+        with closing(open_database("sqlite://")) as database:
+            found = list_migrations(database)
+            version = database.read(read_version)
         assert [migration.to_dict() for migration in found[:1]] == [
             {"number": 1, "name": "flows", "applied_at": None}
         ]
         assert [migration.number for migration in found] == NUMBERS
-        assert database.read(read_version) == 0
+        assert version == 0
 
     def test_processes_may_make_the_tables_at_the_same_time(self, url: str) -> None:
         code = (
