@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from tests.support import trials
 
 pytest_plugins = ["pytester"]
+ROOT = Path(__file__).resolve().parents[2]
 
 SOURCE = """
     import pytest
@@ -89,3 +93,24 @@ def test_trials_of_which_only_some_fit_come_in_an_order_that_is_drawn(run: Run) 
 def test_a_sample_is_smaller_than_a_whole_trial() -> None:
     whole, sample = (trials.Trial(whole=whole, random=Random(1)) for whole in (True, False))
     assert (whole.size(9, 2), sample.size(9, 2)) == (9, 2)
+
+
+def test_workers_begin_trials_until_the_time_is_up() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "1",
+        "--trials=all",
+        "tests/properties/test_plans.py",
+    ]
+    for minutes, outcome in (("9", "passed"), ("-1", "skipped")):
+        done = subprocess.run(
+            [*command, "--minutes", minutes],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert re.search(rf"^\d+ {outcome} in", done.stdout, re.MULTILINE), done.stdout

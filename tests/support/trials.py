@@ -16,6 +16,7 @@ same commit tries the same, and the next one something else.
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import time
@@ -36,6 +37,7 @@ __all__ = [
     "pytest_addoption",
     "pytest_collection_modifyitems",
     "pytest_configure",
+    "pytest_configure_node",
     "pytest_itemcollected",
     "pytest_report_header",
     "pytest_runtest_setup",
@@ -48,6 +50,8 @@ GUARD_SECONDS = 1_800  # against hanging, where a case has its full size
 EXAMPLES = {"sample": 40, "all": 100}  # of a property that names no number
 
 Number = TypeVar("Number", int, float)
+
+_END = pytest.StashKey[float]()  # when no further trial begins, in seconds since 1970
 
 
 @dataclass(frozen=True)
@@ -86,13 +90,21 @@ def pytest_configure(config: pytest.Config) -> None:
     """Decide once for all workers, which get the options as they are then."""
     option = config.option
     option.drawn_by = option.drawn_by or os.environ.get("MC_TEST_SEED") or _find_commit()
-    if option.minutes is not None and not hasattr(config, "workerinput"):
-        option.minutes = time.time() / 60 + option.minutes  # from now on the minute at which they end
+    if option.minutes is not None:
+        given = getattr(config, "workerinput", {})
+        config.stash[_END] = given.get("trials_end", time.time() + 60 * option.minutes)
     # No deadline: a loaded machine is slow, not wrong.
     shared = settings(deadline=None, max_examples=round(EXAMPLES[option.trials] * max(SCALE, 0.1)))
     settings.register_profile("default", shared)
     settings.register_profile("ci", shared, derandomize=True, print_blob=True)
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Let a worker, which reads the command line anew, end when the others do."""
+    if _END in node.config.stash:
+        node.workerinput["trials_end"] = node.config.stash[_END]
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -132,8 +144,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Begin no trial when the time is up."""
-    until = item.config.option.minutes
-    if until is not None and time.time() / 60 > until:
+    if time.time() > item.config.stash.get(_END, math.inf):
         pytest.skip("the time for trials is up")
 
 
