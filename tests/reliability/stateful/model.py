@@ -14,6 +14,7 @@ from tests.reliability.stateful.workload import KINDS, Kind
 __all__ = ["LIVE", "Known", "Model", "Refusal", "Wake"]
 
 LIVE = ("PENDING", "RUNNING")
+TRIED_AGAIN_AFTER = timedelta(seconds=60)  # what is to be cancelled, and made a driver stumble
 Refusal = str | None  # name of the error that is to come; None: it is done
 Wake = tuple[str, str]  # kind, and the flow that caused it
 
@@ -193,7 +194,9 @@ class Model:
     def _block(self, known: Known) -> None:
         if known.status in LIVE:
             known.status = "BLOCKED"
-        known.due, known.lost = None, 0
+        is_to_end = any(kind == "cancel" for kind, _ in known.wakes)
+        known.due = self.now + TRIED_AGAIN_AFTER if is_to_end else None
+        known.lost = 0
         known.token += 1
         known.version += 1
         self.give_back(known)
