@@ -56,7 +56,7 @@ WINGS: dict[str, tuple[str, ...]] = {
     "store": (
         *("history_check", "flow_facts", "flow_store", "upkeep", "messages", "saving", "resource_store"),
         *("reading", "leases", "rows", "nearest_names", "history", "database", "outbox", "final_save"),
-        *("lease", "lost_calls", "schema", "sql", "flow_summary", "event", "databases"),
+        *("lease", "lost_calls", "schema", "sql", "flow_summary", "event", "databases", "finding"),
     ),
     "spec": (
         *("task_override", "planning", "validation", "checks", "schema", "reading", "nested_specs"),

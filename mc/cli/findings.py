@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mc.cli.output import printable
 
 if TYPE_CHECKING:
-    from mc.store.upkeep.finding import Finding
+    from mc.store.finding import Finding
 
 __all__ = ["describe_finding"]
 

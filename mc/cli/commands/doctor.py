@@ -34,7 +34,7 @@ def command(settings: Settings, late_after: timedelta) -> int:
     between ticks and ticks that never ended. Nothing is changed. Ends with 1 if something needs a person,
     with 3 if the store cannot be reached or used.
     """
-    from mc.store.upkeep.finding import Severity
+    from mc.store.finding import Severity
     from mc.store.upkeep.health import examine
 
     findings = examine(settings.db_url, late_after=late_after, busy_seconds=settings.busy_seconds)

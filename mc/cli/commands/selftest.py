@@ -34,7 +34,7 @@ def command(settings: Settings, seconds: float) -> int:
     network file system.
     """
     from mc.runners.self_test.self_test import run_self_test
-    from mc.store.upkeep.finding import Severity
+    from mc.store.finding import Severity
 
     findings = []
     for finding in run_self_test(settings.db_url, seconds=seconds):

@@ -16,8 +16,8 @@ from mc.runners.flow_runner import FlowRunner
 from mc.runners.self_test.child import Child
 from mc.runners.self_test.process import LEASE_SECONDS, TASK_TYPE, make_engine
 from mc.statuses import FINISHED_FLOW_STATUSES
+from mc.store.finding import Finding, Severity
 from mc.store.flow_store import FlowStore
-from mc.store.upkeep.finding import Finding, Severity
 from mc.store.upkeep.scratch import Scratch, scratch_database, touch
 
 __all__ = ["DEFAULT_SECONDS", "run_self_test"]

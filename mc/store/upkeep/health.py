@@ -13,8 +13,8 @@ from mc.clock import Clock, SystemClock
 from mc.errors import DurationError, NotJsonError, StoreUnreachableError
 from mc.explanation.flow_reasons import LATE_AFTER
 from mc.store.database import BUSY_SECONDS, Database
+from mc.store.finding import Finding, Severity
 from mc.store.schema.upgrade import NEWEST_VERSION, read_version
-from mc.store.upkeep.finding import Finding, Severity
 from mc.store.upkeep.flow_checks import check_flows
 from mc.store.upkeep.row_checks import check_rows, unreadable
 from mc.store.upkeep.storage_checks import check_storage

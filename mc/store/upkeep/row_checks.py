@@ -8,8 +8,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
 from mc.statuses import FINISHED_FLOW_STATUSES, FLOW_CHANGES, TASK_CHANGES
+from mc.store.finding import Finding, Severity
 from mc.store.schema.tables import flow, task
-from mc.store.upkeep.finding import Finding, Severity
 
 __all__ = ["check_rows", "unreadable"]
 

@@ -13,8 +13,8 @@ from sqlalchemy import URL, Connection, text
 from mc.clock import SystemClock
 from mc.errors import StoreError
 from mc.store.database import Database
+from mc.store.finding import Finding
 from mc.store.schema.tables import schema
-from mc.store.upkeep.finding import Finding
 from mc.store.upkeep.storage_checks import check_disk, check_durability
 
 __all__ = ["Scratch", "scratch_database", "touch"]

@@ -14,7 +14,7 @@ from sqlalchemy import URL, Connection, select, text
 from mc.durations import format_duration, parse_time
 from mc.store.databases.base import Dialect
 from mc.store.databases.network_mounts import find_mount
-from mc.store.upkeep.finding import Finding, Severity
+from mc.store.finding import Finding, Severity
 
 __all__ = ["check_disk", "check_durability", "check_storage"]
 

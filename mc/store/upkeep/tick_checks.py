@@ -11,10 +11,10 @@ from sqlalchemy import Connection, select
 
 from mc.durations import format_duration, format_time
 from mc.store.databases.base import Dialect
+from mc.store.finding import Finding, Severity
 from mc.store.history.tick_log import Tick, read_ticks, ticks_query
 from mc.store.leases.claims import is_leased
 from mc.store.schema.tables import flow
-from mc.store.upkeep.finding import Finding, Severity
 from mc.store.upkeep.tick_pattern import count_overlaps, find_gaps
 
 __all__ = ["check_ticks"]

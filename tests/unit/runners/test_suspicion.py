@@ -13,8 +13,8 @@ from mc.clock import ManualClock
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
+from mc.store.finding import Finding
 from mc.store.flow_store import FlowStore
-from mc.store.upkeep.finding import Finding
 from mc.store.upkeep.health import examine
 
 

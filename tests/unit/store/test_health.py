@@ -16,9 +16,9 @@ from mc.errors import StoreUnreachableError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
+from mc.store.finding import Finding, Severity
 from mc.store.flow_store import FlowStore
 from mc.store.history.tick_log import Tick
-from mc.store.upkeep.finding import Finding, Severity
 from mc.store.upkeep.health import examine
 
 PROBLEM, NOTE, OK = Severity.PROBLEM, Severity.NOTE, Severity.OK
