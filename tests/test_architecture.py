@@ -64,7 +64,15 @@ WINGS: dict[str, tuple[str, ...]] = {
         "task_types",
     ),
     "runners": (
-        *("self_test", "flow_runner", "drive", "control_run", "flow_session", "stored_migration", "waking"),
+        *(
+            "self_test",
+            "flow_runner",
+            "runner_loop",
+            "control_run",
+            "claimed_flow",
+            "stored_migration",
+            "waking",
+        ),
         *("services", "stop_signals", "outage", "final_saves", "runner_report", "tick_account", "turns"),
         *("fronts", "heartbeat"),
     ),

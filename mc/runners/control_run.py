@@ -12,7 +12,7 @@ from mc.errors import ControlError, LeaseLostError, McError
 from mc.flows.controls.apply_control import runs_tasks_without_handler
 from mc.flows.controls.control import Control, ControlKind
 from mc.flows.flow_engine import FlowEngine
-from mc.runners.flow_session import FlowSession
+from mc.runners.claimed_flow import ClaimedFlow
 from mc.runners.heartbeat import give_back
 from mc.store.event import EventKind
 from mc.store.flow_store import FlowStore
@@ -133,7 +133,7 @@ class ControlRun:
                 )
                 give_back(self._store, lease)
                 return
-        session = FlowSession(
+        session = ClaimedFlow(
             self._store, self._engine, lease, flow, task_ctx=self._task_ctx, must_stop=lambda: False
         )
         session.act_upon_wakes()

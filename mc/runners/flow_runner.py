@@ -13,9 +13,9 @@ from mc.durations import MAX_DURATION_SECONDS
 from mc.errors import McError
 from mc.flows.flow_engine import FlowEngine
 from mc.interrupts import INTERRUPTS
-from mc.runners.drive import Drive, RunnerSettings
 from mc.runners.fronts import adrive_steps, drive_steps
 from mc.runners.outage import DEFAULT_OUTAGE_SECONDS
+from mc.runners.runner_loop import RunnerLoop, RunnerSettings
 from mc.runners.runner_report import OnProgress, RunnerReport
 from mc.runners.stop_signals import StopSignals
 from mc.runners.tick_account import TickAccount
@@ -100,7 +100,7 @@ class FlowRunner:
         )
         self._account = TickAccount(store, self.settings.owner)
         self.stop_signal: int | None = None  # SIGINT or SIGTERM, where one ended the last run
-        self._drives: list[Drive] = []
+        self._loops: list[RunnerLoop] = []
         self._stop_next = False
 
     def stop(self) -> None:
@@ -108,10 +108,10 @@ class FlowRunner:
 
         Where it is doing nothing, its next call ends at once: a stop that comes too early is not lost.
         """
-        drives = list(self._drives)
-        self._stop_next = not drives
-        for drive in drives:
-            drive.stop()
+        loops = list(self._loops)
+        self._stop_next = not loops
+        for loop in loops:
+            loop.stop()
 
     def tick(self, max_flows: int | None = None, max_seconds: float | None = None) -> RunnerReport:
         """Advance every flow that is due as far as it gets without waiting, and return what was done.
@@ -126,13 +126,13 @@ class FlowRunner:
         Raises:
             StoreUnreachableError: the database cannot be used. What was saved before stays saved.
         """
-        with self._driving(max_seconds) as drive:
-            return drive_steps(drive, drive.tick_steps(max_flows))
+        with self._working(max_seconds) as loop:
+            return drive_steps(loop, loop.tick_steps(max_flows))
 
     async def atick(self, max_flows: int | None = None, max_seconds: float | None = None) -> RunnerReport:
         """Do what `tick` does, awaiting the coroutine handlers of a flow concurrently."""
-        with self._driving(max_seconds) as drive:
-            return await adrive_steps(drive, drive.tick_steps(max_flows))
+        with self._working(max_seconds) as loop:
+            return await adrive_steps(loop, loop.tick_steps(max_flows))
 
     def run(
         self, interval: float = _INTERVAL, max_seconds: float | None = None, *, handle_signals: bool = True
@@ -156,15 +156,15 @@ class FlowRunner:
             StoreUnreachableError: the database cannot be used at the beginning, or went away for longer than
                 `outage_seconds`.
         """
-        with self._driving(max_seconds, signals=handle_signals) as drive:
-            return drive_steps(drive, drive.run_steps(interval))
+        with self._working(max_seconds, signals=handle_signals) as loop:
+            return drive_steps(loop, loop.run_steps(interval))
 
     async def arun(
         self, interval: float = _INTERVAL, max_seconds: float | None = None, *, handle_signals: bool = True
     ) -> RunnerReport:
         """Do what `run` does, awaiting the coroutine handlers of a flow concurrently."""
-        with self._driving(max_seconds, signals=handle_signals) as drive:
-            return await adrive_steps(drive, drive.run_steps(interval))
+        with self._working(max_seconds, signals=handle_signals) as loop:
+            return await adrive_steps(loop, loop.run_steps(interval))
 
     def run_flow(
         self,
@@ -192,8 +192,8 @@ class FlowRunner:
             FlowNotFoundError: no flow has that key.
             StoreUnreachableError: the database cannot be used; see `run`.
         """
-        with self._driving(max_seconds, on_progress, signals=True) as drive:
-            status = drive_steps(drive, drive.flow_steps(key, interval))
+        with self._working(max_seconds, on_progress, signals=True) as loop:
+            status = drive_steps(loop, loop.flow_steps(key, interval))
         return self._unless_interrupted(status)
 
     async def arun_flow(
@@ -204,8 +204,8 @@ class FlowRunner:
         interval: float = _INTERVAL,
     ) -> str:
         """Do what `run_flow` does, awaiting coroutine handlers concurrently."""
-        with self._driving(max_seconds, on_progress, signals=True) as drive:
-            status = await adrive_steps(drive, drive.flow_steps(key, interval))
+        with self._working(max_seconds, on_progress, signals=True) as loop:
+            status = await adrive_steps(loop, loop.flow_steps(key, interval))
         return self._unless_interrupted(status)
 
     def control(self, key: str, control: Control) -> ControlReport:
@@ -235,10 +235,10 @@ class FlowRunner:
         return run.run(key, control)
 
     @contextmanager
-    def _driving(
+    def _working(
         self, max_seconds: float | None, on_progress: OnProgress | None = None, *, signals: bool = False
-    ) -> Iterator[Drive]:
-        drive = Drive(
+    ) -> Iterator[RunnerLoop]:
+        loop = RunnerLoop(
             self.store,
             self.engine,
             self.settings,
@@ -246,21 +246,21 @@ class FlowRunner:
             max_seconds=max_seconds,
             on_progress=on_progress,
         )
-        self._drives.append(drive)
+        self._loops.append(loop)
         self.stop_signal = None
         if self._stop_next:
             self._stop_next = False
-            drive.stop()
+            loop.stop()
         try:
             if not signals:
                 with INTERRUPTS:
-                    yield drive
+                    yield loop
                 return
-            with StopSignals(drive.stop) as caught, INTERRUPTS:
-                yield drive
+            with StopSignals(loop.stop) as caught, INTERRUPTS:
+                yield loop
             self.stop_signal = caught.received
         finally:
-            self._drives.remove(drive)
+            self._loops.remove(loop)
 
     def _unless_interrupted(self, status: str) -> str:
         if self.stop_signal == signal.SIGINT:

@@ -14,8 +14,8 @@ from mc.flows.controls.control import make_control
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.houston import Houston
+from mc.runners.claimed_flow import ClaimedFlow
 from mc.runners.flow_runner import FlowRunner
-from mc.runners.flow_session import FlowSession
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
 from mc.store.lost_calls import LostCalls
@@ -171,7 +171,7 @@ class TestOfAFlowWithAStoredSubFlow:
             assert houston.summary(CHILD_KEY).status == "FAILED"
             (lease,) = driver.claim(owner="driver", keys=["f"])
             flow = driver.load("f")
-            session = FlowSession(driver, FlowEngine(), lease, flow, task_ctx={}, must_stop=lambda: False)
+            session = ClaimedFlow(driver, FlowEngine(), lease, flow, task_ctx={}, must_stop=lambda: False)
             assert houston.retry(CHILD_KEY, by="ada").status == "RUNNING"
             for call in session.steps():
                 if call is not None:

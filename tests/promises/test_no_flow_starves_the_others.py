@@ -10,7 +10,7 @@ import pytest
 
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.runners import flow_session, turns
+from mc.runners import claimed_flow, turns
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
 from tests.support.databases import quick_url
@@ -69,7 +69,7 @@ def effect(task: dict[str, Any]) -> None:
 @pytest.fixture(autouse=True)
 def _small_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let shares be small, so that the tests are quick; their proportions stay."""
-    monkeypatch.setattr(flow_session, "_MOST_TICKS", 20)
+    monkeypatch.setattr(claimed_flow, "_MOST_TICKS", 20)
     monkeypatch.setattr(turns, "_MOST_TICKS", 200)
     monkeypatch.setattr(turns, "_MOST_CLAIMS", 20)
 

@@ -9,8 +9,8 @@ import pytest
 from mc.errors import LeaseLostError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.runners.claimed_flow import ClaimedFlow
 from mc.runners.flow_runner import FlowRunner
-from mc.runners.flow_session import FlowSession
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
 from mc.store.outbox import Outbox
@@ -28,7 +28,7 @@ CHILD = "f/sub/1"
 
 def tick(store: FlowStore, lease: Lease, flow: Flow) -> None:
     """Do what a driver does with a flow that it has claimed and loaded."""
-    session = FlowSession(store, FlowEngine(), lease, flow, task_ctx={}, must_stop=lambda: False)
+    session = ClaimedFlow(store, FlowEngine(), lease, flow, task_ctx={}, must_stop=lambda: False)
     for call in session.steps():
         if call is not None:
             call.run()

@@ -24,8 +24,8 @@ from mc.errors import (
 )
 from mc.flows.flow import Flow
 from mc.houston import Houston
+from mc.runners.claimed_flow import ClaimedFlow
 from mc.runners.flow_runner import FlowRunner
-from mc.runners.flow_session import FlowSession
 from mc.runners.services.stored_sub_flows import StoredSubFlows
 from mc.store.event import EventKind
 from mc.store.flow_store import FlowStore
@@ -335,7 +335,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def finish(self, held: Held) -> None:
         """Do what a driver does with a flow that it has claimed and loaded."""
-        session = FlowSession(
+        session = ClaimedFlow(
             held.store, self.engine, held.lease, held.flow, task_ctx={}, must_stop=lambda: False
         )
         for call in session.steps():

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mc.flows.controls.control import Control
     from mc.flows.tick import Tick
 
-__all__ = ["FlowSession"]
+__all__ = ["ClaimedFlow"]
 
 _SMALL: Final = 500  # tasks; larger flows are saved alone
 _MAX_QUICK_RETRIES: Final = 100  # else a retry without limit and delay would hold its driver for ever
@@ -43,7 +43,7 @@ _MOST_TICKS: Final = 1_000
 _LONGEST_TURN: Final = timedelta(seconds=1)
 
 
-class FlowSession:
+class ClaimedFlow:
     """Ticks a flow under a lease for as long as it makes progress.
 
     Tasks with effects are saved right after their call, the others together at the end, or when a

@@ -37,9 +37,9 @@ from mc.store.lease import Lease
 from mc.store.lost_calls import LostCalls
 
 if TYPE_CHECKING:
-    from mc.runners.flow_session import FlowSession
+    from mc.runners.claimed_flow import ClaimedFlow
 
-__all__ = ["Drive", "RunnerSettings"]
+__all__ = ["RunnerLoop", "RunnerSettings"]
 
 _logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class RunnerSettings:
     task_ctx: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Drive:
+class RunnerLoop:
     """What one call of a runner's method does, as steps for a front to make.
 
     Args:
@@ -96,7 +96,7 @@ class Drive:
         self._ends_at: datetime | None = None
         if max_seconds is not None:
             self._ends_at = self._began_at + timedelta(seconds=max_seconds)
-        self._session: FlowSession | None = None
+        self._session: ClaimedFlow | None = None
         self._finals = FinalSaves(store)
         self._outage = Outage(self.clock, settings.owner, settings.outage_seconds)
         self._kept: list[Lease] = []  # that could not be given back during an outage
@@ -310,7 +310,7 @@ class Drive:
 
     def _tick_one(
         self, heartbeat: Heartbeat, lease: Lease, flow: Flow | McError
-    ) -> Generator[TaskCall | None, None, FlowSession | None]:
+    ) -> Generator[TaskCall | None, None, ClaimedFlow | None]:
         """Tick one flow; what is wrong with it does not keep the others from being ticked."""
         released = is_busy = False
         try:
@@ -351,13 +351,13 @@ class Drive:
 
     def _make_session(
         self, heartbeat: Heartbeat, lease: Lease, flow: Flow
-    ) -> Generator[TaskCall | None, None, FlowSession]:
+    ) -> Generator[TaskCall | None, None, ClaimedFlow]:
         """Tick a flow to the end of a session; tasks whose outcome cannot be saved fail, each by itself."""
-        from mc.runners.flow_session import FlowSession  # a driver that finds nothing due does without
+        from mc.runners.claimed_flow import ClaimedFlow  # a driver that finds nothing due does without
 
         broken: Mapping[str, Exception] | None = None
         for number in count(1):
-            session = self._session = FlowSession(
+            session = self._session = ClaimedFlow(
                 self._store,
                 self._engine,
                 lease,
