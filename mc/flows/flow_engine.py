@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mc.clock import Clock, SystemClock
 from mc.context.sizes import Limits
 from mc.errors import FlowError, McError, TaskHandlerError
-from mc.flows.calls.sub_flow_service import InMemorySubFlows, SubFlowService
+from mc.flows.calls.in_memory_sub_flows import InMemorySubFlows
 from mc.flows.calls.task_call import TaskCall, adrive
 from mc.flows.converters import ANY_TASK_TYPE, FlowConverters
 from mc.flows.flow import Flow, Task
@@ -19,6 +19,7 @@ from mc.flows.observer import Observer
 from mc.flows.pacer import Pacer, max_ticks_error
 from mc.flows.resource import Resource
 from mc.flows.resources.in_memory import InMemoryResources
+from mc.flows.services import Services
 from mc.flows.tick_report import TickReport
 from mc.flows.timestamps import Timestamper
 from mc.interrupts import INTERRUPTS
@@ -79,9 +80,9 @@ class FlowEngine(FlowConverters):
         self.max_msg_len = max_msg_len
         self.logger = logger or logging.getLogger(__name__)
         in_memory = InMemorySubFlows(self)
-        self._sub_flows: SubFlowService = in_memory
         self.find_sub_flow = in_memory.find
         self.resources = InMemoryResources(self, resources)
+        self.services = Services(sub_flows=in_memory, resources=self.resources)
 
     @property
     def task_types(self) -> Container[str]:
@@ -366,7 +367,7 @@ class FlowEngine(FlowConverters):
     def _now_text(self) -> str:
         return self.format_timestamp(self.read_timestamp())
 
-    # --- services --------------------------------------------------------------------------
+    # --- handlers --------------------------------------------------------------------------
 
     def resolve_handler(self, task_type: Any) -> Handler:
         """Return the handler of a task type.
@@ -383,11 +384,6 @@ class FlowEngine(FlowConverters):
         except TaskHandlerError:
             return False
         return True
-
-    def sub_flow_service(self, task_ctx: Mapping[str, Any]) -> SubFlowService:
-        """Return who keeps sub-flows: what the driver put into `task_ctx["mc.flows"]`, else memory."""
-        service: SubFlowService = task_ctx.get("mc.flows") or self._sub_flows
-        return service
 
 
 @cache

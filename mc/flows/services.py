@@ -1,11 +1,17 @@
-"""Services: what parts of a tick may ask of the engine and of the tick, and how resources are asked for."""
+"""Services: what handlers may ask of their surroundings, and the parts of a tick of engine and tick.
+
+Whoever ticks a flow offers handlers what is in `Services`, under one key of their `task_ctx`. A new
+service is a Protocol here and a member of `Services`; a runner puts its own in that place.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from mc.flows.state.task_node import Task
 
 if TYPE_CHECKING:
     import logging
@@ -13,13 +19,104 @@ if TYPE_CHECKING:
 
     from mc.clock import Clock
     from mc.context.sizes import Limits
+    from mc.errors import McError
     from mc.flows.flow import Flow
     from mc.flows.handlers.handler_registry import Handler, HandlerRegistry
     from mc.flows.observer import Observer
     from mc.flows.state.task_node import TaskNode
     from mc.flows.tick_report import TickReport
 
-__all__ = ["Answer", "EngineServices", "OpenTick", "OwnResources", "ResourceRequest", "ResourceService"]
+__all__ = [
+    "SERVICES",
+    "Answer",
+    "EngineServices",
+    "MissingHandlerService",
+    "Nesting",
+    "OpenCall",
+    "OpenTick",
+    "OwnResources",
+    "ResourceRequest",
+    "ResourceService",
+    "SaveEffects",
+    "Services",
+    "SubFlowService",
+    "SubFlowState",
+    "TransactionService",
+    "graph_task_key",
+]
+
+SERVICES: Final = "mc.services"  # where `task_ctx` has them
+# Saves after a call with effects; False: nothing more may be called.
+SaveEffects = Callable[[], bool]
+
+
+class OpenCall(Protocol):
+    """What services ask of a call; `TaskCall` is one.
+
+    Attributes:
+        has_effects: whether its outcome is saved before anything else is called.
+    """
+
+    has_effects: bool
+    task: Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubFlowState:
+    """What a `flow` task needs to know of its sub-flow."""
+
+    status: str
+    data: dict[str, Any] = field(default_factory=dict)
+    results: dict[str, Any] | None = None
+    failure: str | None = None  # one sentence, where the sub-flow failed
+    failure_names: Iterable[str] = ()  # of the classes of what failed in it
+    read_tasks: Callable[[], Iterable[Task]] = tuple  # its task dicts, in order
+
+
+class SubFlowService(Protocol):
+    """Keeps the sub-flows that have a record of their own."""
+
+    def start(self, flow: Flow, parent: Flow) -> None:
+        """Take over a new sub-flow; does nothing if one with that key was started already.
+
+        A stored service writes it in the same transaction as the parent's next save.
+        """
+
+    def find(self, key: str) -> Flow | None:
+        """Return a sub-flow that is ticked as part of its task's call; None if others tick it."""
+
+    def poll(self, key: str) -> SubFlowState:
+        """Return how far a sub-flow is.
+
+        Raises:
+            FlowNotFoundError: there is none with that key.
+        """
+
+    def cancel(self, key: str, reason: str) -> bool:
+        """Cancel a sub-flow that is unfinished; does nothing otherwise.
+
+        Returns:
+            Whether there is a sub-flow that a person may retry; not where none was stored yet.
+        """
+
+    def leave(self, key: str) -> dict[str, Any] | None:
+        """Return the flow dict of a sub-flow that failed or was cancelled; None if the service keeps it."""
+
+    def retry(self, key: str, flow_dict: dict[str, Any] | None, by: str, reason: str) -> bool:
+        """Retry a sub-flow that failed or was cancelled.
+
+        Args:
+            key: of the sub-flow.
+            flow_dict: what `leave` returned, retried already.
+            by: who asks.
+            reason: why.
+
+        Returns:
+            True if that is still to be done by others, who wake the task when the sub-flow has ended.
+
+        Raises:
+            FlowNotFoundError: there is none with that key.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +142,7 @@ class Answer:
 
 
 class ResourceService(Protocol):
-    """Grants resources; found by ticks as `task_ctx["mc.resources"]`."""
+    """Grants named resources."""
 
     def holds(self, flow: Flow, request_id: str) -> bool:
         """Tell whether an attempt has what it needs.
@@ -66,6 +163,9 @@ class ResourceService(Protocol):
             requests: the more urgent first. Once one was refused, others with the same needs are too.
         """
 
+    def are_held_around(self) -> bool:
+        """Tell whether a flow around the outermost one, which is a stored sub-flow, holds resources."""
+
 
 class OwnResources(ResourceService, Protocol):
     """Grants resources to the flows in an engine's memory.
@@ -80,6 +180,72 @@ class OwnResources(ResourceService, Protocol):
         """Take back what the tick's tasks are done with, and let those that were refused ask again."""
 
 
+class TransactionService(Protocol):
+    """Offers the store's connection to transactional tasks."""
+
+    def __call__(self, call: OpenCall, /) -> AbstractContextManager[Any]:
+        """Return a block that is given the connection.
+
+        What is written in the block is committed together with the status of the call's task, if that is
+        COMPLETED, and is gone otherwise.
+        """
+
+
+class MissingHandlerService(Protocol):
+    """Takes note of tasks that are left as they are, because their handler is missing in this process."""
+
+    def note(
+        self, error: McError, task: Task, ctx: Mapping[str, Any], *outer: str, function: str | None = None
+    ) -> None:
+        """Note a task.
+
+        Args:
+            error: why it cannot be called.
+            task: the task.
+            ctx: a context of its flow, with `parent` where it is a sub-flow inside a task.
+            *outer: keys of the tasks that it stands inside of, in that flow.
+            function: what a `call` names, where that is what cannot be called.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nesting:
+    """What a flow that lives inside a task, and a call, stand inside of; nothing, unless it says so."""
+
+    outermost_flow: Flow | None = None  # to which signals are sent
+    outermost_task_key: str | None = None  # of its task
+    resource_holder: str | None = None  # key of a task around the flow that holds resources
+    in_place_of: str | None = None  # key of the flow's task in whose place the call's task is ticked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What handlers may ask of their surroundings; found as `task_ctx.services`.
+
+    `FlowEngine.services` serve without a store; a runner replaces members by its own.
+    """
+
+    sub_flows: SubFlowService
+    resources: ResourceService
+    transaction: TransactionService | None = None  # None: no store is there to offer a connection
+    save_effects: SaveEffects | None = None  # after each call inside a call; None: nothing is saved
+    missing_handlers: MissingHandlerService | None = None  # None: a task without handler fails
+    overrides: Mapping[str, Handler] = field(
+        default_factory=dict
+    )  # by task type, in the place of the registered
+    nesting: Nesting = Nesting()
+
+
+def graph_task_key(ctx: Mapping[str, Any]) -> str:
+    """Return the key of the task of its flow that a context belongs to.
+
+    It is not the key of `ctx["task"]` where that one is ticked in the place of another.
+    """
+    services: Services | None = ctx.get(SERVICES)  # what is around a stored sub-flow has none
+    in_place_of = services.nesting.in_place_of if services is not None else None
+    return in_place_of if in_place_of is not None else str(ctx["task"].get("key"))
+
+
 class EngineServices(Protocol):
     """What the parts of a tick ask of the engine; `FlowEngine` is one."""
 
@@ -88,6 +254,7 @@ class EngineServices(Protocol):
     logger: logging.Logger
     max_msg_len: int | None
     registry: HandlerRegistry
+    services: Services
 
     @property
     def known_handlers(self) -> Mapping[str, Handler]:
@@ -129,9 +296,6 @@ class EngineServices(Protocol):
     def resolve_handler(self, task_type: Any) -> Handler:
         """Return the handler of a task type, or raise `TaskHandlerError`."""
 
-    def sub_flow_service(self, task_ctx: Mapping[str, Any]) -> Any:
-        """Return the `SubFlowService` that keeps the sub-flows of a call."""
-
 
 class OpenTick(Protocol):
     """What the parts of a tick ask of it; `Tick` is one.
@@ -146,6 +310,7 @@ class OpenTick(Protocol):
     flow: Flow
     has_pending_calls: bool
     report: TickReport
+    services: Services
 
     @property
     def ctx(self) -> Mapping[str, Any]:

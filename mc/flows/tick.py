@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
@@ -21,13 +22,14 @@ from mc.durations import format_time, parse_duration
 from mc.errors import McError
 from mc.flows.calls.failure import describe_exception
 from mc.flows.calls.graph_call import FlowTaskCall, tidy_task
-from mc.flows.calls.missing_handlers import MISSING_HANDLERS, MissingHandlers, is_missing, settle_version
+from mc.flows.calls.missing_handlers import is_missing, settle_version
 from mc.flows.calls.task_call import Calls, TaskCall
 from mc.flows.calls.task_context import FlowView
 from mc.flows.formats.flow_rows import next_tick_time
 from mc.flows.handlers.handler_registry import NO_HANDLER, Handler
 from mc.flows.resource import read_needs
 from mc.flows.resources.grants import grant_resources, may_call, refuse_inside_holder
+from mc.flows.services import SERVICES
 from mc.flows.signals.waits import free_signals_of_ended_waits, wake_waits
 from mc.flows.state.task_node import Task, TaskNode
 from mc.flows.tick_report import TickReport
@@ -37,7 +39,7 @@ from mc.spec.task_types import canonical_task_type
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
     from mc.flows.observer import ChangeEvent
-    from mc.flows.services import EngineServices
+    from mc.flows.services import EngineServices, Services
 
 __all__ = ["Tick"]
 
@@ -63,6 +65,7 @@ class Tick:
         "flow",
         "has_pending_calls",
         "report",
+        "services",
     )
 
     def __init__(
@@ -79,13 +82,16 @@ class Tick:
         self.report = TickReport()
         self._timestamp = engine.read_timestamp()
         self.at = engine.format_timestamp(self._timestamp)
-        self._overrides = overrides
-        self._base_ctx = {"flow": flow, "engine": engine}
+        services: Services = engine.services
+        self._base_ctx: dict[str, Any] = {"flow": flow, "engine": engine}
         if task_ctx:
+            services = task_ctx.get(SERVICES, services)
             self._base_ctx = {**task_ctx, **self._base_ctx}
         if overrides:
-            self._base_ctx["mc.overrides"] = overrides  # sub-flows are ticked by the same ones
-        self._missing: MissingHandlers | None = (task_ctx or {}).get(MISSING_HANDLERS)
+            services = replace(services, overrides=overrides)
+        self._base_ctx[SERVICES] = self.services = services
+        self._overrides = services.overrides  # sub-flows are ticked by the same ones
+        self._missing = services.missing_handlers
         self._live = flow.status == "RUNNING" or flow.status == "PENDING"
         self.has_pending_calls = False  # set by the async front
 
@@ -179,7 +185,7 @@ class Tick:
 
     def _end_claims(self) -> None:
         """Give back what tasks are done with of the resources of flows in memory."""
-        if self.engine.resources.is_in_use and "mc.signal_flow" not in self.ctx:
+        if self.engine.resources.is_in_use and self.services.nesting.outermost_flow is None:
             self.engine.resources.end_tick(self.flow, self.at)
 
     def cancel(self) -> None:

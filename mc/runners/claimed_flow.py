@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mc.durations import format_time
 from mc.errors import ControlError, McError
-from mc.flows.calls.missing_handlers import MISSING_HANDLERS, MissingHandlers, block_for, carry_on
+from mc.flows.calls.missing_handlers import MissingHandlers, block_for, carry_on
 from mc.flows.calls.task_call import TaskCall
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.formats.flow_rows import fetch_ahead
+from mc.flows.services import SERVICES
 from mc.flows.signals.waits import wake_waits
 from mc.flows.tick_report import TickReport
 from mc.runners.runner_report import OnProgress
@@ -101,17 +102,18 @@ class ClaimedFlow:
         self._transaction = TaskTransaction(
             store, lease, before=self._save_what_was_asked_for, on_problem=self._note_problem
         )
-        services: dict[str, Any] = {
-            "mc.flows": sub_flows,
-            "mc.resources": self._resources,
-            "mc.save_effects": self._save_inner_effects,
-            "mc.transaction": self._transaction.begin,
-        }
-        if flow.parent_key is not None:
-            parent = StoredParent(store, flow, self._note_problem)
-            services |= {"parent": parent, "mc.are_resources_held_around": parent.are_resources_held}
         self._missing = MissingHandlers()  # for tasks of the tick under way
-        self._ctx = {**task_ctx, **services, MISSING_HANDLERS: self._missing}
+        services = replace(
+            engine.services,
+            sub_flows=sub_flows,
+            resources=self._resources,
+            transaction=self._transaction.begin,
+            save_effects=self._save_inner_effects,
+            missing_handlers=self._missing,
+        )
+        self._ctx = {**task_ctx, SERVICES: services}
+        if flow.parent_key is not None:
+            self._ctx["parent"] = StoredParent(store, flow, self._note_problem)
         self._report = TickReport()  # of the tick under way
         self._broken = dict(broken or {})
         self._is_careful = lease.is_suspect or broken is not None  # each call is saved before it is made

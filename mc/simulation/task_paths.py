@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mc.flows.services import graph_task_key
 from mc.spec.task_types import canonical_task_type
 
 __all__ = ["RoundStep", "TaskPaths"]
@@ -59,7 +60,7 @@ def _steps_around(task_ctx: Mapping[str, Any]) -> Iterator[str]:
 
 def _keys_of(task_ctx: Mapping[str, Any]) -> Iterator[str]:
     """Yield the key of the task, after that of the task in whose place it is ticked."""
-    outer, key = task_ctx.get("mc.task_key"), str(task_ctx["task"].get("key"))
-    if outer is not None and outer != key:
-        yield str(outer)
+    outer, key = graph_task_key(task_ctx), str(task_ctx["task"].get("key"))
+    if outer != key:
+        yield outer
     yield key

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from mc.durations import format_time, parse_duration
+from mc.flows.services import graph_task_key
 from mc.flows.signals.waits import accepts_by
 from mc.flows.state.mailbox import Signal
 from mc.task_handlers.base_task_handler import BaseTaskHandler
@@ -55,15 +56,17 @@ class BaseSignalTaskHandler(BaseTaskHandler):
 
     def _settle(self) -> None:
         waits_for: dict[str, Any] = self.task["waits_for"]
-        owner = self.task_ctx.get("mc.signal_flow") or self.task_ctx.flow
-        mailbox, wait_id, now = owner.mailbox, waits_for["wait_id"], format_time(self.task_ctx.now())
+        nesting = self.task_ctx.services.nesting
+        task_key = nesting.outermost_task_key or graph_task_key(self.task_ctx)
+        mailbox = (nesting.outermost_flow or self.task_ctx.flow).mailbox
+        wait_id, now = waits_for["wait_id"], format_time(self.task_ctx.now())
         signal = mailbox.find(waits_for["signal"], wait_id, accepts_by(self.task))
         if signal is not None:
             try:
                 self.on_signal(signal)
             finally:
                 del self.task["waits_for"]
-                mailbox.take(signal, wait_id, self._outermost_task_key(), now)
+                mailbox.take(signal, wait_id, task_key, now)
         elif waits_for["until"] is not None and waits_for["until"] <= now:
             del self.task["waits_for"]
             self.on_timeout()
@@ -72,9 +75,3 @@ class BaseSignalTaskHandler(BaseTaskHandler):
             self.task["next_tick_at"] = waits_for["until"]
             if waits_for["until"] is None:
                 del self.task["next_tick_at"]
-
-    def _outermost_task_key(self) -> str:
-        for name in ("mc.signal_task", "mc.task_key"):
-            if self.task_ctx.get(name) is not None:
-                return str(self.task_ctx[name])
-        return str(self.task.get("key"))

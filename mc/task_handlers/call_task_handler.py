@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final
 
 from mc.context.json_values import to_json_value
 from mc.errors import NotJsonError, TaskHandlerError
 from mc.flows.calls.missing_handlers import put_off_unless_allowed
-from mc.flows.calls.task_call import TaskCall
 from mc.flows.handlers.handler_registry import LateResult
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
-__all__ = ["CallTaskHandler", "TaskHandler", "TransactionService"]
+__all__ = ["CallTaskHandler", "TaskHandler"]
 
 
 _PLAIN: Final = (str, int, float, list, dict, tuple, type(None))  # looked at when the task is settled
-
-
-class TransactionService(Protocol):
-    """Offers the store's connection; found by handlers as `task_ctx["mc.transaction"]`."""
-
-    def __call__(self, call: TaskCall, /) -> AbstractContextManager[Any]:
-        """Return a block that is given the connection.
-
-        What is written in the block is committed together with the status of the call's task, if that is
-        COMPLETED, and is gone otherwise.
-        """
 
 
 class CallTaskHandler(BaseTaskHandler):
@@ -67,7 +54,7 @@ class CallTaskHandler(BaseTaskHandler):
         self.complete(result=result)
 
     def _call_in_transaction(self, function: Callable[..., Any]) -> None:
-        begin: TransactionService | None = self.task_ctx.get("mc.transaction")
+        begin = self.task_ctx.services.transaction
         if begin is None:
             raise TaskHandlerError(
                 f"Task {self.task.get('key')!r} is transactional, which needs a store whose driver offers "

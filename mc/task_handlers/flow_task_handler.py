@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from mc.context.json_values import copy_json
-from mc.flows.calls.sub_flow_service import SubFlowService, SubFlowState
+from mc.flows.calls.sub_flow_tick import tick_sub_flow
 from mc.flows.calls.task_call import Calls
 from mc.flows.flow import Flow
+from mc.flows.services import SubFlowState
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 from mc.task_handlers.sub_flow import make_failure, make_sub_flow
@@ -34,7 +35,7 @@ class FlowTaskHandler(BaseTaskHandler):
 
     def tick_task(self) -> Calls:
         """Start the sub-flow at the first tick; then see how far it is."""
-        service = self._service
+        service = self.task_ctx.services.sub_flows
         if self.task.pop("retries_sub_flow", False):
             reason = f"The task {self.task.get('key')!r} that waits for it was retried."
             by, left = f"flow {self.task_ctx.flow.key}", self.task.pop("flow_dict", None)
@@ -47,14 +48,12 @@ class FlowTaskHandler(BaseTaskHandler):
                 return
             self.data["flow_key"] = sub_flow.key
             service.start(sub_flow, self.task_ctx.flow)
-            calls = service.tick(sub_flow.key, self.task_ctx)
-            if calls is None:
+            if service.find(sub_flow.key) is None:
                 self.wait_until(None)  # the store writes it with this task's next save and wakes the task
                 return
-        else:
-            calls = service.tick(self.data["flow_key"], self.task_ctx)
-        if calls is not None:
-            yield from calls
+        ticked_here = service.find(self.data["flow_key"])
+        if ticked_here is not None:
+            yield from tick_sub_flow(ticked_here, self.task_ctx)
         state = service.poll(self.data["flow_key"])
         if state.status == "COMPLETED":
             self.on_sub_flow_completed(state)
@@ -62,7 +61,7 @@ class FlowTaskHandler(BaseTaskHandler):
             self._keep(self.data["flow_key"])
             what = f"The sub-flow {self.data['flow_key']!r}"
             raise make_failure(state.status, state.failure, state.failure_names, what)
-        elif calls is None:
+        elif ticked_here is None:
             self.wait_until(None)
 
     def cancel(self) -> None:
@@ -70,20 +69,15 @@ class FlowTaskHandler(BaseTaskHandler):
         key = self.data.get("flow_key")
         if key and "initialised" in self.task:
             reason = f"The task {self.task.get('key')!r} that waits for it was cancelled."
-            if self._service.cancel(key, reason):
+            if self.task_ctx.services.sub_flows.cancel(key, reason):
                 self._keep(key)
 
     def _keep(self, key: str) -> None:
         """Remember the sub-flow, which ended in another way than COMPLETED, for a person's retry."""
         self.task["kept"] = {"flow_key": key}
-        left = self._service.leave(key)
+        left = self.task_ctx.services.sub_flows.leave(key)
         if left is not None:
             self.task["kept"]["flow_dict"] = left
-
-    @property
-    def _service(self) -> SubFlowService:
-        service: SubFlowService = self.task_ctx.engine.sub_flow_service(self.task_ctx)
-        return service
 
 
 TaskHandler = FlowTaskHandler

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from mc.flows.calls.lone_call import prepare_task_call
 from mc.flows.calls.missing_handlers import find_missing_handler, note_if_missing
 from mc.flows.calls.task_call import Calls, TaskCall
 from mc.flows.resources.grants import may_call_proxied
+from mc.flows.services import SERVICES, graph_task_key
 from mc.task_handlers.base_sub_flow_task_handler import drop_sub_flow
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
@@ -106,10 +108,12 @@ def due_time(task: Mapping[str, Any]) -> datetime | None:
 
 def _make_call(task: dict[str, Any], task_ctx: TaskCall) -> TaskCall | None:
     key = task_ctx.get("idempotency_key")  # made when it is asked for: before the call copies the context
-    override = (task_ctx.get("mc.overrides") or {}).get(task.get("task_type", ""))
+    services = task_ctx.services
+    override = services.overrides.get(task.get("task_type", ""))
     call = prepare_task_call(task_ctx.engine, task, task_ctx, override)
     if call is not None:
-        call.setdefault("mc.task_key", task_ctx.task.get("key"))
+        nesting = replace(services.nesting, in_place_of=graph_task_key(task_ctx))
+        call[SERVICES] = replace(services, nesting=nesting)
         if key is not None and task["attempt"] > 1:
             call["idempotency_key"] = f"{key}/{task['attempt']}"
     return call

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Final
 from mc.context.gc_pause import gc_paused
 from mc.context.json_values import json_type_name
 from mc.context.wiring import map_items, parse_wirings
-from mc.flows.calls.sub_flow_service import SubFlowState
 from mc.flows.flow import Flow, Task
+from mc.flows.services import SubFlowState
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 from mc.task_handlers.flow_task_handler import FlowTaskHandler
 from mc.task_handlers.inline_flow_task_handler import InlineFlowTaskHandler

@@ -9,6 +9,7 @@ from mc.context.json_values import json_type_name
 from mc.errors import FlowError, SpecError
 from mc.flows.calls.task_call import TaskCall
 from mc.flows.flow import Flow
+from mc.flows.services import graph_task_key
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 __all__ = ["MAX_DEPTH", "make_failure", "make_sub_flow"]
@@ -53,7 +54,7 @@ def make_sub_flow(
         data=given_data,
         depth=depth,
         parent_key=parent.key,
-        parent_task_key=task_ctx.get("mc.task_key", task_ctx.task.get("key")),
+        parent_task_key=graph_task_key(task_ctx),
     )
 
 

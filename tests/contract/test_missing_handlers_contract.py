@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from types import ModuleType
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.formats.flow_rows import TRY_AGAIN_SECONDS
 from mc.flows.handlers.handler_registry import task_handler
+from mc.flows.services import SERVICES
 from mc.runners.flow_runner import FlowRunner
 from mc.store.event import Event
 from mc.store.flow_store import FlowStore
@@ -391,7 +393,9 @@ def test_it_can_be_cancelled_while_it_is_blocked(drivers: Drivers, store: FlowSt
 
     flow, outbox = store.load("f"), Outbox()
     service = StoredSubFlows(store, outbox, pytest.fail)
-    FlowEngine(clock=store.clock).cancel_flow(flow, "a person wants it", {"mc.flows": service})
+    engine = FlowEngine(clock=store.clock)
+    ctx = {SERVICES: replace(engine.services, sub_flows=service)}
+    engine.cancel_flow(flow, "a person wants it", ctx)
     store.save(flow, outbox=outbox)
     assert drivers().tick().cancelled == 1  # at once, and without the handler
     assert store.summary(child_key).status == "CANCELLED"

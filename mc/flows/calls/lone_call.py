@@ -9,6 +9,7 @@ from mc.context.interpolation import has_references, interpolate
 from mc.flows.calls.missing_handlers import note_if_missing, settle_version
 from mc.flows.calls.task_call import TaskCall
 from mc.flows.handlers.handler_registry import NO_HANDLER, adapt_handler
+from mc.flows.services import SERVICES
 from mc.flows.tick_report import TickReport
 from mc.statuses import FINISHED_TASK_STATUSES
 
@@ -37,6 +38,7 @@ def prepare_task_call(
     call = SingleTaskCall(task_ctx or {})
     call["task"] = call.task = task
     call["engine"] = engine
+    call.setdefault(SERVICES, engine.services)
     call.outer_report = task_ctx.report if isinstance(task_ctx, TaskCall) else TickReport()
     task["status"] = "RUNNING"
     try:

@@ -17,6 +17,7 @@ from mc.errors import (
 from mc.flows.calls.task_call import CallPutOffError
 from mc.flows.handlers.callables import split_path
 from mc.flows.resources.claims import ask_anew
+from mc.flows.services import graph_task_key
 from mc.statuses import FINISHED_TASK_STATUSES
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from mc.flows.state.task_node import Task
 
 __all__ = [
-    "MISSING_HANDLERS",
     "MissingHandlers",
     "block_for",
     "carry_on",
@@ -38,9 +38,6 @@ __all__ = [
     "settle_version",
 ]
 
-# What a driver puts into `task_ctx` under this name is told of missing handlers, at every depth; without
-# it, a task whose handler is missing fails.
-MISSING_HANDLERS: Final = "mc.missing_handlers"
 _SHOWN: Final = 5
 
 
@@ -57,7 +54,7 @@ class _Missing:
 
 
 class MissingHandlers:
-    """Takes note of the tasks of one tick that were not called because their handler is missing."""
+    """The `MissingHandlerService` of a driver, for the tasks of one tick."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str | None], _Missing] = {}
@@ -77,15 +74,7 @@ class MissingHandlers:
         *outer: str,
         function: str | None = None,
     ) -> None:
-        """Note a task that is left as it is.
-
-        Args:
-            error: why it cannot be called.
-            task: the task.
-            ctx: a context of its flow, with `parent` where it is a sub-flow inside a task.
-            *outer: keys of the tasks that it stands inside of, in that flow.
-            function: what a `call` names, where that is what cannot be called.
-        """
+        """Note a task that is left as it is."""
         task_type, version = str(task.get("task_type")), task.get("handler_version")
         known = self._found.get((task_type, function or version))
         if known is not None:
@@ -132,14 +121,13 @@ def note_if_missing(task: Task, task_ctx: TaskCall) -> bool:
         task: the inner task, not started, or begun earlier.
         task_ctx: the call of the outer task.
     """
-    missing: MissingHandlers | None = task_ctx.get(MISSING_HANDLERS)
-    if missing is None or task.get("task_type") in (task_ctx.get("mc.overrides") or ()):
+    missing = task_ctx.services.missing_handlers
+    if missing is None or task.get("task_type") in task_ctx.services.overrides:
         return False
     error = find_missing_handler(task_ctx.engine, task)
     if error is None:
         return False
-    outer = str(task_ctx.task.get("key"))
-    missing.note(error, task, task_ctx, str(task_ctx.get("mc.task_key", outer)), outer)
+    missing.note(error, task, task_ctx, graph_task_key(task_ctx), str(task_ctx.task.get("key")))
     return True
 
 
@@ -153,12 +141,11 @@ def put_off_unless_allowed(function: str, task_ctx: TaskCall) -> None:
     error = _why_not_allowed(function, task_ctx.engine)
     if error is None:
         return
-    missing: MissingHandlers | None = task_ctx.get(MISSING_HANDLERS)
+    missing = task_ctx.services.missing_handlers
     if missing is None:
         raise error
     task = task_ctx.task
-    outer = (str(task_ctx["mc.task_key"]),) if "mc.task_key" in task_ctx else ()
-    missing.note(error, task, task_ctx, *outer, function=function)
+    missing.note(error, task, task_ctx, graph_task_key(task_ctx), function=function)
     task.pop("deadline_at", None)  # its time begins when it is called
     raise CallPutOffError
 
@@ -271,8 +258,7 @@ def _path_of(key: str, outer: tuple[str, ...], ctx: Mapping[str, Any]) -> str:
     steps = [key, *reversed(outer)]
     parent = ctx.get("parent")
     while parent:
-        inner = str(parent["task"].get("key"))
-        steps += [inner, str(parent.get("mc.task_key", inner))]
+        steps += [str(parent["task"].get("key")), graph_task_key(parent)]
         parent = parent.get("parent")
     path: list[str] = []
     for step in reversed(steps):

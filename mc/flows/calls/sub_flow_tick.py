@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.flows.calls.task_call import Calls, TaskCall
+from mc.flows.services import SERVICES, Nesting, graph_task_key
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
@@ -13,20 +15,25 @@ if TYPE_CHECKING:
 __all__ = ["make_sub_flow_ctx", "tick_sub_flow"]
 
 # entries that belong to one task call; all others are the caller's own and reach every depth
-_OF_ONE_CALL: Final = frozenset({"engine", "flow", "idempotency_key", "mc.task_key", "parent", "task"})
+_OF_ONE_CALL: Final = frozenset({"engine", "flow", "idempotency_key", "parent", "task"})
 
 
 def make_sub_flow_ctx(task_ctx: TaskCall, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the `task_ctx` for ticking a sub-flow: `parent`, `extra`, and what is the caller's."""
     passed_on = {name: value for name, value in task_ctx.items() if name not in _OF_ONE_CALL}
-    if "flow" in task_ctx:
-        # the outermost flow, to which signals are sent, and the task of it
-        passed_on.setdefault("mc.signal_flow", task_ctx.flow)
-        passed_on.setdefault("mc.signal_task", task_ctx.get("mc.task_key", task_ctx.task.get("key")))
-    task = task_ctx.task
-    if "resources" in (task.get("cfg") or ()) and task["cfg"]["resources"]:
-        passed_on["mc.resource_holder"] = task.get("key")
+    passed_on[SERVICES] = replace(task_ctx.services, nesting=_nest(task_ctx))
     return {**passed_on, "parent": task_ctx.path_ctx(), **(extra or {})}
+
+
+def _nest(task_ctx: TaskCall) -> Nesting:
+    """Return what a sub-flow of a call's task stands inside of."""
+    around, task = task_ctx.services.nesting, task_ctx.task
+    flow, key, holder = around.outermost_flow, around.outermost_task_key, around.resource_holder
+    if flow is None and "flow" in task_ctx:
+        flow, key = task_ctx.flow, graph_task_key(task_ctx)
+    if "resources" in (task.get("cfg") or ()) and task["cfg"]["resources"]:
+        holder = task.get("key")
+    return Nesting(outermost_flow=flow, outermost_task_key=key, resource_holder=holder)
 
 
 def tick_sub_flow(flow: Flow, task_ctx: TaskCall, extra: Mapping[str, Any] | None = None) -> Calls:
@@ -42,7 +49,7 @@ def tick_sub_flow(flow: Flow, task_ctx: TaskCall, extra: Mapping[str, Any] | Non
         extra: more entries for the `task_ctx` of the sub-flow's tasks.
     """
     ctx = make_sub_flow_ctx(task_ctx, extra)
-    tick = task_ctx.engine.begin_tick(flow, ctx, task_ctx.get("mc.overrides"))
+    tick = task_ctx.engine.begin_tick(flow, ctx)
     made: list[TaskCall] = []
     try:
         for call in tick.calls():

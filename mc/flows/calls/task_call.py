@@ -6,7 +6,7 @@ The same object is the `task_ctx` that the handler is given.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Generator, Iterable, Mapping
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from mc.context.sizes import json_size, largest_part
 from mc.errors import CoroutineHandlerError, NotJsonError, SizeError, StatusError
 from mc.flows.calls.failure import describe_exception, describe_failure
 from mc.flows.calls.task_context import FlowView
+from mc.flows.services import SERVICES, SaveEffects
 from mc.interrupts import INTERRUPTS
 from mc.statuses import TASK_CHANGES
 
@@ -24,13 +25,11 @@ if TYPE_CHECKING:
 
     from mc.flows.flow import Flow, Task
     from mc.flows.handlers.handler_registry import Handler
-    from mc.flows.services import EngineServices
+    from mc.flows.services import EngineServices, Services
     from mc.flows.tick_report import TickReport
 
-__all__ = ["CallPutOffError", "Calls", "SaveEffects", "TaskCall", "adrive", "await_all", "drive"]
+__all__ = ["CallPutOffError", "Calls", "TaskCall", "adrive", "await_all", "drive"]
 
-# What a driver does after a call with effects; False: nothing more may be called.
-SaveEffects = Callable[[], bool]
 # The handler calls that a tick wants made; None: wait here for those that are still under way.
 Calls = Generator["TaskCall | None", None, None]
 
@@ -82,6 +81,12 @@ class TaskCall(dict[str, Any]):
         """The flow of the task."""
         flow: Flow = self["flow"]
         return flow
+
+    @property
+    def services(self) -> Services:
+        """What may be asked of the surroundings."""
+        services: Services = self[SERVICES]
+        return services
 
     def now(self) -> datetime:
         """Return the time by the engine's clock."""
@@ -135,7 +140,7 @@ class TaskCall(dict[str, Any]):
 
     def _finish(self, result: Any) -> None:
         if isinstance(result, GeneratorType):
-            drive(result, self.get("mc.save_effects"))
+            drive(result, self.services.save_effects)
         else:
             self.refuse_to_await(result)
 
@@ -167,7 +172,7 @@ class TaskCall(dict[str, Any]):
         own = _current_task()
         try:
             if isinstance(result, GeneratorType):
-                await adrive(result, self.get("mc.save_effects"))
+                await adrive(result, self.services.save_effects)
             elif hasattr(result, "__await__"):
                 await result
         except BaseException as error:

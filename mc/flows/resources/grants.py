@@ -12,14 +12,14 @@ from mc.durations import format_time
 from mc.errors import ResourceError
 from mc.flows.handlers.handler_registry import NO_HANDLER
 from mc.flows.resource import read_needs, request_id
-from mc.flows.services import Answer, ResourceRequest, ResourceService
+from mc.flows.services import SERVICES, Answer, ResourceRequest, ResourceService
 from mc.flows.state.task_node import Task, TaskNode
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from mc.flows.flow import Flow
-    from mc.flows.services import EngineServices, OpenTick
+    from mc.flows.services import OpenTick, Services
 
 __all__ = ["grant_resources", "may_call", "may_call_proxied", "refuse_inside_holder"]
 
@@ -46,7 +46,7 @@ def grant_resources(tick: OpenTick, ready: list[Entry]) -> list[Entry]:
         ready: the ready tasks; the caller starts what is returned.
     """
     flow = tick.flow
-    service, outermost = _service_of(tick.engine.resources, tick.ctx, flow)
+    service, outermost = tick.services.resources, _outermost(tick)
     askers = list(_without_their_share(tick, service, outermost))
     limit = flow.cfg.get("max_running_tasks")
     room = math.inf if limit is None else limit - len(flow._running)
@@ -81,8 +81,7 @@ def may_call(tick: OpenTick, node: TaskNode) -> bool:
     task = node.task
     if not read_needs(task.get("cfg")) or _is_late(task, tick.at):
         return True  # it is called no more, but timed out
-    service, outermost = _service_of(tick.engine.resources, tick.ctx, tick.flow)
-    return service.holds(outermost, _id_of(tick.flow, node))
+    return tick.services.resources.holds(_outermost(tick), _id_of(tick.flow, node))
 
 
 def may_call_proxied(task: Task, task_ctx: Mapping[str, Any], now: datetime) -> bool:
@@ -96,9 +95,9 @@ def may_call_proxied(task: Task, task_ctx: Mapping[str, Any], now: datetime) -> 
         return True
     flow: Flow = task_ctx["flow"]
     outer: Task = task_ctx["task"]
-    engine: EngineServices = task_ctx["engine"]
+    services: Services = task_ctx[SERVICES]
     refuse_inside_holder(task, outer, task_ctx)
-    service, outermost = _service_of(engine.resources, task_ctx, flow)
+    service, outermost = services.resources, services.nesting.outermost_flow or flow
     begun = task["status"] != "PENDING"
     claim = task.get("resource_claim") or {}
     key = task_ctx.get("idempotency_key") or f"{flow.key}/{outer.get('key')}"
@@ -109,7 +108,7 @@ def may_call_proxied(task: Task, task_ctx: Mapping[str, Any], now: datetime) -> 
     at = format_time(now)
     request = ResourceRequest(
         id=claim_id,
-        task_key=str(task_ctx.get("mc.signal_task") or outer.get("key")),
+        task_key=services.nesting.outermost_task_key or str(outer.get("key")),
         attempt=attempt,
         needs=needs,
         priority=(task.get("cfg") or {}).get("priority", 0),
@@ -139,10 +138,10 @@ def refuse_inside_holder(task: Mapping[str, Any], outer: Mapping[str, Any], ctx:
 
 def _holder_around(ctx: Mapping[str, Any]) -> Any:
     """Return the key of a task around the flow that holds resources, or None."""
-    if "mc.resource_holder" in ctx:
-        return ctx["mc.resource_holder"]
-    are_held = ctx.get("mc.are_resources_held_around")  # the outermost flow is a stored sub-flow
-    if are_held is None or not are_held():
+    services: Services = ctx[SERVICES]
+    if services.nesting.resource_holder is not None:
+        return services.nesting.resource_holder
+    if not services.resources.are_held_around():
         return None
     around = ctx["parent"]
     while isinstance(around, Mapping):
@@ -155,10 +154,8 @@ def _holder_around(ctx: Mapping[str, Any]) -> Any:
     return None
 
 
-def _service_of(
-    in_memory: ResourceService, ctx: Mapping[str, Any], flow: Flow
-) -> tuple[ResourceService, Flow]:
-    return ctx.get("mc.resources") or in_memory, ctx.get("mc.signal_flow") or flow
+def _outermost(tick: OpenTick) -> Flow:
+    return tick.services.nesting.outermost_flow or tick.flow
 
 
 def _without_their_share(tick: OpenTick, service: ResourceService, outermost: Flow) -> Iterator[_Asker]:
@@ -188,7 +185,7 @@ def _request(tick: OpenTick, node: TaskNode, needs: Mapping[str, int]) -> Resour
     task, begun = node.task, node.status != "PENDING"
     return ResourceRequest(
         id=_id_of(tick.flow, node),
-        task_key=tick.ctx.get("mc.signal_task", node.key),
+        task_key=tick.services.nesting.outermost_task_key or node.key,
         attempt=_attempt_of(node),
         needs=needs,
         priority=node.priority,

@@ -93,6 +93,10 @@ class InMemoryResources:
             answers.append(answer)
         return answers
 
+    def are_held_around(self) -> bool:
+        """Tell that no flow is around the outermost one."""
+        return False
+
     def end_tick(self, flow: Flow, at: str) -> None:
         """Take back what the tick's tasks are done with, and let those that were refused ask again.
 

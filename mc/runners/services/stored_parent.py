@@ -32,17 +32,6 @@ class StoredParent(Mapping[str, Any]):
         self._flow = flow
         self._on_outage = on_outage
         self._found: Mapping[str, Any] | None = None
-        self._are_held: bool | None = None
-
-    def are_resources_held(self) -> bool:
-        """Tell whether a flow around the sub-flow holds resources; only its rows are looked at."""
-        if self._are_held is None:
-            try:
-                self._are_held = self._store.resources.are_held_around(self._flow.key)
-            except StoreUnreachableError as error:
-                self._on_outage(error)
-                raise
-        return self._are_held
 
     def __getitem__(self, name: str) -> Any:
         return self._read()[name]

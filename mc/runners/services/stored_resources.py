@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mc.errors import McError
+from mc.errors import McError, StoreUnreachableError
 from mc.flows.flow import Flow
 from mc.flows.resources.claims import retry_refused
 from mc.flows.services import Answer, ResourceRequest
@@ -35,6 +35,7 @@ class StoredResources:
         self._flow = flow
         self._lease = lease
         self._on_problem = on_problem
+        self._are_held_around = None if flow.parent_key is not None else False
         self._claims = store.resources.claims(flow)
         # What a driver was granted that vanished before it saved may be another's by now.
         active = {node.key for node in flow._running}
@@ -69,6 +70,16 @@ class StoredResources:
             if answer.granted:
                 self._held.add(request.id)
         return answers
+
+    def are_held_around(self) -> bool:
+        """Tell whether a flow around this one, a sub-flow, holds resources; only its rows are looked at."""
+        if self._are_held_around is None:
+            try:
+                self._are_held_around = self._store.resources.are_held_around(self._flow.key)
+            except StoreUnreachableError as error:
+                self._on_problem(error)
+                raise
+        return self._are_held_around
 
     def retry(self, at: str) -> bool:
         """Let the tasks that were refused ask again; False if there are none."""

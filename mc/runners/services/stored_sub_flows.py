@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 from mc.durations import format_time
 from mc.errors import FlowNotFoundError, StoreError, StoreUnreachableError
 from mc.flows.calls.failure import failure_names
-from mc.flows.calls.sub_flow_service import SubFlowState
+from mc.flows.services import SubFlowState
 from mc.store.flow_store import FlowStore
 from mc.store.outbox import Outbox
 from mc.store.schema.tables import MAX_KEY_LENGTH
 
 if TYPE_CHECKING:
-    from mc.flows.calls.task_call import Calls, TaskCall
     from mc.flows.flow import Flow
 
 __all__ = ["StoredSubFlows"]
@@ -50,9 +49,9 @@ class StoredSubFlows:
             )
         self._outbox.started.setdefault(flow.key, flow)
 
-    def tick(self, key: str, task_ctx: TaskCall) -> Calls | None:
+    def find(self, key: str) -> None:
         """Leave the sub-flow to whoever claims it."""
-        return None
+        return
 
     def poll(self, key: str) -> SubFlowState:
         """Return how far a sub-flow is."""

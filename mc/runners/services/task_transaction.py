@@ -12,7 +12,7 @@ from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
 
 if TYPE_CHECKING:
-    from mc.flows.calls.task_call import TaskCall
+    from mc.flows.services import OpenCall
 
 __all__ = ["TaskTransaction"]
 
@@ -41,10 +41,10 @@ class TaskTransaction:
         self._before = before
         self._on_problem = on_problem
         self._held: HeldTransaction | None = None
-        self._call: TaskCall | None = None
+        self._call: OpenCall | None = None
 
     @contextmanager
-    def begin(self, call: TaskCall) -> Iterator[Any]:
+    def begin(self, call: OpenCall) -> Iterator[Any]:
         """Give a call the connection to write on; what it writes is gone if an exception leaves the block.
 
         Otherwise the transaction stays open, and the save of the call's outcome ends it. The connection is

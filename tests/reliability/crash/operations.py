@@ -14,7 +14,7 @@ from mc.errors import LeaseLostError
 from mc.flows.controls.control import make_control
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.services import ResourceRequest
+from mc.flows.services import SERVICES, ResourceRequest
 from mc.houston_controls import FlowControls
 from mc.runners.flow_runner import FlowRunner
 from mc.runners.services.stored_resources import StoredResources
@@ -109,9 +109,14 @@ def _complain(problem: object) -> None:
     print(problem, file=sys.stderr)  # what is printed on the other stream is what a test found
 
 
+def _stored_services(world: World, outbox: Outbox, **others: Any) -> dict[str, Any]:
+    sub_flows = StoredSubFlows(world.store, outbox, on_outage=_complain)
+    return {SERVICES: replace(world.engine.services, sub_flows=sub_flows, **others)}
+
+
 def _tick(world: World, flow: Flow, outbox: Outbox, times: int) -> None:
     for _ in range(times):
-        world.engine.tick_flow(flow, {"mc.flows": StoredSubFlows(world.store, outbox, on_outage=_complain)})
+        world.engine.tick_flow(flow, _stored_services(world, outbox))
 
 
 def _create(world: World, arm: Arm) -> None:
@@ -297,8 +302,7 @@ def _add_limited(world: World) -> None:
 def _tick_limited(world: World, key: str) -> tuple[Lease, Flow, Outbox]:
     lease, flow, outbox = _hold(world, key)
     resources = StoredResources(world.store, flow, lease, on_problem=_complain)
-    ctx = {"mc.flows": StoredSubFlows(world.store, outbox, on_outage=_complain), "mc.resources": resources}
-    world.engine.tick_flow(flow, ctx)
+    world.engine.tick_flow(flow, _stored_services(world, outbox, resources=resources))
     return lease, flow, outbox
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from mc.errors import (
     StoreError,
 )
 from mc.flows.flow import Flow
+from mc.flows.services import SERVICES
 from mc.houston import Houston
 from mc.runners.claimed_flow import ClaimedFlow
 from mc.runners.flow_runner import FlowRunner
@@ -211,7 +212,8 @@ class StoreMachine(RuleBasedStateMachine):
         """Change a flow in memory, and return what does the same to the model."""
         if act == "cancel":
             service = StoredSubFlows(self.store, outbox, pytest.fail)
-            self.engine.cancel_flow(flow, "a person wants it", {"mc.flows": service})
+            ctx = {SERVICES: replace(self.engine.services, sub_flows=service)}
+            self.engine.cancel_flow(flow, "a person wants it", ctx)
             return self.model.cancel
         if act == "pause" and flow.status in ("PENDING", "RUNNING", "BLOCKED"):
             flow.change_status("PAUSED")

@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.flows.services import SERVICES
 
 MODULE = """
 from os import system
@@ -160,7 +162,8 @@ def test_transactional_needs_a_connection(fail_with, allowed):
 
 def test_transactional_passes_the_connection(run, allowed):
     task = call("call_functions.functions:use", transactional=True)
-    flow = run(task, on=allowed, ctx={"mc.transaction": lambda call: nullcontext("the connection")})
+    services = replace(allowed.services, transaction=lambda call: nullcontext("the connection"))
+    flow = run(task, on=allowed, ctx={SERVICES: services})
     assert flow.tasks["t"]["data"] == {"result": "the connection"}
 
 

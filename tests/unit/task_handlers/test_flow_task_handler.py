@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from mc.flows.calls.sub_flow_service import SubFlowState
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.flows.services import SERVICES, SubFlowState
 
 
 def sub(*tasks, data=None, task=None, **spec):
@@ -48,7 +49,7 @@ class TestInMemory:
     def test_finished_sub_flows_are_forgotten(self, engine, run):
         run(sub(counting(2)))
         run(sub({"task_type": "fail"}))
-        assert engine._sub_flows._flows == {}
+        assert engine.services.sub_flows._flows == {}
 
     def test_the_parent_waits_as_long_as_the_sub_flow(self, engine, clock):
         flow = Flow.from_flow_spec({"tasks": [sub({"task_type": "wait", "task_params": {"duration": 60}})]})
@@ -129,7 +130,7 @@ class StoredService:
     def start(self, flow, parent):
         self.started[flow.key] = flow
 
-    def tick(self, key, task_ctx):
+    def find(self, key):
         return None
 
     def poll(self, key):
@@ -147,6 +148,10 @@ class StoredService:
         return True
 
 
+def keeping(engine, service):
+    return {SERVICES: replace(engine.services, sub_flows=service)}
+
+
 class TestWithAServiceThatTicksByItself:
     @pytest.fixture
     def service(self) -> StoredService:
@@ -154,12 +159,12 @@ class TestWithAServiceThatTicksByItself:
 
     def start(self, engine, service, **task):
         flow = Flow.from_flow_spec({"key": "f", "tasks": [sub(counting(1), task=task)]})
-        report = engine.tick_flow(flow, {"mc.flows": service})
+        report = engine.tick_flow(flow, keeping(engine, service))
         return flow, report
 
     def wake(self, engine, service, flow):
         flow.tasks["t"]["status"] = "RUNNING"
-        return engine.tick_flow(flow, {"mc.flows": service})
+        return engine.tick_flow(flow, keeping(engine, service))
 
     def test_a_retry_by_a_person_retries_the_sub_flow_and_waits_for_it(self, engine, service):
         flow, _ = self.start(engine, service)
@@ -167,7 +172,7 @@ class TestWithAServiceThatTicksByItself:
         self.wake(engine, service, flow)
         assert (flow.status, flow.tasks["t"]["status"]) == ("FAILED", "FAILED")
         engine.control(flow, "retry", by="ann")
-        report = engine.tick_flow(flow, {"mc.flows": service})
+        report = engine.tick_flow(flow, keeping(engine, service))
         assert (service.retried, list(service.started)) == (["f/t/1"], ["f/t/1"])
         assert (flow.tasks["t"]["status"], report.next_tick_at) == ("WAITING", None)
         service.states["f/t/1"] = SubFlowState(status="COMPLETED", results={"x": 1})
@@ -205,13 +210,13 @@ class TestWithAServiceThatTicksByItself:
         flow, _ = self.start(engine, service, cfg={"retry": {"max_attempts": 2}})
         service.states["f/t/1"] = SubFlowState(status="FAILED")
         self.wake(engine, service, flow)
-        engine.tick_flow(flow, {"mc.flows": service})
+        engine.tick_flow(flow, keeping(engine, service))
         assert list(service.started) == ["f/t/1", "f/t/2"]
         assert flow.tasks["t"]["data"]["flow_key"] == "f/t/2"
 
     def test_cancelling_reaches_the_service(self, engine, service):
         flow, _ = self.start(engine, service)
-        engine.cancel_flow(flow, task_ctx={"mc.flows": service})
+        engine.cancel_flow(flow, task_ctx=keeping(engine, service))
         assert service.cancelled == [("f/t/1", "The task 't' that waits for it was cancelled.")]
 
     def test_cancelling_reaches_the_service_from_an_inner_level(self, engine, service):
@@ -219,6 +224,6 @@ class TestWithAServiceThatTicksByItself:
         flow = Flow.from_flow_spec(
             {"key": "f", "tasks": [{"key": "i", "task_type": "inline_flow", "task_params": params}]}
         )
-        engine.tick_flow(flow, {"mc.flows": service})
-        engine.cancel_flow(flow, task_ctx={"mc.flows": service})
+        engine.tick_flow(flow, keeping(engine, service))
+        engine.cancel_flow(flow, task_ctx=keeping(engine, service))
         assert [key for key, _ in service.cancelled] == ["f/i/1/t/1"]

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
 from mc.flows.calls.task_call import drive
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.flows.services import SERVICES
 
 
 def noop(**more):
@@ -125,7 +127,7 @@ class TestTicks:
             saved.append(sum(state["status"] == "COMPLETED" for state in states.values()) - 1)
             return True
 
-        engine.tick_flow(flow, {"mc.save_effects": save})
+        engine.tick_flow(flow, {SERVICES: replace(engine.services, save_effects=save)})
         assert saved == [1, 2, 3]
 
     def test_after_a_save_that_failed_nothing_more_is_called(self, engine):
@@ -133,7 +135,7 @@ class TestTicks:
         engine.registry.register("write_file", lambda task: done.append(task["key"]))
         tasks = [{"key": f"w{n}", "task_type": "write_file", "precursors": []} for n in range(3)]
         flow = Flow.from_flow_spec({"tasks": [inline(inline(*tasks))]})
-        engine.tick_flow(flow, {"mc.save_effects": lambda: False})
+        engine.tick_flow(flow, {SERVICES: replace(engine.services, save_effects=lambda: False)})
         assert done == ["w0"]
 
     def test_a_first_tick_that_was_saved_halfway_goes_on_where_it_was(self, engine):
@@ -148,7 +150,7 @@ class TestTicks:
             saved.append(json.loads(json.dumps(flow.to_flow_dict())))
             return len(saved) < 2
 
-        engine.tick_flow(flow, {"mc.save_effects": save})
+        engine.tick_flow(flow, {SERVICES: replace(engine.services, save_effects=save)})
         flow = Flow.from_flow_dict(saved[-1])
         engine.run_flow(flow)
         assert done == ["w0", "w1", "w2"]
