@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, NoReturn
 
 from mc.errors import NotJsonError
 
 __all__ = [
     "MAX_NESTING",
     "MAX_PARTS",
+    "JsonFault",
     "append_pointer",
     "copy_as_json",
     "copy_json",
@@ -21,6 +22,7 @@ __all__ = [
     "json_equal",
     "json_type_name",
     "loads",
+    "make_plain",
     "parse",
     "to_json_value",
 ]
@@ -59,8 +61,21 @@ _STRICT_DECODER: Final = json.JSONDecoder(
 )
 
 
+class JsonFault(NamedTuple):
+    """A part of a value that JSON cannot hold."""
+
+    code: str  # "value", "key", "nesting", "parts" or "cycle"
+    pointer: str  # JSON Pointer to the part; for a key, to its mapping
+    found: Any
+    what: str  # it is
+    instead: str  # what could stand there
+
+
+Report = Callable[[JsonFault], None]
+
+
 class _LimitReachedError(Exception):
-    """The value nests too deep, or the budget of parts is used up: it must be measured."""
+    """The value nests too deep, has too many parts or contains itself."""
 
 
 def append_pointer(pointer: str, step: str | int) -> str:
@@ -107,13 +122,23 @@ def to_json_value(value: Any, pointer: str = "") -> Any:
     Raises:
         NotJsonError: JSON cannot hold it; `.pointer` names the place and `.type_name` what is there.
     """
-    left = [_PARTS_WITHOUT_MEASURING]
-    if _is_plain(value, 1, left):
-        return value
-    _measure(value, pointer)
-    if left[0] < 0 and _is_plain(value, 1, [MAX_PARTS]):
-        return value
-    return _convert(value, pointer, 1)
+    return _make_plain(value, pointer, _refuse, (list, tuple, Mapping))
+
+
+def make_plain(value: Any, report: Report) -> Any:
+    """Return any value as plain JSON, or the same object where it is; what JSON cannot hold becomes null.
+
+    Nothing that a subclass defines is called.
+
+    Args:
+        value: any value; only lists and dicts are looked into.
+        report: is called for each part that JSON cannot hold; once for a value that is too deep, too large or
+            inside itself, of which nothing is left.
+    """
+    try:
+        return _make_plain(value, "", report, (list, dict))
+    except _LimitReachedError:
+        return None
 
 
 def count_nesting(value: Any) -> int:
@@ -222,11 +247,11 @@ def _copy_with(value: Any, copy_other: Callable[[Any], Any]) -> Any:
     try:
         return _copy(value, 1, [_PARTS_WITHOUT_MEASURING], copy_other)
     except _LimitReachedError:
-        _measure(value, "")
+        _measure(value, "", _refuse, (list, tuple, Mapping))
     try:
         return _copy(value, 1, [MAX_PARTS], copy_other)
-    except _LimitReachedError as error:
-        raise _nesting_error("") from error
+    except _LimitReachedError:
+        _refuse(JsonFault("nesting", "", value, _DEEP, "fewer of them inside each other"))
 
 
 def _copy(value: Any, depth: int, left: list[int], copy_other: Callable[[Any], Any]) -> Any:
@@ -294,49 +319,78 @@ def _is_plain(value: Any, depth: int, left: list[int]) -> bool:
     return True
 
 
-def _convert(value: Any, pointer: str, depth: int) -> Any:
-    if value is None or value is True or value is False:
+def _make_plain(value: Any, pointer: str, report: Report, containers: tuple[type, ...]) -> Any:
+    left = [_PARTS_WITHOUT_MEASURING]
+    if _is_plain(value, 1, left):
         return value
-    if isinstance(value, str):
-        return _plain_text(value, pointer)
-    if isinstance(value, int):
-        plain = int.__int__(value)
-        if plain.bit_length() > _MAX_INT_BITS:
-            raise _not_json_error(
-                pointer, "an integer of more than 4,200 digits", type(value).__name__, "text"
-            )
-        return plain
-    if isinstance(value, float):
+    _measure(value, pointer, report, containers)
+    if left[0] < 0 and _is_plain(value, 1, [MAX_PARTS]):
+        return value
+    return _convert(value, pointer, report, containers)
+
+
+def _convert(value: Any, pointer: str, report: Report, containers: tuple[type, ...]) -> Any:
+    kind = type(value)
+    if value is None or kind is bool:
+        return value
+    if issubclass(kind, str):
+        text = str.__str__(value)
+        if _is_text(text):
+            return text
+        what, instead = _HALF_A_PAIR
+    elif issubclass(kind, int):
+        whole = int.__int__(value)
+        if whole.bit_length() <= _MAX_INT_BITS:
+            return whole
+        what, instead = "an integer of more than 4,200 digits", "text"
+    elif issubclass(kind, float):
         number = float.__float__(value)
-        if not isfinite(number):
-            raise _not_json_error(pointer, str(number), type(value).__name__, "null or text")
-        return number
-    if isinstance(value, list | tuple | Mapping):
-        if depth > MAX_NESTING:
-            raise _nesting_error(pointer)
-        if isinstance(value, Mapping):
-            return _convert_mapping(value, pointer, depth)
-        return [_convert(part, append_pointer(pointer, at), depth + 1) for at, part in enumerate(value)]
-    name = type(value).__name__
-    raise _not_json_error(pointer, f"a value of type {name}", name, _ADVICE.get(name, "JSON data"))
+        if isfinite(number):
+            return number
+        what, instead = str(number), "null or text"
+    elif issubclass(kind, containers):
+        if issubclass(kind, Mapping):
+            return _convert_mapping(value, pointer, report, containers)
+        return [
+            _convert(part, append_pointer(pointer, at), report, containers) for at, part in _entries(value)
+        ]
+    else:
+        what, instead = f"a value of type {kind.__name__}", _ADVICE.get(kind.__name__, "JSON data")
+    report(JsonFault("value", pointer, value, what, instead))
+    return None
 
 
-def _convert_mapping(value: Mapping[Any, Any], pointer: str, depth: int) -> dict[str, Any]:
+def _convert_mapping(
+    value: Mapping[Any, Any], pointer: str, report: Report, containers: tuple[type, ...]
+) -> dict[str, Any]:
     converted: dict[str, Any] = {}
-    for key, part in value.items():
-        if not isinstance(key, str):
-            name = type(key).__name__
-            raise _not_json_error(pointer, f"a key of type {name}", name, "text as key")
-        text = _plain_text(key, pointer)
-        if text in converted:
-            raise _not_json_error(pointer, f"the key {text!r} twice", type(key).__name__, "each key once")
-        converted[text] = _convert(part, append_pointer(pointer, text), depth + 1)
+    for key, part in _entries(value):
+        text = str.__str__(key) if issubclass(type(key), str) else None
+        if text is None:
+            report(JsonFault("key", pointer, key, f"a key of type {type(key).__name__}", "text as key"))
+        elif not _is_text(text):
+            report(JsonFault("key", pointer, key, *_HALF_A_PAIR))
+        elif text in converted:
+            report(JsonFault("key", pointer, key, f"the key {text!r} twice", "each key once"))
+        else:
+            converted[text] = _convert(part, append_pointer(pointer, text), report, containers)
     return converted
 
 
+def _entries(value: Any) -> Iterable[tuple[Any, Any]]:
+    """Return steps and parts, by the class's own methods where a subclass may define others."""
+    if isinstance(value, list):
+        return enumerate(list.__iter__(value))
+    if isinstance(value, tuple):
+        return enumerate(tuple.__iter__(value))
+    return dict.items(value) if isinstance(value, dict) else value.items()
+
+
+_HALF_A_PAIR: Final = ("half of a surrogate pair", "whole characters")
 _ADVICE: Final[Mapping[str, str]] = {
     "set": "a list",
     "frozenset": "a list",
+    "tuple": "a list",
     "bytes": "text, in base64 for example",
     "datetime": "its isoformat() text",
     "date": "its isoformat() text",
@@ -344,41 +398,36 @@ _ADVICE: Final[Mapping[str, str]] = {
 }
 
 
-def _plain_text(value: str, pointer: str) -> str:
-    text = str.__str__(value)
-    if not _is_text(text):
-        raise _not_json_error(pointer, "half of a surrogate pair", type(value).__name__, "whole characters")
-    return text
-
-
-def _measure(value: Any, pointer: str) -> None:
-    """Raise `NotJsonError` for a value that contains itself or has too many parts.
+def _measure(value: Any, pointer: str, report: Report, containers: tuple[type, ...]) -> None:
+    """Report a value that nests too deep, contains itself or has too many parts.
 
     Takes time in proportion to the objects there are, however often they are shared.
+
+    Raises:
+        _LimitReachedError: it was reported.
     """
     sizes: dict[int, int] = {}  # id -> parts below; 0 while its own parts are being counted
     steps: list[Any] = []  # that lead to what is being counted
 
-    def place() -> str:
+    def refuse(code: str, part: Any, what: str, instead: str) -> NoReturn:
         here = pointer
         for step in steps:
             here = append_pointer(here, step)
-        return here
+        report(JsonFault(code, here, part, what, instead))
+        raise _LimitReachedError
 
     def count(part: Any) -> int:
         known = sizes.get(id(part))
         if known == 0:
-            raise _not_json_error(
-                place(), "a value that contains itself", type(part).__name__, "data without cycles"
-            )
+            refuse("cycle", part, "a value that contains itself", "data without cycles")
         if known is not None:
             return known
         if len(steps) >= MAX_NESTING:
-            raise _nesting_error(place())
+            refuse("nesting", part, _DEEP, "fewer of them inside each other")
         sizes[id(part)] = 0
         size = 1
-        for step, each in part.items() if isinstance(part, Mapping) else enumerate(part):
-            if type(each) in _SCALARS or not isinstance(each, list | tuple | Mapping):
+        for step, each in _entries(part):
+            if type(each) in _SCALARS or not issubclass(type(each), containers):
                 size += 1
             else:
                 steps.append(step)
@@ -387,22 +436,18 @@ def _measure(value: Any, pointer: str) -> None:
         sizes[id(part)] = size
         return size
 
-    if isinstance(value, list | tuple | Mapping) and count(value) > MAX_PARTS:
-        name = type(value).__name__
-        raise _not_json_error(pointer, f"a value with more than {MAX_PARTS:,} parts", name, "a smaller one")
+    if issubclass(type(value), containers) and count(value) > MAX_PARTS:
+        refuse("parts", value, f"a value with more than {MAX_PARTS:,} parts", "a smaller one")
 
 
-def _nesting_error(pointer: str) -> NotJsonError:
-    shown = "/".join(pointer.split("/")[:6])
-    return NotJsonError(
-        f"JSON data may nest {MAX_NESTING} levels deep, not deeper; below {shown or 'the top'!r} it does.",
-        pointer=pointer,
-        type_name="nesting",
-    )
+_DEEP: Final = f"lists and mappings that nest more than {MAX_NESTING} levels deep"
 
 
-def _not_json_error(pointer: str, found: str, type_name: str, instead: str) -> NotJsonError:
-    where = f"at {pointer}" if pointer else "at the top"
-    return NotJsonError(
-        f"JSON cannot hold {found} ({where}); use {instead} instead.", pointer=pointer, type_name=type_name
+def _refuse(fault: JsonFault) -> NoReturn:
+    """Raise the error that tells of a fault."""
+    where = f"at {'/'.join(fault.pointer.split('/')[:9])}" if fault.pointer else "at the top"
+    raise NotJsonError(
+        f"JSON cannot hold {fault.what} ({where}); use {fault.instead} instead.",
+        pointer=fault.pointer,
+        type_name=type(fault.found).__name__,
     )

@@ -72,7 +72,7 @@ def inspect_flow_spec(spec: Any, *, task_types: Container[str] | None = None) ->
     findings = Findings(task_types)
     # What was replaced to go on is not a problem of its own.
     replaced = {problem.pointer for problem in tree_problems}
-    if "" not in replaced:
+    if plain is not None or not replaced:
         try:
             _check_flows(plain, findings)
         except RecursionError:
