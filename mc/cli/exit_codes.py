@@ -27,7 +27,7 @@ class ExitCode(IntEnum):
 EXIT_CODE_MEANINGS: Final[Mapping[ExitCode, str]] = MappingProxyType(
     {
         ExitCode.DONE: "done, or nothing to do",
-        ExitCode.FLOW_FAILED: "a flow failed or is BLOCKED; doctor or selftest: something needs a person",
+        ExitCode.FLOW_FAILED: "a flow failed or is BLOCKED; doctor: something needs a person",
         ExitCode.BAD_INPUT: "bad usage, or a bad spec",
         ExitCode.STORE_UNREACHABLE: "the store cannot be reached or used",
         ExitCode.UNFINISHED: "the flow is unfinished: time ran out, SIGTERM came, or it waits for an event",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import click
@@ -23,12 +24,20 @@ class LazyGroup(click.Group):
 
     Args:
         lazy_commands: name -> where it is found, in the order of the help.
+        aliases: other names of commands -> the words that they stand for.
         **attributes: as for `click.Group`.
     """
 
-    def __init__(self, *, lazy_commands: Mapping[str, LazyCommand], **attributes: Any) -> None:
+    def __init__(
+        self,
+        *,
+        lazy_commands: Mapping[str, LazyCommand],
+        aliases: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        **attributes: Any,
+    ) -> None:
         super().__init__(**attributes)
         self.lazy_commands = lazy_commands
+        self.aliases = aliases
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.lazy_commands)
@@ -43,6 +52,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        args = [*self.aliases.get(args[0], args[:1]), *args[1:]]
         name = args[0]
         if name not in self.lazy_commands and not name.startswith("-") and not ctx.resilient_parsing:
             from difflib import get_close_matches  # only a wrong name needs it

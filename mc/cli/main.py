@@ -56,9 +56,6 @@ COMMANDS: Final = MappingProxyType(
         "doctor": LazyCommand(
             "mc.cli.commands.doctor", "Tell what is wrong with the store, what it means and what to do."
         ),
-        "selftest": LazyCommand(
-            "mc.cli.commands.selftest", "Try the disk or the server that flows will be kept on."
-        ),
         "schema": LazyCommand("mc.cli.commands.schema", "Print the JSON Schema of flow specs."),
     }
 )
@@ -100,6 +97,7 @@ def _format_exit_codes() -> str:
 @click.group(
     cls=HoustonGroup,
     lazy_commands=COMMANDS,
+    aliases={"selftest": ("doctor", "--try")},
     name="houston",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_format_exit_codes(),

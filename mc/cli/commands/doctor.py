@@ -1,17 +1,21 @@
-"""`houston doctor`: find out what is wrong with a store."""
+"""`houston doctor`: find out what is wrong with a store, or try the place where one will be kept."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
 
 from mc.cli.duration_type import DurationType
 from mc.cli.exit_codes import ExitCode
-from mc.cli.findings import describe_finding
-from mc.cli.options import common_options
-from mc.cli.output import print_json
+from mc.cli.options import SecondsRange, common_options
+from mc.cli.output import print_json, printable
 from mc.cli.settings import Settings
+
+if TYPE_CHECKING:
+    from mc.store.finding import Finding
 
 __all__ = ["command"]
 
@@ -25,23 +29,55 @@ __all__ = ["command"]
     show_default=True,
     help="How long a flow may be due before it is called late.",
 )
+@click.option(
+    "--try", "tries", is_flag=True, help="Try the disk or the server itself, by killing drivers on it."
+)
+@click.option(
+    "--seconds",
+    type=SecondsRange(min=0, max=3600),
+    metavar="S",
+    default=10.0,
+    show_default=True,
+    help="With --try: how long drivers are killed.",
+)
 @common_options
 @click.pass_obj
-def command(settings: Settings, late_after: timedelta) -> int:
+def command(settings: Settings, late_after: timedelta, tries: bool, seconds: float) -> int:
     """Tell what is wrong with the store, what it means and what to do.
 
     Looks at the tables' version, the disk and the journal, late and blocked flows, expired leases, gaps
     between ticks and ticks that never ended. Nothing is changed. Ends with 1 if something needs a person,
     with 3 if the store cannot be reached or used.
+
+    With --try (or as houston selftest) it tries the disk or the server that flows will be kept on. In a
+    database of its own, a file beside the one of --db or a schema on the same server, it commits and
+    flushes, lets processes compete for locks and flows, and kills drivers at random points to see that
+    nothing is lost. Then it removes that database; the one of --db is neither read nor changed. Ends with 3
+    if the place cannot be used at all, such as SQLite on a network file system.
     """
     from mc.store.finding import Severity
-    from mc.store.upkeep.health import examine
 
-    findings = examine(settings.db_url, late_after=late_after, busy_seconds=settings.busy_seconds)
-    healthy = all(finding.severity != Severity.PROBLEM for finding in findings)
-    if settings.as_json:
-        print_json({"healthy": healthy, "findings": [finding.to_dict() for finding in findings]})
+    found: Iterable[Finding]
+    if tries:
+        from mc.runners.self_test.self_test import run_self_test
+
+        found = run_self_test(settings.db_url, seconds=seconds)
     else:
-        for finding in findings:
-            print(describe_finding(finding))
-    return ExitCode.DONE if healthy else ExitCode.NEEDS_A_PERSON
+        from mc.store.upkeep.health import examine
+
+        found = examine(settings.db_url, late_after=late_after, busy_seconds=settings.busy_seconds)
+    findings = []
+    for finding in found:
+        findings.append(finding)
+        if not settings.as_json:
+            print(_describe(finding), flush=True)
+    good = all(finding.severity != Severity.PROBLEM for finding in findings)
+    if settings.as_json:
+        told = [finding.to_dict() for finding in findings]
+        print_json({"passed" if tries else "healthy": good, "findings": told})
+    return ExitCode.DONE if good else ExitCode.NEEDS_A_PERSON
+
+
+def _describe(finding: Finding) -> str:
+    text = f"{finding.severity:<8} {finding.code}: {printable(finding.message)}"
+    return f"{text}\n{'':<8} -> {printable(finding.advice)}" if finding.advice else text

@@ -1,103 +1,137 @@
-"""A process that the self-test starts, listens to and kills."""
+"""Processes that the self-test starts, listens to and kills, and what they do."""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
+import random
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
-from tempfile import TemporaryFile
-from types import TracebackType
-from typing import Final, Self
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any, Final, Self
 
-__all__ = ["Child"]
+from mc.clock import SystemClock
+from mc.errors import StoreBusyError
+from mc.flows.flow_engine import FlowEngine
+from mc.runners.flow_runner import FlowRunner
+from mc.store.database import Database
+from mc.store.flow_store import FlowStore
+from mc.store.upkeep.scratch import touch
 
-_MODULE: Final = "mc.runners.self_test.process"
+__all__ = ["LEASE_SECONDS", "TASK_TYPE", "Child", "make_engine"]
+
+LEASE_SECONDS: Final = 1.0  # how long the others wait for the flow of a process that was killed
+TASK_TYPE: Final = "self_test"
+_FAILED: Final = "failed "
 
 
 class Child:
-    """Starts when it is made, and does its work when it is ready.
+    """A process of its own, which starts when this is made.
 
     Args:
-        role: what it does.
+        role: what it does, "drive", "claim" or "write".
         url: of the database; handed over by a pipe, because others can read command lines.
     """
 
     def __init__(self, role: str, url: str) -> None:
-        self._errors = TemporaryFile()  # noqa: SIM115 - closed with the process; a full pipe would stop it
-        self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of ours
-            [sys.executable, "-P", "-m", _MODULE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            env=_environment(),
-        )
-        self.say(json.dumps({"role": role, "url": url}))
+        context = get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_play, args=(role, url, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
 
     def await_ready(self) -> None:
         """Wait until it has loaded what it needs."""
         self.read_line()
 
     def say(self, line: str) -> None:
-        """Write a line to its stdin."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(f"{line}\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            return  # it has ended; what it wrote tells why
+        """Send it a line."""
+        with suppress(BrokenPipeError):  # it has ended; what it sent tells why
+            self._pipe.send_bytes(line.encode())
 
     def read_line(self) -> str:
-        """Return the next line of its stdout, without the end of the line; empty if it has ended."""
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+        """Return the next line that it sent; empty if it has ended."""
+        try:
+            return self._pipe.recv_bytes().decode()
+        except (EOFError, OSError):  # OSError: it was killed in the middle of a line
+            return ""
 
     def read_rest(self) -> list[str]:
         """Wait for its end, and return the lines that are left."""
-        assert self._process.stdout is not None
-        lines = self._process.stdout.read().splitlines()
-        self._process.wait()
+        lines = list(iter(self.read_line, ""))
+        self._process.join()
         return lines
 
     def kill(self) -> tuple[list[str], str]:
         """End it by SIGKILL.
 
         Returns:
-            The lines of its stdout that are left, and what it said if it had failed before.
+            The lines that are left, and what it said if it had failed before.
         """
         self._process.kill()
         lines = self.read_rest()
-        error = ""
-        if self._process.returncode > 0:
-            self._errors.seek(0)
-            said = self._errors.read().decode(errors="replace").split("\n")
-            error = next((line for line in reversed(said) if line.strip()), "for no reason that it told")
-        self.close()
-        return lines, error
-
-    def close(self) -> None:
-        """End it if it still runs, and forget it."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            if stream is not None:
-                with suppress(BrokenPipeError):  # an order that it did not live to read
-                    stream.close()
+        self._pipe.close()
+        failures = [line.removeprefix(_FAILED) for line in lines if line.startswith(_FAILED)]
+        return lines, next(iter(failures), "")
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
 
-def _environment() -> dict[str, str]:
-    root = str(Path(__file__).parents[3])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+def make_engine(say: Callable[[str], object]) -> FlowEngine:
+    """Return an engine whose tasks have an effect: they say that they ran."""
+
+    def work(task: dict[str, Any], task_ctx: Mapping[str, Any]) -> None:
+        say(f"ran {task_ctx['idempotency_key']}")
+        task["status"] = "COMPLETED"
+
+    return FlowEngine(task_handlers={TASK_TYPE: work})
+
+
+def _play(role: str, url: str, pipe: Connection) -> None:
+    # Each line is sent by one system call, so that what arrives was done before the process ended.
+    def say(line: str) -> None:
+        pipe.send_bytes(line.encode())
+
+    say("ready")
+    try:
+        _ROLES[role](url, say, pipe.recv_bytes)
+    except Exception as error:  # noqa: BLE001 - whatever it was is told to the parent, which judges it
+        say(f"{_FAILED}{type(error).__name__}: {error}")
+
+
+def _drive(url: str, say: Callable[[str], None], wait: Callable[[], object]) -> None:
+    """Begin flows that nobody has begun, one after the other, until there are none."""
+    with FlowStore(url, busy_seconds=20.0) as store:
+        runner = FlowRunner(store, make_engine(say), lease_seconds=LEASE_SECONDS)
+        while pending := store.query(status="PENDING"):
+            random.shuffle(pending)  # drivers at the same time begin different flows
+            for summary in pending:
+                say(f"{runner.run_flow(summary.key)} {summary.key}")
+
+
+def _claim(url: str, say: Callable[[str], None], wait: Callable[[], object]) -> None:
+    """Claim flows one by one and keep them."""
+    with FlowStore(url, busy_seconds=20.0) as store:
+        wait()  # all begin together
+        while leases := store.claim(owner=str(os.getpid()), lease_seconds=600.0):
+            say(f"claimed {leases[0].flow_key}")
+
+
+def _write(url: str, say: Callable[[str], None], wait: Callable[[], object]) -> None:
+    """Try to write what the parent process has locked."""
+    database = Database(url, SystemClock(), busy_seconds=0.5)
+    wait()  # the lock is held now, or not any more
+    try:
+        database.write(touch)
+    except StoreBusyError:
+        say("busy")
+    else:
+        say("written")
+    database.close()
+
+
+_ROLES: Final = {"drive": _drive, "claim": _claim, "write": _write}

@@ -13,8 +13,7 @@ from typing import Any, Final
 
 from mc.flows.flow import Flow
 from mc.runners.flow_runner import FlowRunner
-from mc.runners.self_test.child import Child
-from mc.runners.self_test.process import LEASE_SECONDS, TASK_TYPE, make_engine
+from mc.runners.self_test.child import LEASE_SECONDS, TASK_TYPE, Child, make_engine
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.finding import Finding, Severity
 from mc.store.flow_store import FlowStore
@@ -157,7 +156,7 @@ def _try_claims(scratch: Scratch) -> Finding:
             child.say("go")
         lines = [line for child in children for line in child.read_rest()]
         for child in children:
-            child.close()
+            child.kill()
         claimed = Counter(line.split()[1] for line in lines if line.startswith("claimed "))
         twice = sorted(key for key, count in claimed.items() if count > 1)
         missed = len(keys - claimed.keys())

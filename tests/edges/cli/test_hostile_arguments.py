@@ -92,9 +92,9 @@ ARGUMENTS: dict[str, list[str]] = {
     "resource delete": ["r"],
     **{name: ["k"] for name in ("cancel", "pause", "resume", "retry", "rerun")},
 }
-LASTING = {(("selftest",), "seconds"), (("loop",), "max_seconds")}
+LASTING = {(("loop",), "max_seconds")}
 SECONDS = {"0", "1e3", "1_000", "+5", "1.5", "٣", "1e-400"}  # for which such a command would last
-NOT_RUN = {"selftest", "resume", "retry"}  # lasts for seconds, or has nothing to do for this flow
+NOT_RUN = {"resume", "retry"}  # have nothing to do for this flow
 SPEC = {
     "key": "k",
     "tasks": [
