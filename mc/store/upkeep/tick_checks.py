@@ -15,23 +15,27 @@ from mc.store.finding import Finding, Severity
 from mc.store.history.tick_log import Tick, read_ticks, ticks_query
 from mc.store.leases.claims import is_leased
 from mc.store.schema.tables import flow
-from mc.store.upkeep.tick_pattern import count_overlaps, find_gaps
 
 __all__ = ["check_ticks"]
 
 _PERIOD: Final = timedelta(hours=24)
 _MOST_ROWS: Final = 10_000
 _KILLS: Final = 3  # a tick may be killed now and then; more in a day have a reason
+_SHORTEST_GAP: Final = timedelta(minutes=5)
+_INTERVALS: Final = 3  # so many times the usual distance between two ticks make a gap
 _NEEDS_TIME: Final = ("PENDING", "RUNNING")
+
+_Gap = tuple[datetime, datetime]  # a time without a tick
 
 
 def check_ticks(connection: Connection, dialect: Dialect, now: datetime) -> Iterator[Finding]:
     """Yield what the ticks of the last 24 hours tell: gaps, overlaps, and those that never ended."""
     rows = read_ticks(connection, ticks_query(now - _PERIOD, _MOST_ROWS))
     alive = {row.id for row in rows if row.ended_at is None and _is_alive(connection, dialect, row)}
-    yield from _check_gaps(connection, [row for row in rows if not row.one_flow], now, alive)
+    regular = [row for row in reversed(rows) if not row.one_flow]
+    gaps, overlaps = _compare(regular, now, alive)
+    yield _check_gaps(connection, regular, gaps, now)
     yield from _check_ends([row for row in rows if row.ended_at is None and row.id not in alive])
-    overlaps = count_overlaps(row for row in rows if not row.one_flow)
     if overlaps:
         yield Finding(
             code="overlaps",
@@ -43,13 +47,28 @@ def check_ticks(connection: Connection, dialect: Dialect, now: datetime) -> Iter
         )
 
 
-def _check_gaps(
-    connection: Connection, rows: Sequence[Tick], now: datetime, alive: Collection[str]
-) -> Iterator[Finding]:
+def _compare(rows: Sequence[Tick], now: datetime, alive: Collection[str]) -> tuple[list[_Gap], int]:
+    """Return the times without a tick, and how many ticks began before an earlier one had ended."""
+    if not rows:
+        return [], 0
+    usual = (rows[-1].started_at - rows[0].started_at) / len(rows)
+    rest = max(_SHORTEST_GAP, usual * _INTERVALS)
+    gaps, overlaps, covered = [], 0, rows[0].started_at
+    for row in rows:
+        if row.started_at - covered > rest:
+            gaps.append((covered, row.started_at))
+        overlaps += covered > row.started_at
+        covered = max(covered, now if row.id in alive else row.ended_at or row.started_at)
+    if now - covered > rest:
+        gaps.append((covered, now))
+    return gaps, overlaps
+
+
+def _check_gaps(connection: Connection, rows: Sequence[Tick], gaps: Sequence[_Gap], now: datetime) -> Finding:
     waits = flow.c.status.in_(_NEEDS_TIME) & flow.c.next_tick_at.is_not(None)
     needed = connection.scalar(select(flow.c.key).where(waits).limit(1)) is not None
     if not rows:
-        yield Finding(
+        return Finding(
             code="ticks",
             severity=Severity.PROBLEM if needed else Severity.NOTE,
             message="No tick was made in the last 24 hours"
@@ -57,11 +76,9 @@ def _check_gaps(
             advice="Have houston tick called by cron, or run houston loop." if needed else "",
             details={"ticks": 0},
         )
-        return
-    gaps = find_gaps(rows, now, alive)
-    stopped = bool(gaps) and gaps[-1].ends_at == now
+    stopped = bool(gaps) and gaps[-1][1] == now
     last = max(row.ended_at or row.started_at for row in rows)
-    yield Finding(
+    return Finding(
         code="ticks",
         severity=Severity.PROBLEM if stopped and needed else Severity.NOTE if gaps else Severity.OK,
         message=_describe_ticks(rows, last, now, len(gaps) - stopped, stopped),
@@ -72,7 +89,7 @@ def _check_gaps(
             "tasks": sum(row.tasks for row in rows),
             "errors": sum(row.errors for row in rows),
             "last_tick_at": format_time(last),
-            "gaps": [[format_time(gap.begins_at), format_time(gap.ends_at)] for gap in gaps[-20:]],
+            "gaps": [[format_time(begin), format_time(end)] for begin, end in gaps[-20:]],
         },
     )
 
