@@ -290,7 +290,7 @@ class Houston(FlowControls):
         Raises:
             FlowNotFoundError: there is none with that key.
         """
-        return self.store.history(key)
+        return self.store.history.events(key)
 
     def explain(self, key: str, *, max_tasks: int = 20) -> Explanation:
         """Return why a stored flow does not move, until when, and what would move it.
@@ -341,7 +341,7 @@ class Houston(FlowControls):
             FlowNotFoundError: there is no flow with that key.
             NotJsonError: JSON cannot hold the data.
         """
-        return self.store.signal(key, name, data, id=id, by=by)
+        return self.store.messages.signal(key, name, data, id=id, by=by)
 
     def approve(self, key: str, task: str, *, by: str, comment: str | None = None) -> bool:
         """Say yes to what an `approval` task of a stored flow asks; the flow becomes due at once.
@@ -359,11 +359,11 @@ class Houston(FlowControls):
             SignalError: the task does not wait for a decision, it asks others, or it was decided otherwise.
             FlowNotFoundError: there is no flow with that key.
         """
-        return self.store.decide(key, task, approved=True, by=by, comment=comment)
+        return self.store.messages.decide(key, task, approved=True, by=by, comment=comment)
 
     def reject(self, key: str, task: str, *, by: str, comment: str | None = None) -> bool:
         """Say no to what an `approval` task of a stored flow asks; see `approve`."""
-        return self.store.decide(key, task, approved=False, by=by, comment=comment)
+        return self.store.messages.decide(key, task, approved=False, by=by, comment=comment)
 
     def migrate(
         self,
@@ -416,7 +416,7 @@ class Houston(FlowControls):
         Raises:
             FlowNotFoundError: there is none with that key.
         """
-        self.store.delete(key)
+        self.store.upkeep.delete(key)
 
     def export(self, key: str) -> dict[str, Any]:
         """Return a stored flow as a flow dict: JSON-safe data from which `import_` makes the same flow.

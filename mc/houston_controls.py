@@ -165,7 +165,7 @@ class FlowControls:
         new = self.engine.flow_spec_to_flow(spec, key=new_key, data=data, label=old.label)
         if data and new.spec is not None:
             new.spec["data"] = copy_json(new.data)
-        self.store.create_again(new, of=key, by=by, reason=reason)
+        self.store.messages.create_again(new, of=key, by=by, reason=reason)
         return new.key
 
     def _control(self, key: str, kind: str, **given: Any) -> ControlReport:

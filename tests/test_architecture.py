@@ -49,14 +49,14 @@ WINGS: dict[str, tuple[str, ...]] = {
     "flows": (
         *("flow_engine", "converters", "flow_dict_checks", "tick", "pacer", "controls", "calls", "signals"),
         *("resources", "migration", "time_limits", "services", "flow", "formats", "state", "handlers"),
-        *("observer", "resource", "tick_report", "timestamps"),
+        *("observer", "resource", "tick_report"),
     ),
     "explanation": ("flow_reasons", "task_reasons", "facts", "explanation"),
     "simulation": ("simulation", "script", "outcome_handlers", "timeline", "outcomes", "task_paths"),
     "store": (
         *("history_check", "flow_facts", "flow_store", "upkeep", "messages", "saving", "resource_store"),
         *("reading", "leases", "rows", "nearest_names", "history", "database", "outbox", "final_save"),
-        *("lease", "lost_calls", "schema", "sql", "flow_summary", "event", "databases", "finding"),
+        *("lease", "schema", "sql", "flow_summary", "event", "databases", "finding"),
     ),
     "spec": (
         *("task_override", "planning", "validation", "checks", "schema", "reading", "nested_specs"),
@@ -73,7 +73,7 @@ WINGS: dict[str, tuple[str, ...]] = {
             "stored_migration",
             "waking",
         ),
-        *("services", "stop_signals", "outage", "final_saves", "runner_report", "tick_account", "turns"),
+        *("services", "stop_signals", "outage", "final_saves", "runner_report", "turns"),
         *("fronts", "heartbeat"),
     ),
 }

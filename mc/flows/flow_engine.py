@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mc.clock import Clock, SystemClock
 from mc.context.sizes import Limits
+from mc.durations import Timestamper
 from mc.errors import FlowError, McError, TaskHandlerError
 from mc.flows.calls.in_memory_sub_flows import InMemorySubFlows
 from mc.flows.calls.task_call import TaskCall, adrive
@@ -21,7 +22,6 @@ from mc.flows.resource import Resource
 from mc.flows.resources.in_memory import InMemoryResources
 from mc.flows.services import Services
 from mc.flows.tick_report import TickReport
-from mc.flows.timestamps import Timestamper
 from mc.interrupts import INTERRUPTS
 from mc.statuses import FINISHED_FLOW_STATUSES
 

@@ -26,8 +26,7 @@ from mc.runners.waking import wake_tasks
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.final_save import FinalSave
 from mc.store.flow_store import FlowStore
-from mc.store.lease import Lease, Wake
-from mc.store.lost_calls import LostCalls
+from mc.store.lease import Lease, LostCalls, Wake
 from mc.store.outbox import Outbox
 from mc.store.rows.wakes import CANCEL, CONTROL, FINISHED
 
@@ -95,8 +94,10 @@ class ClaimedFlow:
         self._must_stop = must_stop
         self._on_progress = on_progress
         self._before_effects = before_effects
-        self._outbox = Outbox(acted_upon=store.wakes(flow))
-        store.on_late_problem(flow, self._note_problem)
+        state = store.state_of(flow)
+        self._outbox = Outbox(acted_upon=state.wakes)
+        if state.source is not None:
+            state.source.on_problem = self._note_problem
         sub_flows = StoredSubFlows(store, self._outbox, self._note_problem)
         self._resources = StoredResources(store, flow, lease, self._note_problem)
         self._transaction = TaskTransaction(

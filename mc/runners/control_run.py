@@ -88,9 +88,9 @@ class ControlRun:
         """
         if not control.at:
             control = replace(control, at=format_time(self._store.clock.now()))
-        self._store.control(key, control)
+        self._store.messages.control(key, control)
         while True:
-            keys = [found for found in self._store.controlled(key) if found not in self._left]
+            keys = [found for found in self._store.messages.controlled(key) if found not in self._left]
             leases = self._claim(keys) if keys else []
             if not leases:
                 break
@@ -124,7 +124,7 @@ class ControlRun:
             self._left[lease.flow_key] = flow.message  # a driver finds out, too, and tells of it
             give_back(self._store, lease)
             return
-        for control in map(_asked_by, self._store.wakes(flow)):
+        for control in map(_asked_by, self._store.state_of(flow).wakes):
             missing = runs_tasks_without_handler(self._engine, flow, control) if control else None
             if missing is not None:
                 self._left[lease.flow_key] = (
@@ -144,7 +144,7 @@ class ControlRun:
 
     def _report(self, key: str, control: Control) -> ControlReport:
         why_not = self._left.get(key)
-        if why_not is None and self._store.is_controlled(key):
+        if why_not is None and self._store.messages.is_controlled(key):
             why_not = "a driver holds the flow; it does it after the task under way"
         summary = self._store.summary(key)
         if why_not is None and key not in self._acted_upon:
@@ -153,7 +153,7 @@ class ControlRun:
 
     def _raise_if_refused_elsewhere(self, key: str, control: Control) -> None:
         """Raise the error where a driver was faster and could not do it any more."""
-        for event in reversed(self._store.history(key)):
+        for event in reversed(self._store.history.events(key)):
             detail = event.detail or {}
             told = {name: value for name, value in detail.items() if name != "why"}
             if event.kind is EventKind.CONTROL and told == control.describe():

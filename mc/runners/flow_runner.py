@@ -18,8 +18,8 @@ from mc.runners.outage import DEFAULT_OUTAGE_SECONDS
 from mc.runners.runner_loop import RunnerLoop, RunnerSettings
 from mc.runners.runner_report import OnProgress, RunnerReport
 from mc.runners.stop_signals import StopSignals
-from mc.runners.tick_account import TickAccount
 from mc.store.flow_store import FlowStore
+from mc.store.history.tick_log import TickAccount
 from mc.store.lease import DEFAULT_LEASE_SECONDS
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class FlowRunner:
             outage_seconds=outage_seconds,
             task_ctx=dict(task_ctx or {}),
         )
-        self._account = TickAccount(store, self.settings.owner)
+        self._account = TickAccount(store.ticks, self.settings.owner)
         self.stop_signal: int | None = None  # SIGINT or SIGTERM, where one ended the last run
         self._loops: list[RunnerLoop] = []
         self._stop_next = False

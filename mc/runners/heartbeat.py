@@ -11,8 +11,7 @@ from typing import Self
 
 from mc.errors import LeaseLostError, StoreError
 from mc.store.flow_store import FlowStore
-from mc.store.lease import Lease
-from mc.store.lost_calls import LostCalls
+from mc.store.lease import Lease, LostCalls
 
 __all__ = ["Heartbeat", "give_back"]
 
@@ -116,7 +115,7 @@ class Heartbeat:
             return
         try:
             self._store.renew(lease)
-            if self._store.is_controlled(lease.flow_key):
+            if self._store.messages.is_controlled(lease.flow_key):
                 with self._lock:
                     self.current_is_controlled = self._current is lease
         except LeaseLostError as error:
@@ -139,11 +138,7 @@ def give_back(store: FlowStore, *leases: Lease, lost_calls: LostCalls | None = N
         lost_calls: the driver ends while it is in the flow of the only lease, in these calls.
     """
     try:
-        if lost_calls is None:
-            store.release(*leases)
-        else:
-            for lease in leases:
-                store.release_as_lost(lease, lost_calls)
+        store.release(*leases, lost_calls=lost_calls)
     except LeaseLostError as error:
         for lease in error.lost:
             _logger.info(

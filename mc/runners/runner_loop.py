@@ -28,13 +28,11 @@ from mc.runners.fronts import Steps
 from mc.runners.heartbeat import Heartbeat, give_back
 from mc.runners.outage import Outage
 from mc.runners.runner_report import OnProgress, RunnerReport
-from mc.runners.tick_account import TickAccount
 from mc.runners.turns import Turns
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
-from mc.store.history.tick_log import Tick
-from mc.store.lease import Lease
-from mc.store.lost_calls import LostCalls
+from mc.store.history.tick_log import Tick, TickAccount
+from mc.store.lease import Lease, LostCalls
 
 if TYPE_CHECKING:
     from mc.runners.claimed_flow import ClaimedFlow

@@ -65,7 +65,7 @@ def _last_attempts(store: FlowStore, plan: MigrationPlan) -> dict[str, int]:
     if not plan.added or plan.is_same:
         return {}
     added, last = set(plan.added), dict[str, int]()
-    for attempt in store.attempts(plan.flow_key):
+    for attempt in store.history.attempts(plan.flow_key):
         if attempt.task_key in added:
             last[attempt.task_key] = max(attempt.attempt, last.get(attempt.task_key, 0))
     return last

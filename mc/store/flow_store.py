@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
@@ -16,41 +16,46 @@ from sqlalchemy import Connection
 from mc.clock import Clock, SystemClock
 from mc.context.gc_pause import gc_paused
 from mc.durations import format_time, parse_time
-from mc.errors import DurationError, FlowNotFoundError, McError
+from mc.errors import DurationError, FlowNotFoundError, McError, StoreError
 from mc.flows.flow import Flow
 from mc.store.database import BUSY_SECONDS, Database
 from mc.store.databases.held_transaction import HeldTransaction
 from mc.store.databases.sqlite_file import FILE_MODE
-from mc.store.event import Attempt, Event
 from mc.store.final_save import FinalSave
 from mc.store.flow_summary import FlowSummary
-from mc.store.history.event_log import read_attempts, read_events
-from mc.store.history.tick_log import Tick, begin_tick
-from mc.store.lease import DEFAULT_LEASE_SECONDS, Lease, Wake
-from mc.store.leases import claims as leases
+from mc.store.history.tick_log import Tick, TickLog, begin_tick
+from mc.store.lease import DEFAULT_LEASE_SECONDS, Lease, LostCalls
+from mc.store.leases import blocking, claims, held_leases
 from mc.store.leases.recollection import Recollection
 from mc.store.leases.refusals import lease_lost
-from mc.store.lost_calls import LostCalls
-from mc.store.messages.flow_messages import FlowMessages
 from mc.store.outbox import Outbox
-from mc.store.reading.flow_loader import PARTIAL_FROM, FlowLoader
-from mc.store.reading.flow_reader import read_summaries, summary_query
+from mc.store.reading.flow_reader import FlowRows, flow_of, read_flows, read_frontier
+from mc.store.reading.flow_summaries import read_summaries, summary_query
+from mc.store.reading.stored_tasks import partial_flow_of
 from mc.store.rows.row_format import StoredState
 from mc.store.saving.flow_saver import FlowSaver
 from mc.store.saving.flow_writer import NewFlow, draft_new_flow, insert_flows
 from mc.store.schema.tables import flow as flow_table
-from mc.store.upkeep.store_upkeep import StoreUpkeep
 
 if TYPE_CHECKING:
+    from mc.store.history.flow_history import FlowHistory
+    from mc.store.messages.flow_messages import FlowMessages
     from mc.store.resource_store import ResourceStore
+    from mc.store.upkeep.store_upkeep import StoreUpkeep
 
-__all__ = ["FlowStore", "FlowSummary"]
+__all__ = ["PARTIAL_FROM", "FlowStore", "FlowSummary"]
+
+# Tasks. A smaller flow is read whole, together with others, sooner than in parts.
+PARTIAL_FROM: Final = 500
 
 _logger = logging.getLogger(__name__)
 
 
-class FlowStore(FlowMessages, StoreUpkeep):
-    """Keeps flows in a SQL database.
+class FlowStore:
+    """Keeps flows in a SQL database, for those who make and tick them.
+
+    What people and programs ask of flows that are stored is in `messages`, what became of them in `history`,
+    what runners did in `ticks`, named resources in `resources`; `upkeep` removes what is old.
 
     The database is opened, and its tables are made, when it is first used. A store may be used by several
     threads; each process makes its own. Every method is one transaction, or none if it only reads: it
@@ -85,7 +90,7 @@ class FlowStore(FlowMessages, StoreUpkeep):
         self._seen = Recollection()
         self._turn: int | None = None  # of claims that are part of no tick
         self._saver = FlowSaver(self._database, self._now, self._states, self._seen)
-        self._loader = FlowLoader(self._database, self._states, partial_from)
+        self._partial_from = partial_from
 
     @cached_property
     def resources(self) -> ResourceStore:
@@ -93,6 +98,32 @@ class FlowStore(FlowMessages, StoreUpkeep):
         from mc.store.resource_store import ResourceStore
 
         return ResourceStore(self._database, self._now, self._states)
+
+    @cached_property
+    def history(self) -> FlowHistory:
+        """What happened to flows."""
+        from mc.store.history.flow_history import FlowHistory
+
+        return FlowHistory(self._database)
+
+    @cached_property
+    def messages(self) -> FlowMessages:
+        """What people and programs send to flows."""
+        from mc.store.messages.flow_messages import FlowMessages
+
+        return FlowMessages(self._database, self.clock)
+
+    @cached_property
+    def ticks(self) -> TickLog:
+        """What runners did."""
+        return TickLog(self._database, self.clock)
+
+    @cached_property
+    def upkeep(self) -> StoreUpkeep:
+        """What is removed because it is old, or not wanted."""
+        from mc.store.upkeep.store_upkeep import StoreUpkeep
+
+        return StoreUpkeep(self._database, self.clock)
 
     @property
     def url(self) -> str:
@@ -148,14 +179,10 @@ class FlowStore(FlowMessages, StoreUpkeep):
             FlowNotFoundError: there is none with that key.
             StoreError: its rows cannot be read.
         """
-        found = self.load_many([key])[key]
+        found = self._load_whole([key])[key]
         if isinstance(found, McError):
             raise found
         return found
-
-    def load_many(self, keys: Sequence[str]) -> dict[str, Flow | McError]:
-        """Return stored flows by key as they stood at one moment; in the place of an unreadable one, why."""
-        return self._loader.load_many(keys)
 
     def load_claimed(self, claimed: Sequence[Lease]) -> dict[str, Flow | McError]:
         """Return claimed flows by key, for a driver to tick; in the place of an unreadable one, why.
@@ -163,13 +190,20 @@ class FlowStore(FlowMessages, StoreUpkeep):
         Of a flow with many tasks only those are read with which a tick begins: what runs, waits or may
         start. The others are read when something asks for them, as long as the lease is held.
         """
-        return self._loader.load_claimed(claimed)
+        small = [lease.flow_key for lease in claimed if lease.num_tasks < self._partial_from]
+        found = self._load_whole(small) if small else {}
+        for lease in claimed:
+            if lease.num_tasks >= self._partial_from:
+                found[lease.flow_key] = self._load_partly(lease)
+        return found
 
-    def on_late_problem(self, flow: Flow, note: Callable[[McError], object]) -> None:
-        """Let somebody know when a part of a claimed flow cannot be read, before the error is raised."""
-        source = self._saver.state_of(flow).source
-        if source is not None:
-            source.on_problem = note
+    def state_of(self, flow: Flow) -> StoredState:
+        """Return what is stored of a flow that was loaded from this store or created in it.
+
+        Raises:
+            StoreError: it was not.
+        """
+        return self._saver.state_of(flow)
 
     def save(
         self,
@@ -230,23 +264,6 @@ class FlowStore(FlowMessages, StoreUpkeep):
         """
         return self._saver.save_many(saves)
 
-    def delete(self, key: str) -> list[str]:
-        """Delete a flow with its stored sub-flows and all that belongs to them.
-
-        Returns:
-            The keys of the flows that were deleted.
-
-        Raises:
-            FlowNotFoundError: there is none with that key.
-            StoreError: a driver holds one of them; nothing was deleted.
-        """
-        from mc.store.saving.flow_deleter import delete_flow
-
-        now = format_time(self.clock.now())
-        return self._database.write(
-            lambda connection: delete_flow(connection, self._database.dialect, key, now)
-        )
-
     def query(
         self,
         *,
@@ -278,28 +295,6 @@ class FlowStore(FlowMessages, StoreUpkeep):
         if not found:
             raise FlowNotFoundError(f"No flow with the key {key!r} is stored.", key=key)
         return found[0]
-
-    def history(self, key: str) -> list[Event]:
-        """Return all that happened to a flow, in order.
-
-        Raises:
-            FlowNotFoundError: there is none with that key.
-        """
-        found = self._database.read(lambda connection: read_events(connection, key))
-        if not found:
-            self.summary(key)
-        return found
-
-    def attempts(self, key: str) -> list[Attempt]:
-        """Return each try of each task of a flow, in the order in which they were recorded.
-
-        Raises:
-            FlowNotFoundError: there is none with that key.
-        """
-        found = self._database.read(lambda connection: read_attempts(connection, key))
-        if not found:
-            self.summary(key)
-        return found
 
     # --- leases ----------------------------------------------------------------------------
 
@@ -345,14 +340,14 @@ class FlowStore(FlowMessages, StoreUpkeep):
         if keys is not None:
             among.append(flow_table.c.key.in_(keys))
         if family_of is not None:
-            among.append(flow_table.c.key.in_(leases.family_of(family_of)))
+            among.append(flow_table.c.key.in_(claims.family_of(family_of)))
         if skip:
             among.append(flow_table.c.key.not_in(skip))
 
         turn = tick.turn if tick is not None else self._turn
 
-        def work(connection: Connection) -> leases.Claimed:
-            claimed = leases.claim(
+        def work(connection: Connection) -> claims.Claimed:
+            claimed = claims.claim(
                 connection,
                 self._database.dialect,
                 owner=owner[:255],
@@ -384,7 +379,7 @@ class FlowStore(FlowMessages, StoreUpkeep):
             LeaseLostError: another driver took the flow over, or the lease was given back.
         """
         expires_at = self._database.write(
-            lambda connection: leases.renew(connection, self._database.dialect, lease)
+            lambda connection: held_leases.renew(connection, self._database.dialect, lease)
         )
         if expires_at is None:
             raise lease_lost(lease)
@@ -400,35 +395,26 @@ class FlowStore(FlowMessages, StoreUpkeep):
         """
 
         def keep(connection: Connection) -> None:
-            if not leases.keep(connection, lease):
+            if not held_leases.keep(connection, lease):
                 raise lease_lost(lease)
 
         return self._database.hold(keep)
 
-    def release(self, *held: Lease) -> None:
+    def release(self, *held: Lease, lost_calls: LostCalls | None = None) -> None:
         """Give leases back without saving.
+
+        Args:
+            *held: leases on different flows.
+            lost_calls: the driver ended while it was in the flow, in these calls: the lease is counted with
+                those of drivers that vanished, and each call under way has cost one driver more.
 
         Raises:
             LeaseLostError: some were taken over or given back before, `.lost` holds them; they are left as
                 they are, and the others were given back.
         """
-        lost = self._database.write(lambda connection: leases.release(connection, held))
+        lost = self._database.write(lambda connection: held_leases.release(connection, held, lost_calls))
         if lost:
             raise lease_lost(*lost)
-
-    def release_as_lost(self, lease: Lease, calls: LostCalls | None = None) -> None:
-        """Give a lease back without saving, and count it with those of drivers that vanished.
-
-        Args:
-            lease: of a flow that the driver was in when it ended.
-            calls: those under way cost one driver more; as the lease knows them unless given.
-
-        Raises:
-            LeaseLostError: it was taken over or given back before.
-        """
-        known = lease.lost_calls if calls is None else calls
-        if not self._database.write(lambda connection: leases.release_as_lost(connection, lease, known)):
-            raise lease_lost(lease)
 
     def block(self, lease: Lease, reason: str) -> None:
         """Make a flow that cannot be ticked BLOCKED, and give its lease back.
@@ -438,7 +424,9 @@ class FlowStore(FlowMessages, StoreUpkeep):
         """
         now = format_time(self.clock.now())
         dialect = self._database.dialect
-        if not self._database.write(lambda connection: leases.block(connection, dialect, lease, reason, now)):
+        if not self._database.write(
+            lambda connection: blocking.block(connection, dialect, lease, reason, now)
+        ):
             raise lease_lost(lease)
 
     def set_aside(self, lease: Lease, until: datetime) -> None:
@@ -451,7 +439,7 @@ class FlowStore(FlowMessages, StoreUpkeep):
         """
         dialect, now = self._database.dialect, format_time(self.clock.now())
         later = format_time(until)
-        if not self._database.write(lambda each: leases.set_aside(each, dialect, lease, later, now)):
+        if not self._database.write(lambda each: held_leases.set_aside(each, dialect, lease, later, now)):
             raise lease_lost(lease)
 
     def next_due_at(self, family_of: str | None = None) -> datetime | None:
@@ -460,7 +448,7 @@ class FlowStore(FlowMessages, StoreUpkeep):
         Args:
             family_of: only this flow and its stored sub-flows.
         """
-        query = leases.next_due_query(self._database.dialect, family_of)
+        query = claims.next_due_query(self._database.dialect, family_of)
         text: str | None = self._database.read(lambda connection: connection.scalar(query))
         try:
             return parse_time(text) if text else None
@@ -470,21 +458,39 @@ class FlowStore(FlowMessages, StoreUpkeep):
 
     def is_held(self, family_of: str) -> bool:
         """Tell whether a driver holds this flow or a stored sub-flow of it."""
-        query = leases.held_query(self._database.dialect, family_of)
+        query = claims.held_query(self._database.dialect, family_of)
         return self._database.read(lambda connection: connection.scalar(query)) is not None
 
-    def wakes(self, flow: Flow) -> tuple[Wake, ...]:
-        """Return what had happened elsewhere for a flow when it was loaded."""
-        return self._saver.state_of(flow).wakes
-
-    def waiter_key(self, flow: Flow) -> str | None:
-        """Return the key of the stored flow that waits for this one, which was loaded; None if none does."""
-        return self._saver.state_of(flow).waiter_key
+    def tidy(self) -> None:
+        """Give room back that work has taken (SQLite's write-ahead log), unless somebody is in the way."""
+        self._database.tidy()
 
     # --- inside ----------------------------------------------------------------------------
 
     def _now(self) -> datetime:
         return self.clock.now()
+
+    def _load_whole(self, keys: Sequence[str]) -> dict[str, Flow | McError]:
+        with gc_paused():
+            rows = self._database.read(lambda connection: read_flows(connection, keys))
+            return {key: self._take_up(key, rows.get(key), flow_of) for key in keys}
+
+    def _load_partly(self, lease: Lease) -> Flow | McError:
+        key, database = lease.flow_key, self._database
+        rows = database.read(lambda connection: read_frontier(connection, key))
+        return self._take_up(key, rows, lambda found: partial_flow_of(found, database, lease))
+
+    def _take_up(
+        self, key: str, rows: FlowRows | None, make: Callable[[FlowRows], tuple[Flow, StoredState]]
+    ) -> Flow | McError:
+        if rows is None:
+            return FlowNotFoundError(f"No flow with the key {key!r} is stored.", key=key)
+        try:
+            flow, state = make(rows)
+        except StoreError as error:
+            return error
+        self._states[flow] = state
+        return flow
 
     def _remember(self, drafts: Iterable[NewFlow]) -> None:
         for new in drafts:

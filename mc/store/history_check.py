@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 from mc.context.json_values import loads
 from mc.store.event import ACTIVE_STATUSES, Attempt, Event, EventKind, Replayed, replay
 from mc.store.flow_store import FlowStore
-from mc.store.history.event_log import read_attempts, read_events
+from mc.store.history.flow_history import read_attempts, read_events
 from mc.store.schema.tables import flow, task
 
 __all__ = ["Attempt", "Event", "EventKind", "Replayed", "check_history", "replay"]

@@ -17,7 +17,7 @@ from mc.flows.services import Answer, ResourceRequest
 from mc.store.database import Database
 from mc.store.lease import Lease, StoredClaim
 from mc.store.leases.claims import family_of as family_query
-from mc.store.leases.claims import keep
+from mc.store.leases.held_leases import keep
 from mc.store.leases.refusals import lease_lost
 from mc.store.reading.flow_reader import chunks
 from mc.store.rows.resource_queue import Asker, ResourceQueue, is_held, resource_of, take_turn, time_to_ask

@@ -75,7 +75,7 @@ class HistoryAssertion:
     def _lines(self, key: str, inside: bool) -> Iterable[tuple[str, ...]]:
         if self._store is not None and not inside:
             try:
-                events = self._store.history(key)
+                events = self._store.history.events(key)
             except FlowNotFoundError:
                 events = []
             if events:

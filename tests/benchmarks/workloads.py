@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mc.clock import SystemClock
+from mc.durations import Timestamper
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.timestamps import Timestamper
 
 Spec = dict[str, Any]
 

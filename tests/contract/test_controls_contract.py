@@ -237,7 +237,9 @@ class TestRetry:
         assert houston.retry("f", by="ann").status == "RUNNING"
         houston.tick()
         assert workshop.calls == ["a", "b", "b", "c"]
-        attempts = [(each.task_key, each.attempt, each.status) for each in houston.store.attempts("f")]
+        attempts = [
+            (each.task_key, each.attempt, each.status) for each in houston.store.history.attempts("f")
+        ]
         assert [each for each in attempts if each[0] == "b"] == [("b", 1, "FAILED"), ("b", 2, "COMPLETED")]
 
     @pytest.mark.parametrize("container", ["inline_flow", "flow", "spread", "loop", "switch"])
@@ -568,7 +570,7 @@ class TestWhileADriverHoldsTheFlow:
         def long(task: dict[str, Any], task_ctx: Any) -> None:
             workshop.calls.append(task["key"])
             if task["key"] == "a":
-                houston.store.control("f", pause)
+                houston.store.messages.control("f", pause)
                 assert heartbeat_went_on.wait(60)
             task["status"] = "COMPLETED"
 

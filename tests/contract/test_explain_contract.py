@@ -113,7 +113,7 @@ def test_a_paused_flow_tells_by_whom_and_why(store: FlowStore, clock: ManualCloc
 def test_what_a_person_asks_for_and_nobody_has_done_comes_first(store: FlowStore) -> None:
     store_flow(store, {"key": "a", "task_type": "noop"})
     (lease,) = store.claim(owner="cron-7", lease_seconds=600)
-    store.control("f", make_control("cancel", by="ada", reason="sold out"))
+    store.messages.control("f", make_control("cancel", by="ada", reason="sold out"))
     explanation = explain(store)
     assert [reason.kind for reason in explanation.reasons] == [ReasonKind.ASKED, ReasonKind.HELD]
     assert explanation.reasons[0].text == "ada asks to cancel the flow: sold out."
@@ -122,7 +122,7 @@ def test_what_a_person_asks_for_and_nobody_has_done_comes_first(store: FlowStore
     tick(store)
     assert "CANCELLED" in first(store).text
     assert "sold out" in first(store).text
-    store.control("f", make_control("retry", by="bo"))
+    store.messages.control("f", make_control("retry", by="bo"))
     assert [reason.kind for reason in explain(store).reasons] == [ReasonKind.ASKED, ReasonKind.FINISHED]
 
 
@@ -179,7 +179,7 @@ def test_waits_inside_sub_flows_are_told_with_the_flow_to_which_a_signal_goes(st
 def test_a_signal_of_another_name_is_pointed_out(store: FlowStore) -> None:
     store_flow(store, {"key": "w", "task_type": "wait_for_signal", "task_params": {"signal": "go"}})
     tick(store)
-    store.signal("f", "goo")
+    store.messages.signal("f", "goo")
     tick(store)
     assert "no task has taken: 'goo'" in explain(store).reasons[1].text
 

@@ -76,7 +76,8 @@ def claim(store: FlowStore, owner: str = "driver", **options: Any) -> Lease:
 def told(store: FlowStore, key: str = "f") -> list[tuple[str, str | None, str | None, str | None]]:
     check_history(store, key)
     return [
-        (str(event.kind), event.task_key, event.old_status, event.new_status) for event in store.history(key)
+        (str(event.kind), event.task_key, event.old_status, event.new_status)
+        for event in store.history.events(key)
     ]
 
 
@@ -96,7 +97,7 @@ class TestEvents:
             ("changed", "two", "RUNNING", "COMPLETED"),
             ("changed", None, "RUNNING", "COMPLETED"),
         ]
-        created, *others = store.history("f")
+        created, *others = store.history.events("f")
         assert (created.owner, created.token, created.at) == (None, None, START)
         assert {(event.owner, event.token) for event in others} == {("the driver", 1)}
         assert {event.at for event in others} == {event.recorded_at for event in others} == {clock.now()}
@@ -111,7 +112,7 @@ class TestEvents:
         create({"tasks": [{"key": "t", "task_type": "fail", "cfg": {"retry": {"max_attempts": 2}}}]})
         FlowRunner(store, FlowEngine(task_handlers={"fail": fail}, clock=clock), owner="d").tick()
         check_history(store, "f")
-        ends = [event for event in store.history("f") if event.task_key and event.error]
+        ends = [event for event in store.history.events("f") if event.task_key and event.error]
         assert [(event.attempt, event.new_status, event.error["message"]) for event in ends] == [
             (1, "PENDING", "\0 attempt 1 🙂"),
             (2, "FAILED", "\0 attempt 2 🙂"),
@@ -131,7 +132,7 @@ class TestEvents:
             ("changed", "one", "PENDING", "SKIPPED"),
             ("changed", "two", "PENDING", "SKIPPED"),
         ]
-        assert {event.at for event in store.history("f")[1:]} == {clock.now()}
+        assert {event.at for event in store.history.events("f")[1:]} == {clock.now()}
         flow = store.load("f")
         flow.status = "RUNNING"  # not by change_status
         store.save(flow)
@@ -149,7 +150,7 @@ class TestEvents:
             ("changed", "w", "WAITING", "CANCELLED"),
             ("changed", None, "RUNNING", "CANCELLED"),
         ]
-        last = store.history("f")[-1]
+        last = store.history.events("f")[-1]
         assert last.error is not None
         assert last.error["message"] == "no longer needed"
 
@@ -184,7 +185,7 @@ class TestEvents:
             ("created", "two", None, "COMPLETED"),
             ("created", "t", None, "PENDING"),
         ]
-        assert [(each.task_key, each.attempt, each.status) for each in store.attempts("f")] == [
+        assert [(each.task_key, each.attempt, each.status) for each in store.history.attempts("f")] == [
             ("one", 1, "COMPLETED"),
             ("two", 1, "COMPLETED"),
             ("t", 1, "FAILED"),
@@ -196,7 +197,7 @@ class TestEvents:
         create()
         claim(store, "old", lease_seconds=0)
         claim(store, "new")
-        event = store.history("f")[-1]
+        event = store.history.events("f")[-1]
         assert (event.kind, event.owner, event.token) == (EventKind.TAKEN_OVER, "new", 2)
         assert event.detail == {"from": "old", "from_token": 1, "lost_leases": 1}
         check_history(store, "f")
@@ -211,7 +212,7 @@ class TestEvents:
     def test_a_blocked_flow_tells_why(self, store: FlowStore, create: Callable[..., Flow]) -> None:
         create()
         store.block(claim(store, "d"), "it is broken")
-        event = store.history("f")[-1]
+        event = store.history.events("f")[-1]
         assert told(store)[-1] == ("changed", None, "PENDING", "BLOCKED")
         assert (event.owner, event.token, event.detail) == ("d", 1, {"reason": "it is broken"})
 
@@ -225,7 +226,7 @@ class TestEvents:
             store.save(store.load("f"), lease=lease, keep_lost_leases=True, lost_calls=calls)
         assert store.claim(owner="next") == []
         assert [event[0] for event in told(store)] == ["created", "taken_over", "taken_over", "changed"]
-        detail = store.history("f")[-1].detail
+        detail = store.history.events("f")[-1].detail
         assert detail is not None
         assert "3 drivers in a row vanished" in detail["reason"]
 
@@ -256,7 +257,7 @@ class TestEvents:
         assert len(told(store)) == 4
 
     def test_an_unknown_flow_has_no_history(self, store: FlowStore) -> None:
-        for ask in (store.history, store.attempts):
+        for ask in (store.history.events, store.history.attempts):
             with pytest.raises(FlowNotFoundError, match="'nowhere'"):
                 ask("nowhere")
 
@@ -296,7 +297,7 @@ class TestAttempts:
             FlowRunner(store, engine, owner=owner).tick()
             clock.advance(10)
         check_history(store, "f")
-        attempts = store.attempts("f")
+        attempts = store.history.attempts("f")
         assert [(each.attempt, each.status, each.owner) for each in attempts] == [
             (1, "FAILED", "a"),
             (2, "FAILED", "b"),
@@ -317,12 +318,12 @@ class TestAttempts:
         engine = FlowEngine(clock=clock)
         FlowRunner(store, engine, owner="first").tick()
         check_history(store, "f")
-        (attempt,) = store.attempts("f")
+        (attempt,) = store.history.attempts("f")
         assert (attempt.status, attempt.finished_at, attempt.owner) == ("RUNNING", None, "first")
         clock.advance(3600)
         FlowRunner(store, engine, owner="second").tick()
         check_history(store, "f")
-        (attempt,) = store.attempts("f")
+        (attempt,) = store.history.attempts("f")
         assert (attempt.status, attempt.started_at, attempt.finished_at) == ("COMPLETED", START, clock.now())
         assert attempt.owner == "second"
 
@@ -337,7 +338,7 @@ class TestAttempts:
         engine.tick_flow(flow)
         store.save(flow)
         check_history(store, "f")
-        assert [(each.attempt, each.status) for each in store.attempts("f")] == [(1, "FAILED")] * 2
+        assert [(each.attempt, each.status) for each in store.history.attempts("f")] == [(1, "FAILED")] * 2
 
     @pytest.mark.parametrize("number", ["one", 2.5, -1, 10**12, None, True])
     def test_a_handler_may_make_nonsense_of_the_number(
@@ -349,7 +350,7 @@ class TestAttempts:
 
         create({"tasks": [{"key": "one", "task_type": "meddle"}, {"key": "two", "task_type": "noop"}]})
         FlowRunner(store, FlowEngine(task_handlers={"meddle": meddle}, clock=clock)).tick()
-        assert store.history("f")
+        assert store.history.events("f")
 
 
 class TestLostResults:
@@ -376,7 +377,7 @@ class TestLostResults:
             ("lost_result", None, "PENDING", "RUNNING"),
             ("lost_result", "one", "PENDING", "COMPLETED"),
         ]
-        whole, task = store.history("f")[-2:]
+        whole, task = store.history.events("f")[-2:]
         assert whole.detail == {"tasks": 1, "kept_tasks": 1}
         assert (task.attempt, task.owner, task.token, task.detail) == (
             1,
@@ -399,7 +400,7 @@ class TestLostResults:
         FlowEngine(task_handlers={"fail": fail}, clock=clock).tick_flow(flow)
         with pytest.raises(LeaseLostError):
             store.save(flow, lease=lease)
-        error = store.history("f")[-1].error
+        error = store.history.events("f")[-1].error
         assert error is not None
         assert error["message"] == "how it ended"
 
@@ -413,7 +414,7 @@ class TestLostResults:
         engine.tick_flow(flow)
         with pytest.raises(LeaseLostError):
             store.save(flow, lease=lease)
-        lost = [event for event in store.history("f") if event.kind is EventKind.LOST_RESULT]
+        lost = [event for event in store.history.events("f") if event.kind is EventKind.LOST_RESULT]
         assert len(lost) == 101
         assert lost[0].detail == {"tasks": 201, "kept_tasks": 100}
         detail = lost[1].detail
@@ -466,12 +467,12 @@ class TestLostResults:
         create()
         lease = claim(store, lease_seconds=0)
         flow = store.load("f")
-        store.delete("f")
+        store.upkeep.delete("f")
         engine.tick_flow(flow)
         with pytest.raises(LeaseLostError):
             store.save(flow, lease=lease)
         with pytest.raises(FlowNotFoundError):
-            store.history("f")
+            store.history.events("f")
 
     def test_several_leases_are_given_back_but_for_the_lost_one(
         self, store: FlowStore, create: Callable[..., Flow]
@@ -498,7 +499,7 @@ class TestDeletion:
         flow = create()
         FlowEngine().run_flow(flow)
         store.save(flow)
-        store.delete("f")
+        store.upkeep.delete("f")
         for table in (tables.event, tables.attempt):
             assert store._database.read(lambda c, table=table: c.execute(select(table)).all()) == []
         rows = store._database.read(lambda c: c.execute(select(tables.used_key)).all())
@@ -510,7 +511,7 @@ class TestDeletion:
         inner = {"tasks": [{"key": "i", "task_type": "noop"}]}
         create({"tasks": [{"key": "t", "task_type": "flow", "task_params": {"flow_spec": inner}}]})
         FlowRunner(store, FlowEngine(clock=clock)).tick()
-        keys = store.delete("f")
+        keys = store.upkeep.delete("f")
         assert len(keys) == 2
         for key in keys:
             with pytest.raises(FlowExistsError, match="was used before") as caught:
@@ -521,7 +522,7 @@ class TestDeletion:
         self, store: FlowStore, create: Callable[..., Flow]
     ) -> None:
         create(key="b")
-        store.delete("b")
+        store.upkeep.delete("b")
         with pytest.raises(FlowExistsError, match="'b' was used before"):
             store.create_many([Flow(key=key) for key in "abc"])
         assert store.query() == []
@@ -625,7 +626,7 @@ def test_random_flows_have_the_history_that_they_have_without_a_store(
     count = trial.size(WHOLE, SAMPLE)
     expected = changes_in_memory(part, count)
     with flows_at_their_end(name, part, count) as store:
-        found = {key: store.history(key) for key in expected}
+        found = {key: store.history.events(key) for key in expected}
         for key in expected:
             check_history(store, key)
     assert len(found) == count

@@ -143,12 +143,12 @@ def test_it_is_blocked_wherever_the_task_stands_and_carries_on_by_itself(
     assert "of the type 'own'" in (flow.blocked_reason or "")
     assert store.summary("f").next_tick_at == store.clock.now() + timedelta(seconds=60)
 
-    events = store.history("f")
+    events = store.history.events("f")
     assert drivers(own=own).tick().claimed == 0  # it is looked at again a minute later
     drivers.later()
     report = drivers().tick()
     assert (report.waiting, report.errors) == (1, [])
-    assert store.history("f") == events
+    assert store.history.events("f") == events
     assert store.load("f").blocked_reason == flow.blocked_reason
 
     drivers.later()
@@ -156,7 +156,7 @@ def test_it_is_blocked_wherever_the_task_stands_and_carries_on_by_itself(
     flow = store.load("f")
     assert flow.status == "COMPLETED"
     assert (flow.blocked_reason, flow.missing_handlers) == (None, None)
-    changes = of_flow(store.history("f"))[1:]
+    changes = of_flow(store.history.events("f"))[1:]
     assert changes == [
         ("PENDING", "RUNNING"),
         ("RUNNING", "BLOCKED"),
@@ -168,7 +168,7 @@ def test_it_is_blocked_wherever_the_task_stands_and_carries_on_by_itself(
 def test_the_history_tells_the_reason(drivers: Drivers, store: FlowStore) -> None:
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [OWN]}))
     drivers().tick()
-    last = store.history("f")[-1]
+    last = store.history.events("f")[-1]
     assert last.detail == {"reason": store.load("f").blocked_reason}
 
 
@@ -269,9 +269,9 @@ def test_a_begun_task_waits_for_the_version_of_its_handler(
         assert f"task '{path}'" in (flow.blocked_reason or "")
         assert "of the type 'own', version '1'" in (flow.blocked_reason or "")
         drivers.later()
-    events = len(store.history("f"))
+    events = len(store.history.events("f"))
     drivers(own=Pay2).tick()
-    assert len(store.history("f")) == events
+    assert len(store.history.events("f")) == events
     for _ in range(9):  # rounds of a loop begin anew
         drivers.later()
         drivers(own=Pay).tick()
@@ -335,7 +335,7 @@ def test_a_flow_that_is_blocked_for_another_reason_does_not_carry_on_by_itself(
     store.save(flow)
     drivers.later()
     assert drivers(own=own).tick().claimed == 0
-    store.control("f", make_control("set", by="ada", data={"y": 1}))  # which takes a driver
+    store.messages.control("f", make_control("set", by="ada", data={"y": 1}))  # which takes a driver
     for _ in range(2):
         drivers(own=own).tick()
         drivers.later()
@@ -366,7 +366,7 @@ def test_what_a_person_asks_for_while_a_driver_looks_at_it_is_done_at_once(
     drivers().tick()
     drivers.later()
     (lease,) = store.claim(owner="looks")
-    store.control("f", make_control("cancel", by="ada"))
+    store.messages.control("f", make_control("cancel", by="ada"))
     store.set_aside(lease, store.clock.now() + timedelta(seconds=60))
     assert drivers().tick().cancelled == 1
 
@@ -374,7 +374,7 @@ def test_what_a_person_asks_for_while_a_driver_looks_at_it_is_done_at_once(
 def test_what_a_person_sets_is_kept_while_it_stays_blocked(drivers: Drivers, store: FlowStore) -> None:
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [OWN]}))
     drivers().tick()
-    store.control("f", make_control("set", by="ada", data={"y": 1}))
+    store.messages.control("f", make_control("set", by="ada", data={"y": 1}))
     drivers().tick()
     flow = store.load("f")
     assert (flow.status, flow.data) == ("BLOCKED", {"y": 1})
@@ -416,7 +416,7 @@ def test_a_signal_that_comes_meanwhile_is_not_lost(drivers: Drivers, store: Flow
     wait = {"key": "w", "task_type": "wait_for_signal", "task_params": {"signal": "go"}, "precursors": []}
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [wait, {**OWN, "precursors": []}]}))
     drivers().tick()
-    store.signal("f", "go", 1)
+    store.messages.signal("f", "go", 1)
     assert drivers().tick().claimed == 0
     drivers.later()
     drivers().tick()
@@ -490,10 +490,10 @@ class TestCalls:
         assert f"task '{NESTED[place][1]}'" in (flow.blocked_reason or "")
         assert "'its_own_module'" in (flow.blocked_reason or "")
 
-        events = store.history("f")
+        events = store.history.events("f")
         drivers.later()
         report = drivers().tick()
-        assert (report.waiting, report.errors, store.history("f")) == (1, [], events)
+        assert (report.waiting, report.errors, store.history.events("f")) == (1, [], events)
 
         drivers.clock.advance(3 * 86_400)
         assert allowed.tick().completed == 1  # its time began only now

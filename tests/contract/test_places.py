@@ -20,8 +20,7 @@ from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.databases.sqlite import find_dialect
 from mc.store.flow_store import FlowStore
-from mc.store.leases.claims import next_due_query
-from mc.store.leases.due_flows import Search, claim_query
+from mc.store.leases.claims import Search, claim_query, next_due_query
 from tests.support.databases import server_url
 
 

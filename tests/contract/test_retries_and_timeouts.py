@@ -107,7 +107,7 @@ def test_attempts_come_at_the_times_at_which_they_come_without_a_store(
     assert len(delays) == len(set(delays)) == 4
     for delay, middle in zip(delays, (10, 20, 40, 60), strict=True):
         assert middle * 0.7 <= delay <= min(middle * 1.3, 60)
-    attempts = store.attempts("f")
+    attempts = store.history.attempts("f")
     assert [(each.attempt, each.status, each.owner) for each in attempts] == [
         (number, "FAILED", f"driver {number}") for number in range(1, 6)
     ]
@@ -201,7 +201,7 @@ class TestTimeouts:
             pass_time_until_due(store, clock)
             flow = tick()
             ends.append(passed(clock, began).total_seconds())
-        attempts = [each for each in store.attempts("f") if each.task_key == "t"]
+        attempts = [each for each in store.history.attempts("f") if each.task_key == "t"]
         seconds = [
             ((each.started_at - began).total_seconds(), (each.finished_at - began).total_seconds())
             for each in attempts

@@ -69,7 +69,7 @@ def create_and_delete(url: str, number: int) -> int:
         for turn in range(10):
             flow = Flow.from_flow_spec(CHAIN, key=f"{number}-{turn}")
             store.create(flow)
-            store.delete(flow.key)
+            store.upkeep.delete(flow.key)
     return number
 
 
@@ -114,7 +114,7 @@ class TestProcesses:
         assert [future.result(PATIENCE) for future in asked] == [0, 1, 2, 3]
         store.create(Flow.from_flow_spec(CHAIN, key="last"))
         assert store.load("last").spec == CHAIN
-        store.delete("last")
+        store.upkeep.delete("last")
         count = store._database.read(
             lambda connection: connection.scalar(text("SELECT count(*) FROM mc_spec"))
         )
@@ -253,7 +253,7 @@ class TestRaces:
             ),
         )
         with ThreadPoolExecutor(1) as pool:
-            deleting = pool.submit(store.delete, "f")
+            deleting = pool.submit(store.upkeep.delete, "f")
             with pytest.raises(TimeoutError):
                 deleting.result(0.3)
             rival.commit()

@@ -72,7 +72,7 @@ def test_a_flow_that_was_taken_over_is_left_alone_and_the_others_are_saved(
     assert isinstance(errors["late"], LeaseLostError)
     assert statuses(store) == {"a": "COMPLETED", "b": "COMPLETED", "late": "PENDING"}
     assert store.load("late").count_tasks() == {"PENDING": 2}
-    kinds = [entry.kind for entry in store.history("late")]
+    kinds = [entry.kind for entry in store.history.events("late")]
     assert EventKind.LOST_RESULT in kinds
 
 
@@ -112,7 +112,7 @@ def test_a_sleeping_flow_that_was_woken_meanwhile_stays_due(store: FlowStore, cl
     store.save(canceller, outbox=Outbox(cancelled={"f": "no longer needed"}))
     assert store.save_many([FinalSave(flow=flow, lease=lease)]) == {}
     assert [lease.flow_key for lease in store.claim(owner="d", keys=["f"])] == ["f"]
-    (wake,) = store.wakes(store.load("f"))
+    (wake,) = store.state_of(store.load("f")).wakes
     assert wake.reason == "no longer needed"
 
 

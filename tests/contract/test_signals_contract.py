@@ -206,7 +206,7 @@ def test_a_signal_whose_id_is_the_key_of_a_deleted_flow_still_wakes(houston: Hou
     flow = houston.load("f")
     houston.signal("f", "go", id="other")
     houston.delete("other")
-    outbox = Outbox(acted_upon=houston.store.wakes(flow))  # it has not seen the second signal
+    outbox = Outbox(acted_upon=houston.store.state_of(flow).wakes)  # it has not seen the second signal
     houston.store.save(flow, lease=lease, release=True, outbox=outbox)
     check_store(houston.store)
     assert houston.tick().completed == 1

@@ -307,7 +307,7 @@ class TestSave:
 
     def test_a_deleted_flow_cannot_be_saved(self, store: FlowStore, make: Callable[..., Flow]) -> None:
         flow = make()
-        store.delete("f")
+        store.upkeep.delete("f")
         with pytest.raises(FlowNotFoundError, match="not stored any more"):
             store.save(flow)
 
@@ -387,7 +387,7 @@ class TestDelete:
     def test_a_deleted_flow_is_gone(self, store: FlowStore, make: Callable[..., Flow]) -> None:
         make("a")
         make("b")
-        assert store.delete("a") == ["a"]
+        assert store.upkeep.delete("a") == ["a"]
         assert [summary.key for summary in store.query()] == ["b"]
         assert store.load("b").spec is not None  # which both were made from
 
@@ -395,7 +395,7 @@ class TestDelete:
         self, store: FlowStore, make: Callable[..., Flow]
     ) -> None:
         make()
-        store.delete("f")
+        store.upkeep.delete("f")
         with pytest.raises(
             FlowExistsError, match="'f' was used before, by a flow that was deleted at 2026-01-02"
         ):
@@ -404,7 +404,7 @@ class TestDelete:
 
     def test_an_unknown_key_is_named(self, store: FlowStore) -> None:
         with pytest.raises(FlowNotFoundError, match="'nowhere'"):
-            store.delete("nowhere")
+            store.upkeep.delete("nowhere")
 
     def test_a_flow_that_a_driver_holds_is_not_deleted(
         self, store: FlowStore, make: Callable[..., Flow]
@@ -412,9 +412,9 @@ class TestDelete:
         make()
         lease = claim_one(store, "the driver")
         with pytest.raises(StoreError, match="being ticked by the driver"):
-            store.delete("f")
+            store.upkeep.delete("f")
         store.release(lease)
-        assert store.delete("f") == ["f"]
+        assert store.upkeep.delete("f") == ["f"]
 
     def test_stored_sub_flows_are_deleted_with_their_flow(
         self, store: FlowStore, make: Callable[..., Flow]
@@ -424,7 +424,7 @@ class TestDelete:
         store.save(parent, outbox=Outbox(started={"child": child}))
         store.save(store.load("child"), outbox=Outbox(started={"grandchild": grandchild}))
         make("other")
-        assert set(store.delete("parent")) == {"parent", "child", "grandchild"}
+        assert set(store.upkeep.delete("parent")) == {"parent", "child", "grandchild"}
         assert [summary.key for summary in store.query()] == ["other"]
 
 
@@ -582,7 +582,7 @@ class TestLostLeases:
         for before in range(3):
             lease = claim_one(store)
             assert lease.lost_leases == before
-            store.release_as_lost(lease, replace(lease.lost_calls, under_way=("one/1",)))
+            store.release(lease, lost_calls=replace(lease.lost_calls, under_way=("one/1",)))
         assert store.claim(owner="d") == []
         assert store.summary("f").status == "BLOCKED"
 
@@ -722,7 +722,7 @@ class TestSubFlows:
     ) -> None:
         self.finish(store, engine)
         assert [lease.flow_key for lease in store.claim(owner="d", limit=9)] == ["parent"]
-        assert [(wake.kind, wake.source_key) for wake in store.wakes(store.load("parent"))] == [
+        assert [(wake.kind, wake.source_key) for wake in store.state_of(store.load("parent")).wakes] == [
             ("finished", "child")
         ]
 
@@ -736,11 +736,11 @@ class TestSubFlows:
         store.save(parent, lease=lease, release=True)
         lease = claim_one(store, keys=["parent"])
         parent = store.load("parent")
-        outbox = Outbox(acted_upon=store.wakes(parent))
+        outbox = Outbox(acted_upon=store.state_of(parent).wakes)
         assert [wake.source_key for wake in outbox.acted_upon] == ["child"]
         engine.run_flow(parent)
         store.save(parent, lease=lease, release=True, outbox=outbox)
-        assert store.wakes(store.load("parent")) == ()
+        assert store.state_of(store.load("parent")).wakes == ()
         assert store.claim(owner="d") == []
 
     def test_a_save_that_acted_upon_the_end_of_a_sub_flow_sleeps_again(
@@ -749,7 +749,7 @@ class TestSubFlows:
         self.finish(store, engine)
         lease = claim_one(store)
         parent = store.load("parent")
-        store.save(parent, lease=lease, release=True, outbox=Outbox(acted_upon=store.wakes(parent)))
+        store.save(parent, lease=lease, release=True, outbox=Outbox(acted_upon=store.state_of(parent).wakes))
         assert store.claim(owner="d") == []
         assert store.next_due_at() == START + timedelta(seconds=3600)
 
@@ -769,7 +769,7 @@ class TestSubFlows:
     def test_a_cancelled_sub_flow_is_due_and_knows_why(self, family: None, store: FlowStore) -> None:
         store.save(store.load("parent"), outbox=Outbox(cancelled={"child": "no longer needed"}))
         claim_one(store, keys=["child"])
-        (wake,) = store.wakes(store.load("child"))
+        (wake,) = store.state_of(store.load("child")).wakes
         assert (wake.kind, wake.source_key, wake.reason) == ("cancel", "parent", "no longer needed")
 
     def test_a_paused_sub_flow_can_be_cancelled(self, family: None, store: FlowStore) -> None:
@@ -789,7 +789,7 @@ class TestSubFlows:
     def test_deleting_an_unfinished_sub_flow_makes_its_parent_due(
         self, family: None, store: FlowStore
     ) -> None:
-        store.delete("child")
+        store.upkeep.delete("child")
         assert claim_one(store).flow_key == "parent"
 
     def test_a_family_is_claimed_by_its_head(

@@ -12,7 +12,7 @@ from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
-from mc.store.leases.due_flows import FAIR_SHARE
+from mc.store.leases.claims import FAIR_SHARE
 
 SPEC = {"tasks": [{"key": "t", "task_type": "poll"}]}
 URGENT = 12

@@ -54,10 +54,10 @@ def test_the_flow_is_woken_by_the_winner_of_the_race_for_its_sub_flow(
         check_store(store, seen)
         if winner == "claimed":
             assert store.next_due_at() is None  # nobody is told of an end that was not saved
-            assert store.wakes(store.load("f")) == ()
+            assert store.state_of(store.load("f")).wakes == ()
             engine.run_flow(flow)
             store.save(flow, lease=lease, release=True)
-        assert [wake.source_key for wake in store.wakes(store.load("f"))] == [CHILD]
+        assert [wake.source_key for wake in store.state_of(store.load("f")).wakes] == [CHILD]
         check_store(store, seen)
         report = FlowRunner(store, engine).tick()
         assert (report.claimed, report.completed) == (1, 1)

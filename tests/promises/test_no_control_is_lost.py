@@ -17,8 +17,7 @@ from mc.houston import Houston
 from mc.runners.claimed_flow import ClaimedFlow
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
-from mc.store.lease import Lease
-from mc.store.lost_calls import LostCalls
+from mc.store.lease import Lease, LostCalls
 from mc.store.outbox import Outbox
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 from tests.support.invariants import Seen, check_store
@@ -65,8 +64,10 @@ class TestOneThatComesWhileADriverHoldsTheFlow:
             houston.submit({"tasks": [NAP]}, key="f")
             for _ in range(3):
                 (lease,) = driver.claim(owner="driver")
-                driver.release_as_lost(lease, LostCalls(counts=lease.lost_calls.counts, under_way=("nap/1",)))
-            houston.store.control("f", make_control("pause", by="ada"))
+                driver.release(
+                    lease, lost_calls=LostCalls(counts=lease.lost_calls.counts, under_way=("nap/1",))
+                )
+            houston.store.messages.control("f", make_control("pause", by="ada"))
             assert driver.claim(owner="driver") == []
             check(houston.store)
             clock.advance(60)
@@ -99,7 +100,7 @@ class TestOfAFlowWithAStoredSubFlow:
         with Houston(url) as houston, FlowStore(url) as driver:
             houston.submit({"tasks": [{"key": "sub", **CHILD}]}, key="f")
             houston.tick()
-            driver.signal(CHILD_KEY, "so that it is due")
+            driver.messages.signal(CHILD_KEY, "so that it is due")
             (lease,) = driver.claim(owner="driver", keys=[CHILD_KEY])
             assert houston.pause("f", by="ada").status == "PAUSED"
             assert houston.resume("f", by="ada").status == "RUNNING"
@@ -113,9 +114,9 @@ class TestOfAFlowWithAStoredSubFlow:
         with Houston(url) as houston, FlowStore(url) as driver:
             houston.submit({"tasks": [{"key": "sub", **CHILD}]}, key="f")
             houston.tick()
-            driver.signal(CHILD_KEY, "so that it is due")
+            driver.messages.signal(CHILD_KEY, "so that it is due")
             (lease,) = driver.claim(owner="driver", keys=[CHILD_KEY])
-            driver.control(CHILD_KEY, make_control("pause", by="bob"))
+            driver.messages.control(CHILD_KEY, make_control("pause", by="bob"))
             driver.release(lease)
             report = houston.pause("f", by="ada")
             assert (report.done, report.status) == (True, "PAUSED")

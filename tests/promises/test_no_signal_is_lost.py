@@ -41,10 +41,10 @@ def test_a_signal_that_comes_while_a_driver_holds_the_flow(url: str, ticked: boo
         store.create(Flow.from_flow_spec(SPEC, key="f"))
         if ticked:
             FlowRunner(store, FlowEngine()).tick()
-            other.signal("f", "other")  # so that the flow is due
+            other.messages.signal("f", "other")  # so that the flow is due
         (lease,) = store.claim(owner="slow")
         flow = store.load("f")
-        assert other.signal("f", "go", 1)
+        assert other.messages.signal("f", "go", 1)
         seen = check_store(store)
         tick(store, lease, flow)
         check_store(store, seen)
@@ -59,7 +59,7 @@ def test_what_a_driver_took_that_lost_its_lease_is_taken_by_the_next(
 ) -> None:
     with FlowStore(url) as store, FlowStore(url) as other:
         store.create(Flow.from_flow_spec(SPEC, key="f"))
-        store.signal("f", "go", 1)
+        store.messages.signal("f", "go", 1)
         (lease,) = store.claim(owner="slow")
         flow = store.load("f")
         expire_leases()
@@ -96,8 +96,8 @@ def test_many_senders_and_drivers_at_once(url: str) -> None:
         def work() -> None:
             with FlowStore(url) as own:
                 for number in range(each):
-                    own.signal("f", "go", [name, number], id=f"{name}/{number}")
-                    own.signal("f", "go", [name, number], id=f"{name}/{number}")
+                    own.messages.signal("f", "go", [name, number], id=f"{name}/{number}")
+                    own.messages.signal("f", "go", [name, number], id=f"{name}/{number}")
 
         return work
 

@@ -49,7 +49,7 @@ def test_the_late_result_changes_nothing_and_is_kept_as_evidence(
             old.hold(old_lease)
         check_store(new, seen)
         assert new.load("f").to_flow_dict() == before
-        evidence = [event for event in new.history("f") if event.owner == "old"]
+        evidence = [event for event in new.history.events("f") if event.owner == "old"]
         assert {event.token for event in evidence} == {old_lease.token}
         if new_owner_has == "claimed":
             make_engine("in time").run_flow(flow)

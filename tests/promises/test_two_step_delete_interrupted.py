@@ -48,9 +48,9 @@ with FlowStore(url) as store:
     store.query()
     event.listen(Engine, "before_cursor_execute", before)
     if operation == "delete":
-        store.delete("f")
+        store.upkeep.delete("f")
     else:
-        store.prune(timedelta(days=30))
+        store.upkeep.prune(timedelta(days=30))
 """
 
 
@@ -80,10 +80,10 @@ def keys_of(store: FlowStore) -> list[str]:
 def test_a_kill_between_the_steps_leaves_the_flow_whole(url: str, operation: str, step: str) -> None:
     with make_flows(url, "f") as store:
         seen = check_store(store)
-        before = {key: (store.load(key).to_flow_dict(), store.history(key)) for key in FAMILIES["f"]}
+        before = {key: (store.load(key).to_flow_dict(), store.history.events(key)) for key in FAMILIES["f"]}
         assert remove(url, operation, step) == -signal.SIGKILL
         check_store(store, seen)
-        assert {key: (store.load(key).to_flow_dict(), store.history(key)) for key in before} == before
+        assert {key: (store.load(key).to_flow_dict(), store.history.events(key)) for key in before} == before
         with pytest.raises(FlowExistsError, match="stored already"):
             store.create(Flow.from_flow_spec(SPEC, key="f"))
         assert remove(url, operation) == 0
@@ -102,6 +102,6 @@ def test_a_prune_that_is_killed_between_two_batches_goes_on_with_the_second(url:
         assert remove(url, "prune", "batch done") == -signal.SIGKILL
         check_store(store, seen)
         assert keys_of(store) == FAMILIES["g"]
-        assert store.prune(timedelta(days=30)).flows == 2
+        assert store.upkeep.prune(timedelta(days=30)).flows == 2
         check_store(store, seen)
         assert keys_of(store) == []

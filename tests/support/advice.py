@@ -104,7 +104,7 @@ class Person:
             self.clock.advance(60 if what == "nap" else 5_000)
         elif what == "signal":
             if self.status not in FINISHED_FLOW_STATUSES:
-                self.store.signal(self.key, "a")
+                self.store.messages.signal(self.key, "a")
         elif what == "vanish":
             self.store.claim(owner="vanishes", lease_seconds=0)
         elif what == "claim":
@@ -123,7 +123,7 @@ class Person:
             if kind == what:
                 self._knowing.control(key, control)
             else:
-                self.store.control(key, control)
+                self.store.messages.control(key, control)
         except ControlError:
             return  # its status does not allow it
 
@@ -183,9 +183,9 @@ class Person:
         """Let happen what a task waits for."""
         words = reason.commands[0].split() if reason.commands else []
         if reason.kind is ReasonKind.SIGNAL:
-            self.store.signal(key, words[3])
+            self.store.messages.signal(key, words[3])
         elif reason.kind is ReasonKind.APPROVAL:
-            self.store.decide(key, words[3], approved=True, by="ada")
+            self.store.messages.decide(key, words[3], approved=True, by="ada")
         elif reason.sub_flow is not None and not reason.sub_flow.is_finished:
             self._obey(reason.sub_flow)
 

@@ -11,9 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mc.clock import Clock, ManualClock, SystemClock
-from mc.durations import format_time
+from mc.durations import Timestamper, format_time
 from mc.errors import DurationError
-from mc.flows.timestamps import Timestamper
 
 
 class TestSystemClock:

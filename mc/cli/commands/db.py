@@ -170,7 +170,7 @@ def prune(settings: Settings, older_than: timedelta, keep_failed: bool, dry_run:
     """
     _open_existing(settings).close()  # SQLite would make a file that is not there
     with settings.open_houston() as houston:
-        report = houston.store.prune(older_than, keep_failed=keep_failed, dry_run=dry_run)
+        report = houston.store.upkeep.prune(older_than, keep_failed=keep_failed, dry_run=dry_run)
     if settings.as_json:
         print_json(report.to_dict())
     else:

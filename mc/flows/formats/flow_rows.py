@@ -59,7 +59,8 @@ def collect_changes(flow: Flow) -> FlowChanges:
         StatusError: a status was written into a task dict that the tables do not allow.
     """
     flow.reconcile()
-    flush_sub_flows(flow)
+    if flow._sub_flows:
+        flush_sub_flows(flow)
     for node in flow._nodes_with_sub_flows():
         flow._touch(node)
     nodes = tuple(sorted(flow._touched, key=_position))

@@ -49,7 +49,7 @@ class StoredParent(Mapping[str, Any]):
         return self._found
 
     def _load_waiter(self) -> Flow | None:
-        key = self._store.waiter_key(self._flow)
+        key = self._store.state_of(self._flow).waiter_key
         try:
             return self._store.load(key) if key is not None else None
         except FlowNotFoundError:

@@ -53,7 +53,7 @@ class StoredResources:
     @property
     def have_ended(self) -> bool:
         """Whether the next save gives something back."""
-        return bool(ended_claims(self._flow, self._claims))
+        return bool(self._claims and ended_claims(self._flow, self._claims))
 
     def holds(self, flow: Flow, request_id: str) -> bool:
         """Tell whether an attempt has what it needs."""

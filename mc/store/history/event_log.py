@@ -1,4 +1,4 @@
-"""Writes the history of flows, in the transactions of what it tells of, and reads it."""
+"""The history of flows as it is written, in the transactions of what it tells of."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from mc.context.json_values import dumps, loads
-from mc.durations import parse_time
-from mc.store.event import Attempt, Event, EventKind
+from mc.context.json_values import dumps
+from mc.store.event import EventKind
 from mc.store.lease import Lease
 from mc.store.schema.tables import attempt, event, flow
 from mc.store.sql.bulk_insert import BulkInsert
@@ -21,8 +20,6 @@ __all__ = [
     "HistoryDraft",
     "add_events",
     "insert_events",
-    "read_attempts",
-    "read_events",
     "to_number",
     "write_history",
 ]
@@ -112,45 +109,6 @@ def add_events(connection: Connection, flow_key: str, rows: Sequence[Row]) -> No
         insert_events(connection, rows)
 
 
-def read_events(connection: Connection, flow_key: str) -> list[Event]:
-    """Return the events of a flow in the order in which they were recorded."""
-    found = connection.execute(_EVENTS, {"flow": flow_key})
-    return [
-        Event(
-            flow_key=flow_key,
-            number=number,
-            kind=EventKind(row.kind),
-            task_key=row.task_key,
-            attempt=row.attempt,
-            old_status=row.old_status,
-            new_status=row.new_status,
-            at=parse_time(row.at),
-            recorded_at=parse_time(row.recorded_at),
-            owner=row.owner,
-            token=row.token,
-            error=loads(row.error) if row.error else None,
-            detail=loads(row.detail) if row.detail else None,
-        )
-        for number, row in enumerate(found, 1)
-    ]
-
-
-def read_attempts(connection: Connection, flow_key: str) -> list[Attempt]:
-    """Return the attempts of all tasks of a flow in the order in which they were recorded."""
-    return [
-        Attempt(
-            task_key=row.task_key,
-            attempt=row.attempt,
-            status=row.status,
-            started_at=parse_time(row.started_at) if row.started_at else None,
-            finished_at=parse_time(row.finished_at) if row.finished_at else None,
-            owner=row.owner,
-            error=loads(row.error) if row.error else None,
-        )
-        for row in connection.execute(_ATTEMPTS, {"flow": flow_key})
-    ]
-
-
 def to_number(value: Any) -> int:
     """Return the number of an attempt; 0 for what a handler made of it that is none."""
     return value if type(value) is int and 0 <= value <= _MAX_ATTEMPT else 0
@@ -175,5 +133,3 @@ _END_ATTEMPT: Final = Prepared(
     ("new_status", "new_finished_at", "new_owner", "new_error", "flow", "task", "number"),
 )
 _LOCK_FLOW: Final = select(flow.c.key).where(flow.c.key == bindparam("flow")).with_for_update()
-_EVENTS: Final = select(event).where(event.c.flow_key == bindparam("flow")).order_by(event.c.id)
-_ATTEMPTS: Final = select(attempt).where(attempt.c.flow_key == bindparam("flow")).order_by(attempt.c.id)

@@ -1,23 +1,27 @@
-"""What drivers did when: a row for each tick of a runner."""
+"""The ticks of runners: what they did when, a row for each."""
 
 from __future__ import annotations
 
 import os
 import uuid
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, update
 
+from mc.clock import Clock
 from mc.durations import format_time, parse_time
+from mc.store.database import Database
 from mc.store.schema.tables import MAX_KEY_LENGTH, schema, tick
-from mc.store.schema.upgrade import check_version
+from mc.store.schema.upgrade import NEWEST_VERSION, newer_schema
 from mc.store.sql.prepared import Prepared
 
 __all__ = [
     "LATEST_TURN",
     "Tick",
+    "TickAccount",
+    "TickLog",
     "begin_tick",
     "count_ticks",
     "delete_ticks",
@@ -25,6 +29,9 @@ __all__ = [
     "read_ticks",
     "ticks_query",
 ]
+
+_LONGEST: Final = timedelta(minutes=1)  # for so long ticks that find nothing new to do share a row
+_REST: Final = timedelta(seconds=10)  # between two writes of such a row
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,13 +68,122 @@ class Tick:
     was_sent: bool = False
 
 
+class TickLog:
+    """The ticks of all runners, as they are noted and read.
+
+    Args:
+        database: where they are noted.
+        clock: of the runners.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.clock = clock
+        self._database = database
+
+    def note(self, tick: Tick) -> None:
+        """Write what a tick came to; a row that was pruned meanwhile stays away.
+
+        Raises:
+            SchemaVersionError: newer code has changed the tables since this store was opened.
+        """
+        write = end_tick if tick.is_stored else begin_tick
+        self._database.write(lambda connection: write(connection, tick))
+        tick.is_stored = True
+
+    def list(self, *, since: datetime | None = None, limit: int | None = None) -> list[Tick]:
+        """Return what runners did, newest first.
+
+        Args:
+            since: ticks that began then or later.
+            limit: at most so many.
+        """
+        query = ticks_query(since, limit)
+        return self._database.read(lambda connection: read_ticks(connection, query))
+
+
+class TickAccount:
+    """The ticks of one runner, a row for each.
+
+    The row of a tick that claims flows is written with the first claim and completed at its end, so that
+    one whose process vanished can be seen. Ticks in a row that find nothing to do share one, as do those of
+    a loop that only poll tasks; so a loop over an idle database hardly writes.
+
+    Args:
+        log: where the ticks are noted.
+        owner: the runner.
+    """
+
+    def __init__(self, log: TickLog, owner: str) -> None:
+        self._log = log
+        self._owner = owner
+        self._idle: Tick | None = None  # the last that claimed nothing
+        self._idle_written_at: datetime | None = None
+
+    def begin(self, *, one_flow: bool, open_row: Tick | None = None) -> Tick:
+        """Return what is to be handed to the claims of a tick.
+
+        Args:
+            one_flow: whether it takes up one flow and its sub-flows only.
+            open_row: what `end` returned for the tick before.
+        """
+        if open_row is not None:
+            open_row.ticks += 1
+            return open_row
+        return Tick(owner=self._owner, started_at=self._log.clock.now(), one_flow=one_flow)
+
+    def end(self, tick: Tick, *, progressed: bool = False, goes_on: bool = False) -> Tick | None:
+        """Note what a tick came to.
+
+        Args:
+            tick: with its figures.
+            progressed: whether any flow made progress.
+            goes_on: whether another tick follows soon.
+
+        Returns:
+            The tick if its row is left open for the next one.
+
+        Raises:
+            StoreUnreachableError: the database cannot be used.
+            SchemaVersionError: newer code has changed the tables meanwhile.
+        """
+        now = self._log.clock.now()
+        if not tick.is_stored and not tick.flows:
+            self._note_idle(tick, now)
+            return None
+        if goes_on and not progressed and self._is_young(tick, now):
+            return tick
+        self._idle = None
+        tick.ended_at = now
+        self._log.note(tick)
+        return None
+
+    def _note_idle(self, tick: Tick, now: datetime) -> None:
+        last = self._idle
+        if last is None or last.one_flow != tick.one_flow or not self._is_young(last, now):
+            self._idle = last = tick
+            self._idle_written_at = None
+        else:
+            last.ticks += 1
+        last.ended_at = now
+        written_at = self._idle_written_at
+        if written_at is None or not written_at <= now < written_at + _REST:
+            self._log.note(last)
+            self._idle_written_at = now
+
+    @staticmethod
+    def _is_young(tick: Tick, now: datetime) -> bool:
+        return tick.started_at <= now < tick.started_at + _LONGEST
+
+
 def begin_tick(connection: Connection, begun: Tick) -> None:
     """Write the row of a tick.
 
     Raises:
         SchemaVersionError: the tables were brought to a version that this code does not know.
     """
-    check_version(connection.scalar(_VERSION) or 0)
+    version = connection.scalar(_VERSION) or 0
+    if version > NEWEST_VERSION:
+        raise newer_schema(version)
     if begun.turn is None:
         begun.turn = connection.scalars(select(LATEST_TURN)).one()
     if begun.was_sent:

@@ -1,49 +1,46 @@
-"""Claims on flows: taken, renewed, given back, taken over from drivers that vanished."""
+"""Claims on flows that are due: the most urgent first, and those that drivers left when they vanished."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from shlex import quote
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, literal, null, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, literal, or_, select, update
+from sqlalchemy import Row as ResultRow
 
-from mc.context.json_values import dumps, loads
+from mc.context.json_values import loads
 from mc.durations import format_time, parse_time
 from mc.errors import McError
-from mc.statuses import FLOW_CHANGES
-from mc.store.databases.sqlite import Dialect
+from mc.store.databases.base import Dialect
 from mc.store.event import EventKind
 from mc.store.history.event_log import EventRow, insert_events
 from mc.store.history.tick_log import LATEST_TURN
-from mc.store.lease import MAX_LOST_CALLS, Lease
-from mc.store.leases.due_flows import Search, find_due
+from mc.store.lease import MAX_LOST_CALLS, Lease, LostCalls
+from mc.store.leases.blocking import block_after_losses
 from mc.store.leases.recollection import Recollection
 from mc.store.leases.refusals import new_epoch
-from mc.store.lost_calls import LostCalls
-from mc.store.rows.claim_rows import lend, withdraw
-from mc.store.rows.wakes import wake_if_noted
 from mc.store.schema.epochs import PRESENT_EPOCH
 from mc.store.schema.tables import flow
-from mc.store.sql.column_types import LongText, storable_text
 from mc.store.sql.prepared import Prepared, Row
 
 __all__ = [
+    "FAIR_SHARE",
     "Claimed",
-    "block",
+    "Search",
     "claim",
+    "claim_query",
     "family_of",
+    "find_due",
     "held_query",
-    "is_held_by",
     "is_leased",
-    "keep",
     "next_due_query",
-    "release",
-    "release_as_lost",
-    "renew",
 ]
+
+FAIR_SHARE: Final = 8  # one place in so many goes to the flows that are due longest
+_CANDIDATES: Final = 8  # times as many as wanted are looked at where others may have locked the first
 
 
 class Claimed(NamedTuple):
@@ -102,8 +99,7 @@ def claim(
             if vanished:
                 calls = calls.lose()
             if culprits := calls.reaching(MAX_LOST_CALLS):
-                _block_after_losses(connection, row.key, culprits, now)
-                lend(connection, dialect, row.key, parse_time(now))
+                block_after_losses(connection, dialect, row.key, culprits, now)
                 blocked = True
             elif (lost or calls) and chosen:
                 break  # a flow that may kill its driver is claimed alone
@@ -122,66 +118,76 @@ def claim(
     return Claimed(leases, turn + len(leases) if len(chosen) == len(rows) else turn)
 
 
-def renew(connection: Connection, dialect: Dialect, lease: Lease) -> datetime | None:
-    """Return the time until which a lease was prolonged; None if it was taken over or given back."""
-    database_now: str = connection.scalars(select(dialect.now())).one()
-    expires_at = parse_time(database_now) + timedelta(seconds=lease.seconds)
-    params = {**_name(lease), "new_expires_at": format_time(expires_at)}
-    return expires_at if connection.execute(_RENEW, params).rowcount == 1 else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Which flows are looked for; times are ISO 8601."""
+
+    due_at: str
+    database_now: str
+    turn: int = 0  # how many flows were claimed before
+    among: tuple[ColumnElement[bool], ...] = ()
 
 
-def keep(connection: Connection, lease: Lease) -> bool:
-    """Lock a flow's row until the transaction ends; False if the lease was taken over or given back."""
-    return connection.scalar(_KEEP, _name(lease)) is not None
+def find_due(connection: Connection, dialect: Dialect, search: Search, limit: int) -> list[ResultRow[Any]]:
+    """Return and lock flows that are due and that nobody holds: by priority, then those due longest.
 
-
-def is_held_by(connection: Connection, lease: Lease) -> bool:
-    """Tell whether a lease is the flow's: nobody took it over, and it was not given back."""
-    return connection.scalar(_FIND_HELD, _name(lease)) is not None
-
-
-def release(connection: Connection, leases: Sequence[Lease]) -> list[Lease]:
-    """Give leases back, and return those that were taken over or given back before.
+    Each eighth place, counted over all claims, is given to the flow that is due longest whatever its
+    priority, so that each has its turn however many urgent ones there are, and however few are claimed at a
+    time.
 
     Args:
         connection: in a transaction that writes.
-        leases: of different flows.
+        dialect: of the database. Flows that another transaction has locked are passed over.
+        search: what to look for.
+        limit: at most so many.
     """
-    in_order = sorted(leases, key=lambda lease: lease.flow_key)  # lest two drivers wait for each other
-    return [lease for lease in in_order if _RELEASE.run(connection, tuple(_name(lease).values())) != 1]
+    oldest: Sequence[ResultRow[Any]] = []
+    share = (search.turn + limit) // FAIR_SHARE - search.turn // FAIR_SHARE
+    if share:
+        oldest = _fetch(connection, dialect, claim_query(search, share, by_priority=False), search, share)
+        if len(oldest) < share:
+            return sorted(oldest, key=_urgency)  # these are all
+        if share == limit:
+            return sorted(oldest, key=_urgency)
+    query = claim_query(search, limit - len(oldest))
+    if oldest:
+        query = query.where(flow.c.key.not_in([row.key for row in oldest]))
+    urgent = _fetch(connection, dialect, query, search, limit - len(oldest))
+    return sorted([*oldest, *urgent], key=_urgency)
 
 
-def release_as_lost(connection: Connection, lease: Lease, calls: LostCalls) -> bool:
-    """Give a lease back and count it with those of drivers that vanished; False if it was taken over."""
-    return _RELEASE_AS_LOST.run(connection, (calls.lose().to_text(), *_name(lease).values())) == 1
+def claim_query(search: Search, limit: int, *, by_priority: bool = True) -> Select[Any]:
+    """Return a query for flows that are due and that nobody holds."""
+    order: list[Any] = [flow.c.next_tick_at, flow.c.created_at, flow.c.key]
+    if by_priority:
+        order[:0] = [_IS_SUSPECT, flow.c.priority.desc()]  # what may end its driver comes last
+    return _COLUMNS.where(*_is_claimable(search), *search.among).order_by(*order).limit(limit)
 
 
-def block(connection: Connection, dialect: Dialect, lease: Lease, reason: str, now: str) -> bool:
-    """Make a flow BLOCKED and give its lease back; return False if it was taken over."""
-    params = _name(lease)
-    status = connection.scalar(_HELD_STATUS, params)
-    if status is None:
-        return False
-    text = storable_text(reason)
-    connection.execute(_BLOCK_HELD, {**params, "reason": text, "now": now})
-    _forget_missing_handlers(connection, lease.flow_key)
-    _note_blocked(connection, EventRow(lease.flow_key, now, lease), status, text)
-    lend(connection, dialect, lease.flow_key, parse_time(now))
-    wake_if_noted(connection, lease.flow_key, False, _after_a_while(now))
-    return True
+def _fetch(
+    connection: Connection, dialect: Dialect, query: Select[Any], search: Search, limit: int
+) -> Sequence[ResultRow[Any]]:
+    if not dialect.locks_what_it_sorts:
+        return connection.execute(dialect.lock_rows(query)).all()
+    keys = [row.key for row in connection.execute(query.limit(limit * _CANDIDATES))]
+    by_key = dialect.lock_rows(_BY_KEY.where(*_is_claimable(search)))
+    locked: list[ResultRow[Any]] = []
+    while keys and len(locked) < limit:
+        wanted = limit - len(locked)
+        locked += connection.execute(by_key, {"keys": keys[:wanted]})
+        del keys[:wanted]
+    return locked
 
 
-def set_aside(connection: Connection, dialect: Dialect, lease: Lease, until: str, now: str) -> bool:
-    """Give a lease back and make the flow due later; return False if it was taken over.
+def _is_claimable(search: Search) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    nobody_holds = or_(flow.c.lease_owner.is_(None), flow.c.lease_expires_at <= search.database_now)
+    return flow.c.next_tick_at <= search.due_at, nobody_holds
 
-    What a person has asked for meanwhile makes it due at once.
-    """
-    statement = update(flow).where(_HELD).values(next_tick_at=until, lease_owner=None, lease_expires_at=None)
-    if connection.execute(statement, _name(lease)).rowcount != 1:
-        return False
-    withdraw(connection, dialect, lease.flow_key, parse_time(now))
-    wake_if_noted(connection, lease.flow_key, False, now)
-    return True
+
+def _urgency(row: ResultRow[Any]) -> tuple[bool, int, str, str, str]:
+    is_suspect = row.lease_owner is not None or row.lost_leases > 0
+    priority = row.priority if isinstance(row.priority, int) else 0  # SQLite keeps whatever was written
+    return is_suspect, -priority, row.next_tick_at, row.created_at, row.key
 
 
 def is_leased(dialect: Dialect) -> ColumnElement[bool]:
@@ -213,11 +219,6 @@ def held_query(dialect: Dialect, family: str) -> Select[str]:
     return select(flow.c.key).where(flow.c.key.in_(family_of(family)), is_leased(dialect)).limit(1)
 
 
-def _name(lease: Lease) -> dict[str, Any]:
-    """Return the parameters of `_HELD`, in the order of its names."""
-    return {"flow": lease.flow_key, "held": lease.token, "held_id": lease.id}
-
-
 def _lease(
     row: Any, claim_id: str, lost: int, calls: LostCalls, owner: str, expires_at: datetime, seconds: float
 ) -> Lease:
@@ -246,38 +247,6 @@ def _claim_row(lease: Lease) -> Row:
     return (lease.token, lease.id, lease.owner, expires_at, lease.lost_leases, calls, lease.flow_key)
 
 
-def _block_after_losses(connection: Connection, key: str, calls: Sequence[str], now: str) -> None:
-    tasks = ", ".join(call.rpartition("/")[0] for call in calls)
-    reason = (
-        f"{MAX_LOST_CALLS} drivers in a row vanished while they made the same call (killed, crashed, out of "
-        f"memory, interrupted, or cut off from the database); tasks that were running: {tasks}. Find out why "
-        f"they end their process, then let the flow go on by `houston resume {quote(key)}`, or end it: "
-        f"`houston cancel {quote(key)}`."
-    )
-    status = connection.scalar(_STATUS, {"flow": key})
-    connection.execute(_BLOCK, {"flow": key, "reason": reason, "now": now})
-    _forget_missing_handlers(connection, key)
-    _note_blocked(connection, EventRow(key, now), status, reason)
-    wake_if_noted(connection, key, False, _after_a_while(now))
-
-
-def _forget_missing_handlers(connection: Connection, key: str) -> None:
-    """Let no driver carry the flow on by itself, as if it were blocked for want of a handler still."""
-    try:
-        body = loads(connection.scalar(_BODY, {"flow": key}) or "null")
-    except McError:
-        return  # who reads the flow will find that
-    if isinstance(body, dict) and body.get("missing_handlers"):
-        text = dumps({**body, "missing_handlers": None})
-        connection.execute(_WRITE_BODY, {"flow": key, "text": text})
-
-
-def _note_blocked(connection: Connection, rows: EventRow, status: str | None, reason: str) -> None:
-    if status not in _LEFT_ALONE:
-        event = rows.make(EventKind.CHANGED, "BLOCKED", old=status, detail={"reason": reason})
-        insert_events(connection, [event])
-
-
 def _note_take_overs(
     connection: Connection, leases: Sequence[Lease], before: Sequence[Any], now: str
 ) -> None:
@@ -290,17 +259,10 @@ def _note_take_overs(
         for lease, row in zip(leases, before, strict=True)
         if row.lease_owner is not None
     ]
-    insert_events(connection, events)
+    if events:
+        insert_events(connection, events)
 
 
-def _after_a_while(now: str) -> str:
-    """Return when to do what a person asks of a flow that has just made a driver stumble: not at once."""
-    return format_time(parse_time(now) + _PAUSE)
-
-
-_PAUSE: Final = timedelta(seconds=60)
-# What cannot be ticked becomes BLOCKED, but what has ended or was stopped, whatever is wrong with it.
-_LEFT_ALONE: Final = sorted(FLOW_CHANGES.keys() - {"PENDING", "RUNNING"})
 _CLAIM: Final = Prepared(
     update(flow)
     .where(flow.c.key == bindparam("flow"))
@@ -314,50 +276,23 @@ _CLAIM: Final = Prepared(
     ),
     ("token", "claim_id", "owner", "expires_at", "lost", "calls", "flow"),
 )
-_HELD: Final = (
-    (flow.c.key == bindparam("flow"))
-    & (flow.c.lease_token == bindparam("held"))
-    & (flow.c.lease_id == bindparam("held_id"))
-    & flow.c.lease_owner.is_not(None)
+_IS_SUSPECT: Final = case((or_(flow.c.lease_owner.is_not(None), flow.c.lost_leases > 0), 1), else_=0)
+_COLUMNS: Final = select(
+    flow.c.key,
+    flow.c.priority,
+    flow.c.next_tick_at,
+    flow.c.created_at,
+    flow.c.lease_owner,
+    flow.c.lease_token,
+    flow.c.lease_id,
+    flow.c.revision,
+    flow.c.lost_leases,
+    flow.c.lost_calls,
+    flow.c.task_counts,
 )
-_NAMES: Final = ("flow", "held", "held_id")
-_FIND_HELD: Final = select(flow.c.key).where(_HELD)
-_KEEP: Final = select(flow.c.key).where(_HELD).with_for_update()
-_RENEW: Final = update(flow).where(_HELD).values(lease_expires_at=bindparam("new_expires_at"))
-_RELEASE: Final = Prepared(
-    update(flow).where(_HELD).values(lease_owner=null(), lease_expires_at=null()), _NAMES
+# By the primary key alone, because each row that another index leads to would be locked too.
+_BY_KEY: Final = (
+    _COLUMNS.where(flow.c.key.in_(bindparam("keys", expanding=True)))
+    .with_hint(flow, "FORCE INDEX (PRIMARY)", "mysql")
+    .with_hint(flow, "FORCE INDEX (PRIMARY)", "mariadb")
 )
-_RELEASE_AS_LOST: Final = Prepared(
-    update(flow)
-    .where(_HELD)
-    .values(
-        lease_owner=null(),
-        lease_expires_at=null(),
-        lost_leases=flow.c.lost_leases + 1,
-        lost_calls=bindparam("calls"),
-    ),
-    ("calls", *_NAMES),
-)
-_BODY: Final = select(flow.c.body).where(flow.c.key == bindparam("flow"))
-_WRITE_BODY: Final = (
-    update(flow).where(flow.c.key == bindparam("flow")).values(body=bindparam("text", type_=LongText()))
-)
-_STATUS: Final = select(flow.c.status).where(flow.c.key == bindparam("flow"))
-_HELD_STATUS: Final = select(flow.c.status).where(_HELD).with_for_update()
-_BLOCK: Final = (
-    update(flow)
-    .where(flow.c.key == bindparam("flow"))
-    .values(
-        status=case((flow.c.status.in_(_LEFT_ALONE), flow.c.status), else_="BLOCKED"),
-        blocked_reason=bindparam("reason"),
-        next_tick_at=null(),
-        lease_owner=null(),
-        lease_expires_at=null(),
-        lease_token=flow.c.lease_token + 1,
-        lost_leases=0,
-        lost_calls=null(),
-        revision=flow.c.revision + 1,
-        modified_at=bindparam("now"),
-    )
-)
-_BLOCK_HELD: Final = _BLOCK.where(_HELD)

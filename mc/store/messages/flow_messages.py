@@ -23,10 +23,16 @@ __all__ = ["FlowMessages"]
 
 
 class FlowMessages:
-    """The part of `FlowStore` that takes messages to flows; each is written in one transaction."""
+    """Takes messages to the flows of a store; each is written in one transaction.
 
-    clock: Clock
-    _database: Database
+    Args:
+        database: of the flows.
+        clock: when they are sent.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
 
     def signal(
         self,
@@ -41,7 +47,7 @@ class FlowMessages:
         from mc.flows.signals.signal_rules import make_signal  # drivers do without
         from mc.store.messages.sending import send_signal
 
-        new = make_signal(name, data, format_time(self.clock.now()), id=id, by=by)
+        new = make_signal(name, data, format_time(self._clock.now()), id=id, by=by)
         return send_signal(self._database, key, new)
 
     def decide(self, key: str, task: str, *, approved: bool, by: str, comment: str | None = None) -> bool:
@@ -50,7 +56,7 @@ class FlowMessages:
         from mc.store.messages.sending import send_decision
 
         check_size(comment)
-        now = format_time(self.clock.now())
+        now = format_time(self._clock.now())
         return self._database.write(
             lambda connection: send_decision(
                 connection, key, task, approved=approved, by=by, comment=comment, now=now
@@ -76,7 +82,7 @@ class FlowMessages:
         """
         from mc.store.rows.control_rows import send_control
 
-        asked = control if control.at else replace(control, at=format_time(self.clock.now()))
+        asked = control if control.at else replace(control, at=format_time(self._clock.now()))
         return self._database.write(lambda connection: send_control(connection, key, asked))
 
     def controlled(self, family: str) -> list[str]:
@@ -106,7 +112,7 @@ class FlowMessages:
         """
         from mc.store.rows.control_rows import rerun_events
 
-        now = self.clock.now()
+        now = self._clock.now()
         draft = draft_new_flow(flow, now)
         events = rerun_events(of, flow.key, by, reason, format_time(now))
 

@@ -1,23 +1,20 @@
-"""Reads flows and lists of flows."""
+"""The rows of flows, read whole or as far as a tick needs them, and the flows that are made of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, bindparam, select
+from sqlalchemy import Connection, bindparam, exists, select
 
 from mc.context.json_values import loads
-from mc.durations import parse_time
-from mc.errors import StoreError
 from mc.flows.flow import Flow
 from mc.flows.state.mailbox import Signal
-from mc.statuses import FINISHED_FLOW_STATUSES, FLOW_CHANGES
-from mc.store.flow_summary import FlowSummary
+from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.lease import StoredClaim, Wake
 from mc.store.rows.claim_rows import list_claims
-from mc.store.rows.row_format import StoredState, StoredTask, explained, make_flow
+from mc.store.rows.row_format import StoredState, StoredTask, make_flow
 from mc.store.rows.signal_rows import list_signals
 from mc.store.rows.wakes import list_wakes
 from mc.store.schema import tables
@@ -33,14 +30,11 @@ __all__ = [
     "read_flows",
     "read_frontier",
     "read_spec_text",
-    "read_summaries",
     "read_tasks_by_key",
     "read_tasks_by_status",
     "state_of",
-    "summary_query",
 ]
 
-_MOST_ROWS: Final = 2**31 - 1
 _CHUNK: Final = 500  # keys in one statement; databases limit the number of parameters
 
 
@@ -78,12 +72,7 @@ def _read_chunk(connection: Connection, keys: Sequence[str], found: dict[str, Fl
         here[row[0]].tasks.append((row[1], StoredTask._make(row[2:])))
     for flow_key, source, dest in connection.execute(_EDGES, named).all():
         here[flow_key].edges.append((source, dest))
-    for flow_key, wakes in list_wakes(connection, keys).items():
-        here[flow_key].wakes = tuple(wakes)
-    for flow_key, signals in list_signals(connection, keys).items():
-        here[flow_key].signals = signals
-    for flow_key, claims in list_claims(connection, keys).items():
-        here[flow_key].claims = claims
+    _add_what_was_sent(connection, here)
     digests = list({rows.row["spec_digest"] for rows in here.values()} - {None})
     if digests:
         texts = {row.digest: row.text for row in connection.execute(_SPECS, {"digests": digests})}
@@ -99,10 +88,25 @@ def read_frontier(connection: Connection, key: str) -> FlowRows | None:
         return None
     tasks = _task_rows(connection.execute(_ACTIVE, {"flow": key}))
     tasks += _task_rows(connection.execute(_STARTABLE, {"flow": key}))
-    wakes = list_wakes(connection, [key]).get(key, ())
-    signals = list_signals(connection, [key]).get(key, [])
-    claims = list_claims(connection, [key]).get(key, {})
-    return FlowRows(dict(row), tasks=tasks, wakes=tuple(wakes), signals=signals, claims=claims)
+    rows = FlowRows(dict(row), tasks=tasks)
+    _add_what_was_sent(connection, {key: rows})
+    return rows
+
+
+def _add_what_was_sent(connection: Connection, found: Mapping[str, FlowRows]) -> None:
+    """Read what is noted for flows, their signals and claims; most flows have none of them.
+
+    Whose wakes are read, of that flow the rest is read too, and after them: a save takes the wakes away.
+    """
+    keys = [key for key, rows in found.items() if rows.row["is_woken"]]
+    for key, wakes in list_wakes(connection, keys).items() if keys else ():
+        found[key].wakes = tuple(wakes)
+    with_signals = [key for key, rows in found.items() if rows.row["is_woken"] or rows.row["has_signals"]]
+    for key, signals in list_signals(connection, with_signals).items() if with_signals else ():
+        found[key].signals = signals
+    with_claims = [key for key, rows in found.items() if rows.row["is_woken"] or rows.row["has_claims"]]
+    for key, claims in list_claims(connection, with_claims).items() if with_claims else ():
+        found[key].claims = claims
 
 
 def read_tasks_by_key(
@@ -189,6 +193,7 @@ def state_of(rows: FlowRows) -> StoredState:
     return StoredState(
         revision=row["revision"],
         status=row["status"],
+        label=row["label"],
         finished=row["status"] in FINISHED_FLOW_STATUSES,
         waiter_key=row["waiter_key"],
         num_edges=None,
@@ -204,52 +209,12 @@ def holds_spec(rows: FlowRows) -> bool:
     return '"spec":' in rows.row["body"] and "spec" in loads(rows.row["body"])
 
 
-def summary_query(status: str | Iterable[str] | None, label: str | None, limit: int | None) -> Select[Any]:
-    """Return the query for a list of flows, newest first.
-
-    Raises:
-        StoreError: a status is none, or the limit is negative.
-    """
-    query = _SUMMARIES.order_by(tables.flow.c.created_at.desc(), tables.flow.c.key)
-    if status is not None:
-        statuses = [str(status)] if isinstance(status, str) else [str(each) for each in status]
-        for each in statuses:
-            if each not in FLOW_CHANGES:
-                known = ", ".join(FLOW_CHANGES)
-                raise StoreError(f"{each!r} is not a flow status; use one of {known}.", found=each)
-        query = query.where(tables.flow.c.status.in_(statuses))
-    if label is not None:
-        query = query.where(tables.flow.c.label == label)
-    if limit is not None:
-        if limit < 0:
-            raise StoreError(f"A limit of {limit} flows makes no sense; use 0 or more.", found=limit)
-        query = query.limit(min(limit, _MOST_ROWS))
-    return query
-
-
-def read_summaries(connection: Connection, query: Select[Any]) -> list[FlowSummary]:
-    """Return what a query for a list of flows finds."""
-    return [_summary(row) for row in connection.execute(query)]
-
-
-def _summary(row: Any) -> FlowSummary:
-    with explained(row.key):
-        return FlowSummary(
-            key=row.key,
-            label=row.label,
-            status=row.status,
-            created_at=parse_time(row.created_at),
-            modified_at=parse_time(row.modified_at),
-            next_tick_at=parse_time(row.next_tick_at) if row.next_tick_at else None,
-            tasks=loads(row.task_counts),
-        )
-
-
 def _named(column: Any, name: str = "keys") -> Any:
     return column.in_(bindparam(name, expanding=True))
 
 
 _FLOW, _TASK, _EDGE = tables.flow.c, tables.task.c, tables.edge.c
+_WAKE, _SIGNAL, _CLAIM = tables.wake.c, tables.signal.c, tables.resource_claim.c
 _FLOWS: Final = select(
     _FLOW.key,
     _FLOW.label,
@@ -264,6 +229,9 @@ _FLOWS: Final = select(
     _FLOW.data,
     _FLOW.body,
     _FLOW.task_counts,
+    exists().where(_WAKE.flow_key == _FLOW.key).label("is_woken"),
+    exists().where(_SIGNAL.flow_key == _FLOW.key, _SIGNAL.taken_at.is_(None)).label("has_signals"),
+    exists().where(_CLAIM.flow_key == _FLOW.key).label("has_claims"),
 ).where(_named(_FLOW.key))
 _TASKS: Final = (
     select(
@@ -304,13 +272,4 @@ _EDGES_FROM: Final = _ALL_EDGES.where(_named(_EDGE.src_key))
 _EDGES_INTO: Final = _ALL_EDGES.where(_named(_EDGE.dest_key))
 _SPECS: Final = select(tables.spec.c.digest, tables.spec.c.text).where(
     _named(tables.spec.c.digest, "digests")
-)
-_SUMMARIES: Final = select(
-    _FLOW.key,
-    _FLOW.label,
-    _FLOW.status,
-    _FLOW.created_at,
-    _FLOW.modified_at,
-    _FLOW.next_tick_at,
-    _FLOW.task_counts,
 )

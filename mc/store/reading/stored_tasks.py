@@ -15,7 +15,7 @@ from mc.flows.flow import Flow
 from mc.flows.state.task_row import TaskRow
 from mc.store.database import Database
 from mc.store.lease import Lease
-from mc.store.leases.claims import is_held_by
+from mc.store.leases.held_leases import is_held_by
 from mc.store.leases.refusals import lease_lost
 from mc.store.reading.flow_reader import (
     FlowRows,

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, select
 from mc.flows.flow import Flow
 from mc.flows.resources.claims import claim_ids_in_task, has_sub_flow
 from mc.statuses import FINISHED_FLOW_STATUSES
-from mc.store.databases.sqlite import Dialect
+from mc.store.databases.base import Dialect
 from mc.store.lease import StoredClaim
 from mc.store.rows.resource_queue import ResourceQueue, take_turn
 from mc.store.schema.tables import flow as flow_table
@@ -39,8 +39,6 @@ def ended_claims(flow: Flow, claims: dict[str, StoredClaim]) -> list[str]:
     asks again before its tasks go on; but what has a stored sub-flow keeps what it holds, since whoever is at
     work there goes on, or is in the middle of a call.
     """
-    if not claims:
-        return []
     if flow.status in FINISHED_FLOW_STATUSES:
         return list(claims)
     wanted: dict[str, set[str]] = {}
@@ -69,8 +67,6 @@ def give_back(
         claim_ids: of the claims.
         now: the present.
     """
-    if not claim_ids:
-        return
     here = (resource_claim.c.flow_key == flow_key) & (resource_claim.c.claim_id.in_(claim_ids))
     names = connection.scalars(select(resource_claim.c.resource).where(here).distinct()).all()
     connection.execute(delete(resource_claim).where(here))

@@ -25,7 +25,7 @@ from mc.durations import format_time, parse_time
 from mc.flows.resource import Rate, Resource
 from mc.flows.resources.rules import PATIENCE, Situation, Verdict, judge
 from mc.statuses import FINISHED_FLOW_STATUSES
-from mc.store.databases.sqlite import Dialect
+from mc.store.databases.base import Dialect
 from mc.store.lease import Wake
 from mc.store.rows.wakes import RESOURCE, add_wake
 from mc.store.schema.tables import flow, resource, resource_claim, resource_use, schema, task

@@ -81,6 +81,7 @@ class StoredState:
     revision: int = 0
     status: str = "PENDING"
     finished: bool = False
+    label: str | None = None
     waiter_key: str | None = None  # the stored flow that waits for this one
     num_edges: int | None = 0  # None: they were not counted
     data: str = "{}"
@@ -118,7 +119,8 @@ def encode_flow(flow: Flow, changes: FlowChanges, now: datetime, state: StoredSt
     if state.own_spec is not None and not changes.migrations:
         body["spec"] = state.own_spec
     row = {name: attributes[name] for name in _COLUMNS}
-    _check_label(flow)
+    if flow.label != state.label:
+        _check_label(flow)
     if flow.blocked_reason is not None:
         row["blocked_reason"] = storable_text(flow.blocked_reason)
     row["priority"] = flow_priority(flow)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, select
 
 from mc.durations import parse_time
 from mc.errors import FlowNotFoundError, StoreError
-from mc.store.databases.sqlite import Dialect
+from mc.store.databases.base import Dialect
 from mc.store.lease import Wake
 from mc.store.leases.claims import family_of, is_leased
 from mc.store.reading.flow_reader import chunks

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, MutableMapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -20,12 +20,11 @@ from mc.errors import (
 from mc.flows.flow import Flow
 from mc.store.database import Database
 from mc.store.databases.held_transaction import HeldTransaction
-from mc.store.final_save import FinalSave, group_saves
+from mc.store.final_save import FinalSave
 from mc.store.history.event_log import add_events
-from mc.store.lease import Lease, Wake
+from mc.store.lease import Lease, LostCalls, Wake
 from mc.store.leases.recollection import Recollection
 from mc.store.leases.refusals import explain_refusal
-from mc.store.lost_calls import LostCalls
 from mc.store.outbox import Outbox
 from mc.store.rows.claim_rows import give_back
 from mc.store.rows.resource_queue import take_turn
@@ -44,6 +43,8 @@ from mc.store.saving.history_draft import draft_lost_result
 from mc.store.sql.prepared import Prepared, Row
 
 __all__ = ["FlowSaver"]
+
+_MOST_TASKS: Final = 2_000  # in one transaction, which keeps the rows locked
 
 
 class FlowSaver:
@@ -145,7 +146,7 @@ class FlowSaver:
                     updates[each.flow.key] = self._update(draft, each.lease, each.acted_upon)
         statement = save_statement(leased=True, release=True, dialect=self._database.dialect)
         waiting = {key for key, update in updates.items() if update.draft.state.waiter_key is not None}
-        for group in group_saves((each for each in saves if each.flow.key in updates), waiting):
+        for group in _group_saves((each for each in saves if each.flow.key in updates), waiting):
             errors |= self._save_group(statement, group, [updates[each.flow.key] for each in group])
         return errors
 
@@ -199,7 +200,8 @@ class FlowSaver:
         written = update_flows(connection, statement, updates)
         for update in written:
             draft = update.draft
-            give_back(connection, self._database.dialect, draft.flow.key, draft.ended_claims, now)
+            if draft.ended_claims:
+                give_back(connection, self._database.dialect, draft.flow.key, draft.ended_claims, now)
         return written
 
     def _keep_lost_result(self, draft: FlowDraft, lease: Lease | None, error: LeaseLostError) -> None:
@@ -212,6 +214,28 @@ class FlowSaver:
             self._database.write(lambda connection: add_events(connection, draft.flow.key, rows))
         except McError as problem:
             error.add_note(f"What it wanted to save could not be kept in the history: {problem}")
+
+
+def _group_saves(saves: Iterable[FinalSave], waiting: Collection[str]) -> list[list[FinalSave]]:
+    """Return saves in groups that can share a transaction.
+
+    Args:
+        saves: of different flows.
+        waiting: keys of flows whose end changes another flow, too. Each is saved alone, because
+            two transactions might change the same two flows in different order.
+    """
+    groups: list[list[FinalSave]] = [[]]
+    tasks = 0
+    for save in saves:
+        if save.flow.key in waiting:
+            groups.insert(0, [save])
+            continue
+        tasks += save.lease.num_tasks
+        if groups[-1] and tasks > _MOST_TASKS:
+            groups.append([])
+            tasks = save.lease.num_tasks
+        groups[-1].append(save)
+    return [group for group in groups if group]
 
 
 def _draft_sub_flow(child: Flow, waiter_key: str, now: datetime, lease: Lease | None) -> NewFlow:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, delete, insert, not_, null, update
 
-from mc.store.databases.sqlite import Dialect
+from mc.store.databases.base import Dialect
 from mc.store.leases.claims import is_leased
 from mc.store.schema import tables
 from mc.store.schema.epochs import PRESENT_EPOCH

@@ -76,7 +76,7 @@ class FlowDraft:
     new_edges: list[Row] = field(default_factory=list)
     stored: dict[str, StoredTask] = field(default_factory=dict)  # rows as the save leaves them
     history: HistoryDraft = field(default_factory=HistoryDraft)
-    signals: SignalDraft = field(default_factory=SignalDraft)
+    signals: SignalDraft | None = None
     migration: SpecChange | None = None
     ended_claims: list[str] = field(default_factory=list)  # on resources
 
@@ -85,6 +85,7 @@ class FlowDraft:
         state = self.state
         state.revision += 1
         state.status = self.flow.status
+        state.label = self.flow.label
         state.finished = self.flow.status in FINISHED_FLOW_STATUSES
         if self.changes.has_other_edges:
             state.num_edges = len(self.new_edges)
@@ -99,7 +100,8 @@ class FlowDraft:
             state.claims.pop(claim_id, None)
         if self.data is not None:
             state.data = self.data
-        self.signals.mark_saved(self.flow)
+        if self.signals is not None:
+            self.signals.mark_saved(self.flow)
         mark_saved(self.flow, self.changes)
 
 
@@ -146,9 +148,11 @@ def draft_save(flow: Flow, state: StoredState, now: datetime, lease: Lease | Non
         (flow.key, source, dest, position) for position, (source, dest) in enumerate(changes.edges, first)
     ]
     draft.history = draft_history(flow, state, changes, draft.stored, draft.columns["modified_at"], lease)
-    draft.signals = draft_signals(flow)
-    draft.ended_claims = ended_claims(flow, state.claims)
-    draft.history.events += draft.signals.events(EventRow(flow.key, draft.columns["modified_at"], lease))
+    if flow._mailbox is not None:
+        draft.signals = draft_signals(flow)
+        draft.history.events += draft.signals.events(EventRow(flow.key, draft.columns["modified_at"], lease))
+    if state.claims:
+        draft.ended_claims = ended_claims(flow, state.claims)
     return draft
 
 
@@ -203,7 +207,8 @@ def update_flows(connection: Connection, statement: Prepared, updates: Sequence[
     written = [update for update in updates if _update_row(connection, statement, update)]
     drafts = [update.draft for update in written]
     for update in written:
-        update.draft.signals.write(connection)
+        if update.draft.signals is not None:
+            update.draft.signals.write(connection)
         _settle_wakes(connection, update)
     for draft in drafts:
         if draft.data is not None:
@@ -327,7 +332,8 @@ def insert_flows(connection: Connection, flows: Sequence[NewFlow]) -> None:
     INSERT_TASK.run_many(connection, [row for new in flows for row in new.draft.new_tasks])
     INSERT_EDGE.run_many(connection, [row for new in flows for row in new.draft.new_edges])
     for new in flows:
-        new.draft.signals.write(connection)
+        if new.draft.signals is not None:
+            new.draft.signals.write(connection)
     write_history(connection, [new.draft.history for new in flows])
 
 

@@ -230,7 +230,7 @@ tick = Table(
     Column("errors", Integer, nullable=False),  # flows that could not be ticked
     Column(
         "turn", BigInteger
-    ),  # flows that were claimed in this and earlier ticks; see mc.store.leases.due_flows
+    ),  # flows that were claimed in this and earlier ticks; see mc.store.leases.claims
     Index("mc_tick_started_at", "started_at"),
 )
 

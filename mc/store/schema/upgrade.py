@@ -17,7 +17,7 @@ __all__ = [
     "Lock",
     "Transact",
     "bring_up_to_date",
-    "check_version",
+    "newer_schema",
     "read_version",
 ]
 
@@ -65,19 +65,19 @@ def read_version(connection: Connection) -> int:
     if not inspect(connection).has_table(schema.name):
         return 0
     version: int = connection.scalar(select(func.max(schema.c.version))) or 0
-    check_version(version)
+    if version > NEWEST_VERSION:
+        raise newer_schema(version)
     return version
 
 
-def check_version(version: int) -> None:
-    """Raise `SchemaVersionError` if tables of that version are newer than this code."""
-    if version > NEWEST_VERSION:
-        raise SchemaVersionError(
-            f"The database has tables of version {version}; this version of mc knows them up to version "
-            f"{NEWEST_VERSION}. Use the newer mc that wrote them. Nothing was changed.",
-            found=version,
-            expected=NEWEST_VERSION,
-        )
+def newer_schema(version: int) -> SchemaVersionError:
+    """Return the error for tables of a version that is newer than this code."""
+    return SchemaVersionError(
+        f"The database has tables of version {version}; this version of mc knows them up to version "
+        f"{NEWEST_VERSION}. Use the newer mc that wrote them. Nothing was changed.",
+        found=version,
+        expected=NEWEST_VERSION,
+    )
 
 
 def _migrate(now: str, lock: Lock, connection: Connection) -> list[int]:

@@ -11,9 +11,8 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 from mc.durations import format_duration, format_time, parse_time
 from mc.store.databases.base import Dialect
 from mc.store.finding import Finding, Severity
-from mc.store.lease import MAX_LOST_CALLS
+from mc.store.lease import MAX_LOST_CALLS, LostCalls
 from mc.store.leases.claims import is_leased
-from mc.store.lost_calls import LostCalls
 from mc.store.schema.tables import flow
 
 __all__ = ["check_flows"]

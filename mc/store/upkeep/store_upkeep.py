@@ -1,13 +1,13 @@
-"""The upkeep of a store: the account of ticks, and what is removed when it is old."""
+"""The upkeep of a store: what is removed because it is old, or not wanted."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mc.clock import Clock
+from mc.durations import format_time
 from mc.store.database import Database
-from mc.store.history.tick_log import Tick, begin_tick, end_tick, read_ticks, ticks_query
 
 if TYPE_CHECKING:
     from mc.store.upkeep.pruning import PruneReport
@@ -16,34 +16,33 @@ __all__ = ["StoreUpkeep"]
 
 
 class StoreUpkeep:
-    """The part of `FlowStore` that keeps account of ticks and removes what is old."""
+    """Removes from a store what is old, or not wanted.
 
-    clock: Clock
-    _database: Database
+    Args:
+        database: of the flows.
+        clock: how old they are.
+    """
 
-    def note_tick(self, tick: Tick) -> None:
-        """Write what a tick came to; a row that was pruned meanwhile stays away.
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def delete(self, key: str) -> list[str]:
+        """Delete a flow with its stored sub-flows and all that belongs to them.
+
+        Returns:
+            The keys of the flows that were deleted.
 
         Raises:
-            SchemaVersionError: newer code has changed the tables since this store was opened.
+            FlowNotFoundError: there is none with that key.
+            StoreError: a driver holds one of them; nothing was deleted.
         """
-        write = end_tick if tick.is_stored else begin_tick
-        self._database.write(lambda connection: write(connection, tick))
-        tick.is_stored = True
+        from mc.store.saving.flow_deleter import delete_flow
 
-    def ticks(self, *, since: datetime | None = None, limit: int | None = None) -> list[Tick]:
-        """Return what drivers did, newest first.
-
-        Args:
-            since: ticks that began then or later.
-            limit: at most so many.
-        """
-        query = ticks_query(since, limit)
-        return self._database.read(lambda connection: read_ticks(connection, query))
-
-    def tidy(self) -> None:
-        """Give room back that work has taken (SQLite's write-ahead log), unless somebody is in the way."""
-        self._database.tidy()
+        now = format_time(self._clock.now())
+        return self._database.write(
+            lambda connection: delete_flow(connection, self._database.dialect, key, now)
+        )
 
     def prune(
         self, older_than: timedelta, *, keep_failed: bool = False, dry_run: bool = False
@@ -64,5 +63,5 @@ class StoreUpkeep:
         """
         from mc.store.upkeep.pruning import prune
 
-        before = self.clock.now() - older_than
-        return prune(self._database, before, self.clock.now(), keep_failed=keep_failed, dry_run=dry_run)
+        before = self._clock.now() - older_than
+        return prune(self._database, before, self._clock.now(), keep_failed=keep_failed, dry_run=dry_run)

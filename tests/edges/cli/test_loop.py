@@ -183,7 +183,7 @@ def test_a_file_that_goes_away_under_the_loop_ends_it_with_3(tmp_path: Path, rep
     loop = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     try:
         with FlowStore(f"sqlite:///{path}") as store:
-            while not store.ticks():
+            while not store.ticks.list():
                 assert loop.poll() is None
                 Event().wait(0.02)
         path.unlink()

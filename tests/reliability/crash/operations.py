@@ -102,7 +102,7 @@ def _claim(world: World, *keys: str, limit: int = 3) -> list[Lease]:
 def _hold(world: World, key: str) -> tuple[Lease, Flow, Outbox]:
     (lease,) = _claim(world, key)
     flow = world.store.load(key)
-    return lease, flow, Outbox(acted_upon=world.store.wakes(flow))
+    return lease, flow, Outbox(acted_upon=world.store.state_of(flow).wakes)
 
 
 def _complain(problem: object) -> None:
@@ -201,7 +201,7 @@ def _block(world: World, arm: Arm) -> None:
 
 def _delete(world: World, arm: Arm) -> None:
     arm()
-    world.store.delete("parent")
+    world.store.upkeep.delete("parent")
 
 
 def _run(world: World, arm: Arm) -> None:
@@ -234,7 +234,7 @@ def _finish_some(world: World) -> None:
 
 def _prune(world: World) -> None:
     world.clock.advance(timedelta(days=31).total_seconds())
-    report = world.store.prune(timedelta(days=30))
+    report = world.store.upkeep.prune(timedelta(days=30))
     assert not report.passed_over
 
 
@@ -255,19 +255,19 @@ def _migrate(world: World, arm: Arm) -> None:
 
 def _send(world: World, arm: Arm) -> None:
     arm()
-    assert world.store.signal("waiting", "payment", {"amount": 3}, id="1", by="shop")
+    assert world.store.messages.signal("waiting", "payment", {"amount": 3}, id="1", by="shop")
 
 
 def _decide(world: World, arm: Arm) -> None:
     arm()
-    assert world.store.decide("waiting", "ask", approved=True, by="ada", comment="yes")
+    assert world.store.messages.decide("waiting", "ask", approved=True, by="ada", comment="yes")
 
 
 def _begin_and_send(world: World) -> None:
     _begin("waiting")(world)
-    world.store.signal("waiting", "payment", {"amount": 3}, id="1")
-    world.store.signal("waiting", "payment", {"amount": 4}, id="2")
-    world.store.decide("waiting", "ask", approved=True, by="ada", comment="yes")
+    world.store.messages.signal("waiting", "payment", {"amount": 3}, id="1")
+    world.store.messages.signal("waiting", "payment", {"amount": 4}, id="2")
+    world.store.messages.decide("waiting", "ask", approved=True, by="ada", comment="yes")
 
 
 def _save_what_took_signals(world: World, arm: Arm) -> None:
@@ -406,7 +406,7 @@ def _pause_nested(world: World) -> None:
 
 def _ask(world: World, arm: Arm) -> None:
     arm()
-    world.store.control("nested", make_control("cancel", by="ada", reason="too dear"))
+    world.store.messages.control("nested", make_control("cancel", by="ada", reason="too dear"))
 
 
 _COMMANDS: dict[str, tuple[Callable[[World], None], Callable[[_Hands], object]]] = {

@@ -75,8 +75,8 @@ def test_a_server_that_restarts_under_a_call(
         restarts[0].join()
         assert store.summary(kind).status == "COMPLETED"
         assert time.monotonic() - began_at < 30  # it does not wait for its own lease to end
-        assert "taken over" not in {str(event.kind) for event in store.history(kind)}
-        assert all(tick.ended_at for tick in store.ticks())
+        assert "taken over" not in {str(event.kind) for event in store.history.events(kind)}
+        assert all(tick.ended_at for tick in store.ticks.list())
     assert actions(caplog)[:2] == ["WARNING outage_began", "WARNING outage_ended"]
     levels = {
         record.levelname for record in caplog.records if getattr(record, "action", "").startswith("out")

@@ -93,7 +93,7 @@ def check_ends(cluster: Cluster, num_flows: int) -> tuple[int, int]:
             check_history(store, flow.key)
             ends = Counter(
                 event.task_key
-                for event in store.history(flow.key)
+                for event in store.history.events(flow.key)
                 if event.new_status == "COMPLETED" and event.kind is not EventKind.LOST_RESULT
             )
             assert ends == Counter([None, *(f"t{n}" for n in range(TASKS))])

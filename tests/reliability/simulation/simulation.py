@@ -229,7 +229,7 @@ class _Simulation:
         if action == "delete":
             self.expected.touched.add(root)
             try:
-                self.expected.deleted.update(store.delete(key))
+                self.expected.deleted.update(store.upkeep.delete(key))
             except (FlowNotFoundError, StoreUnreachableError):
                 raise
             except StoreError:

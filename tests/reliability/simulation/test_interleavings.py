@@ -61,7 +61,7 @@ def pause(world: World, store: FlowStore, name: str) -> None:
 
 def delete(world: World, store: FlowStore, name: str) -> None:
     try:
-        store.delete("f0")
+        store.upkeep.delete("f0")
     except FlowNotFoundError:
         raise
     except StoreError:

@@ -21,8 +21,7 @@ from mc.store import flow_store
 from mc.store.database import Database
 from mc.store.databases.held_transaction import HeldTransaction
 from mc.store.databases.sqlite import find_dialect
-from mc.store.flow_store import FlowStore
-from mc.store.reading.flow_loader import PARTIAL_FROM
+from mc.store.flow_store import PARTIAL_FROM, FlowStore
 from mc.store.schema import tables
 from tests.reliability.simulation.stage import Actor, Process, Stage, staged_heartbeats
 from tests.support.invariants import Seen, Snapshot, check_store, find_violations

@@ -240,20 +240,20 @@ class StoreMachine(RuleBasedStateMachine):
     def delete_flow(self, key: str) -> None:
         gone = self.model.delete(key)
         if gone is None:
-            self.refused(StoreError, lambda: self.store.delete(key))
+            self.refused(StoreError, lambda: self.store.upkeep.delete(key))
         else:
-            assert sorted(self.store.delete(key)) == sorted(gone)
-            self.refused(FlowNotFoundError, lambda: self.store.delete(key))
+            assert sorted(self.store.upkeep.delete(key)) == sorted(gone)
+            self.refused(FlowNotFoundError, lambda: self.store.upkeep.delete(key))
 
     @precondition(lambda self: len(self.model.flows) >= MOST / 2)
     @rule(hours=st.sampled_from([0, 0, 1]), keep_failed=st.booleans())
     def prune(self, hours: int, keep_failed: bool) -> None:
         age = timedelta(hours=hours)
         would = self.changes_nothing(
-            lambda: self.store.prune(age, keep_failed=keep_failed, dry_run=True).flows
+            lambda: self.store.upkeep.prune(age, keep_failed=keep_failed, dry_run=True).flows
         )
         gone = self.model.prune(age, keep_failed)
-        assert self.store.prune(age, keep_failed=keep_failed).flows == len(gone) == would
+        assert self.store.upkeep.prune(age, keep_failed=keep_failed).flows == len(gone) == would
 
     @precondition(lambda self: self.model.flows and self.copies < 3)
     @rule(index=INDEX)
@@ -296,7 +296,7 @@ class StoreMachine(RuleBasedStateMachine):
         ]
         for lease, known in zip(leases, expected, strict=True):
             flow = store.load(lease.flow_key)
-            wakes = frozenset((wake.kind, wake.source_key) for wake in store.wakes(flow))
+            wakes = frozenset((wake.kind, wake.source_key) for wake in store.state_of(flow).wakes)
             assert wakes == known.wakes, known.key
             self.held.append(Held(store, lease, flow, wakes))
 
@@ -366,7 +366,11 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(index=INDEX)
     def release_as_lost(self, index: int) -> None:
-        self.let_go(index, lambda held: held.store.release_as_lost(held.lease), self.model.give_back_as_lost)
+        self.let_go(
+            index,
+            lambda held: held.store.release(held.lease, lost_calls=held.lease.lost_calls),
+            self.model.give_back_as_lost,
+        )
 
     @precondition(lambda self: self.held)
     @rule(index=INDEX)

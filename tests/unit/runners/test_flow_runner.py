@@ -412,11 +412,11 @@ class TestLeases:
         def die() -> None:
             # What a killed process does: it neither saves nor gives its lease back.
             store = world.store
-            release = store.release_as_lost
-            store.release_as_lost = lambda *_, **__: None  # type: ignore[method-assign]
+            release = store.release
+            store.release = lambda *_, **__: None  # type: ignore[method-assign]
             with pytest.raises(KeyboardInterrupt):
                 world.runner({"act": act}).tick()
-            store.release_as_lost = release  # type: ignore[method-assign]
+            store.release = release  # type: ignore[method-assign]
             world.expire_leases()
 
         die()  # which shows only that something is wrong with the flow
@@ -533,7 +533,7 @@ class TestSubFlows:
     def test_a_deleted_sub_flow_fails_its_task(self, world: World) -> None:
         world.submit(self.parent(task("inner", "wait", task_params={"duration": 3600})))
         world.runner().tick()
-        world.store.delete(next(s.key for s in world.store.query() if s.key != "f"))
+        world.store.upkeep.delete(next(s.key for s in world.store.query() if s.key != "f"))
         world.runner().tick()
         assert "was deleted" in world.store.load("f").tasks["sub"]["error"]["message"]
 

@@ -49,7 +49,7 @@ def test_a_tick_is_noted_with_its_driver_its_times_and_its_figures(world: World)
     world.submit("take_a_minute", "noop")
     world.submit("noop", key="g")
     world.runner(take_a_minute=take_a_minute).tick()
-    (found,) = world.store.ticks()
+    (found,) = world.store.ticks.list()
     assert (found.owner, found.host, found.pid) == ("the driver", os.uname().nodename, os.getpid())
     assert (found.started_at, found.ended_at) == (START, START + timedelta(seconds=60))
     assert (found.ticks, found.flows, found.tasks, found.errors) == (1, 2, 3, 0)
@@ -59,7 +59,7 @@ def test_the_row_is_there_while_the_tick_is_under_way(world: World) -> None:
     seen: list[Any] = []
 
     def look(task: dict[str, Any]) -> None:
-        seen.extend(world.store.ticks())
+        seen.extend(world.store.ticks.list())
         task["status"] = "COMPLETED"
 
     world.submit("look")
@@ -73,10 +73,10 @@ def test_a_flow_that_cannot_be_ticked_counts_as_an_error(world: World) -> None:
 
     world.submit("forget")
     world.runner().tick()  # which has no such handler
-    assert [tick.errors for tick in world.store.ticks()] == [1]
+    assert [tick.errors for tick in world.store.ticks.list()] == [1]
     world.clock.advance(3600)
     world.runner(forget=forget).tick()
-    assert [tick.errors for tick in world.store.ticks()] == [0, 1]
+    assert [tick.errors for tick in world.store.ticks.list()] == [0, 1]
 
 
 def test_an_interrupted_tick_is_noted_as_ended(world: World) -> None:
@@ -86,7 +86,7 @@ def test_an_interrupted_tick_is_noted_as_ended(world: World) -> None:
     world.submit("interrupt")
     with pytest.raises(KeyboardInterrupt):
         world.runner(interrupt=interrupt).tick()
-    assert [tick.ended_at for tick in world.store.ticks()] == [START]
+    assert [tick.ended_at for tick in world.store.ticks.list()] == [START]
 
 
 def test_idle_ticks_of_one_runner_share_a_row_for_a_minute(world: World) -> None:
@@ -94,7 +94,7 @@ def test_idle_ticks_of_one_runner_share_a_row_for_a_minute(world: World) -> None
     for _ in range(7):
         runner.tick()
         world.clock.advance(10)
-    later, first = world.store.ticks()
+    later, first = world.store.ticks.list()
     assert (first.started_at, first.flows) == (START, 0)
     assert (later.started_at, later.ticks) == (START + timedelta(seconds=60), 1)
     assert first.ticks == 6
@@ -103,13 +103,13 @@ def test_idle_ticks_of_one_runner_share_a_row_for_a_minute(world: World) -> None
 def test_ticks_of_two_runners_have_a_row_each(world: World) -> None:
     world.runner().tick()
     world.runner().tick()
-    assert len(world.store.ticks()) == 2
+    assert len(world.store.ticks.list()) == 2
 
 
 def test_following_one_flow_is_noted_as_such(world: World) -> None:
     world.submit("noop")
     world.runner().run_flow("f")
-    assert {tick.one_flow for tick in world.store.ticks()} == {True}
+    assert {tick.one_flow for tick in world.store.ticks.list()} == {True}
 
 
 def test_a_row_that_was_written_without_an_answer_is_written_anew(world: World) -> None:
@@ -121,6 +121,6 @@ def test_a_row_that_was_written_without_an_answer_is_written_anew(world: World) 
             if claims:
                 world.store.release(*world.store.claim(owner=key, tick=begun, keys=[key]))
             else:
-                world.store.note_tick(begun)
+                world.store.ticks.note(begun)
             begun.is_stored = False  # the connection broke after the commit, before the answer
-    assert sorted(found.owner for found in world.store.ticks()) == ["fFalse", "fTrue"]
+    assert sorted(found.owner for found in world.store.ticks.list()) == ["fFalse", "fTrue"]

@@ -43,7 +43,7 @@ class Ward:
     def note(self, *, ended: bool = True, pid: int | None = None, owner: str = "d") -> None:
         now = self.clock.now()
         ended_at = now + timedelta(seconds=1) if ended else None
-        self.store.note_tick(Tick(owner=owner, started_at=now, ended_at=ended_at, pid=pid or os.getpid()))
+        self.store.ticks.note(Tick(owner=owner, started_at=now, ended_at=ended_at, pid=pid or os.getpid()))
 
     def sql(self, statement: str) -> None:
         engine = create_engine(self.url)

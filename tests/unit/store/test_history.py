@@ -162,15 +162,17 @@ class TestFlowsThatAreOlderThanTheirHistory:
             store.save(flow)
             forget_history(store)
         with FlowStore(url, clock=clock) as store:
-            found = [(event.task_key, event.attempt, event.new_status) for event in store.history("begun")]
+            found = [
+                (event.task_key, event.attempt, event.new_status) for event in store.history.events("begun")
+            ]
             assert set(found) == {
                 (None, 0, "RUNNING"),
                 ("done", 1, "COMPLETED"),
                 ("wait", 1, "WAITING"),
                 ("again", 1, "PENDING"),
             }
-            assert len(store.history("new")) == 1
-            assert [(each.task_key, each.started_at) for each in store.attempts("begun")] == [
+            assert len(store.history.events("new")) == 1
+            assert [(each.task_key, each.started_at) for each in store.history.attempts("begun")] == [
                 ("done", START),
                 ("wait", START),
             ]
@@ -183,7 +185,7 @@ class TestFlowsThatAreOlderThanTheirHistory:
             for key in ("begun", "new"):
                 check_history(store, key)
                 assert store.summary(key).status == "FAILED"
-            finished = {each.task_key: each.finished_at for each in store.attempts("begun")}
+            finished = {each.task_key: each.finished_at for each in store.history.attempts("begun")}
             assert finished["wait"] == START + timedelta(hours=1)
 
     def test_a_key_whose_flow_is_deleted_afterwards_is_used(self, url: str) -> None:
@@ -191,7 +193,7 @@ class TestFlowsThatAreOlderThanTheirHistory:
             store.create(Flow(key="f"))
             forget_history(store)
         with FlowStore(url) as store:
-            store.delete("f")
+            store.upkeep.delete("f")
             with pytest.raises(FlowExistsError, match="used before"):
                 store.create(Flow(key="f"))
 

@@ -255,7 +255,7 @@ class TestChanging:
         flow = store.load("f")
         flow.check_invariants()
         assert flow.status == "COMPLETED"
-        ends = [found.task_key for found in store.history("f") if found.new_status == "COMPLETED"]
+        ends = [found.task_key for found in store.history.events("f") if found.new_status == "COMPLETED"]
         assert ends.index("early") < ends.index("t1")
 
     def test_ranks_that_an_edge_moved_are_kept_for_the_next_driver(

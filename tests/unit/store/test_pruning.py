@@ -53,7 +53,7 @@ class Town:
         return status
 
     def prune(self, days: float = 1, **options: Any) -> PruneReport:
-        return self.store.prune(timedelta(days=days), **options)
+        return self.store.upkeep.prune(timedelta(days=days), **options)
 
     @property
     def keys(self) -> set[str]:
@@ -172,7 +172,7 @@ class TestWhatGoes:
         town.clock.advance(2 * 86_400)
         town.runner.tick()
         assert town.prune().ticks == 1
-        assert [tick.started_at for tick in town.store.ticks()] == [town.clock.now()]
+        assert [tick.started_at for tick in town.store.ticks.list()] == [town.clock.now()]
 
     def test_an_age_below_zero_is_refused(self, town: Town) -> None:
         with pytest.raises(StoreError, match="older than -1 day"):

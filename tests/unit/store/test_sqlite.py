@@ -16,7 +16,7 @@ from mc.errors import DatabaseUrlError, McError, StoreBusyError, StoreError, Sto
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.store.flow_store import FlowStore
-from mc.store.leases.due_flows import Search, claim_query
+from mc.store.leases.claims import Search, claim_query
 
 ROOT = Path(__file__).resolve().parents[3]
 CHAIN = {"tasks": [{"key": f"t{number}", "task_type": "noop"} for number in range(50)]}
@@ -150,7 +150,7 @@ class TestFailures:
 
     @pytest.mark.parametrize("text", ["\ud800", "caf\udce9"])
     def test_what_no_database_can_hold_is_an_error_of_the_store(self, store: FlowStore, text: str) -> None:
-        for ask in (store.load, store.history, store.summary, lambda label: store.query(label=label)):
+        for ask in (store.load, store.history.events, store.summary, lambda label: store.query(label=label)):
             with pytest.raises(StoreError, match="UTF-8 cannot hold it"):
                 ask(text)
 
@@ -233,20 +233,20 @@ class TestCost:
     def test_equal_specs_are_kept_once(self, store: FlowStore, path: Path) -> None:
         store.create_many([Flow.from_flow_spec(CHAIN, key=key) for key in "abc"])
         assert sql(path, "SELECT count(*) FROM mc_spec") == [(1,)]
-        store.delete("a")
+        store.upkeep.delete("a")
         assert sql(path, "SELECT count(*) FROM mc_spec") == [(1,)]
 
     def test_nothing_is_left_of_deleted_flows(self, store: FlowStore, path: Path) -> None:
         store.create_many([Flow.from_flow_spec(CHAIN, key=key) for key in "abc"])
         for key in "abc":
-            store.delete(key)
+            store.upkeep.delete(key)
         names = ("flow", "task", "edge", "spec", "wake")
         assert [sql(path, f"SELECT count(*) FROM mc_{name}") for name in names] == [[(0,)]] * 5
 
     def test_more_flows_than_a_statement_can_name_are_loaded_and_deleted(self, store: FlowStore) -> None:
         flows = [Flow(key=f"f{number}") for number in range(1201)]
         store.create_many(flows)
-        assert len(store.load_many([flow.key for flow in flows])) == 1201
+        assert len(store.load_claimed(store.claim(owner="me", limit=len(flows)))) == 1201
 
     def test_what_is_loaded_lazily_stays_unloaded(self) -> None:
         code = (
