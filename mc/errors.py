@@ -43,7 +43,7 @@ Each message says what was wrong, where, what was expected and what to do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from mc.printable import printable
@@ -112,14 +112,7 @@ class Problem:
 
     def to_dict(self) -> dict[str, str | None]:
         """Return the problem as JSON-safe data."""
-        return {
-            "code": self.code,
-            "pointer": self.pointer,
-            "message": self.message,
-            "found": self.found,
-            "expected": self.expected,
-            "suggestion": self.suggestion,
-        }
+        return asdict(self)
 
     def __str__(self) -> str:
         text = printable(f"{self.pointer or '/'}: {self.message} [{self.code}]")
@@ -146,13 +139,7 @@ class Obstacle:
 
     def to_dict(self) -> dict[str, str | None]:
         """Return the obstacle as JSON-safe data."""
-        return {
-            "code": self.code,
-            "task_key": self.task_key,
-            "pointer": self.pointer,
-            "message": self.message,
-            "advice": self.advice,
-        }
+        return asdict(self)
 
     def __str__(self) -> str:
         return printable(f"{self.pointer or '/'}: {self.message} [{self.code}] {self.advice}".rstrip())

@@ -18,7 +18,7 @@ import mc
 from mc.spec.task_graph import find_cycle
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUND = frozenset({"errors", "statuses", "durations", "clock", "interrupts", "printable"})
+GROUND = frozenset({"errors", "statuses", "durations", "clock", "interrupts", "json_data", "printable"})
 CORE = GROUND | {"context", "spec", "authoring", "flows", "task_handlers", "explanation", "simulation"}
 
 # The rooms that a room may import, apart from itself. `mc` stands for the public names of the package.

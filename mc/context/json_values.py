@@ -34,6 +34,7 @@ MAX_PARTS: Final = 10_000_000  # list items and mapping entries of one value, sh
 _PARTS_WITHOUT_MEASURING: Final = 100_000
 # Python refuses to read or write an integer of more than 4,300 digits (14,284 bits) as text.
 _MAX_INT_BITS: Final = 14_000
+_ANYTHING: Final = (list, tuple, Mapping)
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _MAY_BE_EMPTY: Final = _SCALARS | {dict, list}
 _ENCODER: Final = json.JSONEncoder(
@@ -122,7 +123,7 @@ def to_json_value(value: Any, pointer: str = "") -> Any:
     Raises:
         NotJsonError: JSON cannot hold it; `.pointer` names the place and `.type_name` what is there.
     """
-    return _make_plain(value, pointer, _refuse, (list, tuple, Mapping))
+    return _make_plain(value, pointer, _refuse, _ANYTHING)
 
 
 def make_plain(value: Any, report: Report) -> Any:
@@ -247,7 +248,7 @@ def _copy_with(value: Any, copy_other: Callable[[Any], Any]) -> Any:
     try:
         return _copy(value, 1, [_PARTS_WITHOUT_MEASURING], copy_other)
     except _LimitReachedError:
-        _measure(value, "", _refuse, (list, tuple, Mapping))
+        _measure(value, "", _refuse, _ANYTHING)
     try:
         return _copy(value, 1, [MAX_PARTS], copy_other)
     except _LimitReachedError:
@@ -352,7 +353,8 @@ def _convert(value: Any, pointer: str, report: Report, containers: tuple[type, .
         if issubclass(kind, Mapping):
             return _convert_mapping(value, pointer, report, containers)
         return [
-            _convert(part, append_pointer(pointer, at), report, containers) for at, part in _entries(value)
+            _convert(part, append_pointer(pointer, at), report, containers)
+            for at, part in _entries(value, containers)
         ]
     else:
         what, instead = f"a value of type {kind.__name__}", _ADVICE.get(kind.__name__, "JSON data")
@@ -364,7 +366,7 @@ def _convert_mapping(
     value: Mapping[Any, Any], pointer: str, report: Report, containers: tuple[type, ...]
 ) -> dict[str, Any]:
     converted: dict[str, Any] = {}
-    for key, part in _entries(value):
+    for key, part in _entries(value, containers):
         text = str.__str__(key) if issubclass(type(key), str) else None
         if text is None:
             report(JsonFault("key", pointer, key, f"a key of type {type(key).__name__}", "text as key"))
@@ -377,13 +379,11 @@ def _convert_mapping(
     return converted
 
 
-def _entries(value: Any) -> Iterable[tuple[Any, Any]]:
-    """Return steps and parts, by the class's own methods where a subclass may define others."""
-    if isinstance(value, list):
-        return enumerate(list.__iter__(value))
-    if isinstance(value, tuple):
-        return enumerate(tuple.__iter__(value))
-    return dict.items(value) if isinstance(value, dict) else value.items()
+def _entries(value: Any, containers: tuple[type, ...]) -> Iterable[tuple[Any, Any]]:
+    """Return steps and parts; of lists and dicts alone, without a call of what a subclass defines."""
+    if containers == _ANYTHING:
+        return value.items() if isinstance(value, Mapping) else enumerate(value)
+    return dict.items(value) if isinstance(value, dict) else enumerate(list.__iter__(value))
 
 
 _HALF_A_PAIR: Final = ("half of a surrogate pair", "whole characters")
@@ -426,7 +426,7 @@ def _measure(value: Any, pointer: str, report: Report, containers: tuple[type, .
             refuse("nesting", part, _DEEP, "fewer of them inside each other")
         sizes[id(part)] = 0
         size = 1
-        for step, each in _entries(part):
+        for step, each in _entries(part, containers):
             if type(each) in _SCALARS or not issubclass(type(each), containers):
                 size += 1
             else:

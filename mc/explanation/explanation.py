@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import ClassVar
 
-from mc.durations import format_time
+from mc.json_data import JsonData
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 __all__ = ["Explanation", "Reason", "ReasonKind"]
@@ -39,7 +39,7 @@ class ReasonKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
+class Reason(JsonData):
     """Why a flow or one of its tasks does not move, and what would move it.
 
     Attributes:
@@ -54,30 +54,17 @@ class Reason:
     """
 
     kind: ReasonKind
+    task: str | None = None
     text: str
     moves: str
-    task: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     commands: tuple[str, ...] = ()
     sub_flow: Explanation | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the reason as JSON-safe data."""
-        return {
-            "kind": str(self.kind),
-            "task": self.task,
-            "text": self.text,
-            "moves": self.moves,
-            "since": _to_text(self.since),
-            "until": _to_text(self.until),
-            "commands": list(self.commands),
-            "sub_flow": self.sub_flow.to_dict() if self.sub_flow is not None else None,
-        }
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
+class Explanation(JsonData):
     """Why a flow does not move.
 
     Attributes:
@@ -89,6 +76,8 @@ class Explanation:
         fails_at: when the flow fails by its `cfg.timeout` unless it ends before.
         parent_key: the flow that it is inside of.
     """
+
+    renamed: ClassVar = {"flow_key": "key"}
 
     flow_key: str
     status: str
@@ -102,19 +91,3 @@ class Explanation:
     def is_finished(self) -> bool:
         """Whether the flow has ended, so that nothing moves it but a person."""
         return self.status in FINISHED_FLOW_STATUSES
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the explanation as JSON-safe data."""
-        return {
-            "key": self.flow_key,
-            "status": self.status,
-            "at": _to_text(self.at),
-            "reasons": [reason.to_dict() for reason in self.reasons],
-            "tasks_not_shown": self.tasks_not_shown,
-            "fails_at": _to_text(self.fails_at),
-            "parent_key": self.parent_key,
-        }
-
-
-def _to_text(time: datetime | None) -> str | None:
-    return format_time(time) if time is not None else None

@@ -12,6 +12,7 @@ from mc.errors import ControlError, LeaseLostError, McError
 from mc.flows.controls.apply_control import runs_tasks_without_handler
 from mc.flows.controls.control import Control, ControlKind
 from mc.flows.flow_engine import FlowEngine
+from mc.json_data import JsonData
 from mc.runners.claimed_flow import ClaimedFlow
 from mc.runners.heartbeat import give_back
 from mc.store.event import EventKind
@@ -26,7 +27,7 @@ _BATCH: Final = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ControlReport:
+class ControlReport(JsonData):
     """What became of something that a person asked for.
 
     Attributes:
@@ -40,10 +41,6 @@ class ControlReport:
     status: str
     done: bool
     why_not: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON-safe data."""
-        return {"key": self.key, "status": self.status, "done": self.done, "why_not": self.why_not}
 
 
 class ControlRun:

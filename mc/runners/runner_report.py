@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from mc.durations import format_time
 from mc.flows.flow import Flow
 from mc.flows.tick_report import TickReport
+from mc.json_data import JsonData
 
 __all__ = ["OnProgress", "RunnerReport"]
 
@@ -17,7 +17,7 @@ OnProgress = Callable[[Flow, TickReport], object]
 
 
 @dataclass(slots=True, kw_only=True)
-class RunnerReport:
+class RunnerReport(JsonData):
     """What one tick of a runner, or a whole run, did with how many flows.
 
     `claimed` is the sum of `completed`, `failed`, `cancelled`, `waiting`, `lost` and the errors.
@@ -48,15 +48,4 @@ class RunnerReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-safe data."""
-        return {
-            "claimed": self.claimed,
-            "tasks": self.tasks,
-            "completed": self.completed,
-            "failed": self.failed,
-            "cancelled": self.cancelled,
-            "waiting": self.waiting,
-            "lost": self.lost,
-            "next_tick_at": format_time(self.next_tick_at) if self.next_tick_at else None,
-            "seconds": round(self.seconds, 6),
-            "errors": self.errors,
-        }
+        return {**JsonData.to_dict(self), "seconds": round(self.seconds, 6)}

@@ -15,6 +15,7 @@ from mc.flows.flow_engine import FlowEngine
 from mc.flows.resource import read_needs
 from mc.flows.resources.claims import was_refused
 from mc.flows.signals.waits import find_waits
+from mc.json_data import JsonData
 from mc.simulation.outcome_handlers import StandInHandlers
 from mc.simulation.outcomes import Outcomes
 from mc.simulation.script import Script, SentSignal
@@ -40,7 +41,7 @@ class Ending(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingTask:
+class WaitingTask(JsonData):
     """A task that waits at the end of a simulation.
 
     Attributes:
@@ -52,10 +53,6 @@ class WaitingTask:
     task: str
     waits_for: str
     until: str | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON-safe data."""
-        return {"task": self.task, "waits_for": self.waits_for, "until": self.until}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

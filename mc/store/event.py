@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from mc.durations import format_time
+from mc.json_data import JsonData
 
 __all__ = ["ACTIVE_STATUSES", "Attempt", "Event", "EventKind", "Replayed", "replay"]
 
@@ -32,8 +32,10 @@ class EventKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(JsonData):
     """Something that happened to a flow; what is recorded once is never changed."""
+
+    renamed: ClassVar = {"flow_key": None}
 
     flow_key: str
     number: int  # place in the history of the flow, from 1
@@ -49,26 +51,9 @@ class Event:
     error: dict[str, Any] | None  # type, message, traceback
     detail: dict[str, Any] | None  # what else there is to say
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the event as JSON-safe data."""
-        return {
-            "number": self.number,
-            "kind": str(self.kind),
-            "task_key": self.task_key,
-            "attempt": self.attempt,
-            "old_status": self.old_status,
-            "new_status": self.new_status,
-            "at": format_time(self.at),
-            "recorded_at": format_time(self.recorded_at),
-            "owner": self.owner,
-            "token": self.token,
-            "error": self.error,
-            "detail": self.detail,
-        }
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(JsonData):
     """One try of a task; later ones leave it as it is."""
 
     task_key: str
@@ -78,18 +63,6 @@ class Attempt:
     finished_at: datetime | None
     owner: str | None  # the driver that began it, or ended it; None: saved without a lease
     error: dict[str, Any] | None  # type, message, traceback
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the attempt as JSON-safe data."""
-        return {
-            "task_key": self.task_key,
-            "attempt": self.attempt,
-            "status": self.status,
-            "started_at": format_time(self.started_at) if self.started_at else None,
-            "finished_at": format_time(self.finished_at) if self.finished_at else None,
-            "owner": self.owner,
-            "error": self.error,
-        }
 
 
 _STATUS_KINDS: Final = frozenset({EventKind.CREATED, EventKind.ADDED, EventKind.CHANGED})

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from mc.json_data import JsonData
+
 __all__ = ["Finding", "Severity"]
 
 
@@ -19,7 +21,7 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(JsonData):
     """One thing that was looked at.
 
     Attributes:
@@ -35,13 +37,3 @@ class Finding:
     message: str
     advice: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the finding as JSON-safe data."""
-        return {
-            "code": self.code,
-            "severity": str(self.severity),
-            "message": self.message,
-            "advice": self.advice,
-            "details": dict(self.details),
-        }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mc.errors import MigrationError, Obstacle
+from mc.json_data import JsonData
 
 __all__ = ["MigrationPlan", "TaskChange"]
 
@@ -14,7 +15,7 @@ _MAX_SHOWN = 20  # obstacles in the message of an error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskChange:
+class TaskChange(JsonData):
     """A task that the new spec writes in another way.
 
     Attributes:
@@ -28,15 +29,6 @@ class TaskChange:
     status: str
     parts: tuple[str, ...]
     takes_effect: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the change as JSON-safe data."""
-        return {
-            "key": self.key,
-            "status": self.status,
-            "parts": list(self.parts),
-            "takes_effect": self.takes_effect,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mc.errors import SpecError
+from mc.json_data import JsonData
 from mc.spec.planning.certain_edges import find_certain_edges
 from mc.spec.planning.declared_seconds import declared_seconds
 from mc.spec.planning.flow_shape import find_longest_path, find_ranks, find_width
@@ -22,7 +23,7 @@ __all__ = ["FlowPlan", "PlannedTask", "SubFlowPlan", "plan_flow_spec"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedTask:
+class PlannedTask(JsonData):
     """A task of a plan.
 
     Attributes:
@@ -40,17 +41,6 @@ class PlannedTask:
     precursors: tuple[str, ...]
     can_run: bool
     seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the task as JSON-safe data."""
-        return {
-            "key": self.key,
-            "task_type": self.task_type,
-            "rank": self.rank,
-            "precursors": list(self.precursors),
-            "can_run": self.can_run,
-            "seconds": self.seconds,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from mc.context.interpolation import find_references
+from mc.json_data import JsonData
 from mc.spec.planning.possible_statuses import TaskOutlook
 from mc.spec.planning.static_conditions import (
     Verdict,
@@ -42,7 +43,7 @@ _VERDICT_KINDS: Mapping[Verdict, tuple[FindingKind, str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlanFinding:
+class PlanFinding(JsonData):
     """One thing that is probably not meant.
 
     Attributes:
@@ -59,16 +60,6 @@ class PlanFinding:
     task: str | None
     message: str
     given: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the finding as JSON-safe data."""
-        return {
-            "kind": str(self.kind),
-            "pointer": self.pointer,
-            "task": self.task,
-            "message": self.message,
-            "given": list(self.given),
-        }
 
 
 def find_in_level(level: Level, outlooks: Mapping[str, TaskOutlook]) -> Iterator[PlanFinding]:

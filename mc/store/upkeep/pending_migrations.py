@@ -13,6 +13,7 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from mc.durations import format_time
 from mc.errors import StoreError
+from mc.json_data import JsonData
 from mc.store.database import Database
 from mc.store.schema.migrations.numbered import MIGRATIONS
 from mc.store.schema.tables import schema
@@ -25,7 +26,7 @@ SQL_DIALECTS: Final = {"sqlite": "sqlite", "postgresql": "postgresql", "mariadb"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Migration:
+class Migration(JsonData):
     """A numbered change of the tables.
 
     Attributes:
@@ -37,10 +38,6 @@ class Migration:
     number: int
     name: str | None
     applied_at: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the migration as JSON-safe data."""
-        return {"number": self.number, "name": self.name, "applied_at": self.applied_at}
 
 
 def list_migrations(database: Database) -> list[Migration]:
