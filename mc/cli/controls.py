@@ -9,8 +9,8 @@ import click
 
 from mc.cli.options import sender_option
 from mc.cli.output import print_json, printable
+from mc.cli.parameter_types import TEXT
 from mc.cli.settings import Settings
-from mc.cli.text_type import TEXT
 
 if TYPE_CHECKING:
     from mc.runners.control_run import ControlReport

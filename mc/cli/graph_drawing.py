@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from mc.cli.output import printable
 from mc.cli.status_styles import STATUS_FILLS
+from mc.spec.planning.flow_shape import find_ranks
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
@@ -22,7 +23,7 @@ _MERMAID_SPECIAL: Final = re.compile(r"[^\w .,:()/=+*-]")
 def draw_text(flow: Flow) -> str:
     """Return one line per task in an order in which they can run: `key [STATUS] -> what waits for it`."""
     lines = []
-    for key in _topological_keys(flow):
+    for key in find_ranks(list(flow.tasks), list(_edges(flow))):
         after = ", ".join(printable(dest) for dest in _successors(flow, key))
         lines.append(f"{printable(key)} [{flow.tasks[key]['status']}]" + (f" -> {after}" if after else ""))
     return "\n".join(lines)
@@ -80,30 +81,6 @@ def _edges(flow: Flow) -> Iterator[tuple[str, str]]:
 
 def _successors(flow: Flow, key: str) -> list[str]:
     return [task["key"] for task in flow.get_successors(key)]
-
-
-def _topological_keys(flow: Flow) -> list[str]:
-    """Return the keys so that each comes after all that it waits for, else in the order of the spec."""
-    from heapq import heapify, heappop, heappush
-
-    keys = list(flow.tasks)
-    positions = {key: at for at, key in enumerate(keys)}
-    successors = {key: _successors(flow, key) for key in keys}
-    unmet = dict.fromkeys(keys, 0)
-    for dests in successors.values():
-        for dest in dests:
-            unmet[dest] += 1
-    ready = [positions[key] for key in keys if not unmet[key]]
-    heapify(ready)
-    ordered = []
-    while ready:
-        key = keys[heappop(ready)]
-        ordered.append(key)
-        for dest in successors[key]:
-            unmet[dest] -= 1
-            if not unmet[dest]:
-                heappush(ready, positions[dest])
-    return ordered
 
 
 def _label_lines(task: Mapping[str, object]) -> list[str]:

@@ -7,12 +7,11 @@ from typing import Any, TypeVar
 
 import click
 
+from mc.cli.parameter_types import TEXT, SecondsRange
 from mc.cli.settings import DEFAULT_DB_URL, Settings
 from mc.cli.spec_source import check_key, parse_data
-from mc.cli.text_type import TEXT
 
 __all__ = [
-    "SecondsRange",
     "common_options",
     "data_option",
     "lease_option",
@@ -23,19 +22,6 @@ __all__ = [
 ]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
-
-
-class SecondsRange(click.FloatRange):
-    """A number of seconds; infinite ones, and what is no number at all, are refused."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the number, or fail as bad usage."""
-        from mc.durations import MAX_DURATION_SECONDS
-
-        seconds = float(super().convert(value, param, ctx))
-        if not abs(seconds) <= MAX_DURATION_SECONDS:  # NaN, which is neither more nor less, fails too
-            self.fail(f"{value!r} is not a number of seconds of at most 100 years.", param, ctx)
-        return seconds
 
 
 def common_options(command: Decorated) -> Decorated:

@@ -7,6 +7,7 @@ types are unequal.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -156,40 +157,18 @@ def _check_comparison(condition: Mapping[str, Any], pointer: str) -> None:
         raise _malformed_error(f'operator {op!r} needs "arg"', pointer)
 
 
-def _equals(value: Any, arg: Any, where: str) -> bool:
-    return json_equal(value, arg)
+def _ordered(compare: Callable[[Any, Any], bool]) -> Operator:
+    def holds(value: Any, arg: Any, where: str) -> bool:
+        kind = json_type_name(value)
+        if kind != json_type_name(arg) or kind not in ("number", "text"):
+            raise _type_error("only two numbers or two texts have an order", value, arg, where)
+        return compare(value, arg)
 
-
-def _differs(value: Any, arg: Any, where: str) -> bool:
-    return not json_equal(value, arg)
-
-
-def _less(value: Any, arg: Any, where: str) -> bool:
-    _check_order(value, arg, where)
-    return bool(value < arg)
-
-
-def _less_or_equal(value: Any, arg: Any, where: str) -> bool:
-    _check_order(value, arg, where)
-    return bool(value <= arg)
-
-
-def _greater(value: Any, arg: Any, where: str) -> bool:
-    _check_order(value, arg, where)
-    return bool(value > arg)
-
-
-def _greater_or_equal(value: Any, arg: Any, where: str) -> bool:
-    _check_order(value, arg, where)
-    return bool(value >= arg)
+    return holds
 
 
 def _is_in(value: Any, arg: Any, where: str) -> bool:
     return _holds(arg, value, f"the arg beside {where or 'the value'}", "in")
-
-
-def _is_not_in(value: Any, arg: Any, where: str) -> bool:
-    return not _is_in(value, arg, where)
 
 
 def _contains(value: Any, arg: Any, where: str) -> bool:
@@ -221,14 +200,14 @@ def _matches(value: Any, arg: Any, where: str) -> bool:
 
 OPERATORS: Final[Mapping[str, Operator]] = MappingProxyType(
     {
-        "eq": _equals,
-        "ne": _differs,
-        "lt": _less,
-        "le": _less_or_equal,
-        "gt": _greater,
-        "ge": _greater_or_equal,
+        "eq": lambda value, arg, where: json_equal(value, arg),
+        "ne": lambda value, arg, where: not json_equal(value, arg),
+        "lt": _ordered(operator.lt),
+        "le": _ordered(operator.le),
+        "gt": _ordered(operator.gt),
+        "ge": _ordered(operator.ge),
         "in": _is_in,
-        "not_in": _is_not_in,
+        "not_in": lambda value, arg, where: not _is_in(value, arg, where),
         "contains": _contains,
         "is_null": _is_null,
         "is_true": _is_true,
@@ -249,12 +228,6 @@ def _holds(haystack: Any, needle: Any, where: str, op: str) -> bool:
         f"{where or 'it'} is {json_type_name(haystack)}, looked for is {json_type_name(needle)}.",
         path=where,
     )
-
-
-def _check_order(value: Any, arg: Any, where: str) -> None:
-    kind = json_type_name(value)
-    if kind != json_type_name(arg) or kind not in ("number", "text"):
-        raise _type_error("only two numbers or two texts have an order", value, arg, where)
 
 
 def _wanted(op: str, arg: Any, where: str) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final, Unpack
 
 from mc.errors import McError, Problem
-from mc.spec.problems import NameSuggester, list_names, make_problem, shorten
+from mc.spec.problems import NameSuggester, Told, list_names, make_problem, shorten
 from mc.spec.task_types import BUILT_IN_TASK_TYPES
 
 __all__ = ["OWN_CODE", "Findings"]
@@ -48,35 +48,13 @@ class Findings:
         self.known_functions: dict[str, McError | str | None] = {}  # why not, what is unclear, or None
         self.known_types: dict[str, str | None] = {}  # name -> None if it can be run, else why not
 
-    def add(
-        self,
-        number: str,
-        pointer: str,
-        message: str,
-        *,
-        found: Any = None,
-        expected: str | None = None,
-        suggestion: str | None = None,
-    ) -> None:
+    def add(self, number: str, pointer: str, message: str, **told: Unpack[Told]) -> None:
         """Note a problem."""
-        self.problems.append(
-            make_problem(number, pointer, message, found=found, expected=expected, suggestion=suggestion)
-        )
+        self.problems.append(make_problem(number, pointer, message, **told))
 
-    def warn(
-        self,
-        number: str,
-        pointer: str,
-        message: str,
-        *,
-        found: Any = None,
-        expected: str | None = None,
-        suggestion: str | None = None,
-    ) -> None:
+    def warn(self, number: str, pointer: str, message: str, **told: Unpack[Told]) -> None:
         """Note a warning."""
-        self.warnings.append(
-            make_problem(number, pointer, message, found=found, expected=expected, suggestion=suggestion)
-        )
+        self.warnings.append(make_problem(number, pointer, message, **told))
 
     def add_own_code(
         self, number: str, pointer: str, message: str, *, found: str, expected: str, suggestion: str | None

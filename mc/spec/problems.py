@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
 from mc.errors import Problem
 from mc.spec.codes import full_code
 
-__all__ = ["NameSuggester", "join_pointer", "list_names", "make_problem", "shorten"]
+__all__ = ["NameSuggester", "Told", "join_pointer", "list_names", "make_problem", "shorten"]
 
 _MAX_SHOWN: Final = 60
 _MAX_STEP: Final = 200
@@ -81,24 +81,18 @@ def list_names(names: Iterable[Any], limit: int = _MAX_NAMES) -> str:
     return ", ".join([*cut, "..."] if len(shown) > limit else cut)
 
 
-def make_problem(
-    number: str,
-    pointer: str,
-    message: str,
-    *,
-    found: Any = None,
-    expected: str | None = None,
-    suggestion: str | None = None,
-) -> Problem:
-    """Return a problem; `found` is any value and is shortened."""
-    return Problem(
-        code=full_code(number),
-        pointer=pointer,
-        message=message,
-        found=shorten(found),
-        expected=expected,
-        suggestion=suggestion,
-    )
+class Told(TypedDict, total=False):
+    """What a problem tells besides its message."""
+
+    found: Any  # any value, which is shortened
+    expected: str | None
+    suggestion: str | None
+
+
+def make_problem(number: str, pointer: str, message: str, **told: Unpack[Told]) -> Problem:
+    """Return a problem."""
+    told["found"] = shorten(told.get("found"))
+    return Problem(code=full_code(number), pointer=pointer, message=message, **told)
 
 
 class NameSuggester:

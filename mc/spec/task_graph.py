@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 __all__ = ["ROOT_TASK_KEY", "assign_task_keys", "find_cycle", "list_edges", "start_rule_task_keys"]
@@ -79,35 +80,16 @@ def list_edges(keys: Sequence[str], task_specs: Sequence[TaskSpec]) -> list[tupl
     return edges + unknown
 
 
-def find_cycle(keys: Iterable[str], edges: Iterable[tuple[str, str]]) -> list[str] | None:
-    """Return one cycle as the path `[a, b, a]`, or None.
-
-    Iterative depth-first search with three colours (Cormen et al., Introduction to Algorithms,
-    section 20.3), so that a deep graph does not exhaust the stack.
-    """
-    successors: dict[str, list[str]] = {key: [] for key in keys}
+def find_cycle(keys: Collection[str], edges: Iterable[tuple[str, str]]) -> list[str] | None:
+    """Return one cycle as the path `[a, b, a]`, or None; edges from and to other keys are passed over."""
+    sorter: TopologicalSorter[str] = TopologicalSorter(dict.fromkeys(keys, ()))
+    known = set(keys)
     for source, dest in edges:
-        if source in successors and dest in successors:
-            successors[source].append(dest)
-    done: set[str] = set()
-    for start in successors:
-        if start in done:
-            continue
-        path = [start]
-        on_path = {start}
-        branches = [iter(successors[start])]
-        while branches:
-            for dest in branches[-1]:
-                if dest in on_path:
-                    return [*path[path.index(dest) :], dest]
-                if dest not in done:
-                    path.append(dest)
-                    on_path.add(dest)
-                    branches.append(iter(successors[dest]))
-                    break
-            else:
-                branches.pop()
-                key = path.pop()
-                on_path.discard(key)
-                done.add(key)
+        if source in known and dest in known:
+            sorter.add(dest, source)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        cycle: list[str] = error.args[1]
+        return cycle
     return None

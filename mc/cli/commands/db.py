@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mc.cli.duration_type import DurationType
 from mc.cli.options import common_options
 from mc.cli.output import count_of, format_time_short, print_json, print_table
+from mc.cli.parameter_types import COUNT, DurationType
 from mc.cli.settings import Settings
-from mc.cli.text_type import COUNT
 
 if TYPE_CHECKING:
     from mc.store.database import Database

@@ -9,8 +9,8 @@ import click
 
 from mc.cli.options import common_options
 from mc.cli.output import count_of, format_time_short, print_json, printable
+from mc.cli.parameter_types import COUNT, TEXT
 from mc.cli.settings import Settings
-from mc.cli.text_type import COUNT, TEXT
 
 if TYPE_CHECKING:
     from mc.explanation.explanation import Explanation, Reason

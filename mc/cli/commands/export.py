@@ -6,8 +6,8 @@ import click
 
 from mc.cli.options import common_options
 from mc.cli.output import print_json, to_json_text
+from mc.cli.parameter_types import TEXT
 from mc.cli.settings import Settings
-from mc.cli.text_type import TEXT
 
 __all__ = ["command"]
 

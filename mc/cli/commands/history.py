@@ -9,8 +9,8 @@ import click
 
 from mc.cli.options import common_options
 from mc.cli.output import format_time_short, print_json, print_table, printable, to_json_text
+from mc.cli.parameter_types import TEXT
 from mc.cli.settings import Settings
-from mc.cli.text_type import TEXT
 
 if TYPE_CHECKING:
     from mc.houston import Houston

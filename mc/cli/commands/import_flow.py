@@ -6,9 +6,9 @@ import click
 
 from mc.cli.options import common_options
 from mc.cli.output import print_json, print_value
+from mc.cli.parameter_types import TEXT
 from mc.cli.settings import Settings
 from mc.cli.spec_source import check_key, read_spec
-from mc.cli.text_type import TEXT
 
 __all__ = ["command"]
 

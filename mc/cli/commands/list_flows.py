@@ -8,8 +8,8 @@ import click
 
 from mc.cli.options import common_options
 from mc.cli.output import format_counts, format_time_short, print_json, print_table
+from mc.cli.parameter_types import COUNT, TEXT
 from mc.cli.settings import Settings
-from mc.cli.text_type import COUNT, TEXT
 from mc.durations import format_time
 from mc.statuses import FlowStatus
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from signal import SIGINT
 from typing import Any
 
@@ -12,31 +13,19 @@ from mc.cli.exit_codes import ExitCode
 from mc.cli.kept_process import KeptProcess
 from mc.cli.options import common_options, lease_option, max_seconds_option, outage_option
 from mc.cli.output import print_json, stdout_for_json
+from mc.cli.parameter_types import DurationType
 from mc.cli.settings import Settings
 
 __all__ = ["command"]
 
 
-def _parse_interval(_ctx: click.Context, _param: click.Parameter, text: str) -> float:
-    from mc.durations import parse_duration
-    from mc.errors import DurationError
-
-    try:
-        seconds = parse_duration(float(text) if text.replace(".", "", 1).isdecimal() else text)
-    except DurationError as error:
-        raise click.BadParameter(str(error)) from error
-    if not seconds > 0:
-        raise click.BadParameter(f"{text!r} is not longer than nothing; write one such as 5s.")
-    return seconds
-
-
 @click.command("loop")
 @click.option(
     "--interval",
+    type=DurationType(may_be_zero=False),
     metavar="DURATION",
     default="1s",
     show_default=True,
-    callback=_parse_interval,
     help="Look at the database at least that often (5s, 1m), for flows that others submit.",
 )
 @max_seconds_option("what is left is for the next loop or tick.")
@@ -46,7 +35,7 @@ def _parse_interval(_ctx: click.Context, _param: click.Parameter, text: str) -> 
 @click.pass_obj
 def command(
     settings: Settings,
-    interval: float,
+    interval: timedelta,
     max_seconds: float | None,
     lease_seconds: float,
     outage_seconds: float,
@@ -67,7 +56,7 @@ def command(
             with_handlers=True, observers=(kept,), lease_seconds=lease_seconds, outage_seconds=outage_seconds
         ) as houston,
     ):
-        report = houston.runner.run(interval=interval, max_seconds=max_seconds)
+        report = houston.runner.run(interval=interval.total_seconds(), max_seconds=max_seconds)
         stop_signal = houston.runner.stop_signal
     if settings.as_json:
         print_json(report.to_dict())

@@ -10,9 +10,9 @@ import click
 from mc.cli.exit_codes import ExitCode
 from mc.cli.options import common_options, sender_option
 from mc.cli.output import count_of, print_json, printable, stdout_for_json
+from mc.cli.parameter_types import TEXT
 from mc.cli.settings import Settings
 from mc.cli.spec_source import read_spec
-from mc.cli.text_type import TEXT
 
 if TYPE_CHECKING:
     from mc.flows.migration.plan import MigrationPlan

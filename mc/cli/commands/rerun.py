@@ -9,9 +9,9 @@ import click
 from mc.cli.controls import control_options
 from mc.cli.options import common_options
 from mc.cli.output import print_json, print_value, stdout_for_json
+from mc.cli.parameter_types import TEXT
 from mc.cli.settings import Settings
 from mc.cli.spec_source import check_key, parse_data
-from mc.cli.text_type import TEXT
 
 __all__ = ["command"]
 

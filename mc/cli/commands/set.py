@@ -9,9 +9,9 @@ import click
 from mc.cli.controls import control_options, report_control
 from mc.cli.options import common_options
 from mc.cli.output import printable
+from mc.cli.parameter_types import TEXT
 from mc.cli.settings import Settings
 from mc.cli.spec_source import parse_data
-from mc.cli.text_type import TEXT
 
 __all__ = ["command"]
 

@@ -17,8 +17,8 @@ from mc.cli.output import (
     printable,
     to_json_text,
 )
+from mc.cli.parameter_types import TEXT
 from mc.cli.settings import Settings
-from mc.cli.text_type import TEXT
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import click
 
 from mc.cli.options import common_options, sender_option
 from mc.cli.output import print_json, printable
+from mc.cli.parameter_types import TEXT
 from mc.cli.settings import Settings
-from mc.cli.text_type import TEXT
 
 __all__ = ["command"]
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mc.cli.duration_type import DurationType
 from mc.cli.exit_codes import ExitCode
 from mc.cli.options import common_options, data_option
 from mc.cli.output import format_counts, print_json, print_table, printable, to_json_text
+from mc.cli.parameter_types import COUNT, DurationType
 from mc.cli.settings import Settings
 from mc.cli.spec_source import read_spec
-from mc.cli.text_type import COUNT
 
 if TYPE_CHECKING:
     from mc.simulation.simulation import Simulation

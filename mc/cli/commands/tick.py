@@ -11,8 +11,8 @@ from mc.cli.exit_codes import ExitCode
 from mc.cli.kept_process import KeptProcess
 from mc.cli.options import common_options, lease_option, max_seconds_option
 from mc.cli.output import count_of, print_json, stdout_for_json
+from mc.cli.parameter_types import COUNT
 from mc.cli.settings import Settings
-from mc.cli.text_type import COUNT
 
 if TYPE_CHECKING:
     from mc.runners.flow_runner import RunnerReport

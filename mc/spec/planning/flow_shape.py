@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from graphlib import TopologicalSorter
 
 from mc.spec.task_graph import ROOT_TASK_KEY
 
@@ -22,21 +23,13 @@ def find_ranks(keys: Sequence[str], edges: Edges) -> dict[str, int]:
         keys: the tasks, in the order of the spec.
         edges: (precursor, successor), without a cycle; those from ROOT may be there.
     """
-    successors: dict[str, list[str]] = {key: [] for key in keys}
-    unmet = dict.fromkeys(keys, 0)
+    precursors: dict[str, list[str]] = {key: [] for key in keys}
     for source, dest in edges:
         if source != ROOT_TASK_KEY:
-            successors[source].append(dest)
-            unmet[dest] += 1
-    ranks = {key: 0 for key in keys if not unmet[key]}
-    waiting = deque(ranks)
-    while waiting:
-        key = waiting.popleft()
-        for dest in successors[key]:
-            ranks[dest] = max(ranks.get(dest, 0), ranks[key] + 1)
-            unmet[dest] -= 1
-            if not unmet[dest]:
-                waiting.append(dest)
+            precursors[dest].append(source)
+    ranks: dict[str, int] = {}
+    for key in TopologicalSorter(precursors).static_order():
+        ranks[key] = 1 + max((ranks[precursor] for precursor in precursors[key]), default=-1)
     places = {key: at for at, key in enumerate(keys)}
     return dict(sorted(ranks.items(), key=lambda item: (item[1], places[item[0]])))
 
