@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, ClassVar
+from operator import attrgetter
+from typing import Any, ClassVar, cast
 
-from mc.context.json_values import copy_json, json_type_name
-from mc.errors import FlowFormatError, GraphError, McError, StatusError
-from mc.flows.state.edges import connect, connect_all, disconnect, has_edge, place, refuse_cycle
-from mc.flows.state.flow_state import FlowBooks
-from mc.flows.state.new_task import named_keys, normalise_task
+from mc.context.json_values import copy_json
+from mc.errors import GraphError
+from mc.flows.state.adding import add_edge, add_graph, add_task
+from mc.flows.state.edges import has_edge, shown_precursors
+from mc.flows.state.flow_state import FlowState, make_flow_key, refuse_non_mapping
+from mc.flows.state.mailbox import Mailbox
 from mc.flows.state.task_node import Task, TaskNode
-from mc.spec.task_graph import ROOT_TASK_KEY, assign_task_keys, list_edges, start_rule_task_keys
-from mc.statuses import FLOW_CHANGES
+from mc.flows.state.task_states import TaskStates
+from mc.spec.task_graph import ROOT_TASK_KEY, assign_task_keys, list_edges
 
 __all__ = ["Flow", "Task", "TaskMap"]
 
@@ -26,30 +27,39 @@ class TaskMap(Mapping[str, Task]):
     may be changed; which ones were handed out is remembered, so that a save looks at those and at no others.
     """
 
-    __slots__ = ("_flow",)
+    __slots__ = ("_states",)
 
-    def __init__(self, flow: Flow) -> None:
-        self._flow = flow
+    def __init__(self, states: TaskStates) -> None:
+        self._states = states
 
     def __getitem__(self, key: str) -> Task:
-        node = self._flow._nodes[key]
-        self._flow._handed_out.add(node)
+        node = self._states.nodes[key]
+        self._states.handed_out.add(node)
         return node.task
 
     def __contains__(self, key: object) -> bool:
-        return key in self._flow._nodes
+        return key in self._states.nodes
 
     def __iter__(self) -> Iterator[str]:
-        return islice(self._flow._nodes, 1, None)  # without ROOT
+        return islice(self._states.nodes, 1, None)  # without ROOT
 
     def __len__(self) -> int:
-        return len(self._flow._nodes) - 1
+        return len(self._states.nodes) - 1
 
     def __repr__(self) -> str:
         return f"TaskMap({', '.join(self)})"
 
 
-class Flow(FlowBooks):
+def _of_state(name: str) -> Any:
+    """Return a property that stands for an attribute of the flow's state."""
+
+    def write(flow: Flow, value: Any) -> None:
+        setattr(flow.state, name, value)
+
+    return property(attrgetter(f"state.{name}"), write)
+
+
+class Flow:
     """A running flow.
 
     Lenient: it takes any task dict and checks only what would break the graph. The strict checks
@@ -69,12 +79,38 @@ class Flow(FlowBooks):
         description: for people.
         spec: the spec that the flow was made from.
         parent_task_key: the task of the parent flow that waits for this one.
+
+    Attributes:
+        tasks: the tasks by key.
+        state: what the flow holds, for the parts of the engine.
     """
 
     ROOT_TASK_KEY: ClassVar[str] = ROOT_TASK_KEY
     readable_attributes: ClassVar[frozenset[str]] = frozenset(
         {"key", "label", "cfg", "data", "status", "depth", "parent_key", "tasks"}
     )
+
+    key: str = _of_state("key")
+    cfg: dict[str, Any] = _of_state("cfg")
+    label: str | None = _of_state("label")
+    status: str = _of_state("status")
+    depth: int = _of_state("depth")
+    parent_key: str | None = _of_state("parent_key")
+    parent_task_key: str | None = _of_state("parent_task_key")
+    params: dict[str, Any] | None = _of_state("params")
+    result_paths: dict[str, Any] | None = _of_state("result_paths")
+    results: dict[str, Any] | None = _of_state("results")  # set when the flow completes
+    version: Any = _of_state("version")
+    description: str | None = _of_state("description")
+    spec: dict[str, Any] | None = _of_state("spec")
+    error: dict[str, Any] | None = _of_state("error")  # why the flow failed, where no task did
+    blocked_reason: str | None = _of_state("blocked_reason")
+    missing_handlers: list[dict[str, Any]] | None = _of_state("missing_handlers")  # for which it is BLOCKED
+    stopped_at: str | None = _of_state("stopped_at")  # since when it is PAUSED or BLOCKED, if that is known
+    started_at: str | None = _of_state("started_at")
+    finished_at: str | None = _of_state("finished_at")
+    deadline_at: str | None = _of_state("deadline_at")  # by `cfg.timeout`, from the first tick on
+    ticks: int = _of_state("ticks")  # made so far, for `cfg.max_ticks`
 
     def __init__(
         self,
@@ -93,54 +129,29 @@ class Flow(FlowBooks):
         spec: Mapping[str, Any] | None = None,
         parent_task_key: str | None = None,
     ) -> None:
-        super().__init__()
-        given: Any = key
-        if given is not None and not (isinstance(given, str) and given):
-            raise McError(
-                f"A flow cannot have the key {key!r}; give a text that is not empty, or none for one that is "
-                f"made up."
-            )
-        self.key = key if key is not None else self.generate_key()
-        self.cfg: dict[str, Any] = copy_json(_mapping(cfg, "cfg")) if cfg is not None else {}
-        self._data: dict[str, Any] = copy_json(_mapping(data, "data")) if data is not None else {}
-        self.label = label
-        self.status = str(status)
-        if self.status not in FLOW_CHANGES:
-            raise StatusError(
-                f"Flow {self.key!r}: {self.status!r} is not a status. Use one of {', '.join(FLOW_CHANGES)}.",
-                key=self.key,
-            )
-        self._booked_status = self.status
-        self.depth = depth
-        self.parent_key = parent_key
-        self.parent_task_key = parent_task_key
-        self.params: dict[str, Any] | None = copy_json(params)
-        self.result_paths: dict[str, Any] | None = copy_json(result_paths)
-        self.results: dict[str, Any] | None = None  # set when the flow completes
-        self.version = version
-        self.description = description
-        self._spec: dict[str, Any] | None = copy_json(spec)
-        self._read_spec: Callable[[], dict[str, Any] | None] | None = (
-            None  # where it is read when it is needed
+        self.state = FlowState(
+            key,
+            cfg=cfg,
+            data=data,
+            label=label,
+            status=status,
+            depth=depth,
+            parent_key=parent_key,
+            params=params,
+            result_paths=result_paths,
+            version=version,
+            description=description,
+            spec=spec,
+            parent_task_key=parent_task_key,
         )
-        self.error: dict[str, Any] | None = None  # why the flow failed, where no task did
-        self.blocked_reason: str | None = None
-        self.missing_handlers: list[dict[str, Any]] | None = None  # for which it is BLOCKED
-        self.stopped_at: str | None = None  # since when it is PAUSED or BLOCKED, as far as that is known
-        self.started_at: str | None = None
-        self.finished_at: str | None = None
-        self.deadline_at: str | None = None  # by `cfg.timeout`, from the first tick on
-        self.ticks = 0  # made so far, for `cfg.max_ticks`
-        self._data_handed_out = False
-        self._sub_flows: dict[int, tuple[Task, Flow]] = {}  # live flows inside tasks, by id of the dict
-        self.tasks: Mapping[str, Task] = TaskMap(self)
+        self.tasks: Mapping[str, Task] = TaskMap(self.state.tasks)
 
     # --- making one ------------------------------------------------------------------------
 
     @staticmethod
     def generate_key() -> str:
         """Return a new unique key, `flow:<uuid4>`."""
-        return f"flow:{uuid.uuid4()}"
+        return make_flow_key()
 
     @classmethod
     def from_flow_spec(cls, flow_spec: Mapping[str, Any], **overrides: Any) -> Flow:
@@ -154,7 +165,7 @@ class Flow(FlowBooks):
             GraphError: duplicate keys, or an edge whose end is unknown.
             CycleError: the edges form a cycle.
         """
-        spec: dict[str, Any] = copy_json(dict(_mapping(flow_spec, "spec")))
+        spec: dict[str, Any] = copy_json(dict(refuse_non_mapping(flow_spec, "spec")))
         spec.pop("$schema", None)  # for editors
         given = {
             "key": spec.get("key"),
@@ -177,7 +188,7 @@ class Flow(FlowBooks):
         tasks = [
             {**copy_json(task_spec), "key": key} for key, task_spec in zip(keys, task_specs, strict=True)
         ]
-        flow._build(tasks, edges)
+        add_graph(flow.state, tasks, edges)
         return flow
 
     @classmethod
@@ -188,33 +199,22 @@ class Flow(FlowBooks):
             FlowFormatError: the dict is malformed; `.pointer` names the place.
             GraphError: the graph is impossible.
         """
-        from mc.flows.formats.flow_dict import flow_from_dict
+        from mc.flows.formats.flow_dict import state_from_dict
 
-        return flow_from_dict(cls, flow_dict)
+        return cls.from_state(state_from_dict(flow_dict))
+
+    @classmethod
+    def from_state(cls, state: FlowState) -> Flow:
+        """Make the flow that holds a state."""
+        flow = cls(state.key)
+        flow.state, flow.tasks = state, TaskMap(state.tasks)
+        return flow
 
     def to_flow_dict(self) -> dict[str, Any]:
         """Return the flow as JSON-safe data that shares nothing with it."""
-        from mc.flows.formats.flow_dict import flow_to_dict
+        from mc.flows.formats.flow_dict import state_to_dict
 
-        return flow_to_dict(self)
-
-    def _build(self, tasks: Iterable[Task], edges: Iterable[tuple[str, str]]) -> None:
-        """Take over many task dicts and edges at once."""
-        new = [self._book(normalise_task(task)) for task in tasks]
-        nodes = self._nodes
-        try:
-            pairs = [(nodes[source], nodes[dest]) for source, dest in edges]
-        except KeyError:
-            pairs = [self._edge_ends(source, dest) for source, dest in edges]
-        for _, dest in pairs:
-            if dest is self._root:
-                raise _edge_into_root(dest.key)
-        connect_all([self._root, *new], pairs)
-        for node in new:
-            self._touch(node)
-        self._new_edges += [(source.key, dest.key) for source, dest in pairs]
-        for node in new:
-            self._count_unmet(node)
+        return state_to_dict(self.state)
 
     # --- graph -----------------------------------------------------------------------------
 
@@ -229,38 +229,8 @@ class Flow(FlowBooks):
             GraphError: the key is taken, an edge's end is unknown, or a successor has started.
             CycleError: its edges would form a cycle. In each case nothing was added.
         """
-        own: Task = copy_json(dict(_mapping(task, "task")))
-        own["key"] = own.get("key") or self._free_key()
-        named_before, named_after = named_keys(own, "precursors"), named_keys(own, "successors")
-        node = self._book(normalise_task(own))
-        moved: list[TaskNode] = []
-        try:
-            named = dict.fromkeys([*named_before, *start_rule_task_keys(own)])
-            named.pop(ROOT_TASK_KEY, None)
-            before = [self._edge_ends(key, node.key)[0] for key in named] or [self._root]
-            after = _in_order(self._edge_ends(node.key, key)[1] for key in dict.fromkeys(named_after))
-            place(node, before, after)
-            for source in before:
-                moved += connect(source, node)
-            for dest in after:
-                moved += connect(node, dest)
-                _refuse_if_started(node, dest)
-        except GraphError:
-            disconnect(node)
-            self._unbook(node)
-            raise
-        finally:
-            for each in moved:
-                if each is not node:
-                    self._touch(each)
-        self._new_edges += [(source.key, node.key) for source in before]
-        self._new_edges += [(node.key, dest.key) for dest in after]
-        self._count_unmet(node)
-        self._touch(node)
-        for dest in after:
-            self._count_edge(node, dest)
-            self._touch(dest)
-        self._handed_out.add(node)
+        own: Task = copy_json(dict(refuse_non_mapping(task, "task")))
+        add_task(self.state, own)
         return own
 
     def add_edge(self, edge: Mapping[str, str]) -> None:
@@ -270,93 +240,71 @@ class Flow(FlowBooks):
             GraphError: an end is unknown, the edge leads into ROOT, or its end has started already.
             CycleError: the edge would close a cycle; nothing was added.
         """
-        ends = _mapping(edge, "edge")
+        ends = refuse_non_mapping(edge, "edge")
         source_key, dest_key = ends.get("src_key"), ends.get("dest_key")
         if not isinstance(source_key, str) or not isinstance(dest_key, str):
             raise GraphError(f"An edge is {{'src_key': ..., 'dest_key': ...}}; found {dict(edge)!r:.100}.")
-        source, dest = self._edge_ends(source_key, dest_key)
-        if has_edge(source, dest):
-            return
-        _refuse_if_started(source, dest)
-        for moved in connect(source, dest):
-            self._touch(moved)
-        self._new_edges.append((source_key, dest_key))
-        self._touch(dest)
-        self._count_edge(source, dest)
+        add_edge(self.state, source_key, dest_key)
 
     def has_edge(self, src_key: str, dest_key: str) -> bool:
         """Tell whether `dest_key` waits for `src_key`."""
-        source, dest = self._nodes.get(src_key), self._nodes.get(dest_key)
+        nodes = self.state.tasks.nodes
+        source, dest = nodes.get(src_key), nodes.get(dest_key)
         return source is not None and dest is not None and has_edge(source, dest)
 
     def get_edges(self) -> list[dict[str, str]]:
         """Return all edges, those from ROOT included, by successor in the order of the tasks."""
-        return [
-            {"src_key": source.key, "dest_key": dest.key}
-            for dest in self._nodes.values()
-            for source in self._shown_precursors(dest)
-        ]
-
-    def _shown_precursors(self, node: TaskNode) -> list[TaskNode]:
-        """Return what a task waits for; ROOT only where it waits for nothing else."""
-        before = node.precursors
-        if len(before) > 1 and self._root in before:
-            return [source for source in before if source is not self._root]
-        return before
+        return self.state.tasks.list_edges()
 
     def get_precursors(self, task: Task | str) -> list[Task]:
         """Return the tasks that this one waits for; ROOT where it waits for none."""
-        return self._hand_out(self._shown_precursors(self._node_of(task)))
+        return self.state.tasks.hand_out(shown_precursors(self._node_of(task)))
 
     def get_successors(self, task: Task | str) -> list[Task]:
         """Return the tasks that wait for this one."""
-        node = self._node_of(task)
+        tasks, node = self.state.tasks, self._node_of(task)
         after = node.successors
-        if node is self._root:
-            after = [dest for dest in after if self._root in self._shown_precursors(dest)]
-        return self._hand_out(after)
+        if node is tasks.root:
+            after = [dest for dest in after if node in shown_precursors(dest)]
+        return tasks.hand_out(after)
 
     def get_tail_tasks(self) -> list[Task]:
         """Return the tasks that no other waits for; ROOT in a flow without tasks."""
-        return self._hand_out(node for node in self._nodes.values() if not node.successors)
+        tasks = self.state.tasks
+        return tasks.hand_out(node for node in tasks.nodes.values() if not node.successors)
 
     # --- questions -------------------------------------------------------------------------
 
     @property
     def data(self) -> dict[str, Any]:
         """The flow's data; the flow's own dict, which handlers may change."""
-        self._data_handed_out = True
-        return self._data
+        self.state.data_handed_out = True
+        return self.state.data
 
     @data.setter
     def data(self, value: dict[str, Any]) -> None:
-        self._data = _mapping(value, "data")
-        self._data_handed_out = True
+        self.state.data = refuse_non_mapping(value, "data")
+        self.state.data_handed_out = True
 
     @property
-    def spec(self) -> dict[str, Any] | None:
-        """The spec that the flow was made from."""
-        if self._read_spec is not None:
-            self._spec, self._read_spec = self._read_spec(), None
-        return self._spec
-
-    @spec.setter
-    def spec(self, value: dict[str, Any] | None) -> None:
-        self._spec, self._read_spec = value, None
+    def mailbox(self) -> Mailbox:
+        """The signals that no task has taken yet."""
+        return self.state.open_mailbox()
 
     def get_nearest_tickable_pending_tasks(self) -> list[Task]:
         """Return the PENDING tasks whose start rule holds, in order; those that wait for a retry left out."""
-        return self._hand_out(self._ready_nodes())
+        return self.state.tasks.hand_out(self.state.ready_nodes())
 
     def get_running_tasks(self) -> list[Task]:
         """Return the RUNNING tasks, in order."""
-        self.reconcile()
-        return self._hand_out(_in_order(node for node in self._running if node.status == "RUNNING"))
+        tasks = self.state.tasks
+        tasks.reconcile()
+        return tasks.hand_out(_in_order(node for node in tasks.running if node.status == "RUNNING"))
 
     def get_tickable_tasks(self) -> list[Task]:
         """Return what a tick may act upon: RUNNING and WAITING tasks and those that can start, in order."""
-        ready = self._ready_nodes()
-        return self._hand_out(_in_order([*self._running, *ready]))
+        tasks, ready = self.state.tasks, self.state.ready_nodes()
+        return tasks.hand_out(_in_order([*tasks.running, *ready]))
 
     def get_tasks_by_status(self, status: str) -> list[Task]:
         """Return the tasks that have this status, in order; ROOT is not among them."""
@@ -383,116 +331,92 @@ class Flow(FlowBooks):
             tests = [filters]
         else:
             tests = list(filters)
-        return self._hand_out(
+        states = self.state.tasks
+        return states.hand_out(
             node
-            for node in self._nodes.values()
-            if (include_root_task or node is not self._root) and all(test(node.task) for test in tests)
+            for node in states.nodes.values()
+            if (include_root_task or node is not states.root) and all(test(node.task) for test in tests)
         )
 
     def has_incomplete_tasks(self) -> bool:
         """Tell whether any task is unfinished."""
         self.reconcile()
-        return self._unfinished_count() > 0
+        return self.state.tasks.unfinished_count() > 0
 
     def count_tasks(self) -> dict[str, int]:
         """Return how many tasks have each status; statuses that no task has are left out."""
         self.reconcile()
-        return {status: count for status, count in self._counts.items() if count}
+        return {status: count for status, count in self.state.tasks.counts.items() if count}
 
     @property
     def num_tickable_tasks(self) -> int:
         """How many tasks run, wait or could start now."""
-        return len(self._ready_nodes()) + len(self._running)
+        return self.state.count_tickable()
 
     def describe_failure(self) -> str | None:
         """Return why the flow failed, in a sentence that names the tasks; None if nothing failed."""
-        return self._describe_failure(self.error)
+        parts = [f"{self.error.get('type')}: {self.error.get('message')}"] if self.error else []
+        failed = self.state.tasks.failed_nodes()
+        for node in failed[:5]:
+            record = node.task.get("error") or {}
+            kind, message = record.get("type", "TaskFailed"), record.get("message", "no reason given")
+            parts.append(f"task {node.key!r}: {kind}: {message}")
+        if len(failed) > 5:
+            parts.append(f"and {len(failed) - 5} more tasks failed")
+        return "; ".join(parts) or None
 
     def check_invariants(self) -> None:
-        """Compare the books with the tasks, for tests and debugging; walks the whole graph.
+        """Compare the state with the tasks, for tests and debugging; walks the whole graph.
 
         Raises:
-            AssertionError: the books are wrong.
+            AssertionError: they differ.
         """
         from mc.flows.state.invariants import check_invariants
 
-        check_invariants(self)
+        check_invariants(self.state)
 
-    # --- inside ----------------------------------------------------------------------------
+    # --- changes of status -----------------------------------------------------------------
+
+    def change_status(self, new: str) -> None:
+        """Change the flow's status.
+
+        Raises:
+            StatusError: the change is not allowed.
+        """
+        self.state.change_status(new)
+
+    def change_task_status(self, key: str, new: str) -> None:
+        """Change a task's status, with all that follows for others.
+
+        Raises:
+            StatusError: the change is not allowed; nothing was changed.
+        """
+        tasks = self.state.tasks
+        tasks.change_from_outside(tasks.nodes[key], new)
+
+    def reconcile(self) -> None:
+        """Take up the statuses that were written into task dicts which `tasks` handed out.
+
+        Raises:
+            StatusError: a change is not allowed; the dict has its old status again.
+        """
+        self.state.tasks.reconcile()
+
+    def find_sub_flow(self, task: Task) -> Flow | None:
+        """Return the flow that lives inside a task, or inside what it proxies."""
+        return cast("Flow | None", self.state.find_sub_flow(task))  # only flows are kept there
 
     def _node_of(self, task: Task | str) -> TaskNode:
         key = task if isinstance(task, str) else task["key"]
-        node = self._nodes.get(key)
+        node = self.state.tasks.nodes.get(key)
         if node is None:
             raise GraphError(f"Flow {self.key!r} has no task {key!r}.", key=key)
         return node
 
-    def _edge_ends(self, source_key: str, dest_key: str) -> tuple[TaskNode, TaskNode]:
-        if dest_key == ROOT_TASK_KEY:
-            raise _edge_into_root(source_key)
-        ends = []
-        for key in (source_key, dest_key):
-            node = self._nodes.get(key)
-            if node is None:
-                raise GraphError(
-                    f"The edge {source_key!r} -> {dest_key!r} names {key!r}, which is not a task of flow "
-                    f"{self.key!r}. Add that task first.",
-                    src_key=source_key,
-                    dest_key=dest_key,
-                )
-            ends.append(node)
-        return ends[0], ends[1]
-
-    def _free_key(self) -> str:
-        number = len(self._nodes)
-        while f"task_{number}" in self._nodes:
-            number += 1
-        return f"task_{number}"
-
-    def _nodes_with_sub_flows(self) -> list[TaskNode]:
-        """Return the tasks of the graph that have a live sub-flow, in a proxied task too."""
-        live = {id(task) for task, _ in self._sub_flows.values()}
-        nodes = []
-        for node in self._running if live else ():
-            task: Any = node.task
-            while isinstance(task, dict):
-                if id(task) in live:
-                    nodes.append(node)
-                    break
-                task = task.get("proxied_task")
-        return nodes
-
     def __repr__(self) -> str:
-        count = len(self._nodes) - 1
+        count = len(self.tasks)
         return f"Flow(key={self.key!r}, label={self.label!r}, status={self.status!r}, tasks={count})"
-
-
-def _mapping(value: Any, name: str) -> Any:
-    """Return a mapping, or raise `FlowFormatError` telling what was given instead."""
-    if not isinstance(value, Mapping):
-        raise FlowFormatError(
-            f"A flow's {name} must be a mapping; found {json_type_name(value)}.", pointer=f"/{name}"
-        )
-    return value
 
 
 def _in_order(nodes: Iterable[TaskNode]) -> list[TaskNode]:
     return sorted(nodes, key=lambda node: node.position)
-
-
-def _refuse_if_started(source: TaskNode, dest: TaskNode) -> None:
-    if dest.status != "PENDING" and source.status != "COMPLETED":
-        refuse_cycle(source, dest)  # the better reason, where it is one
-        raise GraphError(
-            f"Task {source.key!r} cannot precede {dest.key!r}, which is {dest.status} already.",
-            src_key=source.key,
-            dest_key=dest.key,
-        )
-
-
-def _edge_into_root(source_key: str) -> GraphError:
-    return GraphError(
-        f"The edge {source_key!r} -> ROOT leads into ROOT, which precedes all tasks.",
-        src_key=source_key,
-        dest_key=ROOT_TASK_KEY,
-    )

@@ -46,7 +46,7 @@ def _check_flow(flow: Flow, pointer: str) -> None:
     """Raise `FlowFormatError` for the first thing in a flow, just read, that does not fit the rest."""
     _check_head(flow, pointer)
     _check_statuses(flow, pointer)
-    for key, node in flow._nodes.items():
+    for key, node in flow.state.tasks.nodes.items():
         if key == ROOT_TASK_KEY:
             continue
         place = append_pointer(f"{pointer}/graph/tasks", key)
@@ -95,7 +95,7 @@ def _check_statuses(flow: Flow, pointer: str) -> None:
             place = append_pointer(f"{pointer}/graph/tasks", left[0]["key"])
             _refuse(f"{place}/status", f"the task is {status} in a flow that is {flow.status}")
     if flow.status == "COMPLETED":
-        failed = next((node for node in flow._nodes.values() if _counts_as_failure(node)), None)
+        failed = next((node for node in flow.state.tasks.nodes.values() if _counts_as_failure(node)), None)
         if failed is not None:
             place = append_pointer(f"{pointer}/graph/tasks", failed.key)
             _refuse(f"{place}/status", "the task is FAILED in a flow that is COMPLETED")

@@ -65,7 +65,8 @@ class Pacer:
 
 def max_ticks_error(flow: Flow, max_ticks: int) -> MaxTicksError:
     """Return the error for a flow that was unfinished after so many ticks."""
-    left = [node for node in flow._nodes.values() if node.status in ("PENDING", "RUNNING", "WAITING")]
+    nodes = flow.state.tasks.nodes.values()
+    left = [node for node in nodes if node.status in ("PENDING", "RUNNING", "WAITING")]
     unfinished = [node.key for node in left]
     shown = ", ".join(f"{node.key} ({node.status})" for node in left[:10])
     more = f" and {len(unfinished) - 10} more" if len(unfinished) > 10 else ""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mc.flows.flow import Flow
     from mc.flows.handlers.handler_registry import Handler, HandlerRegistry
     from mc.flows.observer import Observer
+    from mc.flows.state.flow_state import FlowState
     from mc.flows.state.task_node import TaskNode
     from mc.flows.tick_report import TickReport
 
@@ -303,6 +304,7 @@ class OpenTick(Protocol):
     Attributes:
         at: its time, ISO 8601.
         has_pending_calls: whether outcomes of calls are awaited.
+        state: of the flow.
     """
 
     at: str
@@ -311,6 +313,7 @@ class OpenTick(Protocol):
     has_pending_calls: bool
     report: TickReport
     services: Services
+    state: FlowState
 
     @property
     def ctx(self) -> Mapping[str, Any]:

@@ -6,11 +6,11 @@ asks for `finish()`. Nothing here calls a handler, sleeps or does I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from heapq import heappop, heappush
+from heapq import heappop
 from typing import TYPE_CHECKING, Any
 
 from mc.context.conditions import evaluate_condition
@@ -32,6 +32,8 @@ from mc.flows.resources.grants import grant_resources, may_call, refuse_inside_h
 from mc.flows.services import SERVICES
 from mc.flows.signals.waits import free_signals_of_ended_waits, wake_waits
 from mc.flows.state.task_node import Task, TaskNode
+from mc.flows.state.task_queues import ReadyEntry, may_start
+from mc.flows.state.task_states import ChangeListener
 from mc.flows.tick_report import TickReport
 from mc.interrupts import INTERRUPTS
 from mc.spec.task_types import canonical_task_type
@@ -66,6 +68,7 @@ class Tick:
         "has_pending_calls",
         "report",
         "services",
+        "state",
     )
 
     def __init__(
@@ -75,10 +78,12 @@ class Tick:
         task_ctx: Mapping[str, Any] | None = None,
         overrides: Mapping[str, Handler] | None = None,
     ) -> None:
-        if flow.status != flow._booked_status:
-            flow.book_status()
+        state = flow.state
+        if state.status != state.settled_status:
+            state.settle_status()
         self.engine = engine
         self.flow = flow
+        self.state = state
         self.report = TickReport()
         self._timestamp = engine.read_timestamp()
         self.at = engine.format_timestamp(self._timestamp)
@@ -92,7 +97,7 @@ class Tick:
         self._base_ctx[SERVICES] = self.services = services
         self._overrides = services.overrides  # sub-flows are ticked by the same ones
         self._missing = services.missing_handlers
-        self._live = flow.status == "RUNNING" or flow.status == "PENDING"
+        self._live = state.status == "RUNNING" or state.status == "PENDING"
         self.has_pending_calls = False  # set by the async front
 
     @property
@@ -109,48 +114,46 @@ class Tick:
         """Start what is ready, then yield a call for every task that runs, in the order of the spec."""
         if not self._live:
             return
-        flow = self.flow
-        flow._on_change = self._listener()
-        if flow._outside_changes:
+        state = self.state
+        tasks = state.tasks
+        tasks.on_change = self._listener()
+        if state.outside_changes:
             self._tell_outside_changes()
-        if flow._running:
-            flow.note_kept_dicts()
-        if flow._handed_out:
-            flow.reconcile()
-        if flow._data_handed_out:
-            flow._data = to_json_value(flow._data, "/flow/data")
-            flow._data_handed_out = False
-        if flow.status == "PENDING":
+        if tasks.running:
+            tasks.note_kept_dicts()
+        if tasks.handed_out:
+            tasks.reconcile()
+        if state.data_handed_out:
+            state.check_data()
+        if state.status == "PENDING":
             self._begin_flow()
-        flow.ticks += 1
-        if flow.deadline_at and flow.deadline_at <= self.at:
+        state.ticks += 1
+        if state.deadline_at and state.deadline_at <= self.at:
             self._fail_flow(
-                TimeoutError(f"The flow ran for longer than its cfg.timeout ({flow.cfg.get('timeout')}).")
+                TimeoutError(f"The flow ran for longer than its cfg.timeout ({state.cfg.get('timeout')}).")
             )
             return
-        if flow._failures and flow.cfg.get("fail_fast", True):
+        if tasks.failures and state.cfg.get("fail_fast", True):
             return
-        if flow._doomed:
-            flow._skip_doomed()
-        if flow._mailbox is not None and flow._mailbox.is_new:
-            wake_waits(flow, self.at, self.engine.find_sub_flow)
-        if flow._due:
+        if tasks.doomed:
+            tasks.skip_doomed()
+        if state.mailbox is not None and state.mailbox.is_new:
+            wake_waits(self.flow, self.at, self.engine.find_sub_flow)
+        if tasks.queues.due:
             self._wake_due()
-        ready = flow._ready
-        if ready:
-            flow._ready = []  # what becomes ready from now on starts in the next tick
-        is_limited = flow._is_limited
+        ready = tasks.queues.take_ready()
+        is_limited = tasks.is_limited
         if is_limited:
             ready = grant_resources(self, ready)
         if ready:
-            if flow.cfg.get("max_running_tasks") is not None:
-                self._start_some(ready, flow.cfg["max_running_tasks"])
+            if state.cfg.get("max_running_tasks") is not None:
+                self._start_some(ready, state.cfg["max_running_tasks"])
             else:
                 if len(ready) > 1:
                     ready.sort()
                 for _, _, node in ready:
                     self._start(node)
-        nodes = list(flow._running)
+        nodes = list(tasks.running)
         if len(nodes) > 1:
             nodes.sort(key=_position)
         for node in nodes:
@@ -165,22 +168,23 @@ class Tick:
 
     def finish(self) -> TickReport:
         """Settle the flow's status after the calls were made, or as many as there was time for."""
-        flow, report = self.flow, self.report
+        state, report = self.state, self.report
         if self._live:
-            if flow._just_skipped:
-                report.add("skipped", *flow._just_skipped)
-                flow._just_skipped = []
-            if flow._has_stale_ready:
-                flow._drop_stale_ready()
-            if flow._mailbox is not None:
-                free_signals_of_ended_waits(flow, self.at, self.engine.find_sub_flow)
-            if flow._failures or not flow._ready or flow.cfg:
+            tasks = state.tasks
+            if tasks.skipped:
+                report.add("skipped", *tasks.take_skipped())
+            if tasks.queues.is_stale:
+                tasks.queues.drop_stale()
+            if state.mailbox is not None:
+                free_signals_of_ended_waits(self.flow, self.at, self.engine.find_sub_flow)
+            if tasks.failures or not tasks.queues.ready or state.cfg:
                 self._settle_flow()
-            self._end_claims()
-            if report.started or report.completed or report._rarer:
+            if self.engine.resources.is_in_use:
+                self._end_claims()
+            if report.started or report.completed or report.rarer:
                 report.progressed = True
-            flow._on_change = flow._outside_listener
-        report.next_tick_time = next_tick_time(flow, self.at)
+            tasks.on_change = state.outside_listener
+        report.next_tick_time = next_tick_time(state, self.at)
         return report
 
     def _end_claims(self) -> None:
@@ -192,21 +196,21 @@ class Tick:
         """End an unfinished flow CANCELLED, with what runs in it."""
         with self.between_ticks():
             try:
-                self.flow.reconcile()
+                self.state.tasks.reconcile()
             finally:
                 self._end_flow("CANCELLED")
 
     @contextmanager
     def between_ticks(self) -> Iterator[None]:
         """Let observers and the journal hear of what is changed meanwhile, as of a tick's changes."""
-        flow = self.flow
-        told = flow._on_change
-        flow._on_change = self._listener()
+        tasks = self.state.tasks
+        told = tasks.on_change
+        tasks.on_change = self._listener()
         self._tell_outside_changes()
         try:
             yield
         finally:
-            flow._on_change = told
+            tasks.on_change = told
 
     def stop_task(self, node: TaskNode) -> None:
         """Let the handler of a task that is under way stop what it started; its status is left as it is."""
@@ -222,13 +226,14 @@ class Tick:
             key: of the task.
             error: what came of what the task had done before.
         """
-        node = self.flow._nodes.get(key)
+        tasks = self.state.tasks
+        node = tasks.nodes.get(key)
         if node is None or node.status not in ("RUNNING", "WAITING"):
             return False
         with self.between_ticks():
             self._cancel_call(node)
             if node.status == "WAITING":
-                self.flow._change(node, "RUNNING")
+                tasks.change(node, "RUNNING")
             node.task["status"] = "RUNNING"
             self.new_call(node, NO_HANDLER).settle(error)
         return True
@@ -236,44 +241,41 @@ class Tick:
     # --- starting --------------------------------------------------------------------------
 
     def _begin_flow(self) -> None:
-        flow = self.flow
-        flow.started_at = self.at
-        flow.change_status("RUNNING")
+        state = self.state
+        state.started_at = self.at
+        state.change_status("RUNNING")
         self.report.progressed = True
-        timeout = flow.cfg.get("timeout")
+        timeout = state.cfg.get("timeout")
         if timeout is not None:
-            flow.deadline_at = self._time_after(timeout)
+            state.deadline_at = self._time_after(timeout)
 
     def _time_after(self, duration: Any) -> str:
         return format_time(self.now + timedelta(seconds=parse_duration(duration)))
 
     def _wake_due(self) -> None:
-        flow, at = self.flow, self.at
-        while flow._due and flow._due[0][0] <= at:
-            _, _, node = heappop(flow._due)
+        tasks, at = self.state.tasks, self.at
+        for node in tasks.queues.take_due(at):
             task = node.task
             if node.status == "WAITING":
                 times = (task.get("next_tick_at"), task.get("deadline_at"))
                 if any(time and time <= at for time in times):
                     task.pop("next_tick_at", None)
-                    flow._change(node, "RUNNING")
-            elif node.status == "PENDING" and not node.unmet and (task.get("next_tick_at") or "") <= at:
+                    tasks.change(node, "RUNNING")
+            elif may_start(node) and (task.get("next_tick_at") or "") <= at:
                 task.pop("next_tick_at", None)
-                flow._push_ready(node)
+                tasks.queues.push_ready(node)
 
-    def _start_some(self, ready: list[tuple[int, int, TaskNode]], limit: int) -> None:
-        flow = self.flow
-        while ready and len(flow._running) < limit:
+    def _start_some(self, ready: list[ReadyEntry], limit: int) -> None:
+        tasks = self.state.tasks
+        while ready and len(tasks.running) < limit:
             self._start(heappop(ready)[2])
-        newly_ready, flow._ready = flow._ready, ready
-        for entry in newly_ready:
-            heappush(flow._ready, entry)
+        tasks.queues.put_back(ready)
 
     def _start(self, node: TaskNode) -> None:
-        task = node.task
+        task, tasks = node.task, self.state.tasks
         if task["status"] != "PENDING":
-            self.flow._handed_out.add(node)
-            self.flow.reconcile()
+            tasks.hand_out([node])
+            tasks.reconcile()
         if node.status != "PENDING" or node.unmet:
             return
         problem: Exception | None = None
@@ -282,19 +284,19 @@ class Tick:
                 if "resources" in task["cfg"] and read_needs(task["cfg"]):
                     refuse_inside_holder(task, {}, self.ctx)
                 if not self._is_wanted(node):
-                    self.flow._skip(node)
+                    tasks.skip(node)
                     return
             except Exception as error:  # noqa: BLE001 - recorded in the task
                 problem = error
         if problem is None and self._missing is not None and self._lacks_handler(task):
             task.pop("deadline_at", None)
-            self.flow._push_ready(node)  # it starts where its handler is
+            tasks.queues.push_ready(node)  # it starts where its handler is
             return
         if task["attempt"]:
             task.pop("error", None)  # of the attempt before; `attempts` has it
         task["attempt"] += 1
         task["started_at"] = self.at
-        self.flow._change(node, "RUNNING")
+        tasks.change(node, "RUNNING")
         self.report.started.append(node.key)
         if problem is not None:
             self.new_call(node, NO_HANDLER).settle(problem)
@@ -383,26 +385,26 @@ class Tick:
     # --- settling --------------------------------------------------------------------------
 
     def _settle_flow(self) -> None:
-        flow = self.flow
-        if flow.status != "RUNNING":
+        state, tasks, queues = self.state, self.state.tasks, self.state.tasks.queues
+        if state.status != "RUNNING":
             return
-        if flow._failures and flow.cfg.get("fail_fast", True):
+        if tasks.failures and state.cfg.get("fail_fast", True):
             self._end_flow("FAILED")
-        elif not flow._unfinished_count():
-            if flow._failures:
+        elif not tasks.unfinished_count():
+            if tasks.failures:
                 self._end_flow("FAILED")
             else:
                 self._complete_flow()
-        elif flow.cfg.get("max_ticks") is not None and flow.ticks >= flow.cfg["max_ticks"]:
-            left = [node.key for node in (*flow._running, *flow._ready_nodes())][:10]
+        elif state.cfg.get("max_ticks") is not None and state.ticks >= state.cfg["max_ticks"]:
+            left = [node.key for node in (*tasks.running, *state.ready_nodes())][:10]
             self._fail_flow(
                 RuntimeError(
-                    f"The flow was unfinished after cfg.max_ticks ({flow.cfg['max_ticks']}) ticks; "
+                    f"The flow was unfinished after cfg.max_ticks ({state.cfg['max_ticks']}) ticks; "
                     f"still to do: {', '.join(left)}."
                 )
             )
-        elif not (flow._running or flow._ready or flow._due or flow._doomed or flow._awaiting):
-            stuck = [node.key for node in flow._nodes_with_status("PENDING")][:10]
+        elif not (tasks.running or queues.ready or queues.due or tasks.doomed or queues.awaiting):
+            stuck = [node.key for node in tasks.nodes_with_status("PENDING")][:10]
             self._fail_flow(RuntimeError(f"No task can ever start: {', '.join(stuck)} wait in vain."))
 
     def read_results(self) -> dict[str, Any]:
@@ -412,38 +414,37 @@ class Tick:
             PathError: one of them leads nowhere.
         """
         ctx = {**self._base_ctx, "flow": FlowView(self.flow)}
-        paths = self.flow.result_paths or {}
+        paths = self.state.result_paths or {}
         return {name: read_copy(ctx, str(path).removeprefix("$")) for name, path in paths.items()}
 
     def _complete_flow(self) -> None:
-        if self.flow.result_paths:
+        if self.state.result_paths:
             try:
-                self.flow.results = self.read_results()
+                self.state.results = self.read_results()
             except McError as error:
                 self._fail_flow(error)
                 return
         self._end_flow("COMPLETED")
 
     def _fail_flow(self, error: BaseException) -> None:
-        self.flow.error = describe_exception(error, self.at, self.engine.max_msg_len)
+        self.state.error = describe_exception(error, self.at, self.engine.max_msg_len)
         self._end_flow("FAILED")
 
     def _end_flow(self, status: str) -> None:
-        flow = self.flow
-        for node in sorted(flow._running, key=_position):
+        state, tasks = self.state, self.state.tasks
+        for node in sorted(tasks.running, key=_position):
             task = node.task
             task["finished_at"] = self.at
             self._cancel_call(node)
             tidy_task(task)
-            flow._change(node, "CANCELLED")
+            tasks.change(node, "CANCELLED")
             self.report.add("cancelled", node.key)
-        for node in flow._awaiting:
+        for node in tasks.queues.take_awaiting():
             node.task.pop("resource_claim", None)
             node.task.pop("next_tick_at", None)
-            flow._touch(node)
-        flow._awaiting = {}
-        flow.finished_at = self.at
-        flow.change_status(status)
+            tasks.touch(node)
+        state.finished_at = self.at
+        state.change_status(status)
         self._end_claims()
         self.report.progressed = True
 
@@ -464,21 +465,21 @@ class Tick:
                     raise
                 call.record_failure(error)
 
-    def _listener(self) -> Callable[[TaskNode | None, str, str], None] | None:
+    def _listener(self) -> ChangeListener | None:
         """Return who hears of changes of status; None where that would be nobody."""
-        return self._notify if self.engine.observers or self.flow._journal is not None else None
+        return self._notify if self.engine.observers or self.state.unsaved.journal is not None else None
 
     def _tell_outside_changes(self) -> None:
         """Tell observers what was changed between two ticks; the journal has it already."""
-        changes, self.flow._outside_changes = self.flow._outside_changes, []
+        changes = self.state.take_outside_changes()
         if self.engine.observers:
             for node, old, new in changes:
-                self._tell(self.flow._describe_change(node, old, new, self.at))
+                self._tell(self.state.describe_change(node, old, new, self.at))
 
     def _notify(self, node: TaskNode | None, old: str, new: str) -> None:
-        event = self.flow._describe_change(node, old, new, self.at)
-        if self.flow._journal is not None:
-            self.flow._journal.append(event)
+        event = self.state.describe_change(node, old, new, self.at)
+        if self.state.unsaved.journal is not None:
+            self.state.unsaved.journal.append(event)
         self._tell(event)
 
     def _tell(self, event: ChangeEvent) -> None:

@@ -14,6 +14,7 @@ class TickReport:
     Attributes:
         started: tasks that began an attempt.
         completed: tasks that are done.
+        rarer: tasks of which something else became, by what; None where there are none.
         calls: how many handler calls were made, those inside sub-flows included.
         progressed: whether anything but polling happened, also inside a sub-flow.
         retried_at_once: whether a task is to be tried again without a delay, also inside a sub-flow.
@@ -22,11 +23,11 @@ class TickReport:
     """
 
     __slots__ = (
-        "_rarer",
         "calls",
         "completed",
         "next_tick_time",
         "progressed",
+        "rarer",
         "retried_at_once",
         "started",
     )
@@ -34,7 +35,7 @@ class TickReport:
     def __init__(self) -> None:
         self.started: list[str] = []
         self.completed: list[str] = []
-        self._rarer: dict[str, list[str]] | None = None  # most ticks have nothing to say of these kinds
+        self.rarer: dict[str, list[str]] | None = None  # most ticks have nothing to say of these kinds
         self.calls = 0
         self.progressed = False
         self.retried_at_once = False
@@ -67,18 +68,18 @@ class TickReport:
 
     def add(self, kind: str, *keys: str) -> None:
         """Note what rarely becomes of tasks: `failed`, `skipped`, `cancelled` or `retried`."""
-        if self._rarer is None:
-            self._rarer = {}
-        self._rarer.setdefault(kind, []).extend(keys)
+        if self.rarer is None:
+            self.rarer = {}
+        self.rarer.setdefault(kind, []).extend(keys)
 
     def _get(self, kind: str) -> list[str]:
-        return self._rarer.get(kind, []) if self._rarer else []
+        return self.rarer.get(kind, []) if self.rarer else []
 
     def merge(self, other: TickReport) -> None:
         """Add what a later tick of the same flow did."""
         self.started += other.started
         self.completed += other.completed
-        for kind, keys in (other._rarer or {}).items():
+        for kind, keys in (other.rarer or {}).items():
             self.add(kind, *keys)
         self.calls += other.calls
         self.progressed = self.progressed or other.progressed

@@ -10,31 +10,34 @@ from mc.durations import format_time
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
+    from mc.flows.state.flow_state import FlowState
 
 __all__ = ["extend_limits"]
 
 FindFlow = Callable[[str], "Flow | None"]
 
 
-def extend_limits(flow: Flow, by: timedelta, find_flow: FindFlow | None = None) -> None:
+def extend_limits(state: FlowState, by: timedelta, find_flow: FindFlow | None = None) -> None:
     """Move the limits that run: of the flow, of tasks under way, and of waits for signals; inside tasks too.
 
     What waits for a time (`wait`, the delay of a retry) is due when it was.
 
     Args:
-        flow: changed in place.
+        state: of the flow, changed in place.
         by: how long it was stopped.
         find_flow: returns the sub-flow of a `flow` task that lives in memory.
     """
-    if flow.deadline_at:
-        flow.deadline_at = _later(flow.deadline_at, by)
-    for node in flow._running:
-        _extend_task(node.task, by, flow, find_flow)
-        flow._touch(node)
-        flow._push_due(node)
+    if state.deadline_at:
+        state.deadline_at = _later(state.deadline_at, by)
+    for node in state.tasks.running:
+        _extend_task(node.task, by, state, find_flow)
+        state.tasks.touch(node)
+        state.tasks.queues.push_due(node)
 
 
-def _extend_task(task: dict[str, Any], by: timedelta, flow: Flow | None, find_flow: FindFlow | None) -> None:
+def _extend_task(
+    task: dict[str, Any], by: timedelta, state: FlowState | None, find_flow: FindFlow | None
+) -> None:
     if task.get("deadline_at"):
         task["deadline_at"] = _later(task["deadline_at"], by)
     waits_for, proxied, flow_dict = task.get("waits_for"), task.get("proxied_task"), task.get("flow_dict")
@@ -43,10 +46,10 @@ def _extend_task(task: dict[str, Any], by: timedelta, flow: Flow | None, find_fl
             task["next_tick_at"] = _later(task["next_tick_at"], by)
         waits_for["until"] = _later(waits_for["until"], by)
     if isinstance(proxied, dict):
-        _extend_task(proxied, by, flow, find_flow)
-    live = flow._sub_flows.get(id(task)) if flow is not None else None
+        _extend_task(proxied, by, state, find_flow)
+    live = state.find_sub_flow(task) if state is not None else None
     if live is not None:
-        extend_limits(live[1], by, find_flow)
+        extend_limits(live.state, by, find_flow)
     elif isinstance(flow_dict, dict):
         if flow_dict.get("deadline_at"):
             flow_dict["deadline_at"] = _later(flow_dict["deadline_at"], by)
@@ -56,7 +59,7 @@ def _extend_task(task: dict[str, Any], by: timedelta, flow: Flow | None, find_fl
     elif find_flow is not None and isinstance(task.get("data"), dict):
         below = find_flow(str(task["data"].get("flow_key")))
         if below is not None:
-            extend_limits(below, by, find_flow)
+            extend_limits(below.state, by, find_flow)
 
 
 def _later(time: str, by: timedelta) -> str:

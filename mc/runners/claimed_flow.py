@@ -209,7 +209,7 @@ class ClaimedFlow:
     def _tick(self) -> Generator[TaskCall | None, None, bool]:
         """Make one tick, and return whether it was the last for now."""
         self._missing.clear()
-        fetch_ahead(self.flow, format_time(self._engine.clock.now()))
+        fetch_ahead(self.flow.state, format_time(self._engine.clock.now()))
         tick = self._tick_at_hand = self._engine.begin_tick(self.flow, self._ctx)
         report = self._report = tick.report
         called = stop = False

@@ -18,13 +18,13 @@ def wake_tasks(flow: Flow, sub_flow_keys: Collection[str], at: str) -> None:
         sub_flow_keys: keys of stored sub-flows.
         at: the present, ISO 8601.
     """
-    for node in list(flow._running):
+    for node in list(flow.state.tasks.running):
         # A task is RUNNING with others waiting inside it, where its tick was cut short.
         if _wake(node.task, sub_flow_keys, at):
             if node.status == "WAITING":
                 node.task["next_tick_at"] = at
-                flow._push_due(node)
-            flow._touch(node)
+                flow.state.tasks.queues.push_due(node)
+            flow.state.tasks.touch(node)
 
 
 def _wake(task: dict[str, Any], sub_flow_keys: Collection[str], at: str) -> bool:

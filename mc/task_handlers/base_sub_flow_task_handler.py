@@ -49,7 +49,7 @@ class BaseSubFlowTaskHandler(BaseTaskHandler):
             sub_flow = self.begin_sub_flow()
             if sub_flow is None:
                 return
-            self.task_ctx.flow._sub_flows[id(self.task)] = (self.task, sub_flow)
+            self.task_ctx.flow.state.keep_sub_flow(self.task, sub_flow)
         yield from tick_sub_flow(sub_flow, self.task_ctx, self.make_extra_ctx())
         if sub_flow.status in FINISHED_FLOW_STATUSES:
             drop_sub_flow(self.task_ctx, self.task)
@@ -73,18 +73,18 @@ class BaseSubFlowTaskHandler(BaseTaskHandler):
     def _find_sub_flow(self) -> Flow | None:
         """Return the living sub-flow; after a restart, the one that was saved."""
         saved = self.task.pop("flow_dict", None)
-        live = self.task_ctx.flow._sub_flows if "flow" in self.task_ctx else {}
-        if id(self.task) in live:
-            return live[id(self.task)][1]
-        if saved is None:
-            return None
+        around = self.task_ctx.flow if "flow" in self.task_ctx else None
+        live = around.find_sub_flow(self.task) if around is not None else None
+        if live is not None or saved is None:
+            return live
         sub_flow = Flow.from_flow_dict(saved)
-        live[id(self.task)] = (self.task, sub_flow)
+        if around is not None:
+            around.state.keep_sub_flow(self.task, sub_flow)
         return sub_flow
 
 
 def drop_sub_flow(task_ctx: TaskCall, task: dict[str, Any]) -> None:
     """Forget the sub-flow of a task, living or saved."""
     if "flow" in task_ctx:
-        task_ctx.flow._sub_flows.pop(id(task), None)
+        task_ctx.flow.state.drop_sub_flow(task)
     task.pop("flow_dict", None)

@@ -1,4 +1,4 @@
-"""Hands on random flows at random moments: the books stay right, and completed work is never repeated."""
+"""Hands on random flows at random moments: its state stays right, and completed work is never repeated."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def describe_failure(task: Task, at: str, max_msg_len: int | None = None) -> dic
 
 def failure_names(flow: Flow) -> list[str]:
     """Return the names of the classes of what made a flow fail, as `cfg.retry` takes them."""
-    errors = [node.task.get("error") for node in flow._nodes_with_status("FAILED") if not node.may_fail]
+    errors = [node.task.get("error") for node in flow.state.tasks.failed_nodes()]
     found = [error for error in (flow.error, *errors) if isinstance(error, dict)]
     return list(
         dict.fromkeys(name for error in found for name in (error.get("type"), *error.get("types", ())))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from mc.context.json_values import copy_json, to_json_value
+from mc.context.json_values import copy_json
 from mc.context.sizes import json_size, largest_part
 from mc.errors import McError, NotJsonError, SizeError, TaskHandlerError
 from mc.flows.calls.attempts import note_failed_attempt
@@ -35,7 +35,7 @@ _PLAIN_TASK_SIZE: Final = 8
 
 
 class FlowTaskCall(TaskCall):
-    """A call of a task of the graph; its outcome is settled in the flow's books."""
+    """A call of a task of the graph; its outcome is settled in the flow."""
 
     __slots__ = ("cfg", "node", "owned", "size_before", "tick")
 
@@ -68,11 +68,11 @@ class FlowTaskCall(TaskCall):
     def note_pending(self) -> None:
         """Make the tick wait for the outcome before it ends."""
         self.tick.has_pending_calls = True
-        self.tick.flow._under_way.add(self.node)
+        self.tick.state.tasks.under_way.add(self.node)
 
     def give_up(self) -> None:
         """Leave the task as it was before the call, which was interrupted: the next tick makes it again."""
-        self.tick.flow._under_way.discard(self.node)
+        self.tick.state.tasks.under_way.discard(self.node)
         self.task["status"] = self.node.status
 
     def allow_failure(self) -> None:
@@ -85,12 +85,13 @@ class FlowTaskCall(TaskCall):
         return self.tick.now
 
     def settle(self, error: BaseException | None = None) -> None:
-        """Book the outcome: completed, waiting, failed, or to be tried again."""
+        """Settle the outcome: completed, waiting, failed, or to be tried again."""
         tick, task, node = self.tick, self.task, self.node
-        flow = tick.flow
+        state = tick.state
+        tasks = state.tasks
         tick.report.calls += 1
-        if flow._under_way:
-            flow._under_way.discard(node)
+        if tasks.under_way:
+            tasks.under_way.discard(node)
         new = task.get("status")
         if node.status != "RUNNING":
             self._settle_late(error)
@@ -98,7 +99,7 @@ class FlowTaskCall(TaskCall):
         if (
             (task.get("key"), task.get("task_type"), task.get("attempt")) != self.owned
             or task.get("cfg") != self.cfg
-            or flow.status != flow._booked_status
+            or state.status != state.settled_status
         ):
             error = self._restore_owned() if error is None else error
         if error is None and new != "FAILED":
@@ -114,17 +115,17 @@ class FlowTaskCall(TaskCall):
                     self.check_output()
                     new = str(new)
                 task["status"] = "RUNNING"
-                if flow._handed_out or flow._data_handed_out:
+                if tasks.handed_out or state.data_handed_out:
                     self._check_flow()
                 if new == "COMPLETED":
                     task["finished_at"] = tick.at
                     if len(task) > _PLAIN_TASK_SIZE:
                         tidy_task(task)
                         task.pop("raw_task_params", None)
-                    flow._change(node, new)
+                    tasks.change(node, new)
                     tick.report.completed.append(node.key)
                     return
-                self._book_unfinished(new)
+                self._settle_unfinished(new)
                 return
             except KeyError as problem:
                 error = TaskHandlerError(
@@ -137,7 +138,7 @@ class FlowTaskCall(TaskCall):
                     raise
                 error = problem
         task["status"] = "RUNNING"
-        self._book_failure(error)
+        self._settle_failure(error)
 
     def check_size(self) -> int:
         """Return the bytes of the task's data, counted in the flow's.
@@ -145,45 +146,45 @@ class FlowTaskCall(TaskCall):
         Raises:
             SizeError: they are more than a task may have, or all together than a flow may have.
         """
-        data, flow, limits = self.task["data"], self.tick.flow, self.engine.limits
+        data, state, limits = self.task["data"], self.tick.state, self.engine.limits
         size = json_size(data) if data else 0
         if size > limits.task_bytes:
             return super().check_size()  # which refuses it
-        total = flow._bytes + size - self.size_before
+        total = state.data_bytes + size - self.size_before
         if total > limits.flow_bytes and size > self.size_before:
             raise self.refuse_data(total, limits.flow_bytes, "the data of all tasks of a flow")
-        flow._bytes, self.size_before = max(total, 0), size
+        state.data_bytes, self.size_before = max(total, 0), size
         return size
 
     def _check_flow_data(self) -> None:
         """Raise `SizeError`, without the largest of the flow's data, where they are too large together."""
-        flow, limit = self.tick.flow, self.engine.limits.flow_bytes
-        size = json_size(flow._data)
-        if size + flow._bytes <= limit:
+        state, limit = self.tick.state, self.engine.limits.flow_bytes
+        size = json_size(state.data)
+        if size + state.data_bytes <= limit:
             return
-        pointer, part = largest_part(flow._data, "/flow/data")
-        name = max(flow._data, key=lambda name: json_size(flow._data[name]))
-        flow._data = {other: value for other, value in flow._data.items() if other != name}
+        pointer, part = largest_part(state.data, "/flow/data")
+        name = max(state.data, key=lambda name: json_size(state.data[name]))
+        state.data = {other: value for other, value in state.data.items() if other != name}
         raise SizeError(
             f"Task {self.node.key!r} left {part:,} bytes at {pointer}; with them the flow has "
-            f"{size + flow._bytes:,} bytes of data, but may have {limit:,}. {name[:60]!r} was dropped.",
+            f"{size + state.data_bytes:,} bytes of data, but may have {limit:,}. {name[:60]!r} was dropped.",
             pointer=pointer,
-            size=size + flow._bytes,
+            size=size + state.data_bytes,
             limit=limit,
         )
 
     def _restore_owned(self) -> TaskHandlerError:
         """Put back what a handler may not change, and return what it is told."""
-        task, flow = self.task, self.tick.flow
+        task, state = self.task, self.tick.state
         before = dict(zip(("key", "task_type", "attempt"), self.owned, strict=True), cfg=self.cfg)
         changed = [name for name, value in before.items() if task.get(name) != value]
         for name in changed:
             task[name] = before[name]
         if self.cfg is None:
             task.pop("cfg", None)
-        if flow.status != flow._booked_status:
+        if state.status != state.settled_status:
             changed.append("the flow's status")
-            flow.status = flow._booked_status
+            state.status = state.settled_status
         return TaskHandlerError(
             f"The handler of task {self.node.key!r} changed {', '.join(changed)}, which is the "
             f"engine's. It may change the task's status, data, task_params, next_tick_at and error, and the "
@@ -204,73 +205,73 @@ class FlowTaskCall(TaskCall):
                 error = problem
         if failed or error is not None:
             self.record_failure(error).pop("types", None)
-        self.tick.flow._touch(self.node)
+        self.tick.state.tasks.touch(self.node)
 
     def _check_flow(self) -> None:
         """Look at what else the handler may have changed: statuses and the flow's data."""
-        flow = self.tick.flow
+        state = self.tick.state
         try:
-            flow.reconcile()
+            state.tasks.reconcile()
         finally:
-            if flow._data_handed_out:
-                flow._data_handed_out = False
+            if state.data_handed_out:
                 try:
-                    flow._data = to_json_value(flow._data, "/flow/data")
+                    state.check_data()
                 except NotJsonError:
-                    flow._data = without_unholdable(flow._data)
+                    state.data, state.data_handed_out = without_unholdable(state.data), False
                     raise
                 self._check_flow_data()
 
-    def _book_unfinished(self, new: str) -> None:
+    def _settle_unfinished(self, new: str) -> None:
         tick, task, node = self.tick, self.task, self.node
-        flow = tick.flow
+        tasks = tick.state.tasks
         if new == "RUNNING" or new == "WAITING":
             if "initialised" not in task:
                 task["initialised"] = True
-            flow._touch(node)  # the handler had the task dict
+            tasks.touch(node)  # the handler had the task dict
             if new == "WAITING":
-                flow._change(node, "WAITING")
-                flow._push_due(node)
+                tasks.change(node, "WAITING")
+                tasks.queues.push_due(node)
                 tick.report.progressed = True
             return
         self.check_status(new)
-        flow._change(node, new)  # SKIPPED or CANCELLED by the handler
+        tasks.change(node, new)  # SKIPPED or CANCELLED by the handler
         task["finished_at"] = tick.at
         tidy_task(task)
         tick.report.add(new.lower(), node.key)
-        flow._settle_dependents(node)
+        tasks.settle_dependents(node)
 
-    def _book_failure(self, error: BaseException | None) -> None:
+    def _settle_failure(self, error: BaseException | None) -> None:
         tick, task, node = self.tick, self.task, self.node
-        flow = tick.flow
+        state = tick.state
+        tasks = state.tasks
         record = self.record_failure(error)
-        if flow._handed_out or flow._data_handed_out:
+        if tasks.handed_out or state.data_handed_out:
             try:  # lest another task be blamed for it
                 self._check_flow()
             except McError as problem:
                 record["also"] = f"{type(problem).__name__}: {problem.message}"
         task["status"], task["key"] = node.status, node.key
         try:
-            again, at = next_attempt_at(flow.key, task, record, tick.now)
+            again, at = next_attempt_at(state.key, task, record, tick.now)
         except Exception as problem:  # noqa: BLE001 - a policy that cannot be carried out; on record
             again, at = False, None
             record["retry_error"] = f"cfg.retry cannot be used: {problem}"
-        if not flow.depth:
+        if not state.depth:
             record.pop("types", None)  # the task around a sub-flow may ask for them
-        flow._sub_flows.pop(id(task), None)
+        state.drop_sub_flow(task)
         task["finished_at"] = tick.at
         tidy_task(task)
         task.pop("proxied_task", None)
         kept = json_size(task["data"]) if task["data"] and not again else 0  # the next attempt begins anew
-        flow._bytes = max(flow._bytes + kept - self.size_before, 0)
+        state.data_bytes = max(state.data_bytes + kept - self.size_before, 0)
         self.size_before = kept
         if again:
             self._try_again(record, at)
             return
-        flow._change(node, "FAILED")
+        tasks.change(node, "FAILED")
         tick.report.add("failed", node.key)
-        if node.may_fail or not flow.cfg.get("fail_fast", True):
-            flow._settle_dependents(node)
+        if node.may_fail or not state.cfg.get("fail_fast", True):
+            tasks.settle_dependents(node)
 
     def _try_again(self, record: dict[str, Any], at: str | None) -> None:
         tick, task = self.tick, self.task
@@ -279,7 +280,7 @@ class FlowTaskCall(TaskCall):
             task["next_tick_at"] = at
         else:
             tick.report.retried_at_once = True
-        tick.flow._change(self.node, "PENDING")
+        tick.state.tasks.change(self.node, "PENDING")
         tick.report.add("retried", self.node.key)
         tick.report.progressed = True
 

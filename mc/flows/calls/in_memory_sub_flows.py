@@ -41,7 +41,7 @@ class InMemorySubFlows:
             del self._flows[key]
         return SubFlowState(
             status=flow.status,
-            data=flow._data,
+            data=flow.state.data,
             results=flow.results,
             failure=flow.describe_failure(),
             failure_names=failure_names(flow),

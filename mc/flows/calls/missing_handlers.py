@@ -234,8 +234,8 @@ def carry_on(flow: Flow, engine: EngineServices) -> bool:
 def _is_there(entry: Mapping[str, Any], flow: Flow, engine: EngineServices) -> bool:
     """Tell whether a task can be called now, or need not be called any more."""
     path = str(entry.get("task"))
-    key = path if path in flow._nodes else path.partition("/")[0]
-    if key in flow._nodes and flow._nodes[key].status in FINISHED_TASK_STATUSES:
+    key = path if path in flow.state.tasks.nodes else path.partition("/")[0]
+    if key in flow.state.tasks.nodes and flow.state.tasks.nodes[key].status in FINISHED_TASK_STATUSES:
         return True  # a person skipped it
     if isinstance(entry.get("function"), str):
         return _why_not_allowed(entry["function"], engine) is None

@@ -19,8 +19,10 @@ from mc.flows.calls.attempts import add_attempt
 from mc.flows.controls.control import Control, ControlKind, check_control
 from mc.flows.flow import Flow
 from mc.flows.resources.claims import ask_anew
+from mc.flows.state.start_decision import decide
 from mc.flows.state.start_rules import START
 from mc.flows.state.task_node import Task, TaskNode
+from mc.flows.state.task_states import TaskStates
 from mc.flows.time_limits import extend_limits
 from mc.statuses import FINISHED_FLOW_STATUSES
 
@@ -53,19 +55,21 @@ def apply_control(
 
 
 def _named_nodes(flow: Flow, control: Control) -> list[TaskNode]:
-    return [flow._nodes[key] for key in control.tasks if key in flow._nodes and key != flow.ROOT_TASK_KEY]
+    nodes = flow.state.tasks.nodes
+    return [nodes[key] for key in control.tasks if key in nodes and key != flow.ROOT_TASK_KEY]
 
 
 def runs_tasks_without_handler(engine: EngineServices, flow: Flow, control: Control) -> str | None:
     """Return the task type, where to stop a task takes a handler that this process lacks."""
+    tasks = flow.state.tasks
     stopped: list[TaskNode] = []
     if control.kind is ControlKind.CANCEL:
-        stopped = list(flow._running)
+        stopped = list(tasks.running)
     elif control.kind is ControlKind.SKIP:
-        stopped = [node for node in flow._running if node.key in control.tasks]
-    elif control.kind is ControlKind.RETRY and flow._running:
-        failed = _named_nodes(flow, control) or _failures_of(flow)
-        stopped = [node for node in _find_set_back(flow, failed) if node in flow._running]
+        stopped = [node for node in tasks.running if node.key in control.tasks]
+    elif control.kind is ControlKind.RETRY and tasks.running:
+        failed = _named_nodes(flow, control) or tasks.failed_nodes()
+        stopped = [node for node in _find_set_back(tasks, failed) if node in tasks.running]
     for node in stopped:
         if not engine.has_handler(node.task.get("task_type")):
             return str(node.task.get("task_type"))
@@ -97,7 +101,7 @@ def _resume(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
                 key=flow.key,
             )
         stopped = tick.now - parse_time(flow.stopped_at)
-        extend_limits(flow, max(stopped, timedelta(0)), tick.engine.find_sub_flow)
+        extend_limits(tick.state, max(stopped, timedelta(0)), tick.engine.find_sub_flow)
     flow.change_status("RUNNING" if flow.started_at else "PENDING")
     ask_anew(flow, tick.at, tick.engine.find_sub_flow)
 
@@ -106,41 +110,36 @@ def _resume(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
 
 
 def _retry(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
-    flow = tick.flow
+    flow, tasks = tick.flow, tick.state.tasks
     is_over = flow.status in FINISHED_FLOW_STATUSES
     chosen = nodes
     if not chosen:
-        chosen = _failures_of(flow)
+        chosen = tasks.failed_nodes()
     elif is_over and flow.cfg.get("fail_fast", True):
         _refuse_to_leave_failures(flow, chosen)
     if is_over:
-        chosen = [*dict.fromkeys([*chosen, *flow._nodes_with_status("CANCELLED")])]
+        chosen = [*dict.fromkeys([*chosen, *tasks.nodes_with_status("CANCELLED")])]
     elif not chosen:
         raise ControlError(
             f"Flow {flow.key!r} is {flow.status} and no task of it failed but those that are allowed to. "
             f"Name the tasks to retry.",
             key=flow.key,
         )
-    set_back = _find_set_back(flow, chosen)
-    if is_over and not set_back and not flow._unfinished_count():
+    set_back = _find_set_back(tasks, chosen)
+    if is_over and not set_back and not tasks.unfinished_count():
         _refuse_without_results(tick)
-    anew = {node for node in set_back if flow._decide(node, set_back.keys())[0] != START}
+    anew = {node for node in set_back if decide(tasks.nodes, node, set_back.keys())[0] != START}
     for node in set_back:
-        if node in flow._running:
+        if node in tasks.running:
             tick.stop_task(node)
             node.task["finished_at"] = tick.at
-            flow._change(node, "CANCELLED")
+            tasks.change(node, "CANCELLED")
         _retry_task(tick, node, goes_on_inside=node not in anew)
     if is_over:
         _begin_flow_anew(tick)
 
 
-def _failures_of(flow: Flow) -> list[TaskNode]:
-    """Return the tasks that failed and were not allowed to."""
-    return [node for node in flow._nodes_with_status("FAILED") if not node.may_fail]
-
-
-def _find_set_back(flow: Flow, chosen: Iterable[TaskNode]) -> dict[TaskNode, None]:
+def _find_set_back(tasks: TaskStates, chosen: Iterable[TaskNode]) -> dict[TaskNode, None]:
     """Return tasks that are to be tried again, and those that stand on how they ended, in the order of edges.
 
     A task that has begun or ended stands on them if its start rule held and does not hold while they are
@@ -153,7 +152,7 @@ def _find_set_back(flow: Flow, chosen: Iterable[TaskNode]) -> dict[TaskNode, Non
     seen = set(wanted)
     while queue:
         _, _, node = heappop(queue)
-        if node not in wanted and not _stands_on(flow, node, found):
+        if node not in wanted and not _stands_on(tasks, node, found):
             continue
         found[node] = None
         for dest in node.successors:
@@ -163,17 +162,15 @@ def _find_set_back(flow: Flow, chosen: Iterable[TaskNode]) -> dict[TaskNode, Non
     return found
 
 
-def _stands_on(flow: Flow, node: TaskNode, found: dict[TaskNode, None]) -> bool:
-    if "skipped_by" in node.task or flow._decide(node, found.keys())[0] == START:
+def _stands_on(tasks: TaskStates, node: TaskNode, found: dict[TaskNode, None]) -> bool:
+    if "skipped_by" in node.task or decide(tasks.nodes, node, found.keys())[0] == START:
         return False
-    return node.status == "SKIPPED" or flow._decide(node)[0] == START
+    return node.status == "SKIPPED" or decide(tasks.nodes, node)[0] == START
 
 
 def _refuse_to_leave_failures(flow: Flow, chosen: list[TaskNode]) -> None:
     keys = {node.key for node in chosen}
-    left = [
-        node.key for node in flow._nodes_with_status("FAILED") if not node.may_fail and node.key not in keys
-    ]
+    left = [node.key for node in flow.state.tasks.failed_nodes() if node.key not in keys]
     if left:
         raise ControlError(
             f"Flow {flow.key!r} would fail again at once, because {', '.join(left[:5])} failed too. Retry "
@@ -213,9 +210,9 @@ def _retry_task(tick: OpenTick, node: TaskNode, *, goes_on_inside: bool) -> None
     record = {name: task.get(name) for name in ("attempt", "started_at", "finished_at", "error")}
     params: Task = {name: task[name] for name in ("task_params", "raw_task_params") if name in task}
     kept = task.get("kept") if goes_on_inside else None
-    tick.flow._bytes = max(tick.flow._bytes - json_size(task.get("data") or {}), 0)
+    tick.state.data_bytes = max(tick.state.data_bytes - json_size(task.get("data") or {}), 0)
     was_failed = node.status == "FAILED"
-    tick.flow.change_task_status(node.key, "PENDING")
+    tick.state.tasks.change_from_outside(node, "PENDING")
     task.pop("skipped_by", None)
     task["attempts_before"] = task["attempt"]  # its policy counts anew
     if was_failed:
@@ -251,7 +248,7 @@ def _go_on_inside(engine: EngineServices, task: Task, kept: Mapping[str, Any]) -
 
 
 def _skip(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
-    flow = tick.flow
+    tasks = tick.state.tasks
     for node in nodes:
         tick.stop_task(node)
         task = node.task
@@ -259,9 +256,9 @@ def _skip(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
         task["skipped_by"] = {"by": control.by, "reason": control.reason}
         task["finished_at"] = tick.at
         if node.status != "SKIPPED":  # one of the others may have left it without a way to start
-            flow.change_task_status(node.key, "SKIPPED")
+            tasks.change_from_outside(node, "SKIPPED")
     for node in _find_skipped_for(nodes):
-        flow.change_task_status(node.key, "PENDING")  # it is decided anew whether it starts
+        tasks.change_from_outside(node, "PENDING")  # it is decided anew whether it starts
 
 
 def _find_skipped_for(nodes: Iterable[TaskNode]) -> list[TaskNode]:
@@ -290,7 +287,7 @@ def _set(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
         name = "raw_task_params" if "raw_task_params" in task else "task_params"
         task[name] = {**task[name], **copy_json(dict(control.params))}
         task.pop("kept", None)  # it was begun with the params that it had
-    flow._touch(node)
+    tick.state.tasks.touch(node)
 
 
 _APPLIERS: Final[Mapping[ControlKind, Callable[[OpenTick, Control, list[TaskNode]], None]]] = {

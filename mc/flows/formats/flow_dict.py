@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from mc.context.json_values import copy_json, json_type_name
 from mc.context.sizes import json_size
 from mc.durations import parse_time
 from mc.errors import DurationError, FlowFormatError
+from mc.flows.state.adding import add_graph
+from mc.flows.state.flow_state import FlowState
 from mc.flows.state.mailbox import signal_from_dict
 from mc.spec.task_graph import ROOT_TASK_KEY
 from mc.statuses import FLOW_CHANGES, TASK_CHANGES
 
-if TYPE_CHECKING:
-    from mc.flows.flow import Flow
-
-__all__ = ["FLOW_ATTRIBUTES", "FLOW_DICT_VERSION", "flow_from_dict", "flow_to_dict", "read_attributes"]
+__all__ = [
+    "FLOW_ATTRIBUTES",
+    "FLOW_DICT_VERSION",
+    "flush_sub_flows",
+    "read_attributes",
+    "state_from_dict",
+    "state_to_dict",
+]
 
 FLOW_DICT_VERSION: Final = 1
 
@@ -81,47 +87,48 @@ _TYPE_NAMES: Final = {str: "text", dict: "a mapping", list: "a list", int: "a wh
 _COMPUTED: Final = frozenset({"schema_version", "graph", "num_tickable_tasks", "signals", "spec_digest"})
 
 
-def flow_to_dict(flow: Flow) -> dict[str, Any]:
+def state_to_dict(state: FlowState) -> dict[str, Any]:
     """Return a flow as data; see `Flow.to_flow_dict`."""
-    flow.reconcile()
-    flush_sub_flows(flow)
+    state.tasks.reconcile()
+    flush_sub_flows(state)
     flow_dict: dict[str, Any] = {"schema_version": FLOW_DICT_VERSION}
     for name in FLOW_ATTRIBUTES:
-        flow_dict[name] = copy_json(flow._data if name == "data" else getattr(flow, name))
-    if flow._mailbox is not None and len(flow._mailbox):
-        flow_dict["signals"] = [signal.to_dict() for signal in flow._mailbox]
-    flow_dict["num_tickable_tasks"] = flow.num_tickable_tasks
+        flow_dict[name] = copy_json(getattr(state, name))
+    if state.mailbox is not None and len(state.mailbox):
+        flow_dict["signals"] = [signal.to_dict() for signal in state.mailbox]
+    flow_dict["num_tickable_tasks"] = state.count_tickable()
+    nodes = state.tasks.nodes
     flow_dict["graph"] = {
-        "tasks": {key: copy_json(node.task) for key, node in flow._nodes.items()},
-        "edges": flow.get_edges(),
-        "order": [key for key in flow._nodes if key != ROOT_TASK_KEY],
+        "tasks": {key: copy_json(node.task) for key, node in nodes.items()},
+        "edges": state.tasks.list_edges(),
+        "order": [key for key in nodes if key != ROOT_TASK_KEY],
     }
     return flow_dict
 
 
-def flush_sub_flows(flow: Flow) -> None:
+def flush_sub_flows(state: FlowState) -> None:
     """Write the live flows inside tasks into their task dicts."""
-    for task, sub_flow in flow._sub_flows.values():
-        task["flow_dict"] = {**flow_to_dict(sub_flow), "spec": None}  # the task's parameters hold it
+    for task, sub_flow in state.list_sub_flows():
+        task["flow_dict"] = {**state_to_dict(sub_flow.state), "spec": None}  # the task's parameters hold it
 
 
-def flow_from_dict(cls: type[Flow], flow_dict: Mapping[str, Any]) -> Flow:
-    """Make a flow from data; see `Flow.from_flow_dict`."""
+def state_from_dict(flow_dict: Mapping[str, Any]) -> FlowState:
+    """Make the state of a flow from data; see `Flow.from_flow_dict`."""
     attributes = read_attributes(flow_dict)
-    flow = cls(**{name: attributes[name] for name in _BY_ARGUMENT if name in attributes})
+    state = FlowState(**{name: attributes[name] for name in _BY_ARGUMENT if name in attributes})
     for name in FLOW_ATTRIBUTES:
         if name in attributes and name not in _BY_ARGUMENT:
-            setattr(flow, name, copy_json(attributes[name]))
+            setattr(state, name, copy_json(attributes[name]))
     tasks, edges = _read_graph(flow_dict.get("graph") or {})
-    flow._build(tasks, edges)
-    flow._bytes = sum(json_size(task["data"]) for task in tasks if task.get("data"))
+    add_graph(state, tasks, edges)
+    state.data_bytes = sum(json_size(task["data"]) for task in tasks if task.get("data"))
     for at, value in enumerate(_read_signals(flow_dict)):
         signal = signal_from_dict(value, f"/signals/{at}")
-        if not flow.mailbox.put(signal):
+        if not state.open_mailbox().put(signal):
             raise FlowFormatError(
                 f"/signals/{at}/id: {signal.id!r} stands there twice.", pointer=f"/signals/{at}/id"
             )
-    return flow
+    return state
 
 
 def _read_signals(flow_dict: Mapping[str, Any]) -> list[Any]:

@@ -90,7 +90,7 @@ def carry_out(
     changes = {change.key: change for change in plan.changed if change.takes_effect}
     edges, tasks = pair.edges(), []
     for key in pair.task_keys():
-        node = flow._nodes.get(key)
+        node = flow.state.tasks.nodes.get(key)
         if node is None:
             written = copy_json(dict(pair.new.tasks[key]))
             before = (attempts or {}).get(key, 0)
@@ -101,14 +101,14 @@ def carry_out(
             _rewrite(node.task, pair.new.tasks[key], changes[key].parts)
         tasks.append(node.task)
     record = MigrationRecord(
-        journal_length=len(flow._journal or ()),
+        journal_length=len(flow.state.unsaved.journal or ()),
         detail=plan.to_detail(by, reason),
         removed=tuple((key, pair.statuses[key]) for key in plan.removed),
     )
     _change_attributes(flow, spec, plan)
     flow.spec = spec
-    rebuild(flow, tasks, edges)
-    flow._migrations.append(record)
+    rebuild(flow.state, tasks, edges)
+    flow.state.unsaved.migrations.append(record)
     return replace(plan, is_applied=True)
 
 

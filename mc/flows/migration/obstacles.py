@@ -45,9 +45,9 @@ def find_flow_obstacles(
         message = f"The spec is for the flow {key!r}, not for {flow.key!r}."
         yield _of_flow("other-key", "/key", message, f"Leave `key` out, or write {flow.key!r}.")
     params = new_spec.get("params")
-    data = {**(new_spec.get("data") or {}), **flow._data}
+    data = {**(new_spec.get("data") or {}), **flow.state.data}
     if params is not None and not (
-        json_equal(params, old_spec.get("params")) and data.keys() == flow._data.keys()
+        json_equal(params, old_spec.get("params")) and data.keys() == flow.state.data.keys()
     ):
         for problem in check_flow_data(params, data):
             message = f"The flow's data do not keep to `params`: {problem.pointer}: {problem.message}"
@@ -119,7 +119,7 @@ def _may_start(pair: SpecPair, written: WrittenTasks, key: str) -> bool:
     for source, status in statuses.items():
         if status in FINISHED_TASK_STATUSES and decision == UNDECIDED:
             left -= 1
-            counted = counted_status(status, pair.flow._nodes[source].task)
+            counted = counted_status(status, pair.flow.state.tasks.nodes[source].task)
             decision = rule.decide(counted, left, pair.status_of)
     return decision == START
 
@@ -130,7 +130,8 @@ def _of_removed(pair: SpecPair, key: str) -> Iterator[Obstacle]:
         code = "active-task-removed" if status in _ACTIVE else "finished-task-removed"
         message = f"Task {key!r} is {status} and is missing in the new spec."
         yield _of_task(code, key, "/tasks", message, _advice(pair, status))
-    waiting = [node.key for node in pair.flow._nodes[key].successors if node.key not in pair.old.tasks]
+    after = pair.flow.state.tasks.nodes[key].successors
+    waiting = [node.key for node in after if node.key not in pair.old.tasks]
     if waiting:
         shown = ", ".join(repr(other) for other in waiting[:5])
         message = f"Task {key!r} is missing in the new spec; {shown}, added while the flow ran, waits for it."

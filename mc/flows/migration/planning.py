@@ -84,7 +84,7 @@ def _compare(
         removed=removed,
         changed=tuple(differing.values()),
         attributes=tuple(attributes),
-        added_data=tuple(name for name in new_spec.get("data") or {} if name not in flow._data),
+        added_data=tuple(name for name in new_spec.get("data") or {} if name not in flow.state.data),
         obstacles=tuple(obstacles),
     )
 

@@ -35,8 +35,8 @@ class SpecPair:
 
     @classmethod
     def of(cls, flow: Flow, old: WrittenTasks, new: WrittenTasks) -> SpecPair:
-        """Put a flow, whose books are up to date, between two specs."""
-        statuses = {key: node.status for key, node in flow._nodes.items() if key != ROOT_TASK_KEY}
+        """Put a flow, reconciled, between two specs."""
+        statuses = {key: node.status for key, node in flow.state.tasks.nodes.items() if key != ROOT_TASK_KEY}
         later = tuple(key for key in statuses if key not in old.tasks)
         return cls(flow=flow, old=old, new=new, statuses=statuses, later=later)
 

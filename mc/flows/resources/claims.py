@@ -9,6 +9,8 @@ from mc.flows.state.task_node import Task, TaskNode
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
+    from mc.flows.state.flow_state import FlowState
+    from mc.flows.state.task_states import TaskStates
 
 __all__ = [
     "ask_anew",
@@ -22,25 +24,25 @@ __all__ = [
 
 FindFlow = Callable[[str], "Flow | None"]
 # What has to be ticked for a task to be ticked, the outermost first: nodes of flows in memory, and dicts.
-_Holders = tuple["tuple[Flow, TaskNode] | Task", ...]
+_Holders = tuple["tuple[TaskStates, TaskNode] | Task", ...]
 
 
 def claim_ids(flow: Flow, find_flow: FindFlow | None = None) -> set[str]:
     """Return the ids under which unfinished tasks of a flow hold resources or wait for them."""
-    return {str(task["resource_claim"].get("id")) for task, _ in _in_flow(flow, (), find_flow)}
+    return {str(task["resource_claim"].get("id")) for task, _ in _in_flow(flow.state, (), find_flow)}
 
 
 def claim_ids_in_task(flow: Flow, key: str) -> set[str]:
     """Return the same for one task and what is inside it; empty where there is no such task."""
-    node = flow._nodes.get(key)
+    node = flow.state.tasks.nodes.get(key)
     if node is None:
         return set()
-    return {str(task["resource_claim"].get("id")) for task, _ in _in_node(flow, node, (), None)}
+    return {str(task["resource_claim"].get("id")) for task, _ in _in_node(flow.state, node, (), None)}
 
 
 def waits_for_resources(flow: Flow, find_flow: FindFlow | None = None) -> bool:
     """Tell whether a task was refused what it needs."""
-    return any(was_refused(task) for task, _ in _in_flow(flow, (), find_flow))
+    return any(was_refused(task) for task, _ in _in_flow(flow.state, (), find_flow))
 
 
 def retry_refused(flow: Flow, at: str, find_flow: FindFlow | None = None) -> bool:
@@ -51,7 +53,7 @@ def retry_refused(flow: Flow, at: str, find_flow: FindFlow | None = None) -> boo
         at: the present, ISO 8601.
         find_flow: returns the sub-flow of a `flow` task that lives in memory.
     """
-    found = [holders for task, holders in _in_flow(flow, (), find_flow) if was_refused(task)]
+    found = [holders for task, holders in _in_flow(flow.state, (), find_flow) if was_refused(task)]
     for holders in found:
         for holder in holders:
             _make_due(holder, at)
@@ -66,14 +68,14 @@ def ask_anew(flow: Flow, at: str, find_flow: FindFlow | None = None) -> None:
         at: the present, or earlier; ISO 8601.
         find_flow: returns the sub-flow of a `flow` task that lives in memory.
     """
-    for _, holders in list(_in_flow(flow, (), find_flow)):
+    for _, holders in list(_in_flow(flow.state, (), find_flow)):
         for holder in holders:
             _make_due(holder, at)
 
 
 def has_sub_flow(flow: Flow, key: str) -> bool:
     """Tell whether a task is under way and it, or one inside it, has a sub-flow with a record of its own."""
-    node = flow._nodes.get(key)
+    node = flow.state.tasks.nodes.get(key)
     return node is not None and _has_sub_flow(node.task)
 
 
@@ -95,19 +97,21 @@ def was_refused(task: Mapping[str, Any]) -> bool:
     return isinstance(claim, dict) and "granted_at" not in claim
 
 
-def _in_flow(flow: Flow, holders: _Holders, find_flow: FindFlow | None) -> Iterator[tuple[Task, _Holders]]:
-    for node in sorted({**flow._running, **flow._awaiting}, key=_position):
-        yield from _in_node(flow, node, holders, find_flow)
+def _in_flow(
+    state: FlowState, holders: _Holders, find_flow: FindFlow | None
+) -> Iterator[tuple[Task, _Holders]]:
+    for node in sorted({*state.tasks.running, *state.tasks.queues.awaiting}, key=_position):
+        yield from _in_node(state, node, holders, find_flow)
 
 
 def _in_node(
-    flow: Flow, node: TaskNode, holders: _Holders, find_flow: FindFlow | None
+    state: FlowState, node: TaskNode, holders: _Holders, find_flow: FindFlow | None
 ) -> Iterator[tuple[Task, _Holders]]:
-    yield from _in_task(node.task, node.status, flow, (*holders, (flow, node)), find_flow)
+    yield from _in_task(node.task, node.status, state, (*holders, (state.tasks, node)), find_flow)
 
 
 def _in_task(
-    task: Task, status: str, flow: Flow | None, holders: _Holders, find_flow: FindFlow | None
+    task: Task, status: str, state: FlowState | None, holders: _Holders, find_flow: FindFlow | None
 ) -> Iterator[tuple[Task, _Holders]]:
     claim = task.get("resource_claim")
     is_active = status in ("RUNNING", "WAITING")
@@ -118,36 +122,36 @@ def _in_task(
     proxied = task.get("proxied_task")
     if isinstance(proxied, dict):
         inner_status = proxied.get("status", "PENDING")
-        yield from _in_task(proxied, inner_status, flow, (*holders, proxied), find_flow)
-    live = flow._sub_flows.get(id(task)) if flow is not None else None
+        yield from _in_task(proxied, inner_status, state, (*holders, proxied), find_flow)
+    live = state.find_sub_flow(task) if state is not None else None
     flow_dict = task.get("flow_dict")
     if live is not None:
-        yield from _in_flow(live[1], holders, find_flow)
+        yield from _in_flow(live.state, holders, find_flow)
     elif isinstance(flow_dict, dict):
         for inner in flow_dict["graph"]["tasks"].values():
             yield from _in_task(inner, inner.get("status", "PENDING"), None, (*holders, inner), find_flow)
     elif find_flow is not None and isinstance(task.get("data"), dict):
         child = find_flow(str(task["data"].get("flow_key")))
         if child is not None:
-            yield from _in_flow(child, holders, find_flow)
+            yield from _in_flow(child.state, holders, find_flow)
 
 
-def _make_due(holder: tuple[Flow, TaskNode] | Task, at: str) -> None:
+def _make_due(holder: tuple[TaskStates, TaskNode] | Task, at: str) -> None:
     if isinstance(holder, dict):
         if holder.get("status") == "WAITING":
             holder["next_tick_at"] = at
         else:
             holder.pop("next_tick_at", None)
         return
-    flow, node = holder
-    flow._touch(node)
+    tasks, node = holder
+    tasks.touch(node)
     if node.status == "WAITING":
         node.task["next_tick_at"] = at
-        flow._push_due(node)
+        tasks.queues.push_due(node)
     elif node.status == "PENDING":
         node.task.pop("next_tick_at", None)
-        flow._awaiting.pop(node, None)
-        flow._push_ready(node)
+        tasks.queues.end_wait(node)
+        tasks.queues.push_ready(node)
 
 
 def _position(node: TaskNode) -> int:

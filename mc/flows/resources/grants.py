@@ -14,6 +14,8 @@ from mc.flows.handlers.handler_registry import NO_HANDLER
 from mc.flows.resource import read_needs, request_id
 from mc.flows.services import SERVICES, Answer, ResourceRequest, ResourceService
 from mc.flows.state.task_node import Task, TaskNode
+from mc.flows.state.task_queues import ReadyEntry
+from mc.flows.state.task_states import TaskStates
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["grant_resources", "may_call", "may_call_proxied", "refuse_inside_holder"]
 
-Entry = tuple[int, int, TaskNode]
-
 
 @dataclass(slots=True)
 class _Asker:
@@ -32,10 +32,10 @@ class _Asker:
 
     node: TaskNode
     request: ResourceRequest
-    entry: Entry | None  # None: it runs or waits already
+    entry: ReadyEntry | None  # None: it runs or waits already
 
 
-def grant_resources(tick: OpenTick, ready: list[Entry]) -> list[Entry]:
+def grant_resources(tick: OpenTick, ready: list[ReadyEntry]) -> list[ReadyEntry]:
     """Return those of the ready tasks that may start now, in order.
 
     The others wait, named in their `resource_claim`, or are left ready where `max_running_tasks` does not let
@@ -49,8 +49,9 @@ def grant_resources(tick: OpenTick, ready: list[Entry]) -> list[Entry]:
     service, outermost = tick.services.resources, _outermost(tick)
     askers = list(_without_their_share(tick, service, outermost))
     limit = flow.cfg.get("max_running_tasks")
-    room = math.inf if limit is None else limit - len(flow._running)
-    startable: list[Entry] = []
+    tasks = flow.state.tasks
+    room = math.inf if limit is None else limit - len(tasks.running)
+    startable: list[ReadyEntry] = []
     seen: set[TaskNode] = set()
     for entry in sorted(ready):
         node = entry[2]
@@ -58,11 +59,11 @@ def grant_resources(tick: OpenTick, ready: list[Entry]) -> list[Entry]:
         if node in seen:
             continue
         seen.add(node)
-        flow._awaiting.pop(node, None)
+        tasks.queues.end_wait(node)
         if not needs or not _is_to_start(tick, node):
             startable.append(entry)
         elif room <= 0:
-            flow._push_ready(node)
+            tasks.queues.push_ready(node)
             continue
         else:
             askers.append(_Asker(node, _request(tick, node, needs), entry))
@@ -70,7 +71,7 @@ def grant_resources(tick: OpenTick, ready: list[Entry]) -> list[Entry]:
     if askers:
         answers = service.acquire(outermost, [asker.request for asker in askers])
         for asker, answer in zip(askers, answers, strict=True):
-            _note(flow, asker, answer, tick.at)
+            _note(tasks, asker, answer, tick.at)
             if answer.granted and asker.entry is not None:
                 startable.append(asker.entry)
     return sorted(startable)
@@ -161,7 +162,7 @@ def _outermost(tick: OpenTick) -> Flow:
 def _without_their_share(tick: OpenTick, service: ResourceService, outermost: Flow) -> Iterator[_Asker]:
     """Yield tasks that run or wait and hold no more what they need: their flow was paused, or is a copy."""
     flow = tick.flow
-    for node in sorted(flow._running, key=_position):
+    for node in sorted(flow.state.tasks.running, key=_position):
         needs = read_needs(node.task.get("cfg"))
         if needs and not service.holds(outermost, _id_of(flow, node)) and not _is_late(node.task, tick.at):
             yield _Asker(node, _request(tick, node, needs), None)
@@ -203,27 +204,27 @@ def _id_of(flow: Flow, node: TaskNode) -> str:
     return request_id(flow.key, node.key, _attempt_of(node))
 
 
-def _note(flow: Flow, asker: _Asker, answer: Answer, at: str) -> None:
+def _note(tasks: TaskStates, asker: _Asker, answer: Answer, at: str) -> None:
     node, task = asker.node, asker.node.task
     was_running = bool((task.get("resource_claim") or {}).get("was_running"))
     claim = task["resource_claim"] = _claim(asker.request, answer, at)
-    flow._touch(node)
+    tasks.touch(node)
     if asker.entry is not None:
         if not answer.granted:
             _set_time(task, answer.at)
-            flow._awaiting[node] = None
+            tasks.queues.await_resources(node)
             if answer.at:
-                flow._push_ready(node)  # to the due ones
+                tasks.queues.push_ready(node)  # to the due ones
     elif answer.granted:
         if was_running and node.status == "WAITING":
             task.pop("next_tick_at", None)
-            flow._change(node, "RUNNING")
+            tasks.change(node, "RUNNING")
     elif node.status == "RUNNING" or was_running:
         claim["was_running"] = True
         _set_time(task, answer.at)
         if node.status == "RUNNING":
-            flow._change(node, "WAITING")
-        flow._push_due(node)
+            tasks.change(node, "WAITING")
+        tasks.queues.push_due(node)
 
 
 def _claim(request: ResourceRequest, answer: Answer, at: str) -> dict[str, Any]:

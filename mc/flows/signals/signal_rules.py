@@ -327,8 +327,9 @@ def put_signal(engine: EngineServices, flow: Flow, signal: Signal) -> bool:
         same_signal(flow.key, signal, known.name, known.data)
         return False
     refuse_finished(flow.key, flow.status)
-    flush_sub_flows(flow)
-    tasks = [node.task for node in flow._nodes.values() if node.status not in FINISHED_TASK_STATUSES]
+    flush_sub_flows(flow.state)
+    nodes = flow.state.tasks.nodes.values()
+    tasks = [node.task for node in nodes if node.status not in FINISHED_TASK_STATUSES]
     DataCheck(flow.key, signal).make(find_schemas(tasks, signal.name, into_flows=True))
     flow.mailbox.put(signal)
     wake_waits(flow, signal.sent_at, engine.find_sub_flow)
@@ -348,7 +349,7 @@ def decide_in_memory(
         if canonical_task_type(str(wait.task.get("task_type"))) == "approval"
     ]
     paths = {path for path, _ in found}
-    for node in flow._nodes.values():
+    for node in flow.state.tasks.nodes.values():
         found += [entry for entry in find_approvals(node.task, (node.key,)) if entry[0] not in paths]
     signal = decision_signal(flow.key, found, name, approved=approved, by=by, comment=comment, at=at)
     if signal is None:

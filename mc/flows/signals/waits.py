@@ -10,6 +10,8 @@ from mc.flows.state.task_node import Task, TaskNode
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
+    from mc.flows.state.flow_state import FlowState
+    from mc.flows.state.task_states import TaskStates
 
 __all__ = ["Wait", "accepts_by", "find_waits", "free_signals_of_ended_waits", "wake_waits"]
 
@@ -29,7 +31,7 @@ class Wait:
 
     task: Task
     path: tuple[str, ...]
-    holders: tuple[tuple[Flow, TaskNode] | Task, ...]
+    holders: tuple[tuple[TaskStates, TaskNode] | Task, ...]
 
 
 def find_waits(flow: Flow, find_flow: FindFlow | None = None) -> list[Wait]:
@@ -39,7 +41,7 @@ def find_waits(flow: Flow, find_flow: FindFlow | None = None) -> list[Wait]:
         flow: the flow.
         find_flow: returns the sub-flow of a `flow` task that lives in memory.
     """
-    found = list(_in_flow(flow, (), (), find_flow))
+    found = list(_in_flow(flow.state, (), (), find_flow))
     found.sort(key=lambda wait: str(wait.task["waits_for"].get("since")))
     return found
 
@@ -55,7 +57,7 @@ def wake_waits(flow: Flow, at: str, find_flow: FindFlow | None = None) -> bool:
         at: the present, ISO 8601.
         find_flow: see `find_waits`.
     """
-    mailbox = flow._mailbox
+    mailbox = flow.state.mailbox
     if mailbox is None:
         return False
     mailbox.is_new = False
@@ -75,7 +77,7 @@ def wake_waits(flow: Flow, at: str, find_flow: FindFlow | None = None) -> bool:
 
 def free_signals_of_ended_waits(flow: Flow, at: str, find_flow: FindFlow | None = None) -> None:
     """Give signals that are kept for tasks which ended otherwise to those that wait still."""
-    mailbox = flow._mailbox
+    mailbox = flow.state.mailbox
     if mailbox is None or not mailbox.reserved_waits():
         return
     alive = {str(wait.task["waits_for"].get("wait_id")) for wait in find_waits(flow, find_flow)}
@@ -104,17 +106,17 @@ def _accept_all(data: Any) -> bool:
 
 
 def _in_flow(
-    flow: Flow, path: tuple[str, ...], holders: tuple[Any, ...], find_flow: FindFlow | None
+    state: FlowState, path: tuple[str, ...], holders: tuple[Any, ...], find_flow: FindFlow | None
 ) -> Iterator[Wait]:
-    for node in sorted(flow._running, key=_position):
-        step = (*holders, (flow, node))
-        yield from _in_task(node.task, node.status, flow, (*path, node.key), step, find_flow)
+    for node in sorted(state.tasks.running, key=_position):
+        step = (*holders, (state.tasks, node))
+        yield from _in_task(node.task, node.status, state, (*path, node.key), step, find_flow)
 
 
 def _in_task(
     task: Task,
     status: str,
-    flow: Flow | None,
+    state: FlowState | None,
     path: tuple[str, ...],
     holders: tuple[Any, ...],
     find_flow: FindFlow | None,
@@ -126,12 +128,12 @@ def _in_task(
     if isinstance(proxied, dict):
         inner_status = proxied.get("status", "PENDING")
         yield from _in_task(
-            proxied, inner_status, flow, _path_inside(path, proxied), (*holders, proxied), find_flow
+            proxied, inner_status, state, _path_inside(path, proxied), (*holders, proxied), find_flow
         )
-    live = flow._sub_flows.get(id(task)) if flow is not None else None
+    live = state.find_sub_flow(task) if state is not None else None
     flow_dict = task.get("flow_dict")
     if live is not None:
-        yield from _in_flow(live[1], path, holders, find_flow)
+        yield from _in_flow(live.state, path, holders, find_flow)
     elif isinstance(flow_dict, dict):
         for key, inner in flow_dict["graph"]["tasks"].items():
             if inner.get("status") in ("RUNNING", "WAITING"):
@@ -139,7 +141,7 @@ def _in_task(
     elif find_flow is not None and isinstance(task.get("data"), dict):
         child = find_flow(str(task["data"].get("flow_key")))
         if child is not None:
-            yield from _in_flow(child, path, holders, find_flow)
+            yield from _in_flow(child.state, path, holders, find_flow)
 
 
 def _path_inside(path: tuple[str, ...], proxied: Task) -> tuple[str, ...]:
@@ -150,11 +152,11 @@ def _path_inside(path: tuple[str, ...], proxied: Task) -> tuple[str, ...]:
 def _make_due(wait: Wait, at: str) -> None:
     for holder in wait.holders:
         if isinstance(holder, tuple):
-            flow, node = holder
+            tasks, node = holder
             if node.status == "WAITING":
                 node.task["next_tick_at"] = at
-                flow._push_due(node)
-            flow._touch(node)
+                tasks.queues.push_due(node)
+            tasks.touch(node)
         elif holder.get("status") == "WAITING":
             holder["next_tick_at"] = at
 

@@ -18,7 +18,16 @@ from mc.errors import CycleError
 from mc.flows.state.task_node import TaskNode
 from mc.spec.task_graph import find_cycle
 
-__all__ = ["ROOT_RANK", "connect", "connect_all", "disconnect", "has_edge", "place", "refuse_cycle"]
+__all__ = [
+    "ROOT_RANK",
+    "connect",
+    "connect_all",
+    "disconnect",
+    "has_edge",
+    "place",
+    "refuse_cycle",
+    "shown_precursors",
+]
 
 # Below all others, so that there is always room between ROOT and the first tasks.
 ROOT_RANK: Final = -(1 << 60)
@@ -56,6 +65,14 @@ def has_edge(source: TaskNode, dest: TaskNode) -> bool:
     if len(source.successors) <= len(dest.precursors):
         return dest in source.successors
     return source in dest.precursors
+
+
+def shown_precursors(node: TaskNode) -> list[TaskNode]:
+    """Return what a task waits for; ROOT only where it waits for nothing else."""
+    before = node.precursors
+    if len(before) > 1 and any(source.rank == ROOT_RANK for source in before):
+        return [source for source in before if source.rank != ROOT_RANK]
+    return before
 
 
 def connect(source: TaskNode, dest: TaskNode) -> Iterable[TaskNode]:

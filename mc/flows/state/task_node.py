@@ -1,4 +1,4 @@
-"""A task's place in the books of its flow."""
+"""A task as a node of its flow's graph, with what a tick asks of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TaskNode:
     Attributes:
         key: the task's key.
         task: the task dict.
-        status: the status by which the task is booked.
+        status: the status that counts; the dict may say another one until that was taken up.
         position: place in the order of the spec; ROOT has 0.
         unmet: unfinished precursors; 0: the task may start.
         touched: whether it may have changed since the last save.
@@ -86,7 +86,7 @@ class TaskNode:
 
 
 def read_cfg(key: str, cfg: Any) -> StartRule | None:
-    """Check of a task's cfg what the books need, and return its start rule; None for the default.
+    """Check of a task's cfg what a flow's state needs, and return its start rule; None for the default.
 
     Raises:
         GraphError: the cfg is malformed.

@@ -68,9 +68,9 @@ class StoredParent(Mapping[str, Any]):
         wanted = self._flow.parent_key or ""
         here = {**surroundings, "flow": FlowView(flow)}
         if flow.key == wanted:
-            node = flow._nodes.get(self._flow.parent_task_key or "")
+            node = flow.state.tasks.nodes.get(self._flow.parent_task_key or "")
             return {**here, "task": node.task} if node is not None else here
-        for node in flow._running:
+        for node in flow.state.tasks.running:
             for task, flow_dict in _flows_inside(node.task):
                 # a sub-flow's key begins with that of the flow around it
                 if f"{wanted}/".startswith(f"{flow_dict['key']}/"):

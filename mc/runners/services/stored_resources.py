@@ -38,7 +38,7 @@ class StoredResources:
         self._are_held_around = None if flow.parent_key is not None else False
         self._claims = store.resources.claims(flow)
         # What a driver was granted that vanished before it saved may be another's by now.
-        active = {node.key for node in flow._running}
+        active = {node.key for node in flow.state.tasks.running}
         self._held = {
             claim_id
             for claim_id, claim in self._claims.items()

@@ -13,7 +13,7 @@ from mc.context.json_values import dumps, loads
 from mc.durations import format_time
 from mc.errors import FlowFormatError, McError, NotJsonError, StoreError
 from mc.flows.flow import Flow
-from mc.flows.formats.flow_rows import FlowChanges, flow_from_frontier, flow_from_rows, next_tick_at
+from mc.flows.formats.flow_rows import FlowChanges, next_tick_at, state_from_frontier, state_from_rows
 from mc.flows.state.lazy_nodes import TaskSource
 from mc.flows.state.task_row import TaskRow
 from mc.spec.names import find_key_fault, find_text_fault
@@ -113,7 +113,7 @@ def encode_flow(flow: Flow, changes: FlowChanges, now: datetime, state: StoredSt
     Raises:
         NotJsonError: JSON cannot hold an attribute; the message names flow and place.
     """
-    due = next_tick_at(flow, now)
+    due = next_tick_at(flow.state, now)
     attributes = changes.attributes
     body = {name: value for name, value in attributes.items() if name not in _IN_COLUMNS}
     if state.own_spec is not None and not changes.migrations:
@@ -179,7 +179,7 @@ def make_flow(
         attributes = _attributes_of(row)
         if spec_text is not None:
             attributes.setdefault("spec", loads(spec_text))
-        return flow_from_rows(Flow, attributes, decode_tasks(tasks), edges)
+        return Flow.from_state(state_from_rows(attributes, decode_tasks(tasks), edges))
 
 
 def make_partial_flow(
@@ -193,7 +193,7 @@ def make_partial_flow(
     with explained(row["key"]):
         attributes = _attributes_of(row)
         counts, failures = loads(row["task_counts"]), read_failures(loads(row["body"]))
-        return flow_from_frontier(Flow, attributes, decode_tasks(tasks), counts, failures, source)
+        return Flow.from_state(state_from_frontier(attributes, decode_tasks(tasks), counts, failures, source))
 
 
 def read_failures(body: Mapping[str, Any]) -> int | None:

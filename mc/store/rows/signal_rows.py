@@ -79,13 +79,13 @@ class SignalDraft:
 
     def mark_saved(self, flow: Flow) -> None:
         """Forget what has been committed."""
-        if flow._mailbox is not None:
-            flow._mailbox.mark_saved(len(self.added), len(self.taken))
+        if flow.state.mailbox is not None:
+            flow.state.mailbox.mark_saved(len(self.added), len(self.taken))
 
 
 def draft_signals(flow: Flow) -> SignalDraft:
     """Return what a save has to write of a flow's signals."""
-    mailbox = flow._mailbox
+    mailbox = flow.state.mailbox
     if mailbox is None:
         return SignalDraft()
     return SignalDraft(flow_key=flow.key, added=tuple(mailbox.added), taken=tuple(mailbox.taken))

@@ -102,7 +102,7 @@ class FlowDraft:
             state.data = self.data
         if self.signals is not None:
             self.signals.mark_saved(self.flow)
-        mark_saved(self.flow, self.changes)
+        mark_saved(self.flow.state, self.changes)
 
 
 def draft_save(flow: Flow, state: StoredState, now: datetime, lease: Lease | None = None) -> FlowDraft:
@@ -124,7 +124,7 @@ def draft_save(flow: Flow, state: StoredState, now: datetime, lease: Lease | Non
             f"flow's key stays the same for ever. Nothing was saved.",
             key=lease.flow_key,
         )
-    changes = collect_changes(flow)
+    changes = collect_changes(flow.state)
     if state.revision == 0:
         edges = [(edge["src_key"], edge["dest_key"]) for edge in flow.get_edges()]
         changes = replace(changes, edges=edges)
@@ -148,7 +148,7 @@ def draft_save(flow: Flow, state: StoredState, now: datetime, lease: Lease | Non
         (flow.key, source, dest, position) for position, (source, dest) in enumerate(changes.edges, first)
     ]
     draft.history = draft_history(flow, state, changes, draft.stored, draft.columns["modified_at"], lease)
-    if flow._mailbox is not None:
+    if flow.state.mailbox is not None:
         draft.signals = draft_signals(flow)
         draft.history.events += draft.signals.events(EventRow(flow.key, draft.columns["modified_at"], lease))
     if state.claims:

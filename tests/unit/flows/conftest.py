@@ -15,8 +15,8 @@ from mc.flows.flow import Flow
 
 
 @pytest.fixture(autouse=True)
-def _books_are_right(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Check the books of each flow that a test made and still holds."""
+def _states_are_right(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Check the state of each flow that a test made and still holds."""
     made: WeakSet[Flow] = WeakSet()
     init = Flow.__init__
 
@@ -27,7 +27,8 @@ def _books_are_right(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(Flow, "__init__", remember)
     yield
     for flow in made:
-        if not any(node.unmet == -1 for node in flow._nodes.values() if node is not flow._root):
+        tasks = flow.state.tasks
+        if not any(node.unmet == -1 for node in tasks.nodes.values() if node is not tasks.root):
             flow.check_invariants()  # the others could not be built and live on in their error's frames
 
 

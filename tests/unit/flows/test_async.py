@@ -141,7 +141,7 @@ class TestAsyncFront:
         flow = asyncio.run(run())
         assert (flow.status, calls) == ("COMPLETED", ["t0"] * 3)
 
-    def test_a_status_written_by_a_handler_that_still_runs_is_not_booked_by_others(self) -> None:
+    def test_a_status_written_by_a_handler_that_still_runs_is_not_taken_up_by_others(self) -> None:
         async def run() -> Flow:
             written = asyncio.Event()
 

@@ -102,7 +102,7 @@ class TestObservers:
         engine.tick_flow(flow)
         flow.tasks["a"]["status"] = "COMPLETED"
         assert flow.get_tasks_by_status("COMPLETED") == [flow.tasks["a"]]
-        assert flow.has_incomplete_tasks()  # books the change
+        assert flow.has_incomplete_tasks()  # takes up the change
         flow.change_status("PAUSED")
         engine.tick_flow(flow)
         assert recorder.changes()[3:] == []

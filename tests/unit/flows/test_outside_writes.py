@@ -40,7 +40,7 @@ def engine(clock: ManualClock) -> FlowEngine:
 
 
 class TestFromOutside:
-    def test_what_is_written_is_booked_at_the_next_tick(self, engine: FlowEngine) -> None:
+    def test_what_is_written_is_taken_up_at_the_next_tick(self, engine: FlowEngine) -> None:
         flow = Flow.from_flow_spec({"tasks": [task("a", "forever"), task("b")]})
         engine.tick_flow(flow)
         flow.tasks["a"]["status"] = "COMPLETED"
@@ -103,7 +103,7 @@ class TestFromOutside:
         engine.tick_flow(flow)
         assert flow.status == "FAILED"
 
-    def test_several_are_booked_in_the_order_of_the_spec(self, engine: FlowEngine) -> None:
+    def test_several_are_taken_up_in_the_order_of_the_spec(self, engine: FlowEngine) -> None:
         flow = Flow.from_flow_spec({"tasks": [task(key, precursors=[]) for key in "hgfedcba"]})
         for key in "abcdefgh":
             flow.tasks[key]["status"] = "SKIPPED"
@@ -148,7 +148,7 @@ class TestFromOutside:
 
 
 class TestFlowStatus:
-    def test_an_assigned_status_is_booked_at_the_next_tick(self, engine: FlowEngine) -> None:
+    def test_an_assigned_status_is_taken_up_at_the_next_tick(self, engine: FlowEngine) -> None:
         flow = Flow.from_flow_spec({"tasks": [task("a"), task("b")]})
         engine.tick_flow(flow)
         flow.status = "PAUSED"

@@ -52,7 +52,7 @@ def engine(clock: ManualClock) -> FlowEngine:
 
 @pytest.fixture
 def run(engine: FlowEngine) -> Callable[..., Flow]:
-    """Return a function that runs tasks as one flow to its end, FAILED or not, and checks its books."""
+    """Return a function that runs tasks as one flow to its end, FAILED or not, and checks its state."""
 
     def run_tasks(*tasks: Spec, on: FlowEngine = engine, ctx: Spec | None = None, **spec: Any) -> Flow:
         flow = Flow.from_flow_spec({"key": "f", "tasks": list(tasks), **spec})
@@ -61,7 +61,7 @@ def run(engine: FlowEngine) -> Callable[..., Flow]:
         except FlowError:
             assert flow.status == "FAILED"
         flow.check_invariants()
-        assert flow._sub_flows == {}
+        assert not flow.state.list_sub_flows()
         return flow
 
     return run_tasks

@@ -61,13 +61,13 @@ def test_a_proxied_sub_flow_survives_a_restart_and_is_dropped_at_the_end(engine)
     engine.registry.register("around", Around)
     flow = Flow.from_flow_spec({"tasks": [{"key": "t", "task_type": "around"}]})
     engine.tick_flow(flow)
-    assert len(flow._sub_flows) == 1
+    assert len(flow.state.list_sub_flows()) == 1
     flow = Flow.from_flow_dict(json.loads(json.dumps(flow.to_flow_dict())))
     engine.tick_flow(flow)
     engine.tick_flow(flow)
     assert flow.status == "COMPLETED"
     assert flow.ticks == 3
-    assert flow._sub_flows == {}
+    assert not flow.state.list_sub_flows()
     flow.check_invariants()
 
 

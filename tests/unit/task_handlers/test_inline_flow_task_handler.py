@@ -158,7 +158,7 @@ class TestTicks:
 
     def test_the_living_sub_flow_is_written_only_when_the_flow_is(self, engine):
         flow, _ = make(engine, inline(counting(3)))
-        assert "flow_dict" not in flow._nodes["t"].task
+        assert "flow_dict" not in flow.state.tasks.nodes["t"].task
         saved = flow.to_flow_dict()["graph"]["tasks"]["t"]["flow_dict"]
         assert saved["graph"]["tasks"]["task_1"]["data"] == {"ticks": 1}
 
@@ -278,7 +278,7 @@ class TestEnds:
         flow, _ = make(engine, nest({"key": "a", "task_type": "stoppable"}, 2))
         engine.cancel_flow(flow)
         assert stopped == ["f/level_1/1/level_0/1/a/1"]
-        assert flow._sub_flows == {}
+        assert not flow.state.list_sub_flows()
         assert "flow_dict" not in flow.tasks["level_1"]
         flow.check_invariants()
 

@@ -113,7 +113,7 @@ def run(spec: dict[str, Any], restarts: set[int]) -> tuple[dict[str, Any], int]:
         flow.check_invariants()
         if report.next_tick_at is not None:
             clock.advance((report.next_tick_at - clock.now()).total_seconds())
-    assert flow._sub_flows == {}
+    assert not flow.state.list_sub_flows()
     return without_tracebacks(flow.to_flow_dict()), ticks
 
 
@@ -147,6 +147,6 @@ def test_a_flow_that_is_stopped_anywhere_leaves_nothing_behind(spec):
         engine.cancel_flow(flow)
         flow.check_invariants()
         assert flow.status == "CANCELLED"
-        assert flow._sub_flows == {}
+        assert not flow.state.list_sub_flows()
         assert engine._sub_flows._flows == {}
         assert not any("flow_dict" in task or "proxied_task" in task for task in flow.filter_tasks())

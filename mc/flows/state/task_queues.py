@@ -1,0 +1,106 @@
+"""The queues of a flow's tasks: those that may start, those that are due, those that wait for resources."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from heapq import heapify, heappop, heappush
+
+from mc.flows.state.task_node import TaskNode
+
+__all__ = ["ReadyEntry", "TaskQueues", "may_start"]
+
+ReadyEntry = tuple[int, int, TaskNode]  # -priority, position, node: in the order in which they start
+
+
+class TaskQueues:
+    """Which tasks may start, and which are to be looked at when.
+
+    Attributes:
+        ready: heap of the tasks whose start rule holds.
+        due: heap of (time, position, node): when tasks that wait can be ticked next; stale entries included.
+        awaiting: tasks that are ready but for resources that they were refused.
+        is_stale: whether `ready` has entries that may not start any more.
+    """
+
+    __slots__ = ("awaiting", "due", "is_stale", "ready")
+
+    def __init__(self) -> None:
+        self.ready: list[ReadyEntry] = []
+        self.due: list[tuple[str, int, TaskNode]] = []
+        self.awaiting: dict[TaskNode, None] = {}
+        self.is_stale = False
+
+    def push_ready(self, node: TaskNode) -> None:
+        """Queue a task whose start rule holds; one that waits for its next attempt goes to the due ones."""
+        task = node.task
+        if "next_tick_at" in task:
+            heappush(self.due, (task["next_tick_at"], node.position, node))
+            if "resource_claim" in task:
+                self.awaiting[node] = None
+        elif "cfg" in task:
+            heappush(self.ready, (-task["cfg"].get("priority", 0), node.position, node))
+        else:
+            heappush(self.ready, (0, node.position, node))
+
+    def push_due(self, node: TaskNode) -> None:
+        """Note when a task that waits can be ticked next."""
+        task = node.task
+        times = [task[name] for name in ("next_tick_at", "deadline_at") if task.get(name)]
+        if times:
+            heappush(self.due, (min(times), node.position, node))
+
+    def take_ready(self) -> list[ReadyEntry]:
+        """Return the ready tasks as a heap; what becomes ready from now on starts in the next tick."""
+        taken, self.ready = self.ready, []
+        return taken
+
+    def put_back(self, heap: list[ReadyEntry]) -> None:
+        """Take back ready tasks of `take_ready` for which there was no room."""
+        newly_ready, self.ready = self.ready, heap
+        for entry in newly_ready:
+            heappush(heap, entry)
+
+    def take_due(self, at: str) -> Iterator[TaskNode]:
+        """Yield what is due, and forget when it was; some of it may wait no more, or for another time."""
+        while self.due and self.due[0][0] <= at:
+            yield heappop(self.due)[2]
+
+    def await_resources(self, node: TaskNode) -> None:
+        """Note that a task was refused what it needs; it is queued no more."""
+        self.awaiting[node] = None
+
+    def end_wait(self, node: TaskNode) -> None:
+        """Note that a task waits for resources no more, if it did."""
+        self.awaiting.pop(node, None)
+
+    def take_awaiting(self) -> Collection[TaskNode]:
+        """Return the tasks that wait for resources; they do no more."""
+        taken, self.awaiting = self.awaiting, {}
+        return taken
+
+    def next_due_time(self) -> str | None:
+        """Return when the first task is due."""
+        while self.due:
+            time, _, node = self.due[0]
+            current = (node.task.get("next_tick_at"), node.task.get("deadline_at"))
+            if time in current and (node.status == "WAITING" or may_start(node)):
+                return time
+            heappop(self.due)
+        return None
+
+    def drop_stale(self) -> None:
+        """Take out the tasks that may not start any more."""
+        self.is_stale = False
+        self.ready = [entry for entry in self.ready if may_start(entry[2])]
+        if self.awaiting:
+            self.awaiting = {node: None for node in self.awaiting if may_start(node)}
+        heapify(self.ready)
+
+    def startable(self) -> Sequence[TaskNode]:
+        """Return the ready tasks in the order in which they start, each once."""
+        return [node for _, _, node in sorted(set(self.ready)) if may_start(node)]
+
+
+def may_start(node: TaskNode) -> bool:
+    """Tell whether a task is PENDING and waits for no other one."""
+    return node.status == "PENDING" and not node.unmet
