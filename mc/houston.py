@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from mc.houston_controls import FlowControls
+from mc.store.databases.kinds import DEFAULT_URL
 
 if TYPE_CHECKING:
     from mc.clock import Clock
@@ -55,7 +56,7 @@ class Houston(FlowControls):
 
     def __init__(
         self,
-        db: str = "sqlite:///mc.sqlite3",
+        db: str = DEFAULT_URL,
         *,
         handler_modules: Iterable[str] = (),
         task_handlers: Mapping[str, Any] | Iterable[Any] | None = None,

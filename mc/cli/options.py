@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import click
 
 from mc.cli.parameter_types import TEXT, SecondsRange
-from mc.cli.settings import DEFAULT_DB_URL, Settings
+from mc.cli.settings import Settings
 from mc.cli.spec_source import check_key, parse_data
+from mc.store.databases.kinds import DEFAULT_URL
 
 __all__ = [
     "common_options",
@@ -30,7 +31,7 @@ def common_options(command: Decorated) -> Decorated:
         click.option(
             "--db",
             metavar="URL",
-            help=f"Where flows are stored.  [env: MC_DB_URL; default: {DEFAULT_DB_URL}]",
+            help=f"Where flows are stored.  [env: MC_DB_URL; default: {DEFAULT_URL}]",
             **_KEPT,
         ),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.", **_KEPT),

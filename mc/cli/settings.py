@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from mc.store.databases.kinds import DEFAULT_URL
+
 if TYPE_CHECKING:
     from mc.context.sizes import Limits
     from mc.houston import Houston
 
-__all__ = ["DEFAULT_DB_URL", "Settings"]
+__all__ = ["Settings"]
 
-DEFAULT_DB_URL: Final = "sqlite:///mc.sqlite3"
 _FILE_MODE: Final = re.compile(r"0?[67][0-7][0-7]")
 _LONGEST_WAIT: Final = 3_600  # seconds
 _URL_START: Final = re.compile(r"[A-Za-z][\w+.-]*://")
@@ -47,14 +48,14 @@ class Settings:
         Raises:
             click.UsageError: it is not written as a URL.
         """
-        url = self.db if self.db is not None else os.environ.get("MC_DB_URL") or DEFAULT_DB_URL
+        url = self.db if self.db is not None else os.environ.get("MC_DB_URL") or DEFAULT_URL
         if not _URL_START.match(url):
             from mc.store.databases.shown_url import mask_url
 
             by = "MC_DB_URL" if self.db is None else "--db"
             raise click.UsageError(
                 f"{mask_url(url)[:100]!r}, given by {by}, is not a database URL. Write "
-                f"one such as {DEFAULT_DB_URL}, or sqlite:////absolute/path for a file elsewhere."
+                f"one such as {DEFAULT_URL}, or sqlite:////absolute/path for a file elsewhere."
             )
         return url
 

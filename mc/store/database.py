@@ -17,11 +17,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from mc.clock import Clock
 from mc.durations import format_time
 from mc.errors import McError, StoreBusyError, StoreError, StoreUnreachableError
+from mc.store.databases.base import Dialect
 from mc.store.databases.database_url import hide_password, parse_url, refuse_options
 from mc.store.databases.held_transaction import HeldTransaction
+from mc.store.databases.kinds import FILE_MODE
 from mc.store.databases.shown_url import mask_url
-from mc.store.databases.sqlite import Dialect, find_dialect
-from mc.store.databases.sqlite_file import FILE_MODE
 from mc.store.schema.epochs import read_epoch
 from mc.store.schema.upgrade import bring_up_to_date
 
@@ -57,9 +57,8 @@ class Database:
         upgrades: bool = True,
         file_mode: int | None = FILE_MODE,
     ) -> None:
-        parsed = parse_url(url)
-        self.dialect: Dialect = find_dialect(parsed)
-        self._url = self.dialect.normalise(parsed)
+        self.dialect: Dialect
+        self.dialect, self._url = parse_url(url)
         self._clock = clock
         self._busy_seconds = busy_seconds
         self._upgrades = upgrades
@@ -170,6 +169,7 @@ class Database:
         """Return an engine that has made a connection."""
         try:
             engine = self.dialect.open(self._url, self._busy_seconds, self._file_mode)
+            self.dialect.adopt(engine.dialect)
             self._repeat(lambda _: engine.connect().close())
         except McError as error:
             if type(error) is StoreError:  # neither the server nor a file is at fault
@@ -232,7 +232,8 @@ class Database:
                 url=self.shown_url,
             )
         kind, advice = self.dialect.explain(original, self._url)
-        text = hide_password(_text_of(original), self._url)
+        said = " ".join(self.dialect.text_of(original).split()).rstrip(".") or type(original).__name__
+        text = hide_password(said, self._url)
         opening = "cannot be used" if issubclass(kind, StoreUnreachableError) else "refused"
         end = "" if text.endswith("?") else "."
         return kind(
@@ -267,10 +268,3 @@ class _Attempts:
     def wait(self) -> None:
         """Let rivals go first."""
         time.sleep(random.uniform(0.002, 0.02))  # noqa: S311 - no secret, only to part two rivals
-
-
-def _text_of(error: BaseException | None) -> str:
-    """Return what a driver says, in one line without the number before it."""
-    parts = error.args if error is not None else ()
-    said = parts[1] if len(parts) > 1 and isinstance(parts[0], int) else error
-    return " ".join(str(said).split()).rstrip(".") or type(error).__name__

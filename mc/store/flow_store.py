@@ -20,7 +20,7 @@ from mc.errors import DurationError, FlowNotFoundError, McError, StoreError
 from mc.flows.flow import Flow
 from mc.store.database import BUSY_SECONDS, Database
 from mc.store.databases.held_transaction import HeldTransaction
-from mc.store.databases.sqlite_file import FILE_MODE
+from mc.store.databases.kinds import DEFAULT_URL, FILE_MODE
 from mc.store.final_save import FinalSave
 from mc.store.flow_summary import FlowSummary
 from mc.store.history.tick_log import Tick, TickLog, begin_tick
@@ -77,7 +77,7 @@ class FlowStore:
 
     def __init__(
         self,
-        url: str = "sqlite:///mc.sqlite3",
+        url: str = DEFAULT_URL,
         *,
         clock: Clock | None = None,
         busy_seconds: float = BUSY_SECONDS,

@@ -94,9 +94,10 @@ def mc_engine(mc_clock: ManualClock, _mc_handlers: PrebakedHandlers, _mc_timelin
 @pytest.fixture
 def mc_store(mc_clock: ManualClock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlowStore]:
     """An empty store in a SQLite file of its own, that `mc_clock` tells the time."""
+    from mc.store.databases.kinds import file_url
     from mc.store.flow_store import FlowStore
 
-    store = FlowStore(f"sqlite:///{tmp_path_factory.mktemp('mc') / 'mc.sqlite3'}", clock=mc_clock)
+    store = FlowStore(file_url(tmp_path_factory.mktemp("mc") / "mc.sqlite3"), clock=mc_clock)
     try:
         yield store
     finally:

@@ -11,6 +11,7 @@ from mc.cli.options import common_options
 from mc.cli.output import count_of, format_time_short, print_json, print_table
 from mc.cli.parameter_types import COUNT, DurationType
 from mc.cli.settings import Settings
+from mc.store.databases.kinds import KINDS
 
 if TYPE_CHECKING:
     from mc.store.database import Database
@@ -118,7 +119,7 @@ def restored(settings: Settings) -> None:
 @command.command("sql", short_help="Print the statements of the migrations.")
 @click.option(
     "--dialect",
-    type=click.Choice(["sqlite", "postgresql", "mariadb", "mysql"]),
+    type=click.Choice(list(KINDS)),
     help="Kind of database; that of the database's URL unless given.",
 )
 @click.option(

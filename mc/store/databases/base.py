@@ -1,17 +1,47 @@
-"""What the store asks of a kind of database: opening it, locking, its clock, what its errors mean."""
+"""Contract of a kind of database: its URLs, connections, statements, errors and checks."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar, Final
 
-from sqlalchemy import URL, Connection, Engine, Select
+from sqlalchemy import URL, Column, Connection, Engine, Select, Table, create_mock_engine
+from sqlalchemy.engine.interfaces import Dialect as SqlalchemyDialect
+from sqlalchemy.engine.mock import MockConnection
+from sqlalchemy.sql.compiler import Compiled, TypeCompiler
 from sqlalchemy.sql.elements import ColumnElement
 
 from mc.errors import StoreError
+from mc.store.finding import Finding
 
-__all__ = ["Dialect"]
+__all__ = ["SORTED_BY_KEY", "Dialect", "Place", "dialect_of"]
+
+# Options of a table whose rows are few and short, and lie in the order of the primary key where that saves a
+# look-up. SQLAlchemy takes those of other databases for nothing.
+SORTED_BY_KEY: Final[dict[str, Any]] = {"sqlite_with_rowid": False}
+_ATTRIBUTE: Final = "mc_dialect"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an empty database can be that lasts for a trial.
+
+    Attributes:
+        url: of the database.
+        create: statement that makes it, in a transaction of the database beside it; empty: opening it does.
+        drop: statement that removes it; empty: there is none to execute.
+        files: what is removed afterwards, the database's own file first; none on a server.
+    """
+
+    url: URL
+    create: str = ""
+    drop: str = ""
+    files: tuple[Path, ...] = ()
 
 
 class Dialect(ABC):
@@ -19,11 +49,27 @@ class Dialect(ABC):
 
     Attributes:
         name: as in the URL.
+        sqlalchemy_name: of SQLAlchemy's dialect that writes its statements.
         locks_what_it_sorts: whether a locking query that sorts locks also the rows beyond its limit.
     """
 
     name: ClassVar[str]
+    sqlalchemy_name: ClassVar[str]
     locks_what_it_sorts: ClassVar[bool] = False
+
+    # --- URLs
+
+    @abstractmethod
+    def check_url(self, url: URL, text: str) -> None:
+        """Refuse a URL that is not of the form that this kind of database has.
+
+        Args:
+            url: what was made of the text.
+            text: as somebody wrote it; may hold a password, in the wrong place too.
+
+        Raises:
+            DatabaseUrlError: in words that name the right form and no password.
+        """
 
     @abstractmethod
     def normalise(self, url: URL) -> URL:
@@ -36,6 +82,28 @@ class Dialect(ABC):
     @abstractmethod
     def is_private(self, url: URL) -> bool:
         """Tell whether the database lives in this process and has one connection only."""
+
+    def check_existence(self, url: URL) -> None:
+        """Refuse a database that is not there where opening it would make it.
+
+        Raises:
+            StoreUnreachableError: there is none.
+        """
+        return
+
+    @abstractmethod
+    def beside(self, url: URL, name: str) -> Place:
+        """Return where an empty database can be made in the same place as another one.
+
+        Args:
+            url: of the other one, as `normalise` returned it.
+            name: of letters, digits and underscores.
+
+        Raises:
+            StoreError: the other one has no place.
+        """
+
+    # --- connections
 
     @abstractmethod
     def open(self, url: URL, busy_seconds: float, file_mode: int | None) -> Engine:
@@ -54,6 +122,22 @@ class Dialect(ABC):
             StoreUnreachableError: the driver is not installed, or the place cannot be used.
         """
 
+    def record(self, executor: Callable[..., object]) -> MockConnection:
+        """Return a connection to no database, which hands statements to a function; no driver is needed."""
+        connection = create_mock_engine(f"{self.sqlalchemy_name}://", executor)
+        self.adopt(connection.dialect)
+        return connection
+
+    def adopt(self, dialect: SqlalchemyDialect) -> None:
+        """Let `dialect_of` find this object where SQLAlchemy's dialect is used."""
+        setattr(dialect, _ATTRIBUTE, self)
+
+    def tidy(self, engine: Engine) -> None:
+        """Give room back, at a moment when there is nothing else to do; it waits for nobody."""
+        return
+
+    # --- statements
+
     @abstractmethod
     def now(self) -> ColumnElement[str]:
         """Return an expression for the database's time, ISO 8601 UTC with microseconds."""
@@ -61,6 +145,10 @@ class Dialect(ABC):
     @abstractmethod
     def lock_rows(self, query: Select[Any]) -> Select[Any]:
         """Return a query that locks the rows it finds and passes over those locked by others."""
+
+    def lock_named_rows(self, query: Select[Any], table: Table) -> Select[Any]:
+        """Return what `lock_rows` does of a query for primary keys of a table; no other row is locked."""
+        return self.lock_rows(query)
 
     @abstractmethod
     def migration_lock(self, connection: Connection, busy_seconds: float) -> AbstractContextManager[object]:
@@ -71,6 +159,50 @@ class Dialect(ABC):
             busy_seconds: how long to wait for it.
         """
 
+    def bulk_insert(self, connection: Connection, table: Table, columns: Sequence[Column[Any]]) -> str | None:
+        """Return an INSERT of many rows by one parameter; None where the driver is quick at many rows.
+
+        The parameter is the JSON text of an array of rows, each an array of values in the order of the
+        columns: whole numbers, texts and nulls. The rows are added in their order. The text is for the
+        driver, and kept for each other connection of this kind.
+        """
+        return None
+
+    def bulk_update(
+        self,
+        connection: Connection,
+        table: Table,
+        values: Sequence[Column[Any]],
+        keys: Sequence[Column[Any]],
+    ) -> str | None:
+        """Return an UPDATE of many rows by one parameter, as `bulk_insert` does.
+
+        Args:
+            connection: to the database.
+            table: whose rows are changed.
+            values: columns that are written; their new values come first in a row.
+            keys: columns that a row must equal to be changed; their values come after those.
+        """
+        return None
+
+    def exact_text(self, length: int) -> str:
+        """Return the type of texts up to a length that are compared and sorted letter by letter."""
+        return f"VARCHAR({length})"
+
+    def long_text(self) -> str:
+        """Return the type of texts of any length, compared like `exact_text`."""
+        return "TEXT"
+
+    def row_id(self) -> str:
+        """Return the type of a primary key of 64 bits that the database counts up."""
+        return "BIGINT"
+
+    @abstractmethod
+    def json_entry(self, column: str, name: str) -> str:
+        """Return an expression, as text, for an entry of the JSON object that a column holds as text."""
+
+    # --- errors
+
     @abstractmethod
     def explain(self, error: BaseException | None, url: URL) -> tuple[type[StoreError], str]:
         """Return what an error of the driver means: the class to raise and a sentence with advice.
@@ -78,9 +210,9 @@ class Dialect(ABC):
         `StoreBusyError` means that nothing of the transaction was done and that it may be tried again.
         """
 
-    def tidy(self, engine: Engine) -> None:
-        """Give room back, at a moment when there is nothing else to do; it waits for nobody."""
-        return
+    def text_of(self, error: BaseException | None) -> str:
+        """Return what the driver says in its error, without a code in front."""
+        return str(error)
 
     def blames_statement(self, error: BaseException | None) -> bool:
         """Tell whether an error that `explain` lays on the server or on its settings may come of a statement.
@@ -88,3 +220,25 @@ class Dialect(ABC):
         It is asked about statements that are not the store's, on a connection that is still there.
         """
         return False
+
+    # --- checks
+
+    @abstractmethod
+    def check_durability(self, connection: Connection) -> Finding:
+        """Return whether the database is set to keep what was committed, come what may."""
+
+    @abstractmethod
+    def check_place(self, connection: Connection, url: URL, now: datetime) -> Iterator[Finding]:
+        """Yield what there is to say of what the database stands on: its disk, its clock.
+
+        Args:
+            connection: in a transaction that reads.
+            url: of a database that is not private.
+            now: the time by this machine's clock.
+        """
+
+
+def dialect_of(found: Connection | MockConnection | Compiled | TypeCompiler) -> Dialect:
+    """Return the dialect by which a connection was opened, or for which a statement is compiled."""
+    dialect: Dialect = getattr(found.dialect, _ATTRIBUTE)
+    return dialect

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, func, text
+from sqlalchemy import (
+    URL,
+    Column,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
 from mc.errors import DatabaseUrlError, StoreBusyError, StoreError, StoreUnreachableError
-from mc.store.databases.base import Dialect
-from mc.store.databases.server_url import check_driver, missing_driver
+from mc.store.databases.base import Dialect, Place
+from mc.store.databases.server_checks import judge_clock, judge_settings
+from mc.store.databases.server_url import check_driver, check_server_url, missing_driver
+from mc.store.finding import Finding
 
-__all__ = ["MYSQL", "MysqlDialect"]
+__all__ = ["MARIADB", "MYSQL", "MariadbDialect", "MysqlDialect"]
 
 _DRIVER: Final = "mysql+pymysql"
 _LONGEST_STATEMENT: Final = 600  # seconds; longer than any statement of the store, shorter than for ever
@@ -23,7 +38,11 @@ class MysqlDialect(Dialect):
     """MariaDB 10.6 or later and MySQL 8: rows are locked one by one, claims pass over locked ones."""
 
     name = "mysql"
+    sqlalchemy_name = "mysql"
     locks_what_it_sorts = True
+
+    def check_url(self, url: URL, text: str) -> None:
+        check_server_url(url, text)
 
     def normalise(self, url: URL) -> URL:
         url = check_driver(url, _DRIVER)
@@ -36,6 +55,11 @@ class MysqlDialect(Dialect):
 
     def is_private(self, url: URL) -> bool:
         return False
+
+    def beside(self, url: URL, name: str) -> Place:
+        return Place(
+            url=url.set(database=name), create=f"CREATE DATABASE {name}", drop=f"DROP DATABASE {name}"
+        )
 
     def open(self, url: URL, busy_seconds: float, file_mode: int | None) -> Engine:
         patience = max(2, round(busy_seconds))
@@ -78,6 +102,10 @@ class MysqlDialect(Dialect):
     def lock_rows(self, query: Select[Any]) -> Select[Any]:
         return query.with_for_update(skip_locked=True)
 
+    def lock_named_rows(self, query: Select[Any], table: Table) -> Select[Any]:
+        # each row that another index leads to would be locked too
+        return self.lock_rows(query.with_hint(table, "FORCE INDEX (PRIMARY)"))
+
     @contextmanager
     def migration_lock(self, connection: Connection, busy_seconds: float) -> Iterator[None]:
         # Statements that change tables commit, so the lock must outlive the transaction.
@@ -93,6 +121,35 @@ class MysqlDialect(Dialect):
         finally:
             connection.execute(text(f"DO release_lock({name})"))
 
+    def bulk_update(
+        self,
+        connection: Connection,
+        table: Table,
+        values: Sequence[Column[Any]],
+        keys: Sequence[Column[Any]],
+    ) -> str | None:
+        quote = connection.dialect.identifier_preparer.quote
+        columns = [*values, *keys]
+        shape = ", ".join(
+            f"c{place} {column.type.compile(connection.dialect)} PATH '$[{place}]'"
+            for place, column in enumerate(columns)
+        )
+        pairs = [f"changed.{quote(column.name)} = given.c{place}" for place, column in enumerate(columns)]
+        changes, same = ", ".join(pairs[: len(values)]), " AND ".join(pairs[len(values) :])
+        # the order of the join is forced, so that rows are found and locked by their keys alone
+        rows = f"JSON_TABLE(%s, '$[*]' COLUMNS ({shape})) AS given"
+        join = f"{rows} STRAIGHT_JOIN {table.name} AS changed ON {same}"
+        return f"UPDATE {join} SET {changes}"  # noqa: S608 - our own names
+
+    def exact_text(self, length: int) -> str:
+        return f"VARCHAR({length}) {_EXACT}"
+
+    def long_text(self) -> str:
+        return f"LONGTEXT {_EXACT}"  # TEXT ends at 64 KiB
+
+    def json_entry(self, column: str, name: str) -> str:
+        return f"json_value({column}, '$.{name}')"
+
     def explain(self, error: BaseException | None, url: URL) -> tuple[type[StoreError], str]:
         number = error.args[0] if error is not None and error.args else None
         if not isinstance(number, int):
@@ -102,8 +159,32 @@ class MysqlDialect(Dialect):
     def blames_statement(self, error: BaseException | None) -> bool:
         return error is not None and error.args[:1] != () and error.args[0] in _OF_STATEMENTS
 
+    def text_of(self, error: BaseException | None) -> str:
+        parts = error.args if error is not None else ()
+        return str(parts[1] if len(parts) > 1 and isinstance(parts[0], int) else error)
+
+    def check_durability(self, connection: Connection) -> Finding:
+        found = {name: connection.scalar(text(f"SELECT @@{name}")) for name in _DURABLE}
+        return judge_settings(found, _DURABLE)
+
+    def check_place(self, connection: Connection, url: URL, now: datetime) -> Iterator[Finding]:
+        yield judge_clock(connection.scalars(select(self.now())).one(), now)
+
+
+class MariadbDialect(MysqlDialect):
+    """The same by its own name, under which statements are written with its own reserved words."""
+
+    name = "mariadb"
+    sqlalchemy_name = "mariadb"
+
 
 MYSQL: Final = MysqlDialect()
+MARIADB: Final = MariadbDialect()
+
+# "Key", "key" and "key " would count as equal. Each of the two reads in the comments what is meant for it.
+_EXACT: Final = "CHARACTER SET utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!80017 COLLATE utf8mb4_0900_bin */"
+# server's setting -> values with which a commit survives a loss of power
+_DURABLE: Final = {"innodb_flush_log_at_trx_commit": ("1", "3"), "innodb_doublewrite": ("on", "1")}
 
 _CHECK_SERVER: Final = (
     "Check that the server runs and that host, port, database and user in the URL are right."

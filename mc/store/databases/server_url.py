@@ -1,12 +1,13 @@
-"""URLs of database servers: which driver they are opened by."""
+"""URLs of database servers: their form, and which driver they are opened by."""
 
 from __future__ import annotations
 
 from sqlalchemy import URL
 
 from mc.errors import DatabaseUrlError, StoreUnreachableError
+from mc.store.databases.database_url import URL_FORMS, show_url
 
-__all__ = ["check_driver", "missing_driver"]
+__all__ = ["check_driver", "check_server_url", "missing_driver"]
 
 
 def check_driver(url: URL, driver: str) -> URL:
@@ -28,6 +29,20 @@ def check_driver(url: URL, driver: str) -> URL:
             expected=known,
         )
     return url.set(drivername=driver)
+
+
+def check_server_url(url: URL, text: str) -> None:
+    """Refuse a URL that can be none of a server; see `Dialect.check_url`."""
+    if "@" in f"{url.host}{url.database}":
+        raise DatabaseUrlError(
+            f"{show_url(text)} has more than one @. Write the @ of a user's name or password as %40."
+        )
+    if url.port is not None and not 0 < url.port < 65_536:
+        raise DatabaseUrlError(f"{show_url(text)} names no port between 1 and 65535. {URL_FORMS}")
+    if "\0" in text or (not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)):
+        raise DatabaseUrlError(
+            f"{show_url(text)} holds what is no text in UTF-8. Write such bytes as %XX. {URL_FORMS}"
+        )
 
 
 def missing_driver(server: str, package: str, extra: str) -> StoreUnreachableError:

@@ -1,10 +1,12 @@
-"""The kinds of database that the store speaks, and SQLite, which needs nothing installed."""
+"""SQLite, which needs nothing installed."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -14,17 +16,32 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql.elements import ColumnElement
 
 from mc.errors import DatabaseUrlError, StoreBusyError, StoreError, StoreUnreachableError
-from mc.store.databases.base import Dialect
+from mc.store.databases.base import Dialect, Place
+from mc.store.databases.database_url import URL_FORMS, show_url
+from mc.store.databases.file_checks import check_disk, check_journal, check_rights
 from mc.store.databases.network_mounts import find_network_mount
 from mc.store.databases.sqlite_file import LARGE_LOG, SqliteFile
+from mc.store.finding import Finding
 
-__all__ = ["Dialect", "SqliteDialect", "find_dialect"]
+__all__ = ["SQLITE", "SqliteDialect"]
 
 
 class SqliteDialect(Dialect):
     """SQLite: one writer at a time, which takes its lock when the transaction begins."""
 
     name = "sqlite"
+    sqlalchemy_name = "sqlite"
+
+    def check_url(self, url: URL, text: str) -> None:
+        if url.host or url.username or url.password or url.port:
+            path = text.partition("://")[2]
+            path = "file" if "@" in path or ":" in path else path
+            raise DatabaseUrlError(
+                f"{show_url(text)} names a host, and SQLite has none. Write {show_url(f'sqlite:///{path}')} "
+                f"for a file below the current folder, sqlite:////absolute/path/to/file for one elsewhere."
+            )
+        if "\0" in text:
+            raise DatabaseUrlError(f"{show_url(text)} holds a null character. {URL_FORMS}")
 
     def normalise(self, url: URL) -> URL:
         database = url.database
@@ -35,6 +52,27 @@ class SqliteDialect(Dialect):
 
     def is_private(self, url: URL) -> bool:
         return url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"
+
+    def check_existence(self, url: URL) -> None:
+        place = url.database or ""
+        if not self.is_private(url) and not place.startswith("file:") and not Path(place).exists():
+            raise StoreUnreachableError(
+                f"There is no database {place!r} yet. It is made when the first flow is stored (houston run, "
+                f"houston submit), or by houston db init; or name another by --db.",
+                database=place,
+            )
+
+    def beside(self, url: URL, name: str) -> Place:
+        place = url.database or ""
+        if self.is_private(url) or place.startswith("file:"):
+            raise StoreError(
+                "There is nothing to try with a database in memory or one that is named by a file: URI; name "
+                "a file, such as --db sqlite:///mc.sqlite3.",
+                database=place,
+            )
+        file = Path(place).with_name(f".{name}.sqlite3")
+        files = tuple(file.with_name(file.name + ending) for ending in ("", "-wal", "-shm", "-journal"))
+        return Place(url=url.set(database=str(file)), files=files)
 
     def open(self, url: URL, busy_seconds: float, file_mode: int | None) -> Engine:
         options: dict[str, Any] = {"connect_args": {"timeout": busy_seconds, "check_same_thread": False}}
@@ -81,6 +119,12 @@ class SqliteDialect(Dialect):
     def lock_rows(self, query: Select[Any]) -> Select[Any]:
         return query  # the transaction holds the only write lock already
 
+    def row_id(self) -> str:
+        return "INTEGER"  # no other type is counted up
+
+    def json_entry(self, column: str, name: str) -> str:
+        return f"json_extract({column}, '$.{name}')"
+
     def migration_lock(self, connection: Connection, busy_seconds: float) -> AbstractContextManager[object]:
         return nullcontext()  # the transaction keeps all writers out
 
@@ -92,6 +136,14 @@ class SqliteDialect(Dialect):
         if kind in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
             return StoreUnreachableError, _why_not_open(url)
         return _MEANINGS.get(kind, (StoreError, ""))
+
+    def check_durability(self, connection: Connection) -> Finding:
+        return check_journal(connection)
+
+    def check_place(self, connection: Connection, url: URL, now: datetime) -> Iterator[Finding]:
+        path = Path(_path_of(url))
+        yield from check_disk(path)
+        yield from check_rights(path)
 
 
 # keys of what is known of a connection
@@ -116,31 +168,7 @@ _MEANINGS: Final[dict[int | None, tuple[type[StoreError], str]]] = {
 }
 
 
-def find_dialect(url: URL) -> Dialect:
-    """Return the dialect of a URL.
-
-    Raises:
-        DatabaseUrlError: this version speaks no such dialect.
-    """
-    kind = url.drivername.partition("+")[0]
-    if kind == SqliteDialect.name:
-        return _SQLITE
-    if kind in ("postgresql", "postgres"):
-        from mc.store.databases.postgresql import POSTGRESQL
-
-        return POSTGRESQL
-    if kind in ("mysql", "mariadb"):
-        from mc.store.databases.mysql import MYSQL
-
-        return MYSQL
-    raise DatabaseUrlError(
-        f"The store cannot use a database of kind {kind!r}; it speaks sqlite, postgresql, mysql and mariadb. "
-        f"Write a URL such as sqlite:///mc.sqlite3.",
-        found=kind,
-    )
-
-
-_SQLITE: Final = SqliteDialect()
+SQLITE: Final = SqliteDialect()
 
 
 def _switch_to_wal(connection: sqlite3.Connection, busy_seconds: float) -> None:

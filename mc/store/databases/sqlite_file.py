@@ -10,9 +10,8 @@ from typing import Any, Final
 
 from mc.errors import StoreReplacedError
 
-__all__ = ["FILE_MODE", "LARGE_LOG", "SqliteFile"]
+__all__ = ["LARGE_LOG", "SqliteFile"]
 
-FILE_MODE: Final = 0o600  # of files that are made; SQLite gives those beside it the same
 LARGE_LOG: Final = 4 * 1024 * 1024  # bytes; as large as SQLite lets it grow where nobody is in the way
 
 _Identity = tuple[int, int]

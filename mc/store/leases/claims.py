@@ -170,7 +170,7 @@ def _fetch(
     if not dialect.locks_what_it_sorts:
         return connection.execute(dialect.lock_rows(query)).all()
     keys = [row.key for row in connection.execute(query.limit(limit * _CANDIDATES))]
-    by_key = dialect.lock_rows(_BY_KEY.where(*_is_claimable(search)))
+    by_key = dialect.lock_named_rows(_BY_KEY.where(*_is_claimable(search)), flow)
     locked: list[ResultRow[Any]] = []
     while keys and len(locked) < limit:
         wanted = limit - len(locked)
@@ -290,9 +290,4 @@ _COLUMNS: Final = select(
     flow.c.lost_calls,
     flow.c.task_counts,
 )
-# By the primary key alone, because each row that another index leads to would be locked too.
-_BY_KEY: Final = (
-    _COLUMNS.where(flow.c.key.in_(bindparam("keys", expanding=True)))
-    .with_hint(flow, "FORCE INDEX (PRIMARY)", "mysql")
-    .with_hint(flow, "FORCE INDEX (PRIMARY)", "mariadb")
-)
+_BY_KEY: Final = _COLUMNS.where(flow.c.key.in_(bindparam("keys", expanding=True)))

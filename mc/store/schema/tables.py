@@ -12,7 +12,8 @@ from sqlalchemy import (
     Table,
 )
 
-from mc.store.sql.column_types import ExactText, LongText
+from mc.store.databases.base import SORTED_BY_KEY
+from mc.store.sql.column_types import ExactText, LongText, RowId
 
 __all__ = [
     "MAX_KEY_LENGTH",
@@ -50,8 +51,7 @@ def _flow_key() -> Column[str]:
 
 
 def _row_id() -> Column[int]:
-    # counted up by the database; SQLite does so for INTEGER only
-    return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    return Column("id", RowId(), primary_key=True)
 
 
 def _belongs_to_flow() -> Column[str]:
@@ -136,7 +136,7 @@ edge = Table(
     Column("dest_key", _KEY, primary_key=True),
     Column("position", Integer, nullable=False),  # the order in which edges were added, from 0
     Index("mc_edge_dest", "flow_key", "dest_key"),
-    sqlite_with_rowid=False,
+    **SORTED_BY_KEY,
 )
 
 # What happened elsewhere and concerns a flow; taken out by the save of the tick that acted upon it.
@@ -147,7 +147,7 @@ wake = Table(
     Column("kind", _STATUS, primary_key=True),  # see mc.store.rows.wakes
     Column("source_key", _KEY, primary_key=True),  # the flow, the signal, the control or the resource
     Column("reason", LongText),  # text; of a control: JSON
-    sqlite_with_rowid=False,
+    **SORTED_BY_KEY,
 )
 
 # Messages to a flow, in order of `id`; tasks take them.
@@ -176,7 +176,7 @@ resource = Table(
     Column("rate_count", Integer),  # how many may be taken within the time below; null: no limit
     Column("rate_microseconds", BigInteger),
     Column("set_at", _TIME),  # null: nobody has said how much there is; tasks have asked for it
-    sqlite_with_rowid=False,
+    **SORTED_BY_KEY,
 )
 
 # What attempts of tasks hold of resources, or wait for: a row for each resource that one needs.
@@ -199,7 +199,7 @@ resource_claim = Table(
     Column("due_at", _TIME),  # when it asks again by itself
     Column("hopeless", Integer, nullable=False),  # 1: not as the resources are set; others pass it
     Index("mc_resource_claim_resource", "resource", "granted_at"),
-    sqlite_with_rowid=False,
+    **SORTED_BY_KEY,
 )
 
 # When how much was taken of resources with a rate; older rows are deleted by the way.
@@ -276,5 +276,5 @@ used_key = Table(
     metadata,
     Column("flow_key", _KEY, primary_key=True),
     Column("deleted_at", _TIME, nullable=False),
-    sqlite_with_rowid=False,
+    **SORTED_BY_KEY,
 )

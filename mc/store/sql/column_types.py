@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import String, Text
+from sqlalchemy import BigInteger, String, Text
 from sqlalchemy.ext.compiler import compiles
 
-__all__ = ["ExactText", "LongText", "storable_text"]
+from mc.store.databases.base import dialect_of
 
-# MySQL and MariaDB would take "Key", "key" and "key " for equal, and limit TEXT to 64 KiB. Each reads in
-# the comments what is meant for it.
-_EXACT = "CHARACTER SET utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!80017 COLLATE utf8mb4_0900_bin */"
+__all__ = ["ExactText", "LongText", "RowId", "storable_text"]
 
 
 class ExactText(String):
@@ -22,22 +20,26 @@ class LongText(Text):
     """Text of any length."""
 
 
+class RowId(BigInteger):
+    """Number of a row, counted up by the database."""
+
+
 def storable_text(text: str) -> str:
     """Return text that every database keeps: NUL and halves of characters, which some refuse, spelled out."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
-@compiles(ExactText, "mysql", "mariadb")  # type: ignore[no-untyped-call, untyped-decorator, unused-ignore]
-def _render_exact_text(column_type: ExactText, _compiler: Any, **_options: Any) -> str:
-    return f"VARCHAR({column_type.length}) {_EXACT}"
+@compiles(ExactText)  # type: ignore[no-untyped-call, untyped-decorator, unused-ignore]
+def _render_exact_text(column_type: ExactText, compiler: Any, **_options: Any) -> str:
+    assert column_type.length is not None
+    return dialect_of(compiler).exact_text(column_type.length)
 
 
-@compiles(ExactText, "postgresql")  # type: ignore[no-untyped-call, untyped-decorator, unused-ignore]
-def _render_ordered_text(column_type: ExactText, _compiler: Any, **_options: Any) -> str:
-    # in the order of the other databases, and quicker compared than by the rules of a language
-    return f'VARCHAR({column_type.length}) COLLATE "C"'
+@compiles(LongText)  # type: ignore[no-untyped-call, untyped-decorator, unused-ignore]
+def _render_long_text(_type: LongText, compiler: Any, **_options: Any) -> str:
+    return dialect_of(compiler).long_text()
 
 
-@compiles(LongText, "mysql", "mariadb")  # type: ignore[no-untyped-call, untyped-decorator, unused-ignore]
-def _render_long_text(_type: LongText, _compiler: Any, **_options: Any) -> str:
-    return f"LONGTEXT {_EXACT}"
+@compiles(RowId)  # type: ignore[no-untyped-call, untyped-decorator, unused-ignore]
+def _render_row_id(_type: RowId, compiler: Any, **_options: Any) -> str:
+    return dialect_of(compiler).row_id()

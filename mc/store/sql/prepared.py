@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Executable
+from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -35,7 +36,7 @@ class Prepared:
     def __init__(self, statement: Executable, names: Sequence[str]) -> None:
         self._statement = statement
         self._names: Final = tuple(names)
-        self._compiled: dict[str, _Compiled] = {}  # by dialect and driver
+        self._compiled: dict[type[Dialect], _Compiled] = {}
 
     def run(self, connection: Connection, row: Row) -> int:
         """Execute it once, and return how many rows it changed."""
@@ -50,12 +51,9 @@ class Prepared:
         return connection.exec_driver_sql(text, [arrange(row) for row in rows]).rowcount
 
     def _for(self, connection: Connection) -> _Compiled:
-        dialect = connection.dialect
-        found = self._compiled.get(f"{dialect.name}+{dialect.driver}")
-        return found or self._compile(connection)
+        return self._compiled.get(type(connection.dialect)) or self._compile(connection.dialect)
 
-    def _compile(self, connection: Connection) -> _Compiled:
-        dialect = connection.dialect
+    def _compile(self, dialect: Dialect) -> _Compiled:
         statement = self._statement
         assert isinstance(statement, ClauseElement)
         compiled = statement.compile(dialect=dialect, column_keys=list(self._names))
@@ -79,5 +77,5 @@ class Prepared:
                 arrange = tuple
         else:
             arrange = to_dict
-        found = self._compiled[f"{dialect.name}+{dialect.driver}"] = _Compiled(compiled.string, arrange)
+        found = self._compiled[type(dialect)] = _Compiled(compiled.string, arrange)
         return found

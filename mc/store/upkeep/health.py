@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection
 
 from mc.clock import Clock, SystemClock
-from mc.errors import DurationError, NotJsonError, StoreUnreachableError
+from mc.errors import DurationError, NotJsonError
 from mc.explanation.flow_reasons import LATE_AFTER
 from mc.store.database import BUSY_SECONDS, Database
 from mc.store.finding import Finding, Severity
 from mc.store.schema.upgrade import NEWEST_VERSION, read_version
 from mc.store.upkeep.flow_checks import check_flows
 from mc.store.upkeep.row_checks import check_rows, unreadable
-from mc.store.upkeep.storage_checks import check_storage
 from mc.store.upkeep.tick_checks import check_ticks
 
 __all__ = ["LATE_AFTER", "examine", "open_existing"]
@@ -55,17 +53,10 @@ def open_existing(url: str, clock: Clock, busy_seconds: float = BUSY_SECONDS) ->
     """Return a database whose tables are left as they are.
 
     Raises:
-        StoreUnreachableError: there is no such file, which SQLite would make.
+        StoreUnreachableError: there is no such database, and opening it would make one.
     """
     database = Database(url, clock, busy_seconds, upgrades=False)
-    place = database.url.database or ""
-    if database.dialect.name == "sqlite" and not database.dialect.is_private(database.url):
-        if not place.startswith("file:") and not Path(place).exists():
-            raise StoreUnreachableError(
-                f"There is no database {place!r} yet. It is made when the first flow is stored (houston run, "
-                f"houston submit), or by houston db init; or name another by --db.",
-                database=place,
-            )
+    database.dialect.check_existence(database.url)
     return database
 
 
@@ -77,7 +68,9 @@ def _examine(
 ) -> Iterator[Finding]:
     version = read_version(connection)
     yield _judge_version(version)
-    yield from check_storage(connection, database.dialect, database.url, now)
+    yield database.dialect.check_durability(connection)
+    if not database.dialect.is_private(database.url):
+        yield from database.dialect.check_place(connection, database.url, now)
     if version == NEWEST_VERSION:
         yield from check_rows(connection)
         for what, checks in {

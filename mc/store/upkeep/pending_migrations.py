@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import create_mock_engine, insert, inspect, select
+from sqlalchemy import insert, inspect, select
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -15,14 +15,12 @@ from mc.durations import format_time
 from mc.errors import StoreError
 from mc.json_data import JsonData
 from mc.store.database import Database
+from mc.store.databases.kinds import find_dialect
 from mc.store.schema.migrations.numbered import MIGRATIONS
 from mc.store.schema.tables import schema
 from mc.store.schema.upgrade import NEWEST_VERSION
 
-__all__ = ["SQL_DIALECTS", "Migration", "list_migrations", "migration_statements"]
-
-# name in a command -> how SQLAlchemy calls it; no driver is needed to write statements
-SQL_DIALECTS: Final = {"sqlite": "sqlite", "postgresql": "postgresql", "mariadb": "mariadb", "mysql": "mysql"}
+__all__ = ["Migration", "list_migrations", "migration_statements"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,21 +58,19 @@ def migration_statements(kind: str, now: datetime, after: int = 0) -> Iterator[s
     """Yield the statements that `upgrade` would execute, without a database.
 
     Args:
-        kind: one of `SQL_DIALECTS`.
+        kind: name of a kind of database, as in URLs.
         now: what they note as the time.
         after: the version that the tables have; 0: there are none.
 
     Raises:
-        StoreError: there is no such kind of database or no such version.
+        DatabaseUrlError: there is no such kind of database.
+        StoreError: there is no such version.
     """
-    if kind not in SQL_DIALECTS:
-        raise StoreError(f"{kind!r} is no kind of database; use {', '.join(SQL_DIALECTS)}.", found=kind)
+    dialect = find_dialect(kind)
     if not 0 <= after <= NEWEST_VERSION:
         raise StoreError(f"There is no version {after}; use 0 to {NEWEST_VERSION}.", found=after)
     collected: list[ClauseElement] = []
-    connection = create_mock_engine(
-        f"{SQL_DIALECTS[kind]}://", lambda found, *_, **__: collected.append(found)
-    )
+    connection = dialect.record(lambda found, *_, **__: collected.append(found))
     steps: list[ClauseElement] = [] if after else [CreateTable(schema)]
     for number in sorted(MIGRATIONS):
         if number > after:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Final
 
-from sqlalchemy import URL, Connection, text
+from sqlalchemy import Connection, text
 
 from mc.clock import SystemClock
 from mc.errors import StoreError
 from mc.store.database import Database
+from mc.store.databases.base import Place
 from mc.store.finding import Finding
 from mc.store.schema.tables import schema
-from mc.store.upkeep.storage_checks import check_disk, check_durability
 
 __all__ = ["Scratch", "scratch_database", "touch"]
 
@@ -31,19 +30,23 @@ class Scratch:
         path: its file; None on a server.
     """
 
-    def __init__(self, url: URL) -> None:
-        self.url = url.render_as_string(hide_password=False)
-        self.path = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+    def __init__(self, place: Place) -> None:
+        self.url = place.url.render_as_string(hide_password=False)
+        self.path = place.files[0] if place.files else None
 
     def describe(self) -> list[Finding]:
         """Return what there is to say of the place without trying anything."""
         with closing(self.open()) as database:
-            found = [database.read(check_durability)]
-        return found if self.path is None else [*found, *check_disk(self.path)]
+            return database.read(lambda connection: list(_describe(connection, database)))
 
     def open(self, busy_seconds: float = _LOCK_SECONDS) -> Database:
         """Return the database; the caller closes it."""
         return Database(self.url, SystemClock(), busy_seconds)
+
+
+def _describe(connection: Connection, database: Database) -> Iterator[Finding]:
+    yield database.dialect.check_durability(connection)
+    yield from database.dialect.check_place(connection, database.url, SystemClock().now())
 
 
 def touch(connection: Connection) -> None:
@@ -63,33 +66,16 @@ def scratch_database(url: str) -> Iterator[Scratch]:
         StoreUnreachableError: the place cannot be used.
     """
     with closing(Database(url, SystemClock(), _LOCK_SECONDS, upgrades=False)) as database:
-        name = _PREFIX + uuid.uuid4().hex[:12]
-        kind = database.dialect.name
-        if kind != "sqlite":
-            make, drop, own = _PLACES[kind](name, database.url)
-            _make_place(database, make)
-            try:
-                yield Scratch(own)
-            finally:
-                database.write(lambda connection: connection.execute(text(drop)))
-            return
-        own = _beside(database, name)
+        place = database.dialect.beside(database.url, _PREFIX + uuid.uuid4().hex[:12])
+        if place.create:
+            _make_place(database, place.create)
         try:
-            yield Scratch(own)
+            yield Scratch(place)
         finally:
-            for ending in ("", "-wal", "-shm", "-journal"):
-                Path(f"{own.database}{ending}").unlink(missing_ok=True)
-
-
-def _beside(database: Database, name: str) -> URL:
-    place = database.url.database or ""
-    if database.dialect.is_private(database.url) or place.startswith("file:"):
-        raise StoreError(
-            "There is nothing to try with a database in memory or one that is named by a file: URI; name a "
-            "file, such as --db sqlite:///mc.sqlite3.",
-            database=place,
-        )
-    return database.url.set(database=str(Path(place).with_name(f".{name}.sqlite3")))
+            if place.drop:
+                database.write(lambda connection: connection.execute(text(place.drop)))
+            for file in place.files:
+                file.unlink(missing_ok=True)
 
 
 def _make_place(database: Database, statement: str) -> None:
@@ -101,17 +87,3 @@ def _make_place(database: Database, statement: str) -> None:
             f"the user the right to {statement.rsplit(' ', 1)[0]}, or name another database by --db.",
             **error.details,
         ) from error
-
-
-def _in_postgresql(name: str, url: URL) -> tuple[str, str, URL]:
-    given = url.query.get("options", "")
-    given = given if isinstance(given, str) else " ".join(given)
-    own = url.update_query_dict({"options": f"{given} -c search_path={name}".strip()})
-    return f"CREATE SCHEMA {name}", f"DROP SCHEMA {name} CASCADE", own
-
-
-def _in_mysql(name: str, url: URL) -> tuple[str, str, URL]:
-    return f"CREATE DATABASE {name}", f"DROP DATABASE {name}", url.set(database=name)
-
-
-_PLACES: Final = {"postgresql": _in_postgresql, "mysql": _in_mysql}

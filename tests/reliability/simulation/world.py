@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 
 from sqlalchemy import Connection, Engine, event, func
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 
 from mc.clock import SystemClock
 from mc.durations import format_time
@@ -20,7 +20,7 @@ from mc.errors import StoreBusyError, StoreUnreachableError
 from mc.store import flow_store
 from mc.store.database import Database
 from mc.store.databases.held_transaction import HeldTransaction
-from mc.store.databases.sqlite import find_dialect
+from mc.store.databases.sqlite import SqliteDialect
 from mc.store.flow_store import PARTIAL_FROM, FlowStore
 from mc.store.schema import tables
 from tests.reliability.simulation.stage import Actor, Process, Stage, staged_heartbeats
@@ -282,7 +282,7 @@ def _set_world(world: World) -> None:
     _present[:] = [world]
 
 
-class _VirtualSqlite(type(find_dialect(make_url(_URL)))):  # type: ignore[misc]
+class _VirtualSqlite(SqliteDialect):
     """SQLite whose clock is that of the world."""
 
     def open(self, url: URL, busy_seconds: float, file_mode: int | None) -> Engine:

@@ -18,11 +18,12 @@ from mc.clock import ManualClock
 from mc.errors import SchemaVersionError, StoreBusyError, StoreError
 from mc.flows.flow import Flow
 from mc.store.database import Database
+from mc.store.databases.kinds import KINDS
 from mc.store.flow_store import FlowStore
 from mc.store.schema import tables
 from mc.store.schema.migrations.numbered import MIGRATIONS
 from mc.store.schema.upgrade import NEWEST_VERSION, read_version
-from mc.store.upkeep.pending_migrations import SQL_DIALECTS, list_migrations, migration_statements
+from mc.store.upkeep.pending_migrations import list_migrations, migration_statements
 from tests.support.databases import DATABASES, fresh_url
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -107,7 +108,7 @@ class TestTheTables:
             assert describe(by_hand) == describe(migrated)
             make_store_usable(by_hand)
 
-    @pytest.mark.parametrize("kind", SQL_DIALECTS)
+    @pytest.mark.parametrize("kind", KINDS)
     def test_statements_after_a_version_are_the_rest(self, kind: str) -> None:
         now = datetime.now(UTC)
         everything = list(migration_statements(kind, now))

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
 )
 
+from mc.store.databases.base import SORTED_BY_KEY
 from mc.store.schema.migrations.resumable import create_missing
 from mc.store.sql.column_types import ExactText, LongText
 
@@ -56,7 +57,7 @@ def upgrade(connection: Connection) -> None:
         Column("src_key", _KEY, primary_key=True),
         Column("dest_key", _KEY, primary_key=True),
         _required("position", Integer()),
-        sqlite_with_rowid=False,
+        **SORTED_BY_KEY,
     )
     Table(
         "mc_wake",
@@ -65,7 +66,7 @@ def upgrade(connection: Connection) -> None:
         Column("kind", _STATUS, primary_key=True),
         Column("source_key", _KEY, primary_key=True),
         Column("reason", LongText),
-        sqlite_with_rowid=False,
+        **SORTED_BY_KEY,
     )
     create_missing(connection, metadata)
 

@@ -6,8 +6,9 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, ForeignKey, Index, Integer, MetaData, Table, text
 
+from mc.store.databases.base import SORTED_BY_KEY, dialect_of
 from mc.store.schema.migrations.resumable import create_missing
-from mc.store.sql.column_types import ExactText, LongText
+from mc.store.sql.column_types import ExactText, LongText, RowId
 
 __all__ = ["upgrade"]
 
@@ -56,18 +57,18 @@ def upgrade(connection: Connection) -> None:
         metadata,
         Column("flow_key", _KEY, primary_key=True),
         Column("deleted_at", _TIME, nullable=False),
-        sqlite_with_rowid=False,
+        **SORTED_BY_KEY,
     )
     create_missing(connection, metadata)
-    entry = _ENTRIES[connection.dialect.name]
-    names = {name: entry.format(name=name) for name in ("attempt", "started_at", "finished_at")}
+    entry = dialect_of(connection).json_entry
+    names = {name: entry("t.body", name) for name in ("attempt", "started_at", "finished_at")}
     names["attempt"] = f"COALESCE(CAST({names['attempt']} AS DECIMAL), 0)"
     for statement in _BASELINE:
         connection.execute(text(statement.format(**names)))
 
 
 def _id() -> Column[int]:
-    return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    return Column("id", RowId(), primary_key=True)
 
 
 def _flow_key() -> Column[str]:
@@ -75,13 +76,6 @@ def _flow_key() -> Column[str]:
 
 
 _FLOW: Final = Table("mc_flow", MetaData(), Column("key", _KEY, primary_key=True))  # made by migration 1
-# how an entry of the JSON text in `body` is read
-_ENTRIES: Final = {
-    "sqlite": "json_extract(t.body, '$.{name}')",
-    "postgresql": "(CAST(t.body AS json) ->> '{name}')",
-    "mysql": "json_value(t.body, '$.{name}')",
-    "mariadb": "json_value(t.body, '$.{name}')",
-}
 # A flow that has events is passed over: this was interrupted, and begins anew.
 _BASELINE: Final = (
     (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Connection, ForeignKey, Index, Integer, MetaData, Table
+from sqlalchemy import Column, Connection, ForeignKey, Index, MetaData, Table
 
 from mc.store.schema.migrations.resumable import create_missing
-from mc.store.sql.column_types import ExactText, LongText
+from mc.store.sql.column_types import ExactText, LongText, RowId
 
 __all__ = ["upgrade"]
 
@@ -21,7 +21,7 @@ def upgrade(connection: Connection) -> None:
     Table(
         "mc_signal",
         metadata,
-        Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+        Column("id", RowId(), primary_key=True),
         Column("flow_key", _KEY, ForeignKey(_FLOW.c.key, ondelete="CASCADE"), nullable=False),
         Column("signal_id", _KEY, nullable=False),
         Column("name", _KEY, nullable=False),

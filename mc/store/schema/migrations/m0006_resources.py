@@ -6,8 +6,9 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, ForeignKey, Index, Integer, MetaData, Table
 
+from mc.store.databases.base import SORTED_BY_KEY
 from mc.store.schema.migrations.resumable import create_missing
-from mc.store.sql.column_types import ExactText
+from mc.store.sql.column_types import ExactText, RowId
 
 __all__ = ["upgrade"]
 
@@ -27,7 +28,7 @@ def upgrade(connection: Connection) -> None:
         Column("rate_count", Integer),
         Column("rate_microseconds", BigInteger),
         Column("set_at", _TIME),
-        sqlite_with_rowid=False,
+        **SORTED_BY_KEY,
     )
     Table(
         "mc_resource_claim",
@@ -48,12 +49,12 @@ def upgrade(connection: Connection) -> None:
         Column("due_at", _TIME),
         Column("hopeless", Integer, nullable=False),
         Index("mc_resource_claim_resource", "resource", "granted_at"),
-        sqlite_with_rowid=False,
+        **SORTED_BY_KEY,
     )
     Table(
         "mc_resource_use",
         metadata,
-        Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+        Column("id", RowId(), primary_key=True),
         Column("resource", _NAME, nullable=False),
         Column("taken_at", _TIME, nullable=False),
         Column("slots", Integer, nullable=False),

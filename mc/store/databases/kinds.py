@@ -1,0 +1,53 @@
+"""Kinds of databases by the name at the beginning of a URL; their modules are imported when asked for."""
+
+from __future__ import annotations
+
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Final
+
+from mc.errors import DatabaseUrlError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mc.store.databases.base import Dialect
+
+__all__ = ["DEFAULT_URL", "FILE_MODE", "KINDS", "file_url", "find_dialect"]
+
+DEFAULT_URL: Final = "sqlite:///mc.sqlite3"
+FILE_MODE: Final = 0o600  # of a database's file that is made
+
+# name in a URL -> where its dialect is
+KINDS: Final = {
+    "sqlite": "mc.store.databases.sqlite:SQLITE",
+    "postgresql": "mc.store.databases.postgresql:POSTGRESQL",
+    "mysql": "mc.store.databases.mysql:MYSQL",
+    "mariadb": "mc.store.databases.mysql:MARIADB",
+}
+_ALIASES: Final = {"postgres": "postgresql"}
+
+
+def find_dialect(kind: str) -> Dialect:
+    """Return what is known of a kind of database.
+
+    Args:
+        kind: its name in URLs.
+
+    Raises:
+        DatabaseUrlError: this version knows no such kind.
+    """
+    place = KINDS.get(_ALIASES.get(kind, kind))
+    if place is None:
+        *names, last = KINDS
+        raise DatabaseUrlError(
+            f"The store cannot use a database of kind {kind!r}; it speaks {', '.join(names)} and {last}. "
+            f"Write a URL such as {DEFAULT_URL}.",
+            found=kind,
+        )
+    dialect: Dialect = resolve_name(place)
+    return dialect
+
+
+def file_url(path: Path) -> str:
+    """Return the URL of a database in a file, which need not exist."""
+    return f"sqlite:///{path}"
