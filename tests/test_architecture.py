@@ -102,6 +102,9 @@ OUTSIDE_THE_CORE = {
     *("sqlalchemy", "sqlite3"),
 }
 EXAMPLES = sorted({ROOT / "specs" / "stdlib_census.json", *(ROOT / "specs").glob("*.json")})
+# What only a dialect may know: names of databases and their drivers, and words of the SQL of one of them.
+DATABASE_NAMES = re.compile(r"sqlite|postgres|psycopg|mysql|mariadb|innodb|sqlstate", re.IGNORECASE)
+SQL_OF_ONE = re.compile(r"PRAGMA|FORCE INDEX|JSON_TABLE|json_extract|jsonb|pg_[a-z]|innodb_|@@[a-z]")
 FORBIDDEN_NAMES = frozenset({"common", "helper", "helpers", "misc", "util", "utils"})
 MAX_LINES = 500
 
@@ -163,6 +166,38 @@ def own_imports(name: str, for_types: bool = True) -> list[str]:
     return sorted(target for target in imports_of(name, for_types) if target.split(".")[0] == "mc")
 
 
+def texts_of(name: str) -> list[str]:
+    """Return the texts of a module that are no docstrings; of an f-string each part."""
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(parse(name))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    return [
+        node.value
+        for node in ast.walk(parse(name))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+    ]
+
+
+def code_words(name: str) -> Iterator[str]:
+    """Yield the identifiers of a module and its texts without a blank, which are no sentences."""
+    for node in ast.walk(parse(name)):
+        for field in ("id", "attr", "arg", "name", "asname", "module"):
+            if isinstance(getattr(node, field, None), str):
+                yield getattr(node, field)
+    yield from (text for text in texts_of(name) if " " not in text)
+
+
+def depends_on_a_dialects_name(node: ast.AST) -> bool:
+    """Tell whether code takes one way or another by the name of a dialect or driver."""
+    if isinstance(node, ast.Compare | ast.Match | ast.Subscript):
+        return re.search(r"dialect\w*\.(name|driver)\b", ast.unparse(node)) is not None
+    return False
+
+
 def public_definitions(name: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
     for node in parse(name).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -216,6 +251,14 @@ class TestRooms:
             if target.split(".")[0] == "sqlalchemy" and room_of(name) != "store"
         }
         assert importers == set()
+
+    @pytest.mark.parametrize("name", [n for n in ORDINARY_MODULES if not n.startswith("mc.store.databases.")])
+    def test_only_a_dialect_knows_its_database(self, name: str) -> None:
+        """Identifiers, texts without a blank and SQL name no database; sentences and docstrings may."""
+        assert [word for word in code_words(name) if DATABASE_NAMES.search(word)] == []
+        assert [text for text in texts_of(name) if SQL_OF_ONE.search(text)] == []
+        asked = [ast.unparse(node) for node in ast.walk(parse(name)) if depends_on_a_dialects_name(node)]
+        assert asked == []
 
     @pytest.mark.parametrize(
         "name", [n for n in ORDINARY_MODULES if room_of(n) in CORE and n != "mc.interrupts"]

@@ -97,7 +97,7 @@ def mc_store(mc_clock: ManualClock, tmp_path_factory: pytest.TempPathFactory) ->
     from mc.store.databases.kinds import file_url
     from mc.store.flow_store import FlowStore
 
-    store = FlowStore(file_url(tmp_path_factory.mktemp("mc") / "mc.sqlite3"), clock=mc_clock)
+    store = FlowStore(file_url(tmp_path_factory.mktemp("mc") / "flows"), clock=mc_clock)
     try:
         yield store
     finally:
