@@ -13,18 +13,16 @@ from typing import Any, ClassVar, Final
 from sqlalchemy import URL, Column, Connection, Engine, Select, Table, create_mock_engine
 from sqlalchemy.engine.interfaces import Dialect as SqlalchemyDialect
 from sqlalchemy.engine.mock import MockConnection
-from sqlalchemy.sql.compiler import Compiled, TypeCompiler
 from sqlalchemy.sql.elements import ColumnElement
 
 from mc.errors import StoreError
 from mc.store.finding import Finding
 
-__all__ = ["SORTED_BY_KEY", "Dialect", "Place", "dialect_of"]
+__all__ = ["SORTED_BY_KEY", "Dialect", "Place"]
 
 # Options of a table whose rows are few and short, and lie in the order of the primary key where that saves a
 # look-up. SQLAlchemy takes those of other databases for nothing.
 SORTED_BY_KEY: Final[dict[str, Any]] = {"sqlite_with_rowid": False}
-_ATTRIBUTE: Final = "mc_dialect"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +128,7 @@ class Dialect(ABC):
 
     def adopt(self, dialect: SqlalchemyDialect) -> None:
         """Let `dialect_of` find this object where SQLAlchemy's dialect is used."""
-        setattr(dialect, _ATTRIBUTE, self)
+        dialect.mc_dialect = self  # type: ignore[attr-defined]
 
     def tidy(self, engine: Engine) -> None:
         """Give room back, at a moment when there is nothing else to do; it waits for nobody."""
@@ -236,9 +234,3 @@ class Dialect(ABC):
             url: of a database that is not private.
             now: the time by this machine's clock.
         """
-
-
-def dialect_of(found: Connection | MockConnection | Compiled | TypeCompiler) -> Dialect:
-    """Return the dialect by which a connection was opened, or for which a statement is compiled."""
-    dialect: Dialect = getattr(found.dialect, _ATTRIBUTE)
-    return dialect

@@ -10,9 +10,13 @@ from mc.errors import DatabaseUrlError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sqlalchemy import Connection
+    from sqlalchemy.engine.mock import MockConnection
+    from sqlalchemy.sql.compiler import Compiled, TypeCompiler
+
     from mc.store.databases.base import Dialect
 
-__all__ = ["DEFAULT_URL", "FILE_MODE", "KINDS", "file_url", "find_dialect"]
+__all__ = ["DEFAULT_URL", "FILE_MODE", "KINDS", "dialect_of", "file_url", "find_dialect"]
 
 DEFAULT_URL: Final = "sqlite:///mc.sqlite3"
 FILE_MODE: Final = 0o600  # of a database's file that is made
@@ -46,6 +50,15 @@ def find_dialect(kind: str) -> Dialect:
         )
     dialect: Dialect = resolve_name(place)
     return dialect
+
+
+def dialect_of(found: Connection | MockConnection | Compiled | TypeCompiler) -> Dialect:
+    """Return the dialect by which a connection was opened, or for which a statement is compiled.
+
+    Where that was not by the store, it is the one that has SQLAlchemy's name.
+    """
+    dialect: Dialect | None = getattr(found.dialect, "mc_dialect", None)
+    return dialect or find_dialect(found.dialect.name)
 
 
 def file_url(path: Path) -> str:

@@ -7,7 +7,8 @@ from typing import Final
 
 from sqlalchemy import Connection, Table, insert
 
-from mc.store.databases.base import Dialect, dialect_of
+from mc.store.databases.base import Dialect
+from mc.store.databases.kinds import dialect_of
 from mc.store.sql.prepared import Prepared, Row
 from mc.store.sql.rows_text import rows_text
 

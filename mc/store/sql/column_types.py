@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import BigInteger, String, Text
 from sqlalchemy.ext.compiler import compiles
 
-from mc.store.databases.base import dialect_of
+from mc.store.databases.kinds import dialect_of
 
 __all__ = ["ExactText", "LongText", "RowId", "storable_text"]
 

@@ -6,7 +6,8 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, ForeignKey, Index, Integer, MetaData, Table, text
 
-from mc.store.databases.base import SORTED_BY_KEY, dialect_of
+from mc.store.databases.base import SORTED_BY_KEY
+from mc.store.databases.kinds import dialect_of
 from mc.store.schema.migrations.resumable import create_missing
 from mc.store.sql.column_types import ExactText, LongText, RowId
 
