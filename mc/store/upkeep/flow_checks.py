@@ -37,7 +37,6 @@ def check_flows(
     yield from _check_leases(connection, dialect, late_after)
     yield from _check_suspects(connection)
     yield from _check_blocked(connection)
-    yield from _check_missing_handlers(connection)
     yield from _check_waiting(connection, now)
 
 
@@ -113,35 +112,35 @@ def _describe_suspect(key: str, lost: int, calls: str | None) -> str:
 
 
 def _check_blocked(connection: Connection) -> Iterator[Finding]:
-    blocked = and_(flow.c.status == "BLOCKED", flow.c.next_tick_at.is_(None))
-    count, oldest = _count(connection, blocked, flow.c.modified_at)
-    if not count:
-        return
-    reasons = _reasons(connection, blocked)
-    shown = "; ".join(f"{key}: {reason}" for key, reason in reasons.items())
-    yield Finding(
-        code="blocked-flows",
-        severity=Severity.PROBLEM,
-        message=f"{_flows(count)} BLOCKED and not ticked until somebody decides. {shown}",
-        advice="Read houston show KEY, mend the cause, then houston resume KEY, or houston cancel KEY.",
-        details={"count": count, "oldest": oldest, "reasons": reasons},
-    )
+    for code, is_meant, until, advice in _BLOCKED:
+        blocked = and_(flow.c.status == "BLOCKED", is_meant)
+        count, oldest = _count(connection, blocked, flow.c.modified_at)
+        if count:
+            reasons = _reasons(connection, blocked)
+            shown = "; ".join(f"{key}: {reason}" for key, reason in reasons.items())
+            yield Finding(
+                code=code,
+                severity=Severity.PROBLEM,
+                message=f"{_flows(count)} BLOCKED {until}. {shown}",
+                advice=advice,
+                details={"count": count, "oldest": oldest, "reasons": reasons},
+            )
 
 
-def _check_missing_handlers(connection: Connection) -> Iterator[Finding]:
-    blocked = and_(flow.c.status == "BLOCKED", flow.c.next_tick_at.is_not(None))
-    count, oldest = _count(connection, blocked, flow.c.modified_at)
-    if not count:
-        return
-    reasons = _reasons(connection, blocked)
-    shown = "; ".join(f"{key}: {reason}" for key, reason in reasons.items())
-    yield Finding(
-        code="missing-handlers",
-        severity=Severity.PROBLEM,
-        message=f"{_flows(count)} BLOCKED until a driver has their handlers. {shown}",
-        advice="Let a driver run that has them (--handlers MODULE); the flows then carry on by themselves.",
-        details={"count": count, "oldest": oldest, "reasons": reasons},
-    )
+_BLOCKED: Final = (
+    (
+        "blocked-flows",
+        flow.c.next_tick_at.is_(None),
+        "and not ticked until somebody decides",
+        "Read houston show KEY, mend the cause, then houston resume KEY, or houston cancel KEY.",
+    ),
+    (
+        "missing-handlers",
+        flow.c.next_tick_at.is_not(None),
+        "until a driver has their handlers",
+        "Let a driver run that has them (--handlers MODULE); the flows then carry on by themselves.",
+    ),
+)
 
 
 def _reasons(connection: Connection, where: ColumnElement[bool]) -> dict[str, str]:
