@@ -101,6 +101,8 @@ class Problem:
         found: what stands there, shortened.
         expected: what may stand there.
         suggestion: the nearest valid name, where a name is wrong.
+        line: of the text that the spec was read from, counted from 1; None: it was read from none.
+        column: in that line, counted from 1.
     """
 
     code: str
@@ -109,13 +111,16 @@ class Problem:
     found: str | None = None
     expected: str | None = None
     suggestion: str | None = None
+    line: int | None = None
+    column: int | None = None
 
-    def to_dict(self) -> dict[str, str | None]:
+    def to_dict(self) -> dict[str, str | int | None]:
         """Return the problem as JSON-safe data."""
         return asdict(self)
 
     def __str__(self) -> str:
-        text = printable(f"{self.pointer or '/'}: {self.message} [{self.code}]")
+        place = f" (line {self.line}, column {self.column})" if self.line is not None else ""
+        text = printable(f"{self.pointer or '/'}{place}: {self.message} [{self.code}]")
         return f"{text} Did you mean {self.suggestion!r}?" if self.suggestion else text
 
 

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["check_key", "parse_data", "read_spec"]
+from mc.errors import SpecError
+
+if TYPE_CHECKING:
+    from mc.spec.reading.reading import SpecText
+
+__all__ = ["check_key", "open_spec", "parse_data", "read_spec", "spec_of"]
 
 _LONGEST_KEY = 255  # characters that the store can hold
+
+
+def open_spec(source: str) -> SpecText:
+    """Return the text of a JSON or YAML file, or of stdin for `-`.
+
+    Raises:
+        SpecError: it cannot be read.
+    """
+    from mc.spec.reading.reading import open_spec_file, open_spec_stream
+
+    if source == "-":
+        return open_spec_stream(sys.stdin.buffer.read(), "stdin")
+    return open_spec_file(source)
 
 
 def read_spec(source: str) -> Any:
@@ -18,11 +38,20 @@ def read_spec(source: str) -> Any:
     Raises:
         SpecError: it cannot be read, or is not JSON or YAML.
     """
-    from mc.spec.reading.reading import parse_piped_text, read_spec_file
+    return open_spec(source).parse()
 
-    if source == "-":
-        return parse_piped_text(sys.stdin.buffer.read(), "stdin")
-    return read_spec_file(source)
+
+@contextmanager
+def spec_of(source: str) -> Iterator[Any]:
+    """Yield what `read_spec` returns; problems of it that are raised inside are told by line and column."""
+    text = open_spec(source)
+    spec = text.parse()
+    try:
+        yield spec
+    except SpecError as error:
+        if not error.problems:
+            raise
+        raise SpecError(problems=text.locate(error.problems)) from error
 
 
 def check_key(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:

@@ -112,6 +112,8 @@ class TestSpecErrors:
                 "found": None,
                 "expected": None,
                 "suggestion": "a",
+                "line": None,
+                "column": None,
             }
         ]
 

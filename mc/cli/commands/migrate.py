@@ -12,7 +12,7 @@ from mc.cli.options import common_options, sender_option
 from mc.cli.output import count_of, print_json, printable, stdout_for_json
 from mc.cli.parameter_types import TEXT
 from mc.cli.settings import Settings
-from mc.cli.spec_source import read_spec
+from mc.cli.spec_source import spec_of
 
 if TYPE_CHECKING:
     from mc.flows.migration.plan import MigrationPlan
@@ -40,8 +40,8 @@ def command(settings: Settings, key: str, spec: str, dry_run: bool, reason: str 
     at once, and then nothing is changed. The flow keeps its status and its data. Nothing is run: the next
     tick goes on with the flow.
     """
-    new_spec = read_spec(spec)
     with (
+        spec_of(spec) as new_spec,
         stdout_for_json(settings.as_json),
         settings.open_houston(with_handlers=True, only_reads=True) as houston,
     ):

@@ -9,7 +9,7 @@ import click
 from mc.cli.options import common_options, data_option
 from mc.cli.output import count_of, print_json, print_table, printable, stdout_for_json
 from mc.cli.settings import Settings
-from mc.cli.spec_source import read_spec
+from mc.cli.spec_source import spec_of
 
 if TYPE_CHECKING:
     from mc.spec.planning.plan import FlowPlan, SubFlowPlan
@@ -39,7 +39,8 @@ def command(settings: Settings, spec: str, data: dict[str, Any]) -> None:
     with stdout_for_json(settings.as_json):
         settings.import_handlers()
         registry = HandlerRegistry(handler_modules=settings.handler_modules)
-        plan = plan_flow_spec(read_spec(spec), data, task_types=registry)
+        with spec_of(spec) as value:
+            plan = plan_flow_spec(value, data, task_types=registry)
     if settings.as_json:
         print_json(plan.to_dict())
     else:

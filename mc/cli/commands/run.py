@@ -13,7 +13,7 @@ from mc.cli.options import common_options, lease_option, max_seconds_option, out
 from mc.cli.output import format_counts, print_json, printable, stdout_for_json, to_json_text
 from mc.cli.progress import make_progress
 from mc.cli.settings import Settings
-from mc.cli.spec_source import read_spec
+from mc.cli.spec_source import spec_of
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def command(
             outage_seconds=outage_seconds,
         ) as houston,
     ):
-        submission = houston.submit_once(read_spec(spec), data, key=key)
+        with spec_of(spec) as value:
+            submission = houston.submit_once(value, data, key=key)
         _announce(settings, submission)
         try:
             with progress.following(submission.key):

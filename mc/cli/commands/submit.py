@@ -9,7 +9,7 @@ import click
 from mc.cli.options import common_options, spec_options
 from mc.cli.output import print_json, print_value, stdout_for_json
 from mc.cli.settings import Settings
-from mc.cli.spec_source import read_spec
+from mc.cli.spec_source import spec_of
 
 __all__ = ["command"]
 
@@ -26,8 +26,12 @@ def command(settings: Settings, spec: str, key: str | None, data: dict[str, Any]
     again changes nothing and is no error, so a caller that was interrupted may repeat it; the same key with
     another spec or other data is refused.
     """
-    with stdout_for_json(settings.as_json), settings.open_houston(with_handlers=True) as houston:
-        submission = houston.submit_once(read_spec(spec), data, key=key)
+    with (
+        stdout_for_json(settings.as_json),
+        settings.open_houston(with_handlers=True) as houston,
+        spec_of(spec) as value,
+    ):
+        submission = houston.submit_once(value, data, key=key)
     if settings.as_json:
         print_json({"key": submission.key, "created": submission.created})
     else:

@@ -10,7 +10,7 @@ from mc.cli.exit_codes import ExitCode
 from mc.cli.options import common_options
 from mc.cli.output import count_of, print_json, printable, stdout_for_json
 from mc.cli.settings import Settings
-from mc.cli.spec_source import read_spec
+from mc.cli.spec_source import open_spec
 from mc.errors import Problem, SpecError
 
 __all__ = ["command"]
@@ -52,17 +52,22 @@ def _check(settings: Settings, source: str) -> tuple[list[Problem], list[Problem
     from mc.spec.validation import inspect_flow_spec
 
     settings.import_handlers()
+    registry = HandlerRegistry(handler_modules=settings.handler_modules)
     try:
-        spec = read_spec(source)
+        text = open_spec(source)
+        problems, warnings = inspect_flow_spec(text.parse(), task_types=registry)
     except SpecError as error:
         return list(error.problems), []
-    return inspect_flow_spec(spec, task_types=HandlerRegistry(handler_modules=settings.handler_modules))
+    if not problems and not warnings:
+        return [], []
+    return text.locate(problems), text.locate(warnings)
 
 
 def _describe(source: str, problem: Problem, kind: str = "") -> str:
     hint = f" Did you mean {problem.suggestion!r}?" if problem.suggestion else ""
-    place = f"{source}:{problem.pointer}" if problem.pointer else source
-    return printable(f"{place}: {kind}{problem.message} [{problem.code}]{hint}")
+    place = f"{source}:{problem.line}:{problem.column}" if problem.line is not None else source
+    pointer = f"{problem.pointer}: " if problem.pointer else ""
+    return printable(f"{place}: {pointer}{kind}{problem.message} [{problem.code}]{hint}")
 
 
 def _to_dict(source: str, problem: Problem) -> dict[str, Any]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from mc.context.json_values import MAX_NESTING
-from mc.errors import SpecError, SpecSyntaxError
+from mc.errors import Problem, SpecError, SpecSyntaxError
 from mc.spec.problems import make_problem, shorten
 from mc.spec.reading.json_text import find_text_fault
 
-__all__ = ["parse_piped_text", "parse_spec_text", "read_spec_file"]
+__all__ = ["SpecText", "open_spec_file", "open_spec_stream", "parse_spec_text", "read_spec_file"]
 
 _MAX_DIGITS: Final = 4_000  # Python reads integers of up to 4,300
 _JSON_START: Final = re.compile(r"\s*(?:[{\[\"/]|\Z)")  # / begins a comment, which is told
@@ -42,14 +44,39 @@ def parse_spec_text(text: str | bytes, source: str = "<text>", *, as_yaml: bool 
     return _parse_yaml(text, source) if as_yaml else _parse_json(text, source)
 
 
-def parse_piped_text(content: bytes, source: str) -> Any:
-    """Return the value of a text without a name that tells its form: JSON if it begins like JSON, else YAML.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecText:
+    """The text of a spec, as it was found somewhere.
+
+    Attributes:
+        text: JSON or YAML.
+        source: what to call it in errors.
+        as_yaml: whether it is YAML.
+    """
+
+    text: str
+    source: str
+    as_yaml: bool
+
+    def parse(self) -> Any:
+        """Return the value of the text; see `parse_spec_text`."""
+        return parse_spec_text(self.text, self.source, as_yaml=self.as_yaml)
+
+    def locate(self, problems: Iterable[Problem]) -> list[Problem]:
+        """Return problems of the value with their lines and columns in the text; see `positions.locate`."""
+        from mc.spec.reading.positions import locate  # only a wrong spec needs it
+
+        return locate(problems, self.text, as_yaml=self.as_yaml)
+
+
+def open_spec_stream(content: bytes, source: str) -> SpecText:
+    """Return a text without a name that tells its form: JSON if it begins like JSON, else YAML.
 
     Raises:
-        SpecError: as by `parse_spec_text`.
+        SpecSyntaxError: it is not UTF-8.
     """
     text = _to_text(content, source)
-    return parse_spec_text(text, source, as_yaml=_JSON_START.match(text) is None)
+    return SpecText(text=text, source=source, as_yaml=_JSON_START.match(text) is None)
 
 
 def _to_text(text: str | bytes, source: str) -> str:
@@ -93,6 +120,16 @@ def read_spec_file(path: str | Path) -> Any:
         SpecSyntaxError: its text is not JSON or YAML.
         SpecError: the file cannot be read, or it is YAML and PyYAML is not installed; the message says why.
     """
+    return open_spec_file(path).parse()
+
+
+def open_spec_file(path: str | Path) -> SpecText:
+    """Return the text of a JSON file, or of a YAML file where its name ends in `.yaml` or `.yml`.
+
+    Raises:
+        SpecSyntaxError: it is not UTF-8.
+        SpecError: the file cannot be read; the message says why.
+    """
     shown = shorten(str(path))
     try:
         content = Path(path).read_bytes()
@@ -105,7 +142,8 @@ def read_spec_file(path: str | Path) -> Any:
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = getattr(error, "strerror", None) or error
         raise _file_error(path, f"The file {shown} cannot be read: {reason}.") from error
-    return parse_spec_text(content, str(path), as_yaml=Path(path).suffix.lower() in (".yaml", ".yml"))
+    as_yaml = Path(path).suffix.lower() in (".yaml", ".yml")
+    return SpecText(text=_to_text(content, str(path)), source=str(path), as_yaml=as_yaml)
 
 
 class _RefusedError(Exception):
@@ -178,7 +216,9 @@ def _error_at(
 ) -> SpecSyntaxError:
     place = f"line {line}, column {column}: {reason}."
     expected = "JSON text" if number == "MC021" else "YAML text"
-    problem = make_problem(number, "", f"L{place[1:]}", found=found[:40], expected=expected)
+    message = f"{reason[:1].upper()}{reason[1:]}."
+    problem = make_problem(number, "", message, found=found[:40], expected=expected)
+    problem = replace(problem, line=line, column=column)
     return SpecSyntaxError(f"{source}, {place}", line=line, column=column, problems=[problem])
 
 

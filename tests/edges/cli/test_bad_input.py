@@ -86,7 +86,7 @@ class TestSpecs:
             ('{"params": {"$ref": "#"}}', "MC160"),
             (
                 '{"tasks": [{"task_type": "call", "task_params": {"function": "os:system"}}]}',
-                "/tasks/0/task_params/function: .*not allowed.*--handlers os",
+                "/tasks/0/task_params/function .*: .*not allowed.*--handlers os",
             ),
             (CYCLE, r"a -> b -> a|b -> a -> b"),
             ("[" * 100_000, "nested"),

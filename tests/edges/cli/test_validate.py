@@ -26,10 +26,10 @@ def test_all_problems_of_all_files_are_printed_one_a_line(
     *lines, summary = ended.out.splitlines()
     places = [line.split(" ")[0] for line in lines]
     assert sorted(places) == [
-        "one.json:/tasks/0/colour:",
-        "one.json:/tasks/0/precursors/0:",
+        "one.json:1:46:",
+        "one.json:1:74:",
         "three.json:",
-        "two.json:/tasks/0/task_type:",
+        "two.json:1:25:",
     ]
     assert "[MC111 unknown-task-type] Did you mean 'noop'?" in ended.out
     assert summary == "3 problems in 2 of 3 specs"
@@ -43,7 +43,9 @@ def test_json_holds_each_problem_with_its_file(
     assert ended.code == 2
     assert ended.document["valid"] is False
     first, second = ended.document["problems"]
-    assert set(first) == {"code", "pointer", "message", "found", "expected", "suggestion", "file"}
+    assert set(first) == {
+        *("code", "pointer", "message", "found", "expected", "suggestion", "line", "column", "file")
+    }
     assert (first["file"], first["pointer"], first["suggestion"]) == (
         "spec.json",
         "/tasks/0/task_type",
@@ -65,7 +67,7 @@ def test_broken_json_is_placed_by_line_and_column(houston: Callable[..., Any], t
     (tmp_path / "broken.json").write_text('{\n  "tasks": [,]\n}\n')
     ended = houston("validate", "broken.json")
     assert ended.code == 2
-    assert ended.out.startswith("broken.json: Line 2, column 13: ")
+    assert ended.out.startswith("broken.json:2:13: JSON has no comma after the last item, ")
     assert houston("run", "broken.json").err.startswith("houston: broken.json, line 2, column 13: ")
 
 
@@ -148,9 +150,53 @@ class TestWarnings:
         path = write_spec([{"key": "say", "task_type": "print", "task_params": {"msg": "Hello {{name}}"}}])
         ended = houston("validate", path)
         assert ended.code == 0
-        assert ":/tasks/0/task_params/msg: warning: " in ended.out
+        assert ": /tasks/0/task_params/msg: warning: " in ended.out
         assert "Did you mean '${ctx.flow.data.name}'?" in ended.out
         assert ended.out.endswith(": valid\n")
         document = houston("--json", "validate", path).document
         assert (document["valid"], document["problems"]) == (True, [])
         assert document["warnings"][0]["suggestion"] == "${ctx.flow.data.name}"
+
+
+class TestPlaces:
+    JSON = '{\n  "tasks": [\n    {"key": "a", "task_type": "noop",\n     "colour": 1}\n  ]\n}\n'
+    YAML = "# a chain\ntasks:\n  - key: a\n    task_type: noop\n    colour: 1\n"
+
+    @pytest.fixture(params=[("flow.json", JSON, 4, 6), ("flow.yaml", YAML, 5, 5)], ids=["json", "yaml"])
+    def wrong(self, request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, int, int]:
+        name, text, line, column = request.param
+        (tmp_path / name).write_text(text)
+        return name, line, column
+
+    def test_validate_says_line_and_column_as_editors_follow_them(
+        self, houston: Callable[..., Any], wrong: tuple[str, int, int]
+    ) -> None:
+        name, line, column = wrong
+        assert houston("validate", name).out.startswith(f"{name}:{line}:{column}: /tasks/0/colour: ")
+
+    @pytest.mark.parametrize("command", ["run", "submit", "plan"])
+    def test_the_commands_that_need_a_valid_spec_say_them_too(
+        self, houston: Callable[..., Any], wrong: tuple[str, int, int], command: str
+    ) -> None:
+        name, line, column = wrong
+        ended = houston(command, name)
+        assert ended.code == 2
+        assert f"/tasks/0/colour (line {line}, column {column}): " in ended.err
+
+    @pytest.mark.parametrize("command", ["validate", "submit"])
+    def test_json_has_them_as_numbers(
+        self, houston: Callable[..., Any], wrong: tuple[str, int, int], command: str
+    ) -> None:
+        name, line, column = wrong
+        ended = houston("--json", command, name)
+        (problem,) = ended.document["problems"] if command == "validate" else ended.error["problems"]
+        assert (problem["line"], problem["column"]) == (line, column)
+
+    def test_data_of_the_command_line_has_no_place_in_the_file(
+        self, houston: Callable[..., Any], tmp_path: Path
+    ) -> None:
+        (tmp_path / "flow.json").write_text(
+            json.dumps({"tasks": [NOOP], "params": {"properties": {"n": {"type": "integer"}}}})
+        )
+        (problem,) = houston("--json", "submit", "flow.json", "--data", "n=x").error["problems"]
+        assert (problem["pointer"], problem["line"]) == ("/data/n", None)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mc import FlowEngine
 from mc.errors import SpecError, SpecSyntaxError
 from mc.spec.digest import spec_digest
-from mc.spec.reading.reading import parse_piped_text, parse_spec_text, read_spec_file
+from mc.spec.reading.reading import open_spec_stream, parse_spec_text, read_spec_file
 from mc.spec.validation import find_problems
 
 SPECS = sorted((Path(__file__).resolve().parents[3] / "specs").glob("*.json"))
@@ -177,8 +177,8 @@ class TestFaults:
         with pytest.raises(SpecError, match=r"spec\.yaml.*pip install 'mission-control\[yaml\]'"):
             read_spec_file(tmp_path / "spec.yaml")
         with pytest.raises(SpecError, match=r"stdin.*pip install 'mission-control\[yaml\]'"):
-            parse_piped_text(b"tasks: []\n", "stdin")
-        assert parse_piped_text(b'{"tasks": []}', "stdin") == {"tasks": []}
+            open_spec_stream(b"tasks: []\n", "stdin").parse()
+        assert open_spec_stream(b'{"tasks": []}', "stdin").parse() == {"tasks": []}
 
 
 class TestFiles:
@@ -204,12 +204,12 @@ class TestFiles:
         ],
     )
     def test_what_comes_by_a_pipe_tells_its_form_itself(self, text: bytes, value: Any) -> None:
-        assert parse_piped_text(text, "stdin") == value
+        assert open_spec_stream(text, "stdin").parse() == value
 
     @pytest.mark.parametrize("text", [b"// c\n{}", b"{a: 1}", b'{"a": 1,}'])
     def test_what_begins_like_json_is_held_to_it(self, text: bytes) -> None:
         with pytest.raises(SpecSyntaxError, match=r"double quotes|comma|comments"):
-            parse_piped_text(text, "stdin")
+            open_spec_stream(text, "stdin").parse()
 
 
 class TestSchemaKey:
