@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pkgutil import resolve_name
+from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from mc.errors import DatabaseUrlError
@@ -48,7 +48,8 @@ def find_dialect(kind: str) -> Dialect:
             f"Write a URL such as {DEFAULT_URL}.",
             found=kind,
         )
-    dialect: Dialect = resolve_name(place)
+    module, _, name = place.partition(":")
+    dialect: Dialect = getattr(import_module(module), name)
     return dialect
 
 

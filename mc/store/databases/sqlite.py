@@ -18,7 +18,6 @@ from sqlalchemy.sql.elements import ColumnElement
 from mc.errors import DatabaseUrlError, StoreBusyError, StoreError, StoreUnreachableError
 from mc.store.databases.base import Dialect, Place
 from mc.store.databases.database_url import URL_FORMS, show_url
-from mc.store.databases.file_checks import check_disk, check_journal, check_rights
 from mc.store.databases.network_mounts import find_network_mount
 from mc.store.databases.sqlite_file import LARGE_LOG, SqliteFile
 from mc.store.finding import Finding
@@ -138,9 +137,13 @@ class SqliteDialect(Dialect):
         return _MEANINGS.get(kind, (StoreError, ""))
 
     def check_durability(self, connection: Connection) -> Finding:
+        from mc.store.databases.file_checks import check_journal  # no tick needs it
+
         return check_journal(connection)
 
     def check_place(self, connection: Connection, url: URL, now: datetime) -> Iterator[Finding]:
+        from mc.store.databases.file_checks import check_disk, check_rights
+
         path = Path(_path_of(url))
         yield from check_disk(path)
         yield from check_rights(path)
