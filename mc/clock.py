@@ -44,7 +44,7 @@ class SystemClock:
 
     async def asleep(self, seconds: float) -> None:
         """Sleep without blocking the event loop."""
-        import asyncio  # 100 ms to import, and only an async driver needs it
+        import asyncio  # 100 ms to import, and only an async runner needs it
 
         await asyncio.sleep(seconds)
 

@@ -431,6 +431,6 @@ class StaleFlowError(StoreError):
 
 
 class LeaseLostError(StoreError):
-    """The lease on the flow was taken over by another driver; nothing was saved."""
+    """The lease on the flow was taken over by another runner; nothing was saved."""
 
     code = "lease-lost"

@@ -47,7 +47,7 @@ class Houston(FlowControls):
         task_handlers: task type -> handler, or an iterable of handlers that carry their task type.
         clock: where the time comes from; the machine's clock unless given.
         observers: told of each change of a status that a tick of this object makes.
-        lease_seconds: how long a flow is held up by a driver that vanished while it ticked the flow.
+        lease_seconds: how long a flow is held up by a runner that vanished while it ticked the flow.
         busy_seconds: how long a transaction waits where others hold the database's lock.
         outage_seconds: how long `run` and the runner's loops wait for a database that has gone away.
         file_mode: permissions of an SQLite file that is made; None: as the process's umask has it.
@@ -394,7 +394,7 @@ class Houston(FlowControls):
 
         Raises:
             MigrationError: something forbids it; `.obstacles` lists all reasons, and nothing was changed.
-            StaleFlowError: a driver ticks the flow at this moment; nothing was changed.
+            StaleFlowError: a runner ticks the flow at this moment; nothing was changed.
             FlowNotFoundError: there is no flow with that key.
         """
         from mc.runners.stored_migration import migrate_stored_flow

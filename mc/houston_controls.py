@@ -38,7 +38,7 @@ class FlowControls:
         """End an unfinished flow CANCELLED, with what runs in it and with its stored sub-flows.
 
         Like `pause`, `resume`, `retry`, `skip` and `set` it is kept in the flow's history, with who and why.
-        It is done at once; where a driver holds the flow at this moment, that one does it after the task
+        It is done at once; where a runner holds the flow at this moment, that one does it after the task
         under way, and `done` is False.
 
         Args:

@@ -102,7 +102,7 @@ OUTSIDE_THE_CORE = {
     *("sqlalchemy", "sqlite3"),
 }
 EXAMPLES = sorted({ROOT / "specs" / "stdlib_census.json", *(ROOT / "specs").glob("*.json")})
-# What only a dialect may know: names of databases and their drivers, and words of the SQL of one of them.
+# What only a dialect may know: names of databases and their runners, and words of the SQL of one of them.
 DATABASE_NAMES = re.compile(r"sqlite|postgres|psycopg|mysql|mariadb|innodb|sqlstate", re.IGNORECASE)
 SQL_OF_ONE = re.compile(r"PRAGMA|FORCE INDEX|JSON_TABLE|json_extract|jsonb|pg_[a-z]|innodb_|@@[a-z]")
 FORBIDDEN_NAMES = frozenset({"common", "helper", "helpers", "misc", "util", "utils"})
@@ -192,9 +192,9 @@ def code_words(name: str) -> Iterator[str]:
 
 
 def depends_on_a_dialects_name(node: ast.AST) -> bool:
-    """Tell whether code takes one way or another by the name of a dialect or driver."""
+    """Tell whether code takes one way or another by the name of a dialect or runner."""
     if isinstance(node, ast.Compare | ast.Match | ast.Subscript):
-        return re.search(r"dialect\w*\.(name|driver)\b", ast.unparse(node)) is not None
+        return re.search(r"dialect\w*\.(name|runner)\b", ast.unparse(node)) is not None
     return False
 
 

@@ -90,7 +90,7 @@ def lease_option(command: Decorated) -> Decorated:
         show_envvar=True,
         default=60.0,
         show_default=True,
-        help="How long a flow is held up by a driver that vanished while it ticked the flow.",
+        help="How long a flow is held up by a runner that vanished while it ticked the flow.",
     )
     return option(command)
 

@@ -19,11 +19,11 @@ class ReasonKind(StrEnum):
     FINISHED = "finished"  # the flow has ended
     PAUSED = "paused"  # by a person
     BLOCKED = "blocked"  # until a person acts
-    MISSING_HANDLER = "missing-handler"  # BLOCKED until a driver has a handler
+    MISSING_HANDLER = "missing-handler"  # BLOCKED until a runner has a handler
     ASKED = "asked"  # the next tick does what a person asks for
     CANCELLING = "cancelling"  # the next tick cancels the flow
-    HELD = "held"  # a driver is at work on it
-    LEASE_EXPIRED = "lease-expired"  # the driver that was vanished
+    HELD = "held"  # a runner is at work on it
+    LEASE_EXPIRED = "lease-expired"  # the runner that was vanished
     DUE = "due"  # a tick can do something now
     LATE = "late"  # it could for a long time
     TIME = "time"  # not before a time

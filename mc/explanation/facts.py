@@ -10,7 +10,7 @@ from typing import Any
 from mc.flows.controls.control import Control
 from mc.flows.state.task_node import Task
 
-__all__ = ["ChangeFacts", "DriverFacts", "FlowFacts", "LeaseFacts", "ShortageFacts", "TaskFacts"]
+__all__ = ["ChangeFacts", "FlowFacts", "LeaseFacts", "RunnerFacts", "ShortageFacts", "TaskFacts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +26,12 @@ class TaskFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseFacts:
-    """A driver's claim on the flow."""
+    """A runner's claim on the flow."""
 
     owner: str
     expires_at: datetime  # by the database's clock
     is_live: bool  # by the same
-    lost_leases: int = 0  # drivers in a row that vanished before
+    lost_leases: int = 0  # runners in a row that vanished before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class ChangeFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DriverFacts:
+class RunnerFacts:
     """The last tick that took up whatever was due."""
 
     owner: str
@@ -88,4 +88,4 @@ class FlowFacts:
     free_signals: tuple[str, ...] = ()  # names of signals that no task has taken
     shortages: Mapping[str, ShortageFacts] = field(default_factory=dict)  # by name
     sub_flows: Mapping[str, FlowFacts | None] = field(default_factory=dict)  # awaited ones; None: not stored
-    last_driver: DriverFacts | None = None  # None: there was none
+    last_runner: RunnerFacts | None = None  # None: there was none

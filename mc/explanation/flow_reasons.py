@@ -127,14 +127,14 @@ def _cancelling(facts: FlowFacts) -> Reason:
 
 def _who_does_it(facts: FlowFacts) -> str:
     if facts.lease is not None and facts.lease.is_live:
-        return "The driver that is at work on the flow, or the next tick, does it."
+        return "The runner that is at work on the flow, or the next tick, does it."
     if _not_before(facts) is not None:
-        return f"The first tick after that time, which does it. {_drivers(facts)}"
-    return f"The next tick, which does it. {_drivers(facts)}"
+        return f"The first tick after that time, which does it. {_runners(facts)}"
+    return f"The next tick, which does it. {_runners(facts)}"
 
 
 def _not_before(facts: FlowFacts) -> datetime | None:
-    """Return when the next tick takes the flow up, where that is later: drivers had been lost by it."""
+    """Return when the next tick takes the flow up, where that is later: runners had been lost by it."""
     at = facts.next_tick_at
     return at if at is not None and at > facts.now else None
 
@@ -164,7 +164,7 @@ def _blocked(facts: FlowFacts) -> Reason:
         return Reason(
             kind=ReasonKind.MISSING_HANDLER,
             text=f"The flow is blocked. {reason}",
-            moves="A driver that has one of the handlers. Drivers look again at the time that is named, or "
+            moves="A runner that has one of the handlers. Runners look again at the time that is named, or "
             "as soon as the flow is resumed.",
             since=since,
             until=facts.next_tick_at,
@@ -200,7 +200,7 @@ def _live(facts: FlowFacts) -> Reason:
         return Reason(
             kind=ReasonKind.TIME,
             text="Nothing is to be done yet: the flow waits for a time.",
-            moves=f"The first tick after that time, or what its tasks wait for. {_drivers(facts)}",
+            moves=f"The first tick after that time, or what its tasks wait for. {_runners(facts)}",
             until=facts.next_tick_at,
         )
     return _due(facts)
@@ -211,8 +211,8 @@ def _held(facts: FlowFacts) -> Reason:
     assert lease is not None
     return Reason(
         kind=ReasonKind.HELD,
-        text=f"The driver {lease.owner!r} is at work on the flow.",
-        moves="That driver. If it vanished, the first tick after the end of its lease takes the flow over.",
+        text=f"The runner {lease.owner!r} is at work on the flow.",
+        moves="That runner. If it vanished, the first tick after the end of its lease takes the flow over.",
         until=lease.expires_at,
     )
 
@@ -223,8 +223,8 @@ def _lease_expired(facts: FlowFacts) -> Reason:
     before = f" {lease.lost_leases} vanished before it." if lease.lost_leases else ""
     return Reason(
         kind=ReasonKind.LEASE_EXPIRED,
-        text=f"The driver {lease.owner!r} vanished while it was at work on the flow.{before}",
-        moves=f"The next tick, which takes the flow over. {_drivers(facts)}",
+        text=f"The runner {lease.owner!r} vanished while it was at work on the flow.{before}",
+        moves=f"The next tick, which takes the flow over. {_runners(facts)}",
         since=lease.expires_at,
         commands=(_TICK,),
     )
@@ -235,20 +235,20 @@ def _due(facts: FlowFacts) -> Reason:
     assert since is not None
     late = facts.now - since
     is_late = late > LATE_AFTER
-    waits = f" for {format_duration(late.total_seconds())}, and no driver took it up" if is_late else ""
+    waits = f" for {format_duration(late.total_seconds())}, and no runner took it up" if is_late else ""
     return Reason(
         kind=ReasonKind.LATE if is_late else ReasonKind.DUE,
         text=f"The flow is due{waits}. {_next_tick(facts)}",
-        moves=f"The next tick. {_drivers(facts)}",
+        moves=f"The next tick. {_runners(facts)}",
         since=since,
         commands=(_TICK, command("loop"), command("doctor")) if is_late else (_TICK,),
     )
 
 
-def _drivers(facts: FlowFacts) -> str:
-    last = facts.last_driver
+def _runners(facts: FlowFacts) -> str:
+    last = facts.last_runner
     if last is None:
-        return "But no tick was ever made that takes up what is due: no driver seems to run on this database."
+        return "But no tick was ever made that takes up what is due: no runner seems to run on this database."
     ago = format_duration(max((facts.now - last.began_at).total_seconds(), 0.0))
     end = "" if last.ended_at is not None else ", and has not ended"
     return f"The last tick began {ago} ago (by {last.owner} on {last.host}){end}."

@@ -348,7 +348,7 @@ def _running(task: Task, path: str, facts: FlowFacts) -> Reason:
         kind=ReasonKind.RUNNING,
         task=path,
         text="The task has begun and is not done.",
-        moves="The driver that is at work on the flow." if held else "The next tick, which calls it again.",
+        moves="The runner that is at work on the flow." if held else "The next tick, which calls it again.",
         since=read_time(task.get("started_at")),
         until=read_time(task.get("deadline_at")),
     )

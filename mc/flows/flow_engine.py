@@ -145,7 +145,7 @@ class FlowEngine(FlowConverters):
         task_ctx: Mapping[str, Any] | None = None,
         tick_fn_for_task_ctx_overrides: Mapping[str, Any] | None = None,
     ) -> Tick:
-        """Return a tick for a driver of its own, which makes its `calls()` and then asks for `finish()`."""
+        """Return a tick for a runner of its own, which makes its `calls()` and then asks for `finish()`."""
         overrides: dict[str, Handler] | None = None
         if tick_fn_for_task_ctx_overrides:
             overrides = {

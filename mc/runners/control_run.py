@@ -1,4 +1,4 @@
-"""Does at once what a person asks of a stored flow, where no driver holds it."""
+"""Does at once what a person asks of a stored flow, where no runner holds it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ControlReport(JsonData):
     Attributes:
         key: of the flow.
         status: of the flow, now.
-        done: False: it is kept, and the driver that claims the flow next does it.
+        done: False: it is kept, and the runner that claims the flow next does it.
         why_not: why not at once, for people.
     """
 
@@ -68,12 +68,12 @@ class ControlRun:
         self._owner = owner
         self._lease_seconds = lease_seconds
         self._task_ctx = task_ctx
-        self._left: dict[str, str] = {}  # flows that are left to drivers, and why
+        self._left: dict[str, str] = {}  # flows that are left to runners, and why
         self._acted_upon: set[str] = set()
         self._refused: list[tuple[Control, ControlError]] = []
 
     def run(self, key: str, control: Control) -> ControlReport:
-        """Ask something of a flow, and do it unless a driver holds the flow or has a handler that it takes.
+        """Ask something of a flow, and do it unless a runner holds the flow or has a handler that it takes.
 
         Args:
             key: of the flow. What is asked of its stored sub-flows is done too.
@@ -118,7 +118,7 @@ class ControlRun:
         if isinstance(flow, McError):
             if lease.flow_key == key:
                 raise flow
-            self._left[lease.flow_key] = flow.message  # a driver finds out, too, and tells of it
+            self._left[lease.flow_key] = flow.message  # a runner finds out, too, and tells of it
             give_back(self._store, lease)
             return
         for control in map(_asked_by, self._store.state_of(flow).wakes):
@@ -126,7 +126,7 @@ class ControlRun:
             if missing is not None:
                 self._left[lease.flow_key] = (
                     f"to stop a task of the type {missing!r} takes its handler, which this process lacks; "
-                    f"the next tick does it, and calls the handler if its driver has it"
+                    f"the next tick does it, and calls the handler if its runner has it"
                 )
                 give_back(self._store, lease)
                 return
@@ -142,14 +142,14 @@ class ControlRun:
     def _report(self, key: str, control: Control) -> ControlReport:
         why_not = self._left.get(key)
         if why_not is None and self._store.messages.is_controlled(key):
-            why_not = "a driver holds the flow; it does it after the task under way"
+            why_not = "a runner holds the flow; it does it after the task under way"
         summary = self._store.summary(key)
         if why_not is None and key not in self._acted_upon:
             self._raise_if_refused_elsewhere(key, control)
         return ControlReport(key=key, status=summary.status, done=why_not is None, why_not=why_not)
 
     def _raise_if_refused_elsewhere(self, key: str, control: Control) -> None:
-        """Raise the error where a driver was faster and could not do it any more."""
+        """Raise the error where a runner was faster and could not do it any more."""
         for event in reversed(self._store.history.events(key)):
             detail = event.detail or {}
             told = {name: value for name, value in detail.items() if name != "why"}

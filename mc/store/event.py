@@ -23,12 +23,12 @@ class EventKind(StrEnum):
     MIGRATED = "migrated"  # the flow moved to another spec
     REMOVED = "removed"  # a task went away with that
     CHANGED = "changed"  # a status changed, of a task or of the flow
-    TAKEN_OVER = "taken_over"  # a driver claimed the flow over the expired lease of another
+    TAKEN_OVER = "taken_over"  # a runner claimed the flow over the expired lease of another
     SIGNAL_SENT = "signal_sent"  # a signal came
     SIGNAL_TAKEN = "signal_taken"  # a task took it
     CONTROL = "control"  # a person asked for something: `detail` has what, who and why
     CONTROL_REFUSED = "control_refused"  # it could not be done any more when its turn came
-    LOST_RESULT = "lost_result"  # what a driver wanted to save after its lease had been taken over
+    LOST_RESULT = "lost_result"  # what a runner wanted to save after its lease had been taken over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +46,8 @@ class Event(JsonData):
     new_status: str | None
     at: datetime  # when it happened, by the engine's clock
     recorded_at: datetime  # when it was saved
-    owner: str | None  # the driver; None: saved without a lease
-    token: int | None  # of the driver's lease
+    owner: str | None  # the runner; None: saved without a lease
+    token: int | None  # of the runner's lease
     error: dict[str, Any] | None  # type, message, traceback
     detail: dict[str, Any] | None  # what else there is to say
 
@@ -61,7 +61,7 @@ class Attempt(JsonData):
     status: str  # RUNNING until it is finished; FAILED where another attempt followed
     started_at: datetime | None
     finished_at: datetime | None
-    owner: str | None  # the driver that began it, or ended it; None: saved without a lease
+    owner: str | None  # the runner that began it, or ended it; None: saved without a lease
     error: dict[str, Any] | None  # type, message, traceback
 
 

@@ -13,9 +13,9 @@ from mc.durations import parse_time
 from mc.errors import FlowNotFoundError
 from mc.explanation.facts import (
     ChangeFacts,
-    DriverFacts,
     FlowFacts,
     LeaseFacts,
+    RunnerFacts,
     ShortageFacts,
     TaskFacts,
 )
@@ -78,7 +78,7 @@ class _Reader:
         self._max_tasks = max_tasks
         self._is_live = is_leased(dialect)
         self._sub_flows_left = _MOST_SUB_FLOWS
-        self._last_driver = self._read_last_driver()
+        self._last_runner = self._read_last_runner()
 
     def read_flow(self, key: str) -> FlowFacts | None:
         """Return what is stored of one flow; None if it is not stored."""
@@ -120,7 +120,7 @@ class _Reader:
             free_signals=_names(signals),
             shortages={} if finished else self._read_shortages(key),
             sub_flows=self._read_sub_flows(tasks),
-            last_driver=self._last_driver,
+            last_runner=self._last_runner,
         )
 
     def _read_tasks(self, key: str) -> tuple[TaskFacts, ...]:
@@ -180,10 +180,10 @@ class _Reader:
                 break
         return ChangeFacts(at=parse_time(row.at), by=detail.get("by"), reason=detail.get("reason"))
 
-    def _read_last_driver(self) -> DriverFacts | None:
+    def _read_last_runner(self) -> RunnerFacts | None:
         query = ticks_query(limit=1).where(_OF_ALL_FLOWS)
         for last in read_ticks(self._connection, query):
-            return DriverFacts(
+            return RunnerFacts(
                 owner=last.owner, host=last.host, began_at=last.started_at, ended_at=last.ended_at
             )
         return None

@@ -67,7 +67,7 @@ class FlowStore:
         clock: for all times but those of leases, which go by the database's clock; the machine's
             clock unless given.
         busy_seconds: how long a transaction waits for other writers.
-        partial_from: a driver reads a flow of so many tasks, or more, as far as its ticks need it.
+        partial_from: a runner reads a flow of so many tasks, or more, as far as its ticks need it.
         file_mode: permissions of an SQLite file that is made, and of those beside it; None: as the process's
             umask has it.
 
@@ -185,7 +185,7 @@ class FlowStore:
         return found
 
     def load_claimed(self, claimed: Sequence[Lease]) -> dict[str, Flow | McError]:
-        """Return claimed flows by key, for a driver to tick; in the place of an unreadable one, why.
+        """Return claimed flows by key, for a runner to tick; in the place of an unreadable one, why.
 
         Of a flow with many tasks only those are read with which a tick begins: what runs, waits or may
         start. The others are read when something asks for them, as long as the lease is held.
@@ -223,19 +223,19 @@ class FlowStore:
         Args:
             flow: loaded from this store or created in it.
             lease: the claim under which it was ticked. Without one, the save is done only if nobody saved
-                the flow since it was read and no driver holds it.
+                the flow since it was read and no runner holds it.
             release: give the lease back in the same transaction.
-            keep_lost_leases: leave the count of drivers that vanished as it is, because nothing shows yet
+            keep_lost_leases: leave the count of runners that vanished as it is, because nothing shows yet
                 that the flow lets this one live.
-            lost_calls: in which calls drivers ended, and which are under way, where that is to be known if
-                this driver ends as well.
+            lost_calls: in which calls runners ended, and which are under way, where that is to be known if
+                this runner ends as well.
             outbox: what else belongs into the transaction.
             within: what `hold` returned, committed with the save; one of its own unless given.
 
         Raises:
-            LeaseLostError: another driver took the flow over; nothing was saved. What would have been is kept
+            LeaseLostError: another runner took the flow over; nothing was saved. What would have been is kept
                 in the flow's history, as evidence.
-            StaleFlowError: somebody else saved the flow since it was read, or a driver holds it; nothing was
+            StaleFlowError: somebody else saved the flow since it was read, or a runner holds it; nothing was
                 saved.
             FlowNotFoundError: the flow is not stored (any more).
             NotJsonError: JSON cannot hold a part of it; the message names the place.
@@ -310,10 +310,10 @@ class FlowStore:
         skip: Collection[str] = (),
         tick: Tick | None = None,
     ) -> list[Lease]:
-        """Claim flows that are due and that no driver holds: by priority, then those due longest.
+        """Claim flows that are due and that no runner holds: by priority, then those due longest.
 
         No two claims get the same flow, whatever happens at the same time. A lease that ran out is taken
-        over; the flow whose drivers vanished is claimed alone and after the others, and when three in a row
+        over; the flow whose runners vanished is claimed alone and after the others, and when three in a row
         did while they made the same call it becomes BLOCKED instead, its `blocked_reason` naming the task.
 
         Args:
@@ -376,7 +376,7 @@ class FlowStore:
         """Return the lease, prolonged by its length from now on.
 
         Raises:
-            LeaseLostError: another driver took the flow over, or the lease was given back.
+            LeaseLostError: another runner took the flow over, or the lease was given back.
         """
         expires_at = self._database.write(
             lambda connection: held_leases.renew(connection, self._database.dialect, lease)
@@ -386,12 +386,12 @@ class FlowStore:
         return replace(lease, expires_at=expires_at)
 
     def hold(self, lease: Lease) -> HeldTransaction:
-        """Begin a transaction in which a claimed flow stays its driver's; a task writes in it, then `save`.
+        """Begin a transaction in which a claimed flow stays its runner's; a task writes in it, then `save`.
 
         On SQLite it keeps all other writers out until it ends.
 
         Raises:
-            LeaseLostError: another driver took the flow over, or the lease was given back.
+            LeaseLostError: another runner took the flow over, or the lease was given back.
         """
 
         def keep(connection: Connection) -> None:
@@ -405,8 +405,8 @@ class FlowStore:
 
         Args:
             *held: leases on different flows.
-            lost_calls: the driver ended while it was in the flow, in these calls: the lease is counted with
-                those of drivers that vanished, and each call under way has cost one driver more.
+            lost_calls: the runner ended while it was in the flow, in these calls: the lease is counted with
+                those of runners that vanished, and each call under way has cost one runner more.
 
         Raises:
             LeaseLostError: some were taken over or given back before, `.lost` holds them; they are left as
@@ -420,7 +420,7 @@ class FlowStore:
         """Make a flow that cannot be ticked BLOCKED, and give its lease back.
 
         Raises:
-            LeaseLostError: another driver took the flow over.
+            LeaseLostError: another runner took the flow over.
         """
         now = format_time(self.clock.now())
         dialect = self._database.dialect
@@ -435,7 +435,7 @@ class FlowStore:
         It is due at once if it is to be cancelled, or a person asks for something.
 
         Raises:
-            LeaseLostError: another driver took the flow over.
+            LeaseLostError: another runner took the flow over.
         """
         dialect, now = self._database.dialect, format_time(self.clock.now())
         later = format_time(until)
@@ -443,7 +443,7 @@ class FlowStore:
             raise lease_lost(lease)
 
     def next_due_at(self, family_of: str | None = None) -> datetime | None:
-        """Return when the next flow is due that no driver holds; None if time alone makes none due.
+        """Return when the next flow is due that no runner holds; None if time alone makes none due.
 
         Args:
             family_of: only this flow and its stored sub-flows.
@@ -457,7 +457,7 @@ class FlowStore:
             return None
 
     def is_held(self, family_of: str) -> bool:
-        """Tell whether a driver holds this flow or a stored sub-flow of it."""
+        """Tell whether a runner holds this flow or a stored sub-flow of it."""
         query = claims.held_query(self._database.dialect, family_of)
         return self._database.read(lambda connection: connection.scalar(query)) is not None
 

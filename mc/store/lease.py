@@ -1,4 +1,4 @@
-"""An exclusive, expiring claim on a flow, and the calls in which drivers ended that had claimed it."""
+"""An exclusive, expiring claim on a flow, and the calls in which runners ended that had claimed it."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from mc.errors import McError
 __all__ = ["DEFAULT_LEASE_SECONDS", "MAX_LOST_CALLS", "Lease", "LostCalls", "StoredClaim", "Wake"]
 
 DEFAULT_LEASE_SECONDS: Final = 60.0
-MAX_LOST_CALLS: Final = 3  # drivers in a row that ended in the same call; then the flow is BLOCKED
+MAX_LOST_CALLS: Final = 3  # runners in a row that ended in the same call; then the flow is BLOCKED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LostCalls:
-    """How often drivers ended in which call, and which calls are made now.
+    """How often runners ended in which call, and which calls are made now.
 
     A call is named by the task's key and the attempt. One with effects is under way until its outcome is
     saved.
     """
 
-    counts: Mapping[str, int] = field(default_factory=dict)  # drivers in a row, by call; none is 0
+    counts: Mapping[str, int] = field(default_factory=dict)  # runners in a row, by call; none is 0
     under_way: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.counts or self.under_way)
 
     def end(self, calls: Iterable[str]) -> Self:
-        """Return what holds when the outcomes of calls are saved: they let a driver live."""
+        """Return what holds when the outcomes of calls are saved: they let a runner live."""
         if not self:
             return self
         ended = set(calls)
@@ -42,12 +42,12 @@ class LostCalls:
         )
 
     def lose(self) -> Self:
-        """Return what holds when the driver ended: each call under way has cost one more."""
+        """Return what holds when the runner ended: each call under way has cost one more."""
         more = {call: self.counts.get(call, 0) + 1 for call in self.under_way}
         return replace(self, counts={**self.counts, **more}, under_way=())
 
     def reaching(self, limit: int) -> list[str]:
-        """Return the calls that have cost so many drivers."""
+        """Return the calls that have cost so many runners."""
         return [call for call, count in self.counts.items() if count >= limit]
 
     def to_text(self) -> str | None:
@@ -80,13 +80,13 @@ class Lease:
     owner: str
     expires_at: datetime  # by the database's clock
     seconds: float  # how long it lasts from the claim or the last renewal on
-    lost_leases: int = 0  # drivers in a row that vanished while they ticked the flow
+    lost_leases: int = 0  # runners in a row that vanished while they ticked the flow
     lost_calls: LostCalls = NO_LOST_CALLS  # in which they ended, as far as is known
     num_tasks: int = 0
 
     @property
     def is_suspect(self) -> bool:
-        """Whether a driver ended while it held the flow, and the flow may be the cause."""
+        """Whether a runner ended while it held the flow, and the flow may be the cause."""
         return bool(self.lost_leases or self.lost_calls)
 
 

@@ -164,7 +164,7 @@ class ResourceStore:
         self._database.write(work)
 
     def acquire(self, flow: Flow, lease: Lease, requests: Sequence[ResourceRequest]) -> Sequence[Answer]:
-        """Grant each request all that it needs, or note that it waits; for a driver.
+        """Grant each request all that it needs, or note that it waits; for a runner.
 
         What is granted counts as held from this transaction on: as long as the lease is live, and from the
         flow's next save on as long as the task is RUNNING or WAITING.
@@ -175,7 +175,7 @@ class ResourceStore:
             requests: of its tasks, the more urgent first.
 
         Raises:
-            LeaseLostError: another driver took the flow over; nothing was granted.
+            LeaseLostError: another runner took the flow over; nothing was granted.
         """
         now = self._now()
         answers = self._database.write(

@@ -36,7 +36,7 @@ class BaseTaskHandler:
             after the call; others may be saved together.
         uninterpolated_params: names of task parameters whose `$ctx` references are left alone.
         version: noted by the tasks that begin with the handler. A handler of another version goes on with
-            them only if it `accepts` theirs; else their flow is BLOCKED until a driver has it.
+            them only if it `accepts` theirs; else their flow is BLOCKED until a runner has it.
         accepts: other versions whose tasks the handler can go on with.
         task: the task, a dict; `data` is its output, `task_params` its input.
         task_ctx: a mapping with `flow`, `engine`, `idempotency_key` (the same for each repetition of one

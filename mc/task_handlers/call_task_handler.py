@@ -57,7 +57,7 @@ class CallTaskHandler(BaseTaskHandler):
         begin = self.task_ctx.services.transaction
         if begin is None:
             raise TaskHandlerError(
-                f"Task {self.task.get('key')!r} is transactional, which needs a store whose driver offers "
+                f"Task {self.task.get('key')!r} is transactional, which needs a store whose runner offers "
                 f"its connection to tasks; this one offers none. Tick the flow by a FlowRunner (`houston "
                 f"tick`), or leave `transactional` out and let the function open a connection of its own.",
                 task_key=self.task.get("key"),

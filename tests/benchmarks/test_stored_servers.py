@@ -1,4 +1,4 @@
-"""The store on each database: many small flows, several drivers, a full store, one task of a large flow."""
+"""The store on each database: many small flows, several runners, a full store, one task of a large flow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.databases import DATABASES, fresh_url
 FLOWS = 1_000  # of ten tasks
 LIMITS = {"sqlite": "1,000", "postgres": "500", "mariadb": "none set"}
 LEAST_SHARE_OF_BARE_COMMITS = 0.2
-LEAST_GAIN_OF_FOUR_DRIVERS = (
+LEAST_GAIN_OF_FOUR_RUNNERS = (
     1.1  # of 1.6 on an idle machine with two cores, of which the server takes its part
 )
 FINISHED, SLEEPING = 1_000_000, 100_000
@@ -62,7 +62,7 @@ def warm_up(url: str) -> int:
 
 
 def bare_commits(url: str, count: int) -> float:
-    """Return the seconds for commits of ten changed rows each, by the driver alone."""
+    """Return the seconds for commits of ten changed rows each, by the runner alone."""
     engine = create_engine(url)
     with FlowStore(url) as store:
         store.create(Flow.from_flow_spec(chain(10), key="bare"))
@@ -83,7 +83,7 @@ def bare_commits(url: str, count: int) -> float:
 
 
 @on_each
-def test_many_small_flows_by_one_driver(database: str, url: str, table: Any) -> None:
+def test_many_small_flows_by_one_runner(database: str, url: str, table: Any) -> None:
     def make() -> str:
         fill(url)
         return url
@@ -101,7 +101,7 @@ def test_many_small_flows_by_one_driver(database: str, url: str, table: Any) -> 
 
 
 @pytest.mark.parametrize("database", ["postgres"], indirect=True)
-def test_four_drivers_do_more_than_one(database: str, url: str, table: Any) -> None:
+def test_four_runners_do_more_than_one(database: str, url: str, table: Any) -> None:
     with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
         fill(url, 500)
         list(pool.map(warm_up, [url] * 8))
@@ -117,12 +117,12 @@ def test_four_drivers_do_more_than_one(database: str, url: str, table: Any) -> N
         one = 2 * FLOWS / best_seconds(make, drive_by(1), 2 * FLOWS, 2)
         four = 2 * FLOWS / best_seconds(make, drive_by(4), 2 * FLOWS, 2)
     table.add(
-        f"four drivers on {database}, flows per second",
+        f"four runners on {database}, flows per second",
         f"{four:.0f}",
         "1.6 x one",
-        beside=f"{one:.0f} by one driver ({four / one:.2f} x)",
+        beside=f"{one:.0f} by one runner ({four / one:.2f} x)",
     )
-    assert four >= LEAST_GAIN_OF_FOUR_DRIVERS * one
+    assert four >= LEAST_GAIN_OF_FOUR_RUNNERS * one
 
 
 def store_many_flows(url: str, finished: int, sleeping: int) -> None:

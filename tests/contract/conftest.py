@@ -48,7 +48,7 @@ def places() -> Iterator[Places]:
     made.close()
 
 
-IN_PARTS = "sqlite in parts"  # drivers read even small flows as far as they need them
+IN_PARTS = "sqlite in parts"  # runners read even small flows as far as they need them
 
 
 @pytest.fixture(params=[*STORES, IN_PARTS])

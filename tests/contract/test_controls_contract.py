@@ -129,7 +129,7 @@ class TestCancel:
             houston.cancel("f", by="ann")
         assert asked(houston) == []
 
-    def test_without_the_handler_it_is_left_to_a_driver_that_has_it(
+    def test_without_the_handler_it_is_left_to_a_runner_that_has_it(
         self, houston: Houston, workshop: Workshop, store_url: str, clock: ManualClock
     ) -> None:
         if "memory" in store_url or store_url == "sqlite://":
@@ -534,15 +534,15 @@ class TestRerun:
         assert asked(houston) == []
 
 
-class TestWhileADriverHoldsTheFlow:
+class TestWhileARunnerHoldsTheFlow:
     def test_it_is_noted_and_done_by_whoever_claims_the_flow_next(
         self, houston: Houston, clock: ManualClock
     ) -> None:
         submit(houston, work("a"), work("b"))
-        (lease,) = houston.store.claim(owner="driver")
+        (lease,) = houston.store.claim(owner="runner")
         report = houston.pause("f", by="ann")
         assert (report.status, report.done) == ("PENDING", False)
-        assert "a driver holds the flow" in str(report.why_not)
+        assert "a runner holds the flow" in str(report.why_not)
         houston.resume("f", by="ann")
         houston.cancel("f", by="bob")
         houston.store.release(lease)
@@ -552,7 +552,7 @@ class TestWhileADriverHoldsTheFlow:
 
     def test_what_cannot_be_done_any_more_is_refused_in_the_history(self, houston: Houston) -> None:
         submit(houston, work("a"))
-        (lease,) = houston.store.claim(owner="driver")
+        (lease,) = houston.store.claim(owner="runner")
         flow = houston.store.load_claimed([lease])["f"]
         houston.pause("f", by="ann", reason="wait")
         houston.engine.run_flow(flow)
@@ -564,7 +564,7 @@ class TestWhileADriverHoldsTheFlow:
         assert refused.detail["why"] == "Flow 'f' is COMPLETED; only an unfinished flow can be paused."
         assert houston.summary("f").next_tick_at is None
 
-    def test_the_heartbeat_makes_the_driver_let_go_after_the_task_under_way(
+    def test_the_heartbeat_makes_the_runner_let_go_after_the_task_under_way(
         self, houston: Houston, workshop: Workshop
     ) -> None:
         def long(task: dict[str, Any], task_ctx: Any) -> None:

@@ -60,7 +60,7 @@ def test_the_advice_moves_every_flow(
     assert person.follow(key) in FINISHED_FLOW_STATUSES
 
 
-def test_a_due_flow_tells_what_the_next_tick_would_do_and_whether_there_are_drivers(
+def test_a_due_flow_tells_what_the_next_tick_would_do_and_whether_there_are_runners(
     store: FlowStore, clock: ManualClock
 ) -> None:
     tasks = [{"key": key, "task_type": "noop", "precursors": []} for key in "abc"]
@@ -75,12 +75,12 @@ def test_a_due_flow_tells_what_the_next_tick_would_do_and_whether_there_are_driv
     clock.advance(3600)
     late = explain_flow(read_facts(store, "g")).reasons[0]
     assert (late.kind, late.since) == (ReasonKind.LATE, since)
-    assert "due for 1h, and no driver took it up" in late.text
+    assert "due for 1h, and no runner took it up" in late.text
     assert "The last tick began 1h ago (by cron on" in late.moves
     assert "houston doctor" in late.commands
 
 
-def test_a_flow_that_a_driver_holds_tells_who_and_until_when(store: FlowStore) -> None:
+def test_a_flow_that_a_runner_holds_tells_who_and_until_when(store: FlowStore) -> None:
     store_flow(store, {"key": "a", "task_type": "noop"})
     (lease,) = store.claim(owner="cron-7", lease_seconds=600)
     reason = first(store)
@@ -88,7 +88,7 @@ def test_a_flow_that_a_driver_holds_tells_who_and_until_when(store: FlowStore) -
     assert "'cron-7'" in reason.text
 
 
-def test_a_driver_that_vanished_is_named(store: FlowStore) -> None:
+def test_a_runner_that_vanished_is_named(store: FlowStore) -> None:
     store_flow(store, {"key": "a", "task_type": "noop"})
     store.claim(owner="cron-7", lease_seconds=0)
     assert first(store).kind is ReasonKind.LEASE_EXPIRED

@@ -93,7 +93,7 @@ def read(steps: int) -> str:
 
 
 def tick(store: FlowStore, engine: FlowEngine) -> Flow:
-    """Make as many ticks as there is something to do, each by a driver of its own."""
+    """Make as many ticks as there is something to do, each by a runner of its own."""
     for _ in range(4 * DEPTH):
         if not FlowRunner(store, engine).tick().claimed:
             return store.load("f")

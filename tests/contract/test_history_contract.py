@@ -44,7 +44,7 @@ class PureAct(Act):
     has_effects = False
 
 
-IN_PARTS = "sqlite in parts"  # drivers read even small flows as far as they need them
+IN_PARTS = "sqlite in parts"  # runners read even small flows as far as they need them
 HANDLERS = {"act": Act, "pure": PureAct}
 
 
@@ -68,7 +68,7 @@ def create(store: FlowStore) -> Callable[..., Flow]:
     return create
 
 
-def claim(store: FlowStore, owner: str = "driver", **options: Any) -> Lease:
+def claim(store: FlowStore, owner: str = "runner", **options: Any) -> Lease:
     (lease,) = store.claim(owner=owner, **options)
     return lease
 
@@ -87,7 +87,7 @@ class TestEvents:
     ) -> None:
         create()
         clock.advance(5)
-        FlowRunner(store, FlowEngine(clock=clock), owner="the driver").tick()
+        FlowRunner(store, FlowEngine(clock=clock), owner="the runner").tick()
         assert told(store) == [
             ("created", None, None, "PENDING"),
             ("changed", None, "PENDING", "RUNNING"),
@@ -99,7 +99,7 @@ class TestEvents:
         ]
         created, *others = store.history.events("f")
         assert (created.owner, created.token, created.at) == (None, None, START)
-        assert {(event.owner, event.token) for event in others} == {("the driver", 1)}
+        assert {(event.owner, event.token) for event in others} == {("the runner", 1)}
         assert {event.at for event in others} == {event.recorded_at for event in others} == {clock.now()}
         assert [event.number for event in [created, *others]] == list(range(1, 8))
 
@@ -216,7 +216,7 @@ class TestEvents:
         assert told(store)[-1] == ("changed", None, "PENDING", "BLOCKED")
         assert (event.owner, event.token, event.detail) == ("d", 1, {"reason": "it is broken"})
 
-    def test_a_flow_that_is_blocked_after_lost_drivers_tells_why(
+    def test_a_flow_that_is_blocked_after_lost_runners_tells_why(
         self, store: FlowStore, create: Callable[..., Flow]
     ) -> None:
         create()
@@ -228,7 +228,7 @@ class TestEvents:
         assert [event[0] for event in told(store)] == ["created", "taken_over", "taken_over", "changed"]
         detail = store.history.events("f")[-1].detail
         assert detail is not None
-        assert "3 drivers in a row vanished" in detail["reason"]
+        assert "3 runners in a row vanished" in detail["reason"]
 
     def test_a_save_that_was_refused_leaves_no_event(
         self, store: FlowStore, engine: FlowEngine, create: Callable[..., Flow]
@@ -356,7 +356,7 @@ class TestAttempts:
 class TestLostResults:
     @pytest.fixture
     def loser(self, store: FlowStore, create: Callable[..., Flow]) -> tuple[Flow, Lease]:
-        """A driver that ticked the flow when its lease had been taken over."""
+        """A runner that ticked the flow when its lease had been taken over."""
         create()
         lease = claim(store, "loser", lease_seconds=0)
         flow = store.load("f")

@@ -163,7 +163,7 @@ def test_the_same_spec_writes_nothing(houston: Houston) -> None:
     assert rows_of(houston) == before
 
 
-def test_a_flow_that_a_driver_holds_is_refused(houston: Houston, clock: ManualClock) -> None:
+def test_a_flow_that_a_runner_holds_is_refused(houston: Houston, clock: ManualClock) -> None:
     clock.advance(3600)
     assert houston.store.claim(owner="somebody", keys=["f"])
     with pytest.raises(StaleFlowError, match=r"ticked by somebody; nothing was changed.*houston pause f"):
@@ -312,7 +312,7 @@ def test_a_flow_that_is_not_stored_cannot_be_moved(houston: Houston) -> None:
         houston.migrate("nothing", NEW)
 
 
-def test_a_large_flow_is_moved_and_a_driver_reads_it_in_parts(houston: Houston, clock: ManualClock) -> None:
+def test_a_large_flow_is_moved_and_a_runner_reads_it_in_parts(houston: Houston, clock: ManualClock) -> None:
     tasks = [task("start"), *(task(f"t{number}", "start") for number in range(600))]
     houston.submit({"tasks": [*tasks, {**WAIT, "precursors": []}]}, key="large")
     houston.store.save(_tick_once(houston, "large"))
@@ -338,7 +338,7 @@ def test_whoever_holds_a_flow_can_move_it(store: FlowStore, clock: ManualClock) 
     store.create(engine.flow_spec_to_flow(OLD))
     runner.tick()
     clock.advance(3600)
-    (lease,) = store.claim(owner="driver", keys=["f"])
+    (lease,) = store.claim(owner="runner", keys=["f"])
     flow = store.load_claimed([lease])["f"]
     assert isinstance(flow, Flow)
     migrate_flow(flow, NEW)

@@ -1,4 +1,4 @@
-"""Flows whose handlers a driver lacks, on each kind of store: BLOCKED, until a driver has them."""
+"""Flows whose handlers a runner lacks, on each kind of store: BLOCKED, until a runner has them."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def checked(store: FlowStore) -> Iterator[None]:
     check_store(store)
 
 
-class Drivers:
-    """Drivers of one store that have different handlers."""
+class Runners:
+    """Runners of one store that have different handlers."""
 
     def __init__(self, store: FlowStore, clock: ManualClock) -> None:
         self.store = store
@@ -116,8 +116,8 @@ class Drivers:
 
 
 @pytest.fixture
-def drivers(store: FlowStore, clock: ManualClock) -> Drivers:
-    return Drivers(store, clock)
+def runners(store: FlowStore, clock: ManualClock) -> Runners:
+    return Runners(store, clock)
 
 
 def own(task: dict[str, Any]) -> dict[str, Any]:
@@ -130,12 +130,12 @@ def of_flow(events: Sequence[Event]) -> list[tuple[str | None, str | None]]:
 
 @pytest.mark.parametrize("place", NESTED)
 def test_it_is_blocked_wherever_the_task_stands_and_carries_on_by_itself(
-    drivers: Drivers, store: FlowStore, place: str
+    runners: Runners, store: FlowStore, place: str
 ) -> None:
     spec, path = NESTED[place]
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [spec]}))
 
-    report = drivers().tick()
+    report = runners().tick()
     assert [error["type"] for error in report.errors] == ["UnknownTaskTypeError"]
     flow = store.load("f")
     assert flow.status == "BLOCKED"
@@ -144,15 +144,15 @@ def test_it_is_blocked_wherever_the_task_stands_and_carries_on_by_itself(
     assert store.summary("f").next_tick_at == store.clock.now() + timedelta(seconds=60)
 
     events = store.history.events("f")
-    assert drivers(own=own).tick().claimed == 0  # it is looked at again a minute later
-    drivers.later()
-    report = drivers().tick()
+    assert runners(own=own).tick().claimed == 0  # it is looked at again a minute later
+    runners.later()
+    report = runners().tick()
     assert (report.waiting, report.errors) == (1, [])
     assert store.history.events("f") == events
     assert store.load("f").blocked_reason == flow.blocked_reason
 
-    drivers.later()
-    assert drivers(own=own).tick().completed == 1
+    runners.later()
+    assert runners(own=own).tick().completed == 1
     flow = store.load("f")
     assert flow.status == "COMPLETED"
     assert (flow.blocked_reason, flow.missing_handlers) == (None, None)
@@ -165,50 +165,50 @@ def test_it_is_blocked_wherever_the_task_stands_and_carries_on_by_itself(
     ]
 
 
-def test_the_history_tells_the_reason(drivers: Drivers, store: FlowStore) -> None:
+def test_the_history_tells_the_reason(runners: Runners, store: FlowStore) -> None:
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [OWN]}))
-    drivers().tick()
+    runners().tick()
     last = store.history.events("f")[-1]
     assert last.detail == {"reason": store.load("f").blocked_reason}
 
 
 def test_the_task_has_not_begun_while_its_handler_is_missing(
-    drivers: Drivers, store: FlowStore, clock: ManualClock
+    runners: Runners, store: FlowStore, clock: ManualClock
 ) -> None:
     spec = {**OWN, "cfg": {"timeout": "10m"}}
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [spec]}))
-    drivers().tick()
+    runners().tick()
     task = store.load("f").tasks["own_task"]
     assert (task["status"], task["attempt"]) == ("PENDING", 0)
     assert "deadline_at" not in task
     clock.advance(3 * 86_400)
-    assert drivers(own=own).tick().completed == 1  # its time began only now
+    assert runners(own=own).tick().completed == 1  # its time began only now
     assert store.load("f").tasks["own_task"]["attempt"] == 1
 
 
-def test_what_is_not_wanted_needs_no_handler(drivers: Drivers, store: FlowStore) -> None:
+def test_what_is_not_wanted_needs_no_handler(runners: Runners, store: FlowStore) -> None:
     spec = {**OWN, "cfg": {"when": {"value": 1, "op": "eq", "arg": 2}}}
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [spec]}))
-    assert drivers().tick().completed == 1
+    assert runners().tick().completed == 1
 
 
-def test_other_tasks_of_the_tick_are_ticked_and_a_driver_with_one_of_the_handlers_goes_on(
-    drivers: Drivers, store: FlowStore
+def test_other_tasks_of_the_tick_are_ticked_and_a_runner_with_one_of_the_handlers_goes_on(
+    runners: Runners, store: FlowStore
 ) -> None:
     tasks = [{"key": key, "task_type": key, "precursors": []} for key in ("a", "b", "c")]
     store.create(Flow.from_flow_spec({"key": "f", "tasks": tasks}))
-    drivers(a=own).tick()
+    runners(a=own).tick()
     assert store.load("f").tasks["a"]["status"] == "COMPLETED"
     assert [entry["task"] for entry in store.load("f").missing_handlers or ()] == ["b", "c"]
-    drivers.later()
-    drivers(c=own).tick()
+    runners.later()
+    runners(c=own).tick()
     assert [entry["task"] for entry in store.load("f").missing_handlers or ()] == ["b"]
-    drivers.later()
-    assert drivers(b=own).tick().completed == 1
+    runners.later()
+    assert runners(b=own).tick().completed == 1
 
 
 def test_a_waiting_task_whose_handler_is_missing_blocks_only_when_it_is_due(
-    drivers: Drivers, store: FlowStore, clock: ManualClock
+    runners: Runners, store: FlowStore, clock: ManualClock
 ) -> None:
     class Wait(BaseTaskHandler):
         def initial_tick(self) -> None:
@@ -218,14 +218,14 @@ def test_a_waiting_task_whose_handler_is_missing_blocks_only_when_it_is_due(
             self.complete()
 
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [OWN]}))
-    drivers(own=Wait).tick()
-    drivers().tick()
+    runners(own=Wait).tick()
+    runners().tick()
     assert store.summary("f").status == "RUNNING"
     clock.advance(3_600)
-    drivers().tick()
+    runners().tick()
     assert store.summary("f").status == "BLOCKED"
-    drivers.later()
-    assert drivers(own=Wait).tick().completed == 1
+    runners.later()
+    assert runners(own=Wait).tick().completed == 1
 
 
 class Pay(BaseTaskHandler):
@@ -256,42 +256,42 @@ class PayUnversioned(Pay):
 
 @pytest.mark.parametrize("place", NESTED)
 def test_a_begun_task_waits_for_the_version_of_its_handler(
-    drivers: Drivers, store: FlowStore, clock: ManualClock, place: str
+    runners: Runners, store: FlowStore, clock: ManualClock, place: str
 ) -> None:
     spec, path = NESTED[place]
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [spec]}))
-    drivers(own=Pay).tick()
+    runners(own=Pay).tick()
     clock.advance(1)
     for other in (Pay2, PayUnversioned):
-        drivers(own=other).tick()
+        runners(own=other).tick()
         flow = store.load("f")
         assert flow.status == "BLOCKED"
         assert f"task '{path}'" in (flow.blocked_reason or "")
         assert "of the type 'own', version '1'" in (flow.blocked_reason or "")
-        drivers.later()
+        runners.later()
     events = len(store.history.events("f"))
-    drivers(own=Pay2).tick()
+    runners(own=Pay2).tick()
     assert len(store.history.events("f")) == events
     for _ in range(9):  # rounds of a loop begin anew
-        drivers.later()
-        drivers(own=Pay).tick()
+        runners.later()
+        runners(own=Pay).tick()
     assert store.summary("f").status == "COMPLETED"
 
 
 def test_a_handler_goes_on_with_versions_that_it_accepts(
-    drivers: Drivers, store: FlowStore, clock: ManualClock
+    runners: Runners, store: FlowStore, clock: ManualClock
 ) -> None:
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [OWN]}))
-    drivers(own=Pay).tick()
+    runners(own=Pay).tick()
     assert store.load("f").tasks["own_task"]["handler_version"] == "1"
     clock.advance(1)
-    assert drivers(own=Pay3).tick().completed == 1
+    assert runners(own=Pay3).tick().completed == 1
     task = store.load("f").tasks["own_task"]
     assert (task["data"]["ended"], task["handler_version"]) == ("3", "1")
 
 
 def test_a_task_that_begins_or_begins_anew_takes_the_version_that_is_there(
-    drivers: Drivers, store: FlowStore, clock: ManualClock
+    runners: Runners, store: FlowStore, clock: ManualClock
 ) -> None:
     @task_handler("own", version="1")
     def fails() -> None:
@@ -303,89 +303,89 @@ def test_a_task_that_begins_or_begins_anew_takes_the_version_that_is_there(
 
     spec = {**OWN, "cfg": {"retry": {"max_attempts": 2, "delay": 5}}}
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [spec]}))
-    drivers(fails).tick()
+    runners(fails).tick()
     clock.advance(5)
-    assert drivers(works).tick().completed == 1
+    assert runners(works).tick().completed == 1
     assert store.load("f").tasks["own_task"]["handler_version"] == "2"
 
 
 def test_handlers_without_version_go_on_with_each_others_tasks(
-    drivers: Drivers, store: FlowStore, clock: ManualClock
+    runners: Runners, store: FlowStore, clock: ManualClock
 ) -> None:
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [OWN]}))
-    drivers(own=PayUnversioned).tick()
+    runners(own=PayUnversioned).tick()
     assert "handler_version" not in store.load("f").tasks["own_task"]
     clock.advance(1)
-    assert drivers(own=Pay2).tick().completed == 1  # nothing is known against it
+    assert runners(own=Pay2).tick().completed == 1  # nothing is known against it
 
 
 def test_a_flow_that_is_blocked_for_another_reason_does_not_carry_on_by_itself(
-    drivers: Drivers, store: FlowStore
+    runners: Runners, store: FlowStore
 ) -> None:
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [OWN]}))
-    drivers().tick()
-    drivers.later()
+    runners().tick()
+    runners.later()
     (lease,) = store.claim(owner="a test")
     store.block(lease, "It broke.")
-    drivers.later()
-    assert drivers(own=own).tick().claimed == 0
+    runners.later()
+    assert runners(own=own).tick().claimed == 0
     flow = store.load("f")
     assert (flow.status, flow.blocked_reason) == ("BLOCKED", "It broke.")
     flow.label = "seen"
     store.save(flow)
-    drivers.later()
-    assert drivers(own=own).tick().claimed == 0
-    store.messages.control("f", make_control("set", by="ada", data={"y": 1}))  # which takes a driver
+    runners.later()
+    assert runners(own=own).tick().claimed == 0
+    store.messages.control("f", make_control("set", by="ada", data={"y": 1}))  # which takes a runner
     for _ in range(2):
-        drivers(own=own).tick()
-        drivers.later()
+        runners(own=own).tick()
+        runners.later()
         assert (store.load("f").status, store.load("f").data) == ("BLOCKED", {"y": 1})
-    drivers(own=own).control("f", make_control("resume", by="ada"))
-    assert drivers(own=own).tick().completed == 1
+    runners(own=own).control("f", make_control("resume", by="ada"))
+    assert runners(own=own).tick().completed == 1
 
 
-def test_a_person_pauses_and_resumes_it(drivers: Drivers, store: FlowStore) -> None:
+def test_a_person_pauses_and_resumes_it(runners: Runners, store: FlowStore) -> None:
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [OWN]}))
-    drivers().tick()
-    drivers().control("f", make_control("pause", by="ada"))
+    runners().tick()
+    runners().control("f", make_control("pause", by="ada"))
     flow = store.load("f")
     assert (flow.status, flow.blocked_reason, flow.missing_handlers) == ("PAUSED", None, None)
-    drivers.later()
-    assert drivers(own=own).tick().claimed == 0
-    drivers().control("f", make_control("resume", by="ada"))
-    drivers().tick()
+    runners.later()
+    assert runners(own=own).tick().claimed == 0
+    runners().control("f", make_control("resume", by="ada"))
+    runners().tick()
     assert store.summary("f").status == "BLOCKED"
-    drivers().control("f", make_control("resume", by="ada"))
-    assert drivers(own=own).tick().completed == 1  # who resumes it need not wait for the minute
+    runners().control("f", make_control("resume", by="ada"))
+    assert runners(own=own).tick().completed == 1  # who resumes it need not wait for the minute
 
 
-def test_what_a_person_asks_for_while_a_driver_looks_at_it_is_done_at_once(
-    drivers: Drivers, store: FlowStore
+def test_what_a_person_asks_for_while_a_runner_looks_at_it_is_done_at_once(
+    runners: Runners, store: FlowStore
 ) -> None:
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [OWN]}))
-    drivers().tick()
-    drivers.later()
+    runners().tick()
+    runners.later()
     (lease,) = store.claim(owner="looks")
     store.messages.control("f", make_control("cancel", by="ada"))
     store.set_aside(lease, store.clock.now() + timedelta(seconds=60))
-    assert drivers().tick().cancelled == 1
+    assert runners().tick().cancelled == 1
 
 
-def test_what_a_person_sets_is_kept_while_it_stays_blocked(drivers: Drivers, store: FlowStore) -> None:
+def test_what_a_person_sets_is_kept_while_it_stays_blocked(runners: Runners, store: FlowStore) -> None:
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [OWN]}))
-    drivers().tick()
+    runners().tick()
     store.messages.control("f", make_control("set", by="ada", data={"y": 1}))
-    drivers().tick()
+    runners().tick()
     flow = store.load("f")
     assert (flow.status, flow.data) == ("BLOCKED", {"y": 1})
     assert store.summary("f").next_tick_at == store.clock.now() + timedelta(seconds=60)
 
 
-def test_it_can_be_cancelled_while_it_is_blocked(drivers: Drivers, store: FlowStore) -> None:
+def test_it_can_be_cancelled_while_it_is_blocked(runners: Runners, store: FlowStore) -> None:
     child = {"key": "child", "tasks": [OWN]}
     spec = {"key": "f", "tasks": [{"key": "t", "task_type": "flow", "task_params": {"flow_spec": child}}]}
     store.create(Flow.from_flow_spec(spec))
-    runner = drivers()
+    runner = runners()
     runner.tick()
     (child_key,) = [flow.key for flow in store.query(status="BLOCKED")]
     from mc.runners.services.stored_sub_flows import StoredSubFlows
@@ -397,49 +397,49 @@ def test_it_can_be_cancelled_while_it_is_blocked(drivers: Drivers, store: FlowSt
     ctx = {SERVICES: replace(engine.services, sub_flows=service)}
     engine.cancel_flow(flow, "a person wants it", ctx)
     store.save(flow, outbox=outbox)
-    assert drivers().tick().cancelled == 1  # at once, and without the handler
+    assert runners().tick().cancelled == 1  # at once, and without the handler
     assert store.summary(child_key).status == "CANCELLED"
 
 
-def test_a_skipped_task_needs_its_handler_no_more(drivers: Drivers, store: FlowStore) -> None:
+def test_a_skipped_task_needs_its_handler_no_more(runners: Runners, store: FlowStore) -> None:
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [OWN, {"key": "b", "task_type": "noop"}]}))
-    drivers().tick()
+    runners().tick()
     flow = store.load("f")
     flow.change_task_status("own_task", "SKIPPED")
     store.save(flow)
-    drivers.later()
-    drivers().tick()
+    runners.later()
+    runners().tick()
     assert store.summary("f").status == "COMPLETED"
 
 
-def test_a_signal_that_comes_meanwhile_is_not_lost(drivers: Drivers, store: FlowStore) -> None:
+def test_a_signal_that_comes_meanwhile_is_not_lost(runners: Runners, store: FlowStore) -> None:
     wait = {"key": "w", "task_type": "wait_for_signal", "task_params": {"signal": "go"}, "precursors": []}
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [wait, {**OWN, "precursors": []}]}))
-    drivers().tick()
+    runners().tick()
     store.messages.signal("f", "go", 1)
-    assert drivers().tick().claimed == 0
-    drivers.later()
-    drivers().tick()
-    drivers.later()
-    assert drivers(own=own).tick().completed == 1
+    assert runners().tick().claimed == 0
+    runners.later()
+    runners().tick()
+    runners.later()
+    assert runners(own=own).tick().completed == 1
     assert store.load("f").tasks["w"]["data"] == {"signal": 1}
 
 
-def test_it_is_exported_and_imported_as_it_is(drivers: Drivers, store: FlowStore) -> None:
+def test_it_is_exported_and_imported_as_it_is(runners: Runners, store: FlowStore) -> None:
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [OWN]}))
-    drivers().tick()
+    runners().tick()
     copy = {**store.load("f").to_flow_dict(), "key": "g"}
     store.create(Flow.from_flow_dict(copy))
-    drivers.later()
-    assert drivers(own=own).tick().completed == 2
+    runners.later()
+    assert runners(own=own).tick().completed == 2
 
 
-def test_the_doctor_tells_it_from_flows_that_wait_for_a_person(drivers: Drivers, store: FlowStore) -> None:
+def test_the_doctor_tells_it_from_flows_that_wait_for_a_person(runners: Runners, store: FlowStore) -> None:
     for key in ("f", "g"):
         store.create(Flow.from_flow_spec({"key": key, "tasks": [OWN]}))
     (lease,) = store.claim(owner="a test", keys=["g"])
     store.block(lease, "It broke.")
-    drivers().tick()
+    runners().tick()
     found = {
         finding.code: finding.details
         for finding in store._database.read(
@@ -452,13 +452,13 @@ def test_the_doctor_tells_it_from_flows_that_wait_for_a_person(drivers: Drivers,
     assert list(found["blocked-flows"]["reasons"]) == ["g"]
 
 
-def test_a_task_type_that_is_no_name_fails_its_task(drivers: Drivers, store: FlowStore) -> None:
+def test_a_task_type_that_is_no_name_fails_its_task(runners: Runners, store: FlowStore) -> None:
     store.create(Flow.from_flow_spec({"key": "f", "tasks": [{"key": "a", "task_type": None}]}))
-    assert drivers().tick().failed == 1  # no driver will ever have its handler
+    assert runners().tick().failed == 1  # no runner will ever have its handler
 
 
 class TestCalls:
-    """A `call` of a function whose module the driver may not import."""
+    """A `call` of a function whose module the runner may not import."""
 
     CALL: ClassVar[dict[str, Any]] = {
         "key": "own_task",
@@ -480,31 +480,31 @@ class TestCalls:
         return found
 
     @pytest.mark.parametrize("place", NESTED)
-    def test_it_blocks_its_flow_until_a_driver_may(
-        self, drivers: Drivers, store: FlowStore, allowed: FlowRunner, place: str
+    def test_it_blocks_its_flow_until_a_runner_may(
+        self, runners: Runners, store: FlowStore, allowed: FlowRunner, place: str
     ) -> None:
         store.create(Flow.from_flow_spec({"key": "f", "tasks": [self.with_a_call(place)]}))
-        assert [error["type"] for error in drivers().tick().errors] == ["TaskTypeNotAllowedError"]
+        assert [error["type"] for error in runners().tick().errors] == ["TaskTypeNotAllowedError"]
         flow = store.load("f")
         assert flow.status == "BLOCKED"
         assert f"task '{NESTED[place][1]}'" in (flow.blocked_reason or "")
         assert "'its_own_module'" in (flow.blocked_reason or "")
 
         events = store.history.events("f")
-        drivers.later()
-        report = drivers().tick()
+        runners.later()
+        report = runners().tick()
         assert (report.waiting, report.errors, store.history.events("f")) == (1, [], events)
 
-        drivers.clock.advance(3 * 86_400)
+        runners.clock.advance(3 * 86_400)
         assert allowed.tick().completed == 1  # its time began only now
         assert store.load("f").missing_handlers is None
 
     def test_the_call_is_made_in_the_first_attempt(
-        self, drivers: Drivers, store: FlowStore, allowed: FlowRunner
+        self, runners: Runners, store: FlowStore, allowed: FlowRunner
     ) -> None:
         store.create(Flow.from_flow_spec({"key": "f", "tasks": [self.CALL]}))
-        drivers().tick()
-        drivers.later()
+        runners().tick()
+        runners.later()
         allowed.tick()
         task = store.load("f").tasks["own_task"]
         assert (task["attempt"], task["data"]["result"]) == (1, 1)

@@ -583,7 +583,7 @@ class TestPausedAndCopied:
         finish(houston, recorder.clock)
         assert houston.summary("copy").status == houston.summary("a").status == "FAILED"
 
-    def test_a_driver_without_the_handler_keeps_nobody_waiting(
+    def test_a_runner_without_the_handler_keeps_nobody_waiting(
         self, houston: Houston, recorder: Recorder, store_name: str
     ) -> None:
         houston.resources.set("db", slots=1)

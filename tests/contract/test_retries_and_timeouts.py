@@ -1,4 +1,4 @@
-"""Retries and timeouts of stored flows, each tick made by a driver that has just been started."""
+"""Retries and timeouts of stored flows, each tick made by a runner that has just been started."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def tick(store_url: str, store_name: str, store: FlowStore, clock: ManualClock) 
         ticks += 1
         options = {"partial_from": 1} if store_name == "sqlite in parts" else {}
         opened = store if store_name == "memory" else FlowStore(store_url, clock=clock, **options)
-        FlowRunner(opened, make_engine(clock), owner=f"driver {ticks}").tick()
+        FlowRunner(opened, make_engine(clock), owner=f"runner {ticks}").tick()
         check_history(opened, "f")
         if opened is not store:
             opened.close()
@@ -109,7 +109,7 @@ def test_attempts_come_at_the_times_at_which_they_come_without_a_store(
         assert middle * 0.7 <= delay <= min(middle * 1.3, 60)
     attempts = store.history.attempts("f")
     assert [(each.attempt, each.status, each.owner) for each in attempts] == [
-        (number, "FAILED", f"driver {number}") for number in range(1, 6)
+        (number, "FAILED", f"runner {number}") for number in range(1, 6)
     ]
     assert [each.error["message"] for each in attempts if each.error] == [f"attempt {n}" for n in range(1, 6)]
     assert all(each.started_at and each.started_at == each.finished_at for each in attempts)

@@ -79,7 +79,7 @@ class TestProcesses:
     ) -> None:
         keys = [f"f{number}" for number in range(200 * SCALE)]
         store.create_many(Flow.from_flow_spec(CHAIN, key=key) for key in keys)
-        asked = [rivals.submit(claim_all, shared_url, f"driver {n}", 7) for n in range(4)]
+        asked = [rivals.submit(claim_all, shared_url, f"runner {n}", 7) for n in range(4)]
         claimed = [found for future in asked for found in future.result(PATIENCE * SCALE)]
         assert Counter(key for key, _ in claimed) == Counter(keys)
         assert {token for _, token in claimed} == {1}
@@ -89,7 +89,7 @@ class TestProcesses:
     ) -> None:
         count = 60 * SCALE
         store.create_many(Flow.from_flow_spec(CHAIN, key=f"f{number}") for number in range(count))
-        asked = [rivals.submit(run_all, shared_url, f"driver {n}") for n in range(4)]
+        asked = [rivals.submit(run_all, shared_url, f"runner {n}") for n in range(4)]
         reports = [future.result(PATIENCE * SCALE) for future in asked]
         assert sum(report["completed"] for report in reports) == count
         assert sum(report["tasks"] for report in reports) == 2 * count
@@ -120,7 +120,7 @@ class TestProcesses:
         )
         assert count == 0
 
-    def test_a_driver_that_comes_late_changes_nothing(self, store: FlowStore, shared_url: str) -> None:
+    def test_a_runner_that_comes_late_changes_nothing(self, store: FlowStore, shared_url: str) -> None:
         store.create(Flow.from_flow_spec(CHAIN, key="f"))
         (old,) = store.claim(owner="slow", lease_seconds=0)
         slow = store.load("f")

@@ -1,4 +1,4 @@
-"""Flows that a driver saves and lets go in one transaction."""
+"""Flows that a runner saves and lets go in one transaction."""
 
 from __future__ import annotations
 

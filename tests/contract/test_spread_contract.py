@@ -14,7 +14,7 @@ from mc.store.flow_store import FlowStore
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 from tests.support.invariants import check_store
 
-COUNT, LIMIT = 600, 200  # from 500 tasks on, drivers read no more of a flow than they need
+COUNT, LIMIT = 600, 200  # from 500 tasks on, runners read no more of a flow than they need
 
 
 @pytest.fixture

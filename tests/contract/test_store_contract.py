@@ -60,7 +60,7 @@ def make(store: FlowStore) -> Callable[..., Flow]:
     return make
 
 
-def claim_one(store: FlowStore, owner: str = "driver", **options: Any) -> Lease:
+def claim_one(store: FlowStore, owner: str = "runner", **options: Any) -> Lease:
     (lease,) = store.claim(owner=owner, **options)
     return lease
 
@@ -283,15 +283,15 @@ class TestSave:
             store.save(flow)
         assert store.load("f").data == {"n": 2}
 
-    def test_a_save_while_a_driver_holds_the_flow_is_refused(
+    def test_a_save_while_a_runner_holds_the_flow_is_refused(
         self, store: FlowStore, make: Callable[..., Flow]
     ) -> None:
         flow = make()
-        claim_one(store, "the driver")
-        with pytest.raises(StaleFlowError, match="being ticked by the driver"):
+        claim_one(store, "the runner")
+        with pytest.raises(StaleFlowError, match="being ticked by the runner"):
             store.save(flow)
 
-    def test_a_save_after_a_lease_ran_out_shuts_the_old_driver_out(
+    def test_a_save_after_a_lease_ran_out_shuts_the_old_runner_out(
         self, store: FlowStore, make: Callable[..., Flow]
     ) -> None:
         make()
@@ -406,12 +406,12 @@ class TestDelete:
         with pytest.raises(FlowNotFoundError, match="'nowhere'"):
             store.upkeep.delete("nowhere")
 
-    def test_a_flow_that_a_driver_holds_is_not_deleted(
+    def test_a_flow_that_a_runner_holds_is_not_deleted(
         self, store: FlowStore, make: Callable[..., Flow]
     ) -> None:
         make()
-        lease = claim_one(store, "the driver")
-        with pytest.raises(StoreError, match="being ticked by the driver"):
+        lease = claim_one(store, "the runner")
+        with pytest.raises(StoreError, match="being ticked by the runner"):
             store.upkeep.delete("f")
         store.release(lease)
         assert store.upkeep.delete("f") == ["f"]
@@ -493,7 +493,7 @@ class TestClaims:
         store.save(quick, lease=new)
         assert store.load("f").data == {"n": "quick"}
 
-    def test_a_late_driver_may_save_as_long_as_nobody_took_over(
+    def test_a_late_runner_may_save_as_long_as_nobody_took_over(
         self, store: FlowStore, make: Callable[..., Flow]
     ) -> None:
         make()
@@ -549,7 +549,7 @@ class TestClaims:
         store.release(lease)
         assert not store.is_held(family_of="f")
 
-    def test_a_driver_can_block_a_flow_that_it_holds(
+    def test_a_runner_can_block_a_flow_that_it_holds(
         self, store: FlowStore, make: Callable[..., Flow]
     ) -> None:
         make()
@@ -586,7 +586,7 @@ class TestLostLeases:
         assert store.claim(owner="d") == []
         assert store.summary("f").status == "BLOCKED"
 
-    def test_drivers_that_end_before_they_call_anything_block_no_flow(
+    def test_runners_that_end_before_they_call_anything_block_no_flow(
         self, store: FlowStore, make: Callable[..., Flow]
     ) -> None:
         make()
@@ -594,7 +594,7 @@ class TestLostLeases:
             lease = claim_one(store, lease_seconds=0)
             assert (lease.lost_leases, lease.is_suspect) == (before, before > 0)
 
-    def test_a_driver_without_the_handlers_does_not_excuse_a_flow_that_ends_others(
+    def test_a_runner_without_the_handlers_does_not_excuse_a_flow_that_ends_others(
         self, store: FlowStore, clock: ManualClock, make: Callable[..., Flow]
     ) -> None:
         make()
@@ -602,7 +602,7 @@ class TestLostLeases:
         store.set_aside(claim_one(store), clock.now())
         assert claim_one(store).lost_leases == 1
 
-    def test_a_flow_whose_driver_vanished_is_claimed_alone(
+    def test_a_flow_whose_runner_vanished_is_claimed_alone(
         self, store: FlowStore, clock: ManualClock, make: Callable[..., Flow]
     ) -> None:
         for key in ("a", "b", "c"):
@@ -622,7 +622,7 @@ class TestLostLeases:
         blocked = store.load("f")
         assert blocked.status == "BLOCKED"
         assert blocked.blocked_reason is not None
-        assert "3 drivers in a row" in blocked.blocked_reason
+        assert "3 runners in a row" in blocked.blocked_reason
         assert "were running: one." in blocked.blocked_reason
 
     def test_losses_in_different_calls_are_counted_apart(

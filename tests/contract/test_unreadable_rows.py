@@ -80,7 +80,7 @@ def test_what_no_tick_can_take_up_is_told_by_the_doctor(
 ) -> None:
     damage(shared_url, PASSED_OVER[what])
     assert FlowRunner(store, FlowEngine(clock=clock)).tick().completed == 1
-    assert "drivers may pass over them: bad" in find(shared_url, clock)["unreadable-rows"]
+    assert "runners may pass over them: bad" in find(shared_url, clock)["unreadable-rows"]
 
 
 @pytest.mark.parametrize("what", PASSED_OVER)

@@ -103,7 +103,7 @@ def run_in_memory(flow: Flow) -> Flow:
 
 
 def run_in_parts(flow: Flow) -> Flow:
-    """Run it by drivers that read no more of a stored flow than they need."""
+    """Run it by runners that read no more of a stored flow than they need."""
     with FlowStore("sqlite://", partial_from=1) as store:
         store.create(flow)
         with never_read_whole():

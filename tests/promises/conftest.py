@@ -62,7 +62,7 @@ def url(database: str, places: Places) -> str:
 
 @pytest.fixture
 def expire_leases(url: str) -> Callable[[], None]:
-    """Return what makes every lease look as if its driver had vanished long ago."""
+    """Return what makes every lease look as if its runner had vanished long ago."""
 
     def expire() -> None:
         engine = create_engine(url)

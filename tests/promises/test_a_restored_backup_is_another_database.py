@@ -1,4 +1,4 @@
-"""What a driver began before a backup was restored in place counts for nothing afterwards."""
+"""What a runner began before a backup was restored in place counts for nothing afterwards."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_save_of_what_was_claimed_before_is_refused(
         assert store.summary("f").tasks == {"PENDING": 3}
 
 
-def test_a_token_that_is_given_out_again_does_not_let_the_old_driver_save(
+def test_a_token_that_is_given_out_again_does_not_let_the_old_runner_save(
     url: str, take_backup: Callable[[], Backup]
 ) -> None:
     with FlowStore(url) as old, FlowStore(url) as new:
@@ -114,7 +114,7 @@ def test_a_token_that_is_given_out_again_does_not_let_the_old_driver_save(
         new.save(new.load("f"), lease=new_lease, release=True)
 
 
-def test_a_driver_that_sees_tokens_go_backwards_stops_before_it_calls_anything(
+def test_a_runner_that_sees_tokens_go_backwards_stops_before_it_calls_anything(
     url: str, take_backup: Callable[[], Backup]
 ) -> None:
     called: list[str] = []
@@ -128,11 +128,11 @@ def test_a_driver_that_sees_tokens_go_backwards_stops_before_it_calls_anything(
             with pytest.raises(StoreReplacedError):
                 runner.tick()
         assert called == list(TASKS)
-    with FlowStore(url) as store:  # a driver that begins anew goes on with what there is
+    with FlowStore(url) as store:  # a runner that begins anew goes on with what there is
         assert make_runner(store, called.append).tick().completed == 1
 
 
-def test_a_flow_that_the_backup_does_not_know_stops_its_driver(
+def test_a_flow_that_the_backup_does_not_know_stops_its_runner(
     url: str, take_backup: Callable[[], Backup]
 ) -> None:
     with FlowStore(url) as store:

@@ -79,7 +79,7 @@ class Desk:
 
 
 class StoredDesk(Desk):
-    """The same in a store; what a driver reads of it is no more than what it needs."""
+    """The same in a store; what a runner reads of it is no more than what it needs."""
 
     def start(self, flow: Flow) -> None:
         self.store = FlowStore("sqlite://", clock=self.clock, partial_from=1)

@@ -1,4 +1,4 @@
-"""A clock that is set forward or back takes no flow from its driver, and runs nothing twice."""
+"""A clock that is set forward or back takes no flow from its runner, and runs nothing twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ START = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("jump", [HOUR, -HOUR])
-def test_a_live_lease_stays_its_drivers(url: str, jump: int) -> None:
+def test_a_live_lease_stays_its_runners(url: str, jump: int) -> None:
     clock, rivals_clock = ManualClock(START), ManualClock(START)
     with FlowStore(url, clock=clock) as store, FlowStore(url, clock=rivals_clock) as rival:
         store.create(Flow.from_flow_spec({"tasks": [{"key": "t", "task_type": "noop"}]}, key="f"))

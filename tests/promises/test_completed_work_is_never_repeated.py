@@ -164,21 +164,21 @@ def test_in_memory(tmp_path: Path) -> None:
     log.check()
 
 
-def test_when_drivers_are_killed_in_between(tmp_path: Path) -> None:
+def test_when_runners_are_killed_in_between(tmp_path: Path) -> None:
     """Each is killed with SIGKILL in another of its calls; what was done before that is never done again."""
     url, path = f"sqlite:///{tmp_path}/flows.sqlite3", tmp_path / "log"
     with FlowStore(url) as store:
         store.create(Flow.from_flow_spec(SPEC, key="f"))
     for hang_at in (2, 5, 9, 14):
         command = f"from {__name__} import drive; drive({url!r}, {str(path)!r}, {hang_at})"
-        driver = subprocess.Popen(
+        runner = subprocess.Popen(
             [sys.executable, "-c", command], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
-        assert driver.stdout is not None
-        assert driver.stdout.readline() == "hanging\n"
-        os.kill(driver.pid, signal.SIGKILL)
-        driver.communicate()
-        assert driver.returncode == -signal.SIGKILL
+        assert runner.stdout is not None
+        assert runner.stdout.readline() == "hanging\n"
+        os.kill(runner.pid, signal.SIGKILL)
+        runner.communicate()
+        assert runner.returncode == -signal.SIGKILL
     log = Log(path)
     with open_houston(url, log) as houston:
         finish(houston, check_store(houston.store, Seen(people_act=True)))
@@ -186,7 +186,7 @@ def test_when_drivers_are_killed_in_between(tmp_path: Path) -> None:
 
 
 def drive(url: str, log: str, hang_at: int) -> None:
-    """Be the driver that is killed."""
+    """Be the runner that is killed."""
     with open_houston(url, Log(Path(log), hang_at), lease_seconds=0.4) as houston:
         finish(houston)
 

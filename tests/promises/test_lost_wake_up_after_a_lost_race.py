@@ -1,4 +1,4 @@
-"""The end of a sub-flow that a driver could not save wakes nobody; that of the winner wakes the flow once."""
+"""The end of a sub-flow that a runner could not save wakes nobody; that of the winner wakes the flow once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHILD = "f/sub/1"
 
 
 def lose(store: FlowStore, flow: Flow, lease: Lease, together: bool) -> None:
-    """Save a flow too late: by itself, or with others as a driver does at the end."""
+    """Save a flow too late: by itself, or with others as a runner does at the end."""
     if together:
         errors = store.save_many([FinalSave(flow=flow, lease=lease, acted_upon=())])
         assert type(errors[flow.key]) is LeaseLostError

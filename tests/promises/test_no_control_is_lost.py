@@ -1,4 +1,4 @@
-"""What a person asks of a flow is done or refused, whatever the flow's drivers were doing at that moment."""
+"""What a person asks of a flow is done or refused, whatever the flow's runners were doing at that moment."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def test_one_without_a_time_was_asked_now(url: str) -> None:
             houston.runner.control("f", make_control("pause", by="ada"))
 
 
-class TestOneThatComesWhileADriverHoldsTheFlow:
+class TestOneThatComesWhileARunnerHoldsTheFlow:
     def test_and_blocks_it(self, url: str) -> None:
         clock = ManualClock()
-        with Houston(url, clock=clock) as houston, FlowStore(url, clock=clock) as driver:
+        with Houston(url, clock=clock) as houston, FlowStore(url, clock=clock) as runner:
             houston.submit({"tasks": [NAP]}, key="f")
-            (lease,) = driver.claim(owner="driver")
+            (lease,) = runner.claim(owner="runner")
             assert not houston.cancel("f", by="ada").done
-            driver.block(lease, "it is broken")
+            runner.block(lease, "it is broken")
             check(houston.store)
-            assert houston.tick().claimed == 0  # lest a flow that cannot be saved keep drivers busy
+            assert houston.tick().claimed == 0  # lest a flow that cannot be saved keep runners busy
             clock.advance(60)
             houston.tick()
             assert houston.summary("f").status == "CANCELLED"
@@ -60,15 +60,15 @@ class TestOneThatComesWhileADriverHoldsTheFlow:
 
     def test_and_is_the_third_to_vanish(self, url: str) -> None:
         clock = ManualClock()
-        with Houston(url, clock=clock) as houston, FlowStore(url, clock=clock) as driver:
+        with Houston(url, clock=clock) as houston, FlowStore(url, clock=clock) as runner:
             houston.submit({"tasks": [NAP]}, key="f")
             for _ in range(3):
-                (lease,) = driver.claim(owner="driver")
-                driver.release(
+                (lease,) = runner.claim(owner="runner")
+                runner.release(
                     lease, lost_calls=LostCalls(counts=lease.lost_calls.counts, under_way=("nap/1",))
                 )
             houston.store.messages.control("f", make_control("pause", by="ada"))
-            assert driver.claim(owner="driver") == []
+            assert runner.claim(owner="runner") == []
             check(houston.store)
             clock.advance(60)
             houston.tick()
@@ -76,11 +76,11 @@ class TestOneThatComesWhileADriverHoldsTheFlow:
             check(houston.store)
 
     def test_and_lacks_a_handler(self, url: str) -> None:
-        with Houston(url) as houston, FlowStore(url) as driver:
+        with Houston(url) as houston, FlowStore(url) as runner:
             houston.submit({"tasks": [NAP]}, key="f")
-            (lease,) = driver.claim(owner="driver")
+            (lease,) = runner.claim(owner="runner")
             assert not houston.pause("f", by="ada").done
-            driver.set_aside(lease, houston.store.clock.now().replace(year=2999))
+            runner.set_aside(lease, houston.store.clock.now().replace(year=2999))
             check(houston.store)
             houston.tick()
             assert houston.summary("f").status == "PAUSED"
@@ -97,43 +97,43 @@ class TestOfAFlowWithAStoredSubFlow:
             check(houston.store)
 
     def test_resuming_undoes_a_pause_that_the_sub_flow_has_not_heard_of(self, url: str) -> None:
-        with Houston(url) as houston, FlowStore(url) as driver:
+        with Houston(url) as houston, FlowStore(url) as runner:
             houston.submit({"tasks": [{"key": "sub", **CHILD}]}, key="f")
             houston.tick()
-            driver.messages.signal(CHILD_KEY, "so that it is due")
-            (lease,) = driver.claim(owner="driver", keys=[CHILD_KEY])
+            runner.messages.signal(CHILD_KEY, "so that it is due")
+            (lease,) = runner.claim(owner="runner", keys=[CHILD_KEY])
             assert houston.pause("f", by="ada").status == "PAUSED"
             assert houston.resume("f", by="ada").status == "RUNNING"
-            driver.release(lease)
+            runner.release(lease)
             check(houston.store)
             houston.tick()
             assert houston.summary(CHILD_KEY).status == "RUNNING"
             check(houston.store)
 
     def test_what_its_sub_flow_refuses_is_done_all_the_same(self, url: str) -> None:
-        with Houston(url) as houston, FlowStore(url) as driver:
+        with Houston(url) as houston, FlowStore(url) as runner:
             houston.submit({"tasks": [{"key": "sub", **CHILD}]}, key="f")
             houston.tick()
-            driver.messages.signal(CHILD_KEY, "so that it is due")
-            (lease,) = driver.claim(owner="driver", keys=[CHILD_KEY])
-            driver.messages.control(CHILD_KEY, make_control("pause", by="bob"))
-            driver.release(lease)
+            runner.messages.signal(CHILD_KEY, "so that it is due")
+            (lease,) = runner.claim(owner="runner", keys=[CHILD_KEY])
+            runner.messages.control(CHILD_KEY, make_control("pause", by="bob"))
+            runner.release(lease)
             report = houston.pause("f", by="ada")
             assert (report.done, report.status) == (True, "PAUSED")
             assert houston.summary(CHILD_KEY).status == "PAUSED"
             check(houston.store)
 
     def test_cancelling_undoes_a_retry_that_the_sub_flow_has_not_heard_of(self, url: str) -> None:
-        with Houston(url) as houston, FlowStore(url) as driver:
+        with Houston(url) as houston, FlowStore(url) as runner:
             houston.submit({"tasks": [{"key": "sub", **CHILD}]}, key="f")
             houston.tick()
             houston.cancel("f", by="ada")
             houston.retry("f", by="ada")
             houston.tick(max_flows=1)  # the flow asks for its sub-flow's retry
             check(houston.store)
-            (lease,) = driver.claim(owner="driver", keys=[CHILD_KEY])
+            (lease,) = runner.claim(owner="runner", keys=[CHILD_KEY])
             houston.cancel("f", by="ada")
-            driver.release(lease)
+            runner.release(lease)
             houston.tick()
             assert houston.summary(CHILD_KEY).status == "CANCELLED"
             check(houston.store)
@@ -163,16 +163,16 @@ class TestOfAFlowWithAStoredSubFlow:
             check(houston.store)
 
     def test_its_second_end_is_told_when_it_was_retried_by_itself(self, url: str) -> None:
-        """A driver acts upon the first end at a moment at which the sub-flow runs again."""
+        """A runner acts upon the first end at a moment at which the sub-flow runs again."""
         flaky = {"task_type": "flow", "task_params": {"flow_spec": {"tasks": [{"task_type": "flaky"}]}}}
-        with Houston(url, task_handlers={"flaky": FailAtFirst}) as houston, FlowStore(url) as driver:
+        with Houston(url, task_handlers={"flaky": FailAtFirst}) as houston, FlowStore(url) as runner:
             houston.submit({"tasks": [{"key": "sub", **flaky}]}, key="f")
             houston.tick(max_flows=1)
             houston.tick(max_flows=1)
             assert houston.summary(CHILD_KEY).status == "FAILED"
-            (lease,) = driver.claim(owner="driver", keys=["f"])
-            flow = driver.load("f")
-            session = ClaimedFlow(driver, FlowEngine(), lease, flow, task_ctx={}, must_stop=lambda: False)
+            (lease,) = runner.claim(owner="runner", keys=["f"])
+            flow = runner.load("f")
+            session = ClaimedFlow(runner, FlowEngine(), lease, flow, task_ctx={}, must_stop=lambda: False)
             assert houston.retry(CHILD_KEY, by="ada").status == "RUNNING"
             for call in session.steps():
                 if call is not None:
@@ -182,7 +182,7 @@ class TestOfAFlowWithAStoredSubFlow:
             assert houston.summary(CHILD_KEY).status == "COMPLETED"
             assert session.final is not None
             outbox = Outbox(acted_upon=session.final.acted_upon)
-            driver.save(flow, lease=lease, release=True, outbox=outbox)
+            runner.save(flow, lease=lease, release=True, outbox=outbox)
             check(houston.store)
             houston.tick()
             assert houston.summary("f").status == "COMPLETED"

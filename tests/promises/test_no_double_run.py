@@ -1,4 +1,4 @@
-"""Two drivers never run the same task, however many work on one database."""
+"""Two runners never run the same task, however many work on one database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NUM_FLOWS = 200
 NUM_TASKS = 3
 
-DRIVER = """
+RUNNER = """
 import os, sys
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
@@ -42,31 +42,31 @@ with FlowStore(url) as store:
 """
 
 
-@pytest.mark.parametrize("num_drivers", [2, 4])
-def test_each_task_of_200_flows_is_run_exactly_once(tmp_path: Path, num_drivers: int) -> None:
+@pytest.mark.parametrize("num_runners", [2, 4])
+def test_each_task_of_200_flows_is_run_exactly_once(tmp_path: Path, num_runners: int) -> None:
     url, effects = f"sqlite:///{tmp_path}/flows.sqlite3", tmp_path / "effects"
     spec = {"tasks": [{"key": f"t{number}", "task_type": "act"} for number in range(NUM_TASKS)]}
     with FlowStore(url) as store:
         store.create_many([Flow.from_flow_spec(spec, key=f"f{number}") for number in range(NUM_FLOWS)])
-        drivers = [
+        runners = [
             subprocess.Popen(
-                [sys.executable, "-c", DRIVER, url, str(effects)],
+                [sys.executable, "-c", RUNNER, url, str(effects)],
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
             )
-            for _ in range(num_drivers)
+            for _ in range(num_runners)
         ]
-        for driver in drivers:
-            assert driver.stdout is not None
-            assert driver.stdout.readline() == "ready\n"
-        for driver in drivers:
-            assert driver.stdin is not None
-            driver.stdin.write("go\n")
-            driver.stdin.flush()
-        claimed = [int(driver.communicate()[0]) for driver in drivers]
-        assert [driver.returncode for driver in drivers] == [0] * num_drivers
+        for runner in runners:
+            assert runner.stdout is not None
+            assert runner.stdout.readline() == "ready\n"
+        for runner in runners:
+            assert runner.stdin is not None
+            runner.stdin.write("go\n")
+            runner.stdin.flush()
+        claimed = [int(runner.communicate()[0]) for runner in runners]
+        assert [runner.returncode for runner in runners] == [0] * num_runners
         assert len(store.query(status="COMPLETED")) == NUM_FLOWS
     assert sum(claimed) >= NUM_FLOWS  # more where one gave way to others, and was claimed again
     lines = [line.split() for line in effects.read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""A driver that lacks the handler of a task leaves the flow to drivers that have it."""
+"""A runner that lacks the handler of a task leaves the flow to runners that have it."""
 
 from __future__ import annotations
 

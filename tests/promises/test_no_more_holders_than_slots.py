@@ -1,4 +1,4 @@
-"""Whatever kills drivers, however many there are, no more tasks hold a resource than it has slots."""
+"""Whatever kills runners, however many there are, no more tasks hold a resource than it has slots."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SLOTS, FLOWS, TASKS = 2, 6, 3
 
 # Each task stays for several ticks, so that others would get in if they could.
-DRIVER = """
+RUNNER = """
 import sys
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
@@ -47,12 +47,12 @@ class Stay(BaseTaskHandler):
 
 
 def start(url: str, gate: Path) -> subprocess.Popen[str]:
-    driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, url, str(gate)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    runner = subprocess.Popen(
+        [sys.executable, "-c", RUNNER, url, str(gate)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
-    assert driver.stdout is not None
-    assert driver.stdout.readline() == "ready\n"
-    return driver
+    assert runner.stdout is not None
+    assert runner.stdout.readline() == "ready\n"
+    return runner
 
 
 def add_flows(store: FlowStore) -> None:
@@ -65,7 +65,7 @@ def add_flows(store: FlowStore) -> None:
 
 
 def resume_blocked_flows(store: FlowStore) -> None:
-    """Resume, as a person would, the flows that lost three drivers in a row."""
+    """Resume, as a person would, the flows that lost three runners in a row."""
     for found in store.query(status="BLOCKED"):
         flow = store.load(found.key)
         flow.blocked_reason = None
@@ -73,16 +73,16 @@ def resume_blocked_flows(store: FlowStore) -> None:
         store.save(flow)
 
 
-def test_two_drivers_that_are_killed_again_and_again(url: str, tmp_path: Path) -> None:
+def test_two_runners_that_are_killed_again_and_again(url: str, tmp_path: Path) -> None:
     """At each look at the rows no more is held than there is, and in the end everything is done.
 
-    At first no task ends, until all slots were seen to be held while drivers were killed; then they do.
+    At first no task ends, until all slots were seen to be held while runners were killed; then they do.
     """
     gate = tmp_path / "open"
     chance = random.Random(7)
     with FlowStore(url) as store:
         store.query()
-        drivers = [start(url, gate), start(url, gate)]
+        runners = [start(url, gate), start(url, gate)]
         add_flows(store)
         seen, full, kills, gives_up_at = Seen(), 0, 0, time.monotonic() + 120
         try:
@@ -96,20 +96,20 @@ def test_two_drivers_that_are_killed_again_and_again(url: str, tmp_path: Path) -
                     gate.touch()
                 if kills < 4 and chance.random() < 0.3:
                     kills += 1
-                    victim = drivers.pop(0)
+                    victim = runners.pop(0)
                     os.kill(victim.pid, signal.SIGKILL)
                     victim.communicate()
-                    drivers.append(start(url, gate))
+                    runners.append(start(url, gate))
         finally:
-            for driver in drivers:
-                driver.kill()
-                driver.communicate()
+            for runner in runners:
+                runner.kill()
+                runner.communicate()
         assert {found.status for found in store.query()} == {"COMPLETED"}
         assert store.resources.get("db").held == store.resources.get("db").waiting == 0
         check_store(store, seen)
 
 
-def test_a_slot_that_was_granted_to_a_driver_that_died_is_free_again(
+def test_a_slot_that_was_granted_to_a_runner_that_died_is_free_again(
     url: str, expire_leases: Callable[[], None]
 ) -> None:
     """Nothing of the task was saved, so nobody but the lease tells that the slot is taken."""

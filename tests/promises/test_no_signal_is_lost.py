@@ -1,4 +1,4 @@
-"""A signal that was sent is taken once, whatever the flow's drivers were doing at that moment."""
+"""A signal that was sent is taken once, whatever the flow's runners were doing at that moment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPEC = {
 
 
 def tick(store: FlowStore, lease: Lease, flow: Flow) -> None:
-    """Do what a driver does with a flow that it has claimed and loaded."""
+    """Do what a runner does with a flow that it has claimed and loaded."""
     session = ClaimedFlow(store, FlowEngine(), lease, flow, task_ctx={}, must_stop=lambda: False)
     for call in session.steps():
         if call is not None:
@@ -35,8 +35,8 @@ def tick(store: FlowStore, lease: Lease, flow: Flow) -> None:
 
 
 @pytest.mark.parametrize("ticked", [False, True], ids=["before its first tick", "after it"])
-def test_a_signal_that_comes_while_a_driver_holds_the_flow(url: str, ticked: bool) -> None:
-    """The driver has loaded the flow without it; its save must not put the flow to rest."""
+def test_a_signal_that_comes_while_a_runner_holds_the_flow(url: str, ticked: bool) -> None:
+    """The runner has loaded the flow without it; its save must not put the flow to rest."""
     with FlowStore(url) as store, FlowStore(url) as other:
         store.create(Flow.from_flow_spec(SPEC, key="f"))
         if ticked:
@@ -54,7 +54,7 @@ def test_a_signal_that_comes_while_a_driver_holds_the_flow(url: str, ticked: boo
         check_store(store, seen)
 
 
-def test_what_a_driver_took_that_lost_its_lease_is_taken_by_the_next(
+def test_what_a_runner_took_that_lost_its_lease_is_taken_by_the_next(
     url: str, expire_leases: Callable[[], None]
 ) -> None:
     with FlowStore(url) as store, FlowStore(url) as other:
@@ -73,7 +73,7 @@ def test_what_a_driver_took_that_lost_its_lease_is_taken_by_the_next(
         check_store(store, seen)
 
 
-def test_many_senders_and_drivers_at_once(url: str) -> None:
+def test_many_senders_and_runners_at_once(url: str) -> None:
     """Each of them has a store, and so connections, of its own."""
     senders, each = 3, 8
     tasks = [{**SPEC["tasks"][0], "key": f"w{number}", "precursors": []} for number in range(senders * each)]
@@ -107,14 +107,14 @@ def test_many_senders_and_drivers_at_once(url: str) -> None:
             while not sent.is_set():
                 runner.tick()
 
-    drivers = [threading.Thread(target=guarded(drive)) for _ in range(2)]
+    runners = [threading.Thread(target=guarded(drive)) for _ in range(2)]
     threads = [threading.Thread(target=guarded(send(name))) for name in range(senders)]
-    for thread in [*drivers, *threads]:
+    for thread in [*runners, *threads]:
         thread.start()
     for thread in threads:
         thread.join()
     sent.set()
-    for thread in drivers:
+    for thread in runners:
         thread.join()
     assert problems == []
     with FlowStore(url) as store:

@@ -27,7 +27,7 @@ CHILD = "f/sub/1"
 
 
 def tick(store: FlowStore, lease: Lease, flow: Flow) -> None:
-    """Do what a driver does with a flow that it has claimed and loaded."""
+    """Do what a runner does with a flow that it has claimed and loaded."""
     session = ClaimedFlow(store, FlowEngine(), lease, flow, task_ctx={}, must_stop=lambda: False)
     for call in session.steps():
         if call is not None:

@@ -1,4 +1,4 @@
-"""A driver that is killed loses at most the call that was under way; another one goes on."""
+"""A runner that is killed loses at most the call that was under way; another one goes on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mc.store.flow_store import FlowStore
 
 ROOT = Path(__file__).resolve().parents[2]
 
-DRIVER = """
+RUNNER = """
 import os, sys, time
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
@@ -44,21 +44,21 @@ with FlowStore(url) as store:
 
 
 def start(url: str, effects: Path, hang_at: str = "") -> subprocess.Popen[str]:
-    driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, url, str(effects), hang_at],
+    runner = subprocess.Popen(
+        [sys.executable, "-c", RUNNER, url, str(effects), hang_at],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert driver.stdout is not None
-    assert driver.stdout.readline() == "ready\n"
-    return driver
+    assert runner.stdout is not None
+    assert runner.stdout.readline() == "ready\n"
+    return runner
 
 
-def kill(driver: subprocess.Popen[str]) -> None:
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.communicate()
-    assert driver.returncode == -signal.SIGKILL
+def kill(runner: subprocess.Popen[str]) -> None:
+    os.kill(runner.pid, signal.SIGKILL)
+    runner.communicate()
+    assert runner.returncode == -signal.SIGKILL
 
 
 def make_flow(num_tasks: int) -> Flow:
@@ -66,14 +66,14 @@ def make_flow(num_tasks: int) -> Flow:
     return Flow.from_flow_spec({"tasks": tasks}, key="f")
 
 
-def test_another_driver_takes_over_when_the_lease_is_over(tmp_path: Path) -> None:
+def test_another_runner_takes_over_when_the_lease_is_over(tmp_path: Path) -> None:
     url, effects = f"sqlite:///{tmp_path}/flows.sqlite3", tmp_path / "effects"
     with FlowStore(url) as store:
         store.create(make_flow(3))
-        driver = start(url, effects, hang_at="t1")
-        assert driver.stdout is not None
-        assert driver.stdout.readline() == "hanging\n"
-        kill(driver)
+        runner = start(url, effects, hang_at="t1")
+        assert runner.stdout is not None
+        assert runner.stdout.readline() == "hanging\n"
+        kill(runner)
         assert {key: task["status"] for key, task in store.load("f").tasks.items()} == {
             "t0": "COMPLETED",
             "t1": "PENDING",
@@ -84,8 +84,8 @@ def test_another_driver_takes_over_when_the_lease_is_over(tmp_path: Path) -> Non
         def act(task_ctx: dict[str, str]) -> None:
             calls.append(task_ctx["idempotency_key"])
 
-        runner = FlowRunner(store, FlowEngine(task_handlers={"act": act}))
-        assert runner.run_flow("f", interval=0.05) == "COMPLETED"
+        next_one = FlowRunner(store, FlowEngine(task_handlers={"act": act}))
+        assert next_one.run_flow("f", interval=0.05) == "COMPLETED"
     assert effects.read_text().split() == ["f/t0/1", "f/t1/1"]
     assert calls == ["f/t1/1", "f/t2/1"]
 
@@ -98,20 +98,20 @@ def test_kills_at_any_moment_repeat_no_finished_task(tmp_path: Path, seed: int) 
     with FlowStore(url) as store:
         store.create(make_flow(num_tasks))
         for _ in range(num_kills):
-            driver = start(url, effects)
+            runner = start(url, effects)
             target = moments.randrange(5, 60)
             before = len(effects.read_text().split()) if effects.exists() else 0
             while (len(effects.read_text().split()) if effects.exists() else 0) < before + target:
-                assert driver.poll() is None
+                assert runner.poll() is None
                 Event().wait(moments.uniform(0.0, 0.003))
-            kill(driver)
+            kill(runner)
             tasks = store.load("f").tasks
             finished = {f"f/{key}/1" for key, task in tasks.items() if task["status"] == "COMPLETED"}
             called = Counter(effects.read_text().split())
             assert len(called.keys() - finished) <= 1  # the one call that was under way
             kills.append((finished - {"f/ROOT/1"}, called))
-        driver = start(url, effects)
-        assert driver.communicate()[0] == "COMPLETED\n"
+        runner = start(url, effects)
+        assert runner.communicate()[0] == "COMPLETED\n"
         store.load("f").check_invariants()
     called = Counter(effects.read_text().split())
     assert set(called) == {f"f/t{number}/1" for number in range(num_tasks)}

@@ -1,4 +1,4 @@
-"""A driver that was overtaken cannot undo what the new owner did, whatever it still does."""
+"""A runner that was overtaken cannot undo what the new owner did, whatever it still does."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_whatever_is_asked_is_refused(
     assert rows() == before
 
 
-def test_a_driver_that_was_running_takes_up_nothing_more(
+def test_a_runner_that_was_running_takes_up_nothing_more(
     url: str, rows: Callable[[], Any], newer: Callable[[], None]
 ) -> None:
     with FlowStore(url) as store:

@@ -1,4 +1,4 @@
-"""Each repetition of one attempt has the same idempotency key, however often its driver is killed."""
+"""Each repetition of one attempt has the same idempotency key, however often its runner is killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.invariants import check_store
 
 ROOT = Path(__file__).resolve().parents[2]
 
-DRIVER = """
+RUNNER = """
 import os, signal, sys
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
@@ -47,7 +47,7 @@ def test_a_killed_call_is_repeated_with_its_key_and_a_new_attempt_has_another(
         store.create(Flow.from_flow_spec({"tasks": [{"key": "t", "task_type": "act", "cfg": cfg}]}, key="f"))
         seen = check_store(store)
         for _ in range(4):
-            command = [sys.executable, "-c", DRIVER, url, str(noted)]
+            command = [sys.executable, "-c", RUNNER, url, str(noted)]
             codes.append(
                 subprocess.run(command, cwd=ROOT, env={**os.environ}, capture_output=True).returncode
             )

@@ -1,4 +1,4 @@
-"""Of two drivers that both saw a lease run out, one takes the flow over, however their looks interleave."""
+"""Of two runners that both saw a lease run out, one takes the flow over, however their looks interleave."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def write(connection, task_ctx):
     put(connection, task_ctx["flow"].key, task_ctx["task"]["key"])
     return "written"
 
-def write_on_driver(connection, task_ctx):
+def write_on_runner(connection, task_ctx):
     cursor = connection.connection.cursor()
     cursor.execute(f"INSERT INTO marker VALUES ('{task_ctx['flow'].key}', '{task_ctx['task']['key']}')")
     cursor.close()
@@ -65,7 +65,7 @@ def commit(connection, task_ctx):
     write(connection, task_ctx)
     connection.commit()
 
-def commit_on_driver(connection, task_ctx):
+def commit_on_runner(connection, task_ctx):
     write(connection, task_ctx)
     connection.connection.dbapi_connection.commit()
 
@@ -185,7 +185,7 @@ def world(request: pytest.FixtureRequest, functions: ModuleType) -> Iterator[Wor
 
 
 def test_what_it_writes_is_committed_with_its_status(world: World) -> None:
-    world.submit("write", "write_on_driver", "nested")
+    world.submit("write", "write_on_runner", "nested")
     assert world.tick().completed == 1
     assert world.markers() == [("f", "t0"), ("f", "t1"), ("f", "t2")]
     assert world.task()["data"] == {"result": "written"}
@@ -235,7 +235,7 @@ def test_a_commit_by_the_function_is_refused_before_it_happens(world: World) -> 
 
 
 def test_a_commit_past_the_connection_is_noticed(world: World) -> None:
-    world.submit("commit_on_driver")
+    world.submit("commit_on_runner")
     assert world.runner().tick().failed == 1
     assert "ended the transaction" in world.task()["error"]["message"]
 
@@ -264,7 +264,7 @@ def test_an_interrupted_call_leaves_nothing_and_is_made_again(world: World, func
     assert world.markers() == [("f", "t0")]
 
 
-def test_a_driver_that_was_overtaken_does_not_even_call_the_function(world: World, functions: Any) -> None:
+def test_a_runner_that_was_overtaken_does_not_even_call_the_function(world: World, functions: Any) -> None:
     def be_overtaken(task: dict[str, Any]) -> None:
         world.expire_leases()
         with FlowStore(world.url) as other:
@@ -391,7 +391,7 @@ def test_a_task_that_breaks_each_connection_cannot_stop_the_others_for_ever(
     assert world.markers() == [("f", "t0"), ("g", "t0")]
 
 
-DRIVER = """
+RUNNER = """
 import sys
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
@@ -403,16 +403,16 @@ with FlowStore(url) as store:
 """
 
 
-def start_driver(script: str, folder: Path, *arguments: str) -> int:
+def start_runner(script: str, folder: Path, *arguments: str) -> int:
     path = os.pathsep.join([str(folder), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run([sys.executable, "-c", script, *arguments], env=environment, timeout=60)
     return done.returncode
 
 
-def test_a_driver_killed_in_the_function_leaves_nothing(world: World, functions: Any, tmp_path: Path) -> None:
+def test_a_runner_killed_in_the_function_leaves_nothing(world: World, functions: Any, tmp_path: Path) -> None:
     world.submit("die")
-    assert start_driver(DRIVER, tmp_path, world.url, MODULE) == -signal.SIGKILL
+    assert start_runner(RUNNER, tmp_path, world.url, MODULE) == -signal.SIGKILL
     world.check()
     assert (world.markers(), world.task()["status"]) == ([], "PENDING")
     functions.die = functions.write
@@ -421,7 +421,7 @@ def test_a_driver_killed_in_the_function_leaves_nothing(world: World, functions:
     assert world.markers() == [("f", "t0")]
 
 
-COMMIT_DRIVER = """
+COMMIT_RUNNER = """
 import os, signal, sys
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
@@ -445,11 +445,11 @@ with FlowStore(url) as store:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_driver_killed_around_the_commit_leaves_all_or_nothing(
+def test_a_runner_killed_around_the_commit_leaves_all_or_nothing(
     world: World, functions: Any, tmp_path: Path, moment: str
 ) -> None:
     world.submit("write")
-    assert start_driver(COMMIT_DRIVER, tmp_path, world.url, MODULE, moment) == -signal.SIGKILL
+    assert start_runner(COMMIT_RUNNER, tmp_path, world.url, MODULE, moment) == -signal.SIGKILL
     world.check()
     done = moment == "after"
     assert world.task()["status"] == ("COMPLETED" if done else "PENDING")

@@ -74,9 +74,9 @@ def _wrap(task_type: str, task: dict[str, Any]) -> dict[str, Any]:
 
 
 _TICKS = ("tick", "tick", "tick without handlers", "tick without handlers")
-_DRIVERS = ("claim", "claim", "vanish", "block")
+_RUNNERS = ("claim", "claim", "vanish", "block")
 _PERSONS = ("signal", "pause", "resume", "cancel", "retry", "ask to pause", "ask to cancel", "ask to retry")
-MOVES = st.lists(st.sampled_from([*_TICKS, *_DRIVERS, *_PERSONS, "nap", "long nap"]), max_size=10)
+MOVES = st.lists(st.sampled_from([*_TICKS, *_RUNNERS, *_PERSONS, "nap", "long nap"]), max_size=10)
 
 
 _UNTIL = (ReasonKind.TIME, ReasonKind.MISSING_HANDLER, ReasonKind.ASKED, ReasonKind.CANCELLING)
@@ -116,7 +116,7 @@ class Person:
             self._ask(self.key, what)
 
     def _ask(self, key: str, what: str) -> None:
-        """Ask something of the flow, and do it unless a driver is to."""
+        """Ask something of the flow, and do it unless a runner is to."""
         kind = what.removeprefix("ask to ")
         control = make_control(kind, by="ada", reason="she wants it")
         try:

@@ -57,7 +57,7 @@ def flows_asked_to(snapshot: Snapshot, kind: str) -> set[str]:
 
 
 def will_be_acted_upon(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
-    """Yield flows with a cancellation or a control of which no driver will hear."""
+    """Yield flows with a cancellation or a control of which no runner will hear."""
     for wake in snapshot.wakes:
         flow = snapshot.flows.get(wake["flow_key"])
         if flow is None or flow["next_tick_at"] is not None:

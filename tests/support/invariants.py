@@ -298,7 +298,7 @@ def _never_stands_still(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
                 yield f"flow {key} is BLOCKED and due, and neither a handler is missing nor a person asks"
         if row["status"] not in _LIVE or row["next_tick_at"] is not None:
             continue
-        # Not even a live lease excuses it: its driver may be dead, and nothing would make the flow due.
+        # Not even a live lease excuses it: its runner may be dead, and nothing would make the flow due.
         waits = [
             task["key"]
             for task in snapshot.tasks[key].values()

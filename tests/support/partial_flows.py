@@ -1,4 +1,4 @@
-"""Lets drivers read flows in parts, however small they are, and never the rest at once."""
+"""Lets runners read flows in parts, however small they are, and never the rest at once."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def command(settings: Settings, key: str, reason: str | None, by: str) -> None:
     """End a flow, with what runs in it.
 
     Its stored sub-flows end too. The handlers of tasks that run or wait stop what they started; name their
-    modules with --handlers, or the next tick does it, if its driver has them. Where a driver holds the
+    modules with --handlers, or the next tick does it, if its runner has them. Where a runner holds the
     flow, that one ends it after the task under way. A cancelled flow can go on after houston retry.
     """
     with (

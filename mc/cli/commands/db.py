@@ -60,7 +60,7 @@ def upgrade(settings: Settings) -> None:
     """Bring the tables of an existing database up to date.
 
     Migrations are numbered and go forward only. One that was interrupted is done again as a whole. Older
-    versions of mc refuse the newer tables and change nothing, so end the drivers of the older version first.
+    versions of mc refuse the newer tables and change nothing, so end the runners of the older version first.
     """
     _bring_up_to_date(settings, _open_existing(settings))
 
@@ -113,7 +113,7 @@ def restored(settings: Settings) -> None:
     if settings.as_json:
         print_json({"leases": ended})
     else:
-        print(f"A new epoch began; {count_of(ended, 'lease')} ended. Start the drivers anew.")
+        print(f"A new epoch began; {count_of(ended, 'lease')} ended. Start the runners anew.")
 
 
 @command.command("sql", short_help="Print the statements of the migrations.")

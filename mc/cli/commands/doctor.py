@@ -30,7 +30,7 @@ __all__ = ["command"]
     help="How long a flow may be due before it is called late.",
 )
 @click.option(
-    "--try", "tries", is_flag=True, help="Try the disk or the server itself, by killing drivers on it."
+    "--try", "tries", is_flag=True, help="Try the disk or the server itself, by killing runners on it."
 )
 @click.option(
     "--seconds",
@@ -38,7 +38,7 @@ __all__ = ["command"]
     metavar="S",
     default=10.0,
     show_default=True,
-    help="With --try: how long drivers are killed.",
+    help="With --try: how long runners are killed.",
 )
 @common_options
 @click.pass_obj
@@ -51,7 +51,7 @@ def command(settings: Settings, late_after: timedelta, tries: bool, seconds: flo
 
     With --try (or as houston selftest) it tries the disk or the server that flows will be kept on. In a
     database of its own, a file beside the one of --db or a schema on the same server, it commits and
-    flushes, lets processes compete for locks and flows, and kills drivers at random points to see that
+    flushes, lets processes compete for locks and flows, and kills runners at random points to see that
     nothing is lost. Then it removes that database; the one of --db is neither read nor changed. Ends with 3
     if the place cannot be used at all, such as SQLite on a network file system.
     """

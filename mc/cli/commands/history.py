@@ -29,7 +29,7 @@ _LONGEST_NOTE: Final = 300  # characters
 def command(settings: Settings, key: str, task_key: str | None) -> None:
     """Show what happened to one flow, in order.
 
-    Each change of a status is told with the attempt of the task, the driver that made it (BY), and the error
+    Each change of a status is told with the attempt of the task, the runner that made it (BY), and the error
     where there is one. Times are UTC. With --json, an array of events is printed, with all that is known.
     """
     with settings.open_houston(only_reads=True) as houston:

@@ -18,7 +18,7 @@ __all__ = ["command"]
 def command(settings: Settings, key: str, reason: str | None, by: str) -> None:
     """Let no tick touch a flow until it is resumed.
 
-    Nor its stored sub-flows; houston resume lets them all go on. Where a driver holds the flow, it lets go of
+    Nor its stored sub-flows; houston resume lets them all go on. Where a runner holds the flow, it lets go of
     it after the task under way. Timeouts and waits go on: what is over time when the flow is resumed fails
     then, unless it is resumed with --extend.
     """

@@ -26,7 +26,7 @@ def prepare_task_call(
     """Start a task if it is PENDING, resolve its references, and return the call that advances it.
 
     Returns:
-        None if it is finished, failed before it could be called, or is left as it is because the driver of
+        None if it is finished, failed before it could be called, or is left as it is because the runner of
         the flow lacks its handler.
     """
     task.setdefault("task_params", {})

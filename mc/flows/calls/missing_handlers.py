@@ -1,4 +1,4 @@
-"""Tasks whose handler the process at hand lacks: found by a tick, kept by the flow until a driver has it."""
+"""Tasks whose handler the process at hand lacks: found by a tick, kept by the flow until a runner has it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class _Missing:
 
 
 class MissingHandlers:
-    """The `MissingHandlerService` of a driver, for the tasks of one tick."""
+    """The `MissingHandlerService` of a runner, for the tasks of one tick."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str | None], _Missing] = {}
@@ -97,8 +97,8 @@ class MissingHandlers:
         if len(found) > _SHOWN:
             parts.append(f"{len(found) - _SHOWN} more handlers are missing")
         return (
-            f"No driver that came by has what these tasks need: {'; '.join(parts)} The flow carries on by "
-            f"itself as soon as a driver that has it comes by."
+            f"No runner that came by has what these tasks need: {'; '.join(parts)} The flow carries on by "
+            f"itself as soon as a runner that has it comes by."
         )
 
     def to_dicts(self) -> list[dict[str, Any]]:
@@ -135,8 +135,8 @@ def put_off_unless_allowed(function: str, task_ctx: TaskCall) -> None:
     """Put off a `call` of a function whose module this process may not import, where another one may.
 
     Raises:
-        CallPutOffError: the task is left as it is, and noted for the driver.
-        TaskTypeNotAllowedError: there is no driver that would keep the flow for another one.
+        CallPutOffError: the task is left as it is, and noted for the runner.
+        TaskTypeNotAllowedError: there is no runner that would keep the flow for another one.
     """
     error = _why_not_allowed(function, task_ctx.engine)
     if error is None:
@@ -198,7 +198,7 @@ def check_version(task: Task, handler: Handler) -> None:
     raise HandlerVersionError(
         f"Task {task.get('key')!r} has begun with version {version!r} of the handler of "
         f"{task.get('task_type')!r}, and here is {has}{f', which accepts {also} too' if also else ''}. Let a "
-        f"driver run that has version {version!r}, or write accepts=({version!r},) at the handler if it can "
+        f"runner run that has version {version!r}, or write accepts=({version!r},) at the handler if it can "
         f"go on with such a task.",
         task_key=task.get("key"),
         task_type=task.get("task_type"),
@@ -207,7 +207,7 @@ def check_version(task: Task, handler: Handler) -> None:
 
 
 def block_for(flow: Flow, missing: MissingHandlers, at: str) -> None:
-    """Make a flow BLOCKED, at a time, until a driver comes by that has one of the handlers."""
+    """Make a flow BLOCKED, at a time, until a runner comes by that has one of the handlers."""
     flow.blocked_reason = missing.describe()
     flow.missing_handlers = missing.to_dicts()
     flow.change_status("BLOCKED")

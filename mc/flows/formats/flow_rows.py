@@ -34,7 +34,7 @@ __all__ = [
     "state_from_rows",
 ]
 
-TRY_AGAIN_SECONDS: Final = 60  # until the next driver looks whether it has the handlers
+TRY_AGAIN_SECONDS: Final = 60  # until the next runner looks whether it has the handlers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

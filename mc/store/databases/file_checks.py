@@ -45,7 +45,7 @@ def check_rights(path: Path) -> Iterator[Finding]:
             severity=Severity.NOTE,
             message=f"This user may look at the database, but cannot write to {' and '.join(closed)}; its "
             f"houston tick would end with 3.",
-            advice="Let drivers run as a user who may, or make the file and its directory writable.",
+            advice="Let runners run as a user who may, or make the file and its directory writable.",
             details={"closed": closed},
         )
 

@@ -1,4 +1,4 @@
-"""A transaction that stays open between a driver's look at a flow and its save, for what a task writes."""
+"""A transaction that stays open between a runner's look at a flow and its save, for what a task writes."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class HeldTransaction:
         raise TaskHandlerError(
             f"The function ended the transaction of its task: by a commit, a rollback, a statement that "
             f"commits by itself (such as CREATE TABLE on MariaDB), or an error that it kept to itself. Leave "
-            f"begin and commit to the driver; use `connection.begin_nested()` for what may fail. {reason}"
+            f"begin and commit to the runner; use `connection.begin_nested()` for what may fail. {reason}"
         )
 
     def was_lost(self, error: BaseException) -> StoreError | None:
@@ -127,6 +127,6 @@ class HeldTransaction:
 
 def _refuse_to_commit() -> NoReturn:
     raise TaskHandlerError(
-        "A transactional function must not commit: its driver does, together with the task's status. Leave "
+        "A transactional function must not commit: its runner does, together with the task's status. Leave "
         "the commit out."
     )

@@ -198,7 +198,7 @@ _MEANINGS: Final[dict[int, tuple[type[StoreError], str]]] = {
     1020: (StoreBusyError, _BUSY),  # record has changed since last read
     1205: (StoreBusyError, "Another transaction holds a lock; try again."),
     1213: (StoreBusyError, _BUSY),  # deadlock
-    1040: (StoreBusyError, "The server has no connection left; raise max_connections or use fewer drivers."),
+    1040: (StoreBusyError, "The server has no connection left; raise max_connections or use fewer runners."),
     1203: (StoreBusyError, "The user has no connection left; raise max_user_connections."),
     0: (StoreUnreachableError, _CHECK_SERVER),  # the driver's own: the connection is closed
     2002: (StoreUnreachableError, _CHECK_SERVER),

@@ -176,7 +176,7 @@ _MEANINGS: Final[dict[str, tuple[type[StoreError], str]]] = {
     "57014": (StoreUnreachableError, "The statement took too long or was cancelled; look at the server."),
     "53300": (
         StoreBusyError,
-        "The server has no connection left; raise max_connections or use fewer drivers.",
+        "The server has no connection left; raise max_connections or use fewer runners.",
     ),
     "53": (StoreUnreachableError, "The server lacks disk or memory; make room."),
     "25006": (StoreUnreachableError, "The server takes no writes; name the primary in the URL."),

@@ -52,7 +52,7 @@ def judge_clock(database_now: str, now: datetime) -> Finding:
         message=f"The server's clock is {format_duration(abs(skew))} {ahead} this machine's."
         if wrong
         else "The clocks of the server and of this machine agree.",
-        advice="Let both be set by NTP: flows are due by the drivers' clocks, leases end by the server's."
+        advice="Let both be set by NTP: flows are due by the runners' clocks, leases end by the server's."
         if wrong
         else "",
         details={"seconds": round(skew, 3)},

@@ -33,7 +33,7 @@ class EventRow:
     Args:
         flow_key: of the flow.
         now: when they are written, ISO 8601.
-        lease: under which; None for a save outside a driver.
+        lease: under which; None for a save outside a runner.
     """
 
     def __init__(self, flow_key: str, now: str, lease: Lease | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Flows that are BLOCKED because they cannot be ticked, or because drivers vanish while they tick them."""
+"""Flows that are BLOCKED because they cannot be ticked, or because runners vanish while they tick them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def block(connection: Connection, dialect: Dialect, lease: Lease, reason: str, n
 def block_after_losses(
     connection: Connection, dialect: Dialect, key: str, calls: Sequence[str], now: str
 ) -> None:
-    """Make a flow BLOCKED in which too many drivers in a row made the same calls and vanished.
+    """Make a flow BLOCKED in which too many runners in a row made the same calls and vanished.
 
     Args:
         connection: in a transaction that has locked the flow's row.
@@ -55,7 +55,7 @@ def block_after_losses(
     """
     tasks = ", ".join(call.rpartition("/")[0] for call in calls)
     reason = (
-        f"{MAX_LOST_CALLS} drivers in a row vanished while they made the same call (killed, crashed, out of "
+        f"{MAX_LOST_CALLS} runners in a row vanished while they made the same call (killed, crashed, out of "
         f"memory, interrupted, or cut off from the database); tasks that were running: {tasks}. Find out why "
         f"they end their process, then let the flow go on by `houston resume {quote(key)}`, or end it: "
         f"`houston cancel {quote(key)}`."
@@ -69,7 +69,7 @@ def block_after_losses(
 
 
 def _forget_missing_handlers(connection: Connection, key: str) -> None:
-    """Let no driver carry the flow on by itself, as if it were blocked for want of a handler still."""
+    """Let no runner carry the flow on by itself, as if it were blocked for want of a handler still."""
     try:
         body = loads(connection.scalar(_BODY, {"flow": key}) or "null")
     except McError:
@@ -86,7 +86,7 @@ def _note_blocked(connection: Connection, rows: EventRow, status: str | None, re
 
 
 def _after_a_while(now: str) -> str:
-    """Return when to do what a person asks of a flow that has just made a driver stumble: not at once."""
+    """Return when to do what a person asks of a flow that has just made a runner stumble: not at once."""
     return format_time(parse_time(now) + _PAUSE)
 
 

@@ -1,4 +1,4 @@
-"""Claims on flows that are due: the most urgent first, and those that drivers left when they vanished."""
+"""Claims on flows that are due: the most urgent first, and those that runners left when they vanished."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def claim(
                 block_after_losses(connection, dialect, row.key, culprits, now)
                 blocked = True
             elif (lost or calls) and chosen:
-                break  # a flow that may kill its driver is claimed alone
+                break  # a flow that may kill its runner is claimed alone
             else:
                 chosen.append((row, lost, calls))
                 if lost or calls:
@@ -114,7 +114,7 @@ def claim(
     if leases:
         _CLAIM.run_many(connection, [_claim_row(lease) for lease in leases])
         _note_take_overs(connection, leases, [row for row, *_ in chosen], now)
-    # Where one that may kill its driver was taken alone, the others' turn is still to come.
+    # Where one that may kill its runner was taken alone, the others' turn is still to come.
     return Claimed(leases, turn + len(leases) if len(chosen) == len(rows) else turn)
 
 
@@ -160,7 +160,7 @@ def claim_query(search: Search, limit: int, *, by_priority: bool = True) -> Sele
     """Return a query for flows that are due and that nobody holds."""
     order: list[Any] = [flow.c.next_tick_at, flow.c.created_at, flow.c.key]
     if by_priority:
-        order[:0] = [_IS_SUSPECT, flow.c.priority.desc()]  # what may end its driver comes last
+        order[:0] = [_IS_SUSPECT, flow.c.priority.desc()]  # what may end its runner comes last
     return _COLUMNS.where(*_is_claimable(search), *search.among).order_by(*order).limit(limit)
 
 
@@ -215,7 +215,7 @@ def next_due_query(dialect: Dialect, family: str | None = None) -> Select[str]:
 
 
 def held_query(dialect: Dialect, family: str) -> Select[str]:
-    """Return a query for one flow of a family that a driver holds."""
+    """Return a query for one flow of a family that a runner holds."""
     return select(flow.c.key).where(flow.c.key.in_(family_of(family)), is_leased(dialect)).limit(1)
 
 

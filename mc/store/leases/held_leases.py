@@ -1,4 +1,4 @@
-"""Leases that a driver holds: renewed, given back, and asked whether they still are the flow's."""
+"""Leases that a runner holds: renewed, given back, and asked whether they still are the flow's."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def release(
     Args:
         connection: in a transaction that writes.
         leases: of different flows.
-        lost_calls: in which their driver ended; they are counted with those of drivers that vanished.
+        lost_calls: in which their runner ended; they are counted with those of runners that vanished.
     """
     more: tuple[str | None, ...] = ()
     statement = _RELEASE
     if lost_calls is not None:
         statement = _RELEASE_AS_LOST
         more = (lost_calls.lose().to_text(),)
-    in_order = sorted(leases, key=lambda lease: lease.flow_key)  # lest two drivers wait for each other
+    in_order = sorted(leases, key=lambda lease: lease.flow_key)  # lest two runners wait for each other
     return [lease for lease in in_order if statement.run(connection, (*more, *names_of(lease).values())) != 1]
 
 

@@ -45,7 +45,7 @@ def explain_refusal(
     if row.revision == revision:
         return StaleFlowError(
             f"Flow {key!r} is being ticked by {row.lease_owner}; nothing was saved. Load it again when "
-            f"that driver has let go of it.",
+            f"that runner has let go of it.",
             key=key,
             owner=row.lease_owner,
         )
@@ -60,7 +60,7 @@ def gone_backwards(key: str) -> StoreReplacedError:
     """Return the error for who finds that the database has forgotten what it said of a flow before."""
     return StoreReplacedError(
         f"What the database says of flow {key!r} is older than what it said before: a backup was restored in "
-        f"its place. Nothing was saved. End all drivers, call houston db restored, and start them anew.",
+        f"its place. Nothing was saved. End all runners, call houston db restored, and start them anew.",
         key=key,
     )
 
@@ -90,11 +90,11 @@ def tasks_changed(keys: Sequence[str], expected: int, found: int) -> StoreError:
 
 
 def lease_lost(lease: Lease, *others: Lease) -> LeaseLostError:
-    """Return the error for a driver that names a lease which is not the flow's any more."""
+    """Return the error for a runner that names a lease which is not the flow's any more."""
     more = f" So were those on {len(others)} more flows." if others else ""
     return LeaseLostError(
         f"The lease of {lease.owner} on flow {lease.flow_key!r} (token {lease.token}) was taken over or "
-        f"given back; nothing was saved. Another driver goes on with the flow.{more}",
+        f"given back; nothing was saved. Another runner goes on with the flow.{more}",
         key=lease.flow_key,
         token=lease.token,
         lost=(lease, *others),

@@ -44,7 +44,7 @@ class FlowMessages:
         by: str | None = None,
     ) -> bool:
         """Store a signal for a flow and make the flow due, in one transaction; see `Houston.signal`."""
-        from mc.flows.signals.signal_rules import make_signal  # drivers do without
+        from mc.flows.signals.signal_rules import make_signal  # runners do without
         from mc.store.messages.sending import send_signal
 
         new = make_signal(name, data, format_time(self._clock.now()), id=id, by=by)
@@ -66,7 +66,7 @@ class FlowMessages:
     def control(self, key: str, control: Control) -> str:
         """Keep what a person asks of a flow and make the flow due, in one transaction.
 
-        A driver does it when it claims the flow, before anything else; one that holds the flow at this
+        A runner does it when it claims the flow, before anything else; one that holds the flow at this
         moment lets go of it after the task under way. What was asked first is done first.
 
         Args:

@@ -107,7 +107,7 @@ class StoredTasks:
         """Return what `work` finds.
 
         Raises:
-            LeaseLostError: another driver has taken the flow over, and may have changed what was found.
+            LeaseLostError: another runner has taken the flow over, and may have changed what was found.
             StoreError: the database cannot be read.
         """
 

@@ -1,4 +1,4 @@
-"""Keeps what people ask of stored flows until a driver has done it."""
+"""Keeps what people ask of stored flows until a runner has done it."""
 
 from __future__ import annotations
 

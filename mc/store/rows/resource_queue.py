@@ -262,7 +262,7 @@ def is_held(dialect: Dialect) -> ColumnElement[bool]:
     """Return the condition that a claim counts as held; the query joins its flow, and its task if there is.
 
     Its task is RUNNING or WAITING as it was saved last, also where its flow is PAUSED or BLOCKED and has
-    kept the claim; or its driver, whose lease is live, has just been granted it and is going to save that.
+    kept the claim; or its runner, whose lease is live, has just been granted it and is going to save that.
     """
     is_being_begun = and_(
         flow.c.lease_owner.is_not(None),

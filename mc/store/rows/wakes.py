@@ -1,6 +1,6 @@
 """What tells a stored flow that something happened elsewhere: a sub-flow ended, a signal came, ...
 
-A row stays until the save of a tick that acted upon it, so that nothing is missed while a driver
+A row stays until the save of a tick that acted upon it, so that nothing is missed while a runner
 holds the flow.
 """
 

@@ -28,7 +28,7 @@ def delete_flow(connection: Connection, dialect: Dialect, key: str, now: str) ->
         raise FlowNotFoundError(f"No flow with the key {key!r} is stored.", key=key)
     keys: list[str] = []
     while set(found := list(connection.scalars(family_of(key)))) - set(keys):
-        keys = found  # until no driver can have started another sub-flow meanwhile
+        keys = found  # until no runner can have started another sub-flow meanwhile
         for chunk in chunks(keys):
             _refuse_leased(connection, dialect, chunk)
     give_back_all(connection, dialect, keys, parse_time(now))

@@ -102,7 +102,7 @@ def save_statement(
         dialect: of the database.
         leased: whether the saver names the token that it holds.
         release: whether the lease ends with the save.
-        keep_lost_leases: whether the count of vanished drivers stays as it is.
+        keep_lost_leases: whether the count of vanished runners stays as it is.
         notes_calls: whether the calls under way are written; the text is the last parameter.
     """
     row = tables.flow.c
@@ -126,9 +126,9 @@ def save_statement(
         )
     else:
         names += ["epoch"]
-        # what a driver does at this moment would overwrite the save
+        # what a runner does at this moment would overwrite the save
         condition = and_(not_(is_leased(dialect)), bindparam("epoch") == PRESENT_EPOCH)
-        values["lease_token"] = row.lease_token + 1  # a driver whose lease ran out is shut out
+        values["lease_token"] = row.lease_token + 1  # a runner whose lease ran out is shut out
     if notes_calls:
         names += ["calls"]
     is_known = and_(row.key == bindparam("flow"), row.revision == bindparam("known"))

@@ -278,7 +278,7 @@ def draft_new_flow(
         flow: what is to be stored.
         now: the present.
         waiter_key: the stored flow that waits for it.
-        lease: of the driver that stores it, for the history.
+        lease: of the runner that stores it, for the history.
 
     Raises:
         StoreError: a key is too long.

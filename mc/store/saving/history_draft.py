@@ -41,7 +41,7 @@ def draft_history(
         changes: what may have changed, with the flow's journal.
         stored: the rows of tasks that differ from what is stored, by key.
         now: when it is saved, ISO 8601.
-        lease: under which; None for a save outside a driver.
+        lease: under which; None for a save outside a runner.
     """
     rows = EventRow(flow.key, now, lease)
     if state.revision == 0:
@@ -72,7 +72,7 @@ def draft_history(
 def draft_lost_result(
     flow: Flow, state: StoredState, stored: Mapping[str, StoredTask], now: str, lease: Lease
 ) -> list[Row]:
-    """Return events that keep what a driver wanted to save when its lease had been taken over.
+    """Return events that keep what a runner wanted to save when its lease had been taken over.
 
     Args:
         flow: what it wanted to save.

@@ -70,7 +70,7 @@ epoch = Table(
     "mc_epoch",
     metadata,
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("id", ExactText(32), nullable=False),  # random; drivers of other epochs are refused
+    Column("id", ExactText(32), nullable=False),  # random; runners of other epochs are refused
     Column("begun_at", _TIME, nullable=False),
 )
 
@@ -93,7 +93,7 @@ flow = Table(
     Column("lease_owner", _KEY),  # who ticks it; null: nobody
     Column("lease_expires_at", _TIME),  # by the database's clock
     Column("lease_token", BigInteger, nullable=False),  # grows with each claim
-    Column("lost_leases", Integer, nullable=False),  # drivers in a row that vanished without progress
+    Column("lost_leases", Integer, nullable=False),  # runners in a row that vanished without progress
     Column("revision", BigInteger, nullable=False),  # grows with each save
     Column("parent_key", _KEY),  # the flow that it is inside of, which may itself be inside a task
     Column("parent_task_key", _KEY),
@@ -106,7 +106,7 @@ flow = Table(
     Column("data", _JSON, nullable=False),  # JSON: the flow's data
     Column("body", _JSON, nullable=False),  # JSON: its other attributes
     Column("lease_id", ExactText(32)),  # random, of each claim: tokens come again where a backup is restored
-    Column("lost_calls", LongText),  # JSON: the calls in which drivers ended, and those under way
+    Column("lost_calls", LongText),  # JSON: the calls in which runners ended, and those under way
     Index("mc_flow_next_tick_at", "next_tick_at"),
     Index("mc_flow_created_at", "created_at"),
     Index("mc_flow_status", "status", "created_at"),
@@ -213,7 +213,7 @@ resource_use = Table(
     Index("mc_resource_use_taken_at", "resource", "taken_at"),
 )
 
-# What drivers did when: a row for each tick of a runner.
+# What runners did when: a row for each tick of a runner.
 tick = Table(
     "mc_tick",
     metadata,
@@ -247,7 +247,7 @@ event = Table(
     Column("new_status", _STATUS),
     Column("at", _TIME, nullable=False),  # when it happened, by the engine's clock
     Column("recorded_at", _TIME, nullable=False),  # when it was saved
-    Column("owner", _KEY),  # the driver; null: saved without a lease
+    Column("owner", _KEY),  # the runner; null: saved without a lease
     Column("token", BigInteger),  # of its lease
     Column("error", LongText),  # JSON: type, message, traceback
     Column("detail", LongText),  # JSON: what else there is to say
@@ -265,7 +265,7 @@ attempt = Table(
     Column("status", _STATUS, nullable=False),  # RUNNING until it is finished
     Column("started_at", _TIME),
     Column("finished_at", _TIME),
-    Column("owner", _KEY),  # the driver that began it, or ended it
+    Column("owner", _KEY),  # the runner that began it, or ended it
     Column("error", LongText),  # JSON: type, message, traceback
     Index("mc_attempt_task", "flow_key", "task_key"),
 )

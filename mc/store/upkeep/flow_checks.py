@@ -59,7 +59,7 @@ def _check_late(
         code="late-flows",
         severity=Severity.PROBLEM,
         message=f"{_flows(count)} due for longer than {format_duration(late_after.total_seconds())}, the "
-        f"oldest since {since}: no driver takes them up, or the drivers cannot keep up.",
+        f"oldest since {since}: no runner takes them up, or the runners cannot keep up.",
         advice="Check that houston tick or houston loop runs on this database; let more of them run.",
         details={"count": count, "oldest": oldest, "keys": _keys(connection, late, flow.c.next_tick_at)},
     )
@@ -75,7 +75,7 @@ def _check_leases(connection: Connection, dialect: Dialect, late_after: timedelt
     yield Finding(
         code="expired-leases",
         severity=Severity.PROBLEM if is_old else Severity.NOTE,
-        message=f"{_flows(count)} held by a driver that vanished; the oldest lease ended at {oldest}. The "
+        message=f"{_flows(count)} held by a runner that vanished; the oldest lease ended at {oldest}. The "
         f"next tick takes them over.",
         advice="Check that houston tick or houston loop runs on this database." if is_old else "",
         details={
@@ -97,10 +97,10 @@ def _check_suspects(connection: Connection) -> Iterator[Finding]:
     yield Finding(
         code="suspect-flows",
         severity=Severity.NOTE,
-        message=f"{_flows(count)} under suspicion, because drivers ended while they held them: {shown}. Each "
+        message=f"{_flows(count)} under suspicion, because runners ended while they held them: {shown}. Each "
         f"is ticked alone and after the others, and saved before each call; it becomes BLOCKED when "
-        f"{MAX_LOST_CALLS} drivers in a row have ended in the same call.",
-        advice="Find out why the drivers ended: the system's log, a limit of memory or time, a person.",
+        f"{MAX_LOST_CALLS} runners in a row have ended in the same call.",
+        advice="Find out why the runners ended: the system's log, a limit of memory or time, a person.",
         details={"count": count, "oldest": oldest, "keys": [row.key for row in found]},
     )
 
@@ -137,8 +137,8 @@ _BLOCKED: Final = (
     (
         "missing-handlers",
         flow.c.next_tick_at.is_not(None),
-        "until a driver has their handlers",
-        "Let a driver run that has them (--handlers MODULE); the flows then carry on by themselves.",
+        "until a runner has their handlers",
+        "Let a runner run that has them (--handlers MODULE); the flows then carry on by themselves.",
     ),
 )
 

@@ -32,7 +32,7 @@ def examine(
 
     Args:
         url: of the database.
-        clock: of the drivers; the machine's unless given.
+        clock: of the runners; the machine's unless given.
         late_after: for so long a flow may be due, or its lease be over, before it is called late.
         busy_seconds: how long to wait for a lock.
 

@@ -37,8 +37,8 @@ class PruneReport:
         flows: sub-flows included.
         tasks: of these flows.
         specs: that no flow uses any more; not counted by a dry run.
-        ticks: rows on what drivers did.
-        passed_over: flows that are old enough, but are held by a driver, or have a sub-flow that must stay.
+        ticks: rows on what runners did.
+        passed_over: flows that are old enough, but are held by a runner, or have a sub-flow that must stay.
         dry_run: whether it was only counted.
     """
 

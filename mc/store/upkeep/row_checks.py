@@ -1,4 +1,4 @@
-"""Looks for rows that no driver can read, and that it therefore passes over."""
+"""Looks for rows that no runner can read, and that it therefore passes over."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def unreadable(what: str, shown: str, keys: Any = ()) -> Finding:
     return Finding(
         code="unreadable-rows",
         severity=Severity.PROBLEM,
-        message=f"Rows of {what} hold what mc never writes, and drivers may pass over them: {shown}. They "
+        message=f"Rows of {what} hold what mc never writes, and runners may pass over them: {shown}. They "
         f"were changed by something else, or the database is damaged.",
         advice="Find out what wrote to the tables of mc; restore a backup, or mend the rows by hand.",
         details={"rows": what, "keys": list(keys)},

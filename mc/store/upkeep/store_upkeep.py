@@ -35,7 +35,7 @@ class StoreUpkeep:
 
         Raises:
             FlowNotFoundError: there is none with that key.
-            StoreError: a driver holds one of them; nothing was deleted.
+            StoreError: a runner holds one of them; nothing was deleted.
         """
         from mc.store.saving.flow_deleter import delete_flow
 
@@ -49,7 +49,7 @@ class StoreUpkeep:
     ) -> PruneReport:
         """Remove what was finished long ago: flows with their stored sub-flows, and the rows of old ticks.
 
-        A sub-flow goes with the flow that started it and never before. What a driver holds, or what has an
+        A sub-flow goes with the flow that started it and never before. What a runner holds, or what has an
         unfinished or younger sub-flow, stays. It is done in batches, each whole or not at all, so it may be
         interrupted and called again, and others work meanwhile. Keys of flows that are gone are not free.
 

@@ -108,13 +108,13 @@ def test_a_flow_that_is_not_stored_is_told(begun: Callable[..., Any], new: Path)
     assert (ended.code, ended.err) == (2, "houston: No flow with the key 'g' is stored.\n")
 
 
-def test_a_flow_that_a_driver_holds_is_left_alone(begun: Callable[..., Any], new: Path) -> None:
+def test_a_flow_that_a_runner_holds_is_left_alone(begun: Callable[..., Any], new: Path) -> None:
     with FlowStore() as store:
         (summary,) = store.query()
-        assert store.claim(owner="driver-1", keys=["f"], due_at=summary.next_tick_at)
+        assert store.claim(owner="runner-1", keys=["f"], due_at=summary.next_tick_at)
     ended = begun("migrate", "f", new)
     assert ended.code == 3
-    assert "Flow 'f' is being ticked by driver-1; nothing was changed." in ended.err
+    assert "Flow 'f' is being ticked by runner-1; nothing was changed." in ended.err
     assert "houston pause f" in ended.err
     assert begun("show", "f", "--json").document["label"] is None
 

@@ -149,7 +149,7 @@ class TestSelftest:
         ended = houston("selftest", "--seconds", "0")
         assert ended.code == 1
         assert "problem  locks: Locks between processes do not work" in ended.out
-        assert "two drivers would tick the same flow" in ended.out
+        assert "two runners would tick the same flow" in ended.out
 
     def test_it_refuses_a_network_file_system_and_says_why(
         self, houston: Houston, monkeypatch: pytest.MonkeyPatch

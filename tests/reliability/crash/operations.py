@@ -73,7 +73,7 @@ def _begin(*names: str) -> Callable[[World], None]:
 
 
 def _lose(*names: str, times: int = 1, call: str | None = None) -> Callable[[World], None]:
-    """Store flows and let drivers claim them and vanish, in a call if one is named."""
+    """Store flows and let runners claim them and vanish, in a call if one is named."""
 
     def lose(world: World) -> None:
         world.add(*names)
@@ -210,7 +210,7 @@ def _run(world: World, arm: Arm) -> None:
 
 
 def _keep_what_came_too_late(world: World, arm: Arm) -> None:
-    """Save under a lease that another driver took over: refused, and kept as evidence."""
+    """Save under a lease that another runner took over: refused, and kept as evidence."""
     lease, flow, outbox = _hold(world, "chain")
     _tick(world, flow, outbox, 1)
     world.expire_leases()

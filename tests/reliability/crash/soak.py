@@ -1,10 +1,10 @@
-"""Runs flows by several drivers and kills one of them again and again; run as a program of its own.
+"""Runs flows by several runners and kills one of them again and again; run as a program of its own.
 
-    python -m tests.reliability.crash.soak URL FOLDER NUM_DRIVERS SEED
+    python -m tests.reliability.crash.soak URL FOLDER NUM_RUNNERS SEED
 
 A process of its own, because it forks, which one with threads must not do. Below FOLDER, each call of a
-task's body adds a line to `bodies`, each lease that a driver lost one to `lost`, and each flow that was
-BLOCKED and resumed one to `resumed`. Prints as JSON how many drivers were killed.
+task's body adds a line to `bodies`, each lease that a runner lost one to `lost`, and each flow that was
+BLOCKED and resumed one to `resumed`. Prints as JSON how many runners were killed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["SHAPES", "TASKS_PER_FLOW", "main", "make_flows"]
 
 LEASE_SECONDS = 1.5
 KILL_EVERY = (0.05, 0.5)  # seconds
-WORK_BETWEEN_KILLS = 20  # task bodies at least, or on a slow machine drivers die before they have begun
+WORK_BETWEEN_KILLS = 20  # task bodies at least, or on a slow machine runners die before they have begun
 TASKS_PER_FLOW = 10  # those of its sub-flow included
 
 _SUB_FLOW = {"tasks": [{"key": f"s{number}", "task_type": "act"} for number in range(6)]}
@@ -118,7 +118,7 @@ def _drive(url: str, folder: Path) -> None:
 
 
 def _resume_blocked(store: FlowStore, log: _Log) -> bool:
-    """Do what a person would: resume the flows whose drivers were killed three times in a row."""
+    """Do what a person would: resume the flows whose runners were killed three times in a row."""
     blocked = store.query(status="BLOCKED")
     for found in blocked:
         flow = store.load(found.key)
@@ -131,7 +131,7 @@ def _resume_blocked(store: FlowStore, log: _Log) -> bool:
     return bool(blocked)
 
 
-def _fork_driver(url: str, folder: Path) -> int:
+def _fork_runner(url: str, folder: Path) -> int:
     child = os.fork()
     if child:
         return child
@@ -147,28 +147,28 @@ def _fork_driver(url: str, folder: Path) -> int:
         os._exit(code)
 
 
-def main(url: str, folder: str, num_drivers: str, seed: str) -> None:
-    """Start drivers, and kill one after the other until the flows are finished."""
+def main(url: str, folder: str, num_runners: str, seed: str) -> None:
+    """Start runners, and kill one after the other until the flows are finished."""
     moments = random.Random(seed)
-    drivers = [_fork_driver(url, Path(folder)) for _ in range(int(num_drivers))]
+    runners = [_fork_runner(url, Path(folder)) for _ in range(int(num_runners))]
     kills = bodies = 0
     while True:
         time.sleep(moments.uniform(*KILL_EVERY))
-        ended = [status for driver in drivers if (status := _status_if_ended(driver)) is not None]
+        ended = [status for runner in runners if (status := _status_if_ended(runner)) is not None]
         if ended:
             break
         done = _count_bodies(Path(folder))
         if done < bodies + WORK_BETWEEN_KILLS:
             continue
         bodies = done
-        victim = moments.randrange(len(drivers))
-        os.kill(drivers[victim], signal.SIGKILL)
-        os.waitpid(drivers[victim], 0)
+        victim = moments.randrange(len(runners))
+        os.kill(runners[victim], signal.SIGKILL)
+        os.waitpid(runners[victim], 0)
         kills += 1
-        drivers[victim] = _fork_driver(url, Path(folder))
+        runners[victim] = _fork_runner(url, Path(folder))
     codes = [os.waitstatus_to_exitcode(status) for status in ended]
-    codes += [_wait(driver) for driver in drivers if driver not in _ENDED]
-    assert codes == [0] * len(drivers), codes
+    codes += [_wait(runner) for runner in runners if runner not in _ENDED]
+    assert codes == [0] * len(runners), codes
     print(json.dumps({"kills": kills}))
 
 
@@ -180,15 +180,15 @@ def _count_bodies(folder: Path) -> int:
 _ENDED: set[int] = set()
 
 
-def _status_if_ended(driver: int) -> int | None:
-    found, status = os.waitpid(driver, os.WNOHANG)
+def _status_if_ended(runner: int) -> int | None:
+    found, status = os.waitpid(runner, os.WNOHANG)
     if found:
-        _ENDED.add(driver)
+        _ENDED.add(runner)
     return status if found else None
 
 
-def _wait(driver: int) -> int:
-    _, status = os.waitpid(driver, 0)
+def _wait(runner: int) -> int:
+    _, status = os.waitpid(runner, 0)
     return os.waitstatus_to_exitcode(status)
 
 

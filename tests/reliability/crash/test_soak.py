@@ -1,4 +1,4 @@
-"""Four drivers share the work while one after the other is killed: nothing is lost or applied twice."""
+"""Four runners share the work while one after the other is killed: nothing is lost or applied twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.invariants import Seen, check_store
 from tests.support.trials import SCALE, Trial
 
 ROOT = Path(__file__).resolve().parents[3]
-NUM_DRIVERS = 4
+NUM_RUNNERS = 4
 NUM_TASKS = {"sqlite": 10_020, "postgres": 6_000, "mariadb": 4_020}  # more than 20,000
 PARTS = 6
 SAMPLE = 480
@@ -32,7 +32,7 @@ SECONDS_BETWEEN_CHECKS = 5
 @pytest.mark.reliability(sample=1, of_each="database")
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("database", DATABASES)
-def test_nothing_is_lost_while_drivers_are_killed(
+def test_nothing_is_lost_while_runners_are_killed(
     database: str, part: int, trial: Trial, tmp_path: Path, figure: Callable[..., None]
 ) -> None:
     num_tasks = trial.size(int(NUM_TASKS[database] * SCALE) // PARTS, SAMPLE)
@@ -50,9 +50,9 @@ def test_nothing_is_lost_while_drivers_are_killed(
     assert kills > 0
     for row, value in {
         "tasks": num_tasks,
-        "drivers killed": kills,
+        "runners killed": kills,
         "task bodies called twice": repeated,
-        "leases that a living driver lost": lost,
+        "leases that a living runner lost": lost,
         "flows blocked after three kills in a row, and resumed": resumed,
         "tasks lost": num_tasks - num_completed,
         "state changes applied twice": num_twice,
@@ -61,10 +61,10 @@ def test_nothing_is_lost_while_drivers_are_killed(
 
 
 def soak(url: str, store: FlowStore, folder: Path, part: int) -> tuple[Seen, int]:
-    """Let the drivers work, check the invariants meanwhile, and return how many were killed."""
+    """Let the runners work, check the invariants meanwhile, and return how many were killed."""
     seen = check_store(store)
-    drivers = subprocess.Popen(
-        [sys.executable, "-m", "tests.reliability.crash.soak", url, str(folder), str(NUM_DRIVERS), str(part)],
+    runners = subprocess.Popen(
+        [sys.executable, "-m", "tests.reliability.crash.soak", url, str(folder), str(NUM_RUNNERS), str(part)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -72,15 +72,15 @@ def soak(url: str, store: FlowStore, folder: Path, part: int) -> tuple[Seen, int
     try:
         while True:
             try:
-                printed, _ = drivers.communicate(timeout=SECONDS_BETWEEN_CHECKS)
+                printed, _ = runners.communicate(timeout=SECONDS_BETWEEN_CHECKS)
                 break
             except subprocess.TimeoutExpired:
                 check_store(store, seen, replay=False)
     except BaseException:
-        drivers.kill()
-        drivers.communicate()
+        runners.kill()
+        runners.communicate()
         raise
-    assert drivers.returncode == 0
+    assert runners.returncode == 0
     kills: int = json.loads(printed)["kills"]
     return seen, kills
 
@@ -95,7 +95,7 @@ def check_ends(store: FlowStore, num_tasks: int) -> tuple[int, int]:
     num_flows = num_tasks // TASKS_PER_FLOW
     assert statuses == {"COMPLETED": num_flows + num_flows // 3}  # a third has a sub-flow
     event = tables.event.c
-    # What a driver wanted to save too late is in the history as well, but was not applied.
+    # What a runner wanted to save too late is in the history as well, but was not applied.
     changes = select(event.flow_key, event.task_key, event.new_status, func.count()).where(
         event.task_key.is_not(None), event.new_status.is_not(None), event.kind != EventKind.LOST_RESULT
     )
@@ -125,5 +125,5 @@ def check_ends(store: FlowStore, num_tasks: int) -> tuple[int, int]:
 
 
 def lines_of(path: Path) -> list[str]:
-    """Return the lines that drivers added; none if they added none."""
+    """Return the lines that runners added; none if they added none."""
     return path.read_text().split() if path.exists() else []

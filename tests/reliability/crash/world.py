@@ -268,7 +268,7 @@ class World:
         self.store._database.write(lambda connection: connection.execute(_expired(expire)))
 
     def finish_all(self) -> None:
-        """Finish every flow, as drivers that come later do, and a person who resumes what is BLOCKED."""
+        """Finish every flow, as runners that come later do, and a person who resumes what is BLOCKED."""
         for _ in range(50):
             self.expire_leases()
             self.runner.tick()

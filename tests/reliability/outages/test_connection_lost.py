@@ -1,4 +1,4 @@
-"""The server ends a driver's connection at each statement and each commit of each operation of a store.
+"""The server ends a runner's connection at each statement and each commit of each operation of a store.
 
 The operation is done, or it is told that the database went away; a fresh process finishes all flows as if
 nothing had happened.

@@ -1,4 +1,4 @@
-"""PostgreSQL is stopped again and again while drivers work: nothing is lost, nothing is applied twice."""
+"""PostgreSQL is stopped again and again while runners work: nothing is lost, nothing is applied twice."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.support.invariants import check_store
 from tests.support.trials import SCALE, Trial
 
 ROOT = Path(__file__).resolve().parents[3]
-NUM_DRIVERS = 3
+NUM_RUNNERS = 3
 WHOLE, SAMPLE = max(round(240 * SCALE), 24), 48  # flows
 TASKS = 5
 STOPS = ["immediate", "fast", "immediate", "fast"]
 
 
 @pytest.mark.reliability
-def test_drivers_go_on_when_the_server_is_back(
+def test_runners_go_on_when_the_server_is_back(
     tmp_path: Path, trial: Trial, figure: Callable[..., None]
 ) -> None:
     num_flows = trial.size(WHOLE, SAMPLE)
@@ -35,7 +35,7 @@ def test_drivers_go_on_when_the_server_is_back(
         spec = {"tasks": [{"key": f"t{n}", "task_type": "act"} for n in range(TASKS)]}
         with FlowStore(cluster.url) as store:
             store.create_many(Flow.from_flow_spec(spec, key=f"f{n}") for n in range(num_flows))
-        drivers = [start_driver(cluster.url, tmp_path) for _ in range(NUM_DRIVERS)]
+        runners = [start_runner(cluster.url, tmp_path) for _ in range(NUM_RUNNERS)]
         try:
             for number, mode in enumerate(STOPS, start=1):
                 wait_for_bodies(tmp_path, num_flows * TASKS * number // (len(STOPS) + 2))
@@ -45,13 +45,13 @@ def test_drivers_go_on_when_the_server_is_back(
                 assert told.returncode == 3, told.stderr
                 assert "The database postgresql+psycopg://postgres@127.0.0.1" in told.stderr
                 assert "Traceback" not in told.stderr
-                assert all(driver.poll() is None for driver in drivers), "a driver did not outlive the outage"
-            for driver in drivers:
-                assert driver.wait() == 0
+                assert all(runner.poll() is None for runner in runners), "a runner did not outlive the outage"
+            for runner in runners:
+                assert runner.wait() == 0
         finally:
-            for driver in drivers:
-                driver.kill()
-                driver.wait()
+            for runner in runners:
+                runner.kill()
+                runner.wait()
         num_completed, num_twice = check_ends(cluster, num_flows)
         bodies = Counter((tmp_path / "bodies").read_text().split())
         assert len(bodies) == num_flows * TASKS
@@ -66,8 +66,8 @@ def test_drivers_go_on_when_the_server_is_back(
             figure("Restarts", row=row, column="postgres", value=value)
 
 
-def start_driver(url: str, folder: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "tests.reliability.outages.driver", url, folder], cwd=ROOT)
+def start_runner(url: str, folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "tests.reliability.outages.runner", url, folder], cwd=ROOT)
 
 
 def tick_once(url: str) -> subprocess.CompletedProcess[str]:
@@ -76,7 +76,7 @@ def tick_once(url: str) -> subprocess.CompletedProcess[str]:
 
 
 def wait_for_bodies(folder: Path, count: int) -> None:
-    """Return when drivers have called so many bodies; the guard of the test ends a wait in vain."""
+    """Return when runners have called so many bodies; the guard of the test ends a wait in vain."""
     bodies = folder / "bodies"
     while not bodies.exists() or bodies.read_text().count("\n") < count:
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""One simulated history of a store: many drivers, wrong clocks, failing calls, killed processes."""
+"""One simulated history of a store: many runners, wrong clocks, failing calls, killed processes."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class _Simulation:
         random = self.random
         self.enter("submitter", self.submit)
         for _ in range(random.randint(2, _MAX_PROCESSES)):
-            self.enter_driver()
+            self.enter_runner()
         if random.random() < 0.5:
             commands = random.random() < 0.5
             self.world.seen.people_act = self.world.seen.people_act or commands
@@ -142,10 +142,10 @@ class _Simulation:
         self.world.stage.settle()
         return process
 
-    def enter_driver(self) -> None:
+    def enter_runner(self) -> None:
         random = self.random
         kind = random.choice([self.cron, self.cron, self.loop, self.one_flow])
-        process = self.enter("driver", kind)
+        process = self.enter("runner", kind)
         if not self.calm and random.random() < 0.5:
             self.world.clock(process).skew = random.choice([-3600.0, -30.0, 0.5, 30.0, 3600.0])
 
@@ -233,7 +233,7 @@ class _Simulation:
             except (FlowNotFoundError, StoreUnreachableError):
                 raise
             except StoreError:
-                return  # a driver holds it
+                return  # a runner holds it
             return
         flow = store.load(key)
         flow.check_invariants()
@@ -251,7 +251,7 @@ class _Simulation:
             resume(store, key)
 
     def give_commands(self, store: FlowStore) -> None:
-        """Cancel, pause, resume, retry, skip and set, while drivers hold the flows or do not."""
+        """Cancel, pause, resume, retry, skip and set, while runners hold the flows or do not."""
         while not self.ending:
             store.clock.sleep(self.random.choice([0.01, 0.1, 1]))
             with contextlib.suppress(ControlError, FlowNotFoundError, StoreUnreachableError):
@@ -308,14 +308,14 @@ class _Simulation:
             self.kill_somebody()
 
     def kill_somebody(self) -> None:
-        """Kill a driver, or who gives commands, and let another one come."""
-        victims = ("driver", "commander")
+        """Kill a runner, or who gives commands, and let another one come."""
+        victims = ("runner", "commander")
         process = self.random.choice([each for each in self.processes if each.name.startswith(victims)])
         self.kill(process)
         if process.name.startswith("commander"):
             self.enter("commander", self.give_commands)
         else:
-            self.enter_driver()
+            self.enter_runner()
 
     def advance(self, seconds: float) -> None:
         self.world.stage.now += seconds
@@ -334,7 +334,7 @@ class _Simulation:
         return self.world.store(Process("main"))
 
     def finish(self) -> None:
-        """End all that acts, let the leases run out, and let one driver finish what is left."""
+        """End all that acts, let the leases run out, and let one runner finish what is left."""
         self.world.note("the end begins")
         self.faults.rate = 0.0
         submitter = self.processes[0]

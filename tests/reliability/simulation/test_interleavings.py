@@ -1,4 +1,4 @@
-"""Two drivers, or a driver and a person, on small flows: every order of their transactions is tried."""
+"""Two runners, or a runner and a person, on small flows: every order of their transactions is tried."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def cancel(world: World, store: FlowStore, name: str) -> None:
             make_engine(store.clock).cancel_flow(flow)
             store.save(flow)
     except StaleFlowError:
-        pass  # a driver holds it
+        pass  # a runner holds it
 
 
 def pause(world: World, store: FlowStore, name: str) -> None:
@@ -65,7 +65,7 @@ def delete(world: World, store: FlowStore, name: str) -> None:
     except FlowNotFoundError:
         raise
     except StoreError:
-        pass  # a driver holds it
+        pass  # a runner holds it
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,11 @@ SCENARIOS = {
     "leases that run out twice": Scenario(
         [[touch("a"), touch("b", "a")]], [tick, tick], Bounds(deviations=2, expiries=2), 400
     ),
-    "a driver is killed": Scenario(
+    "a runner is killed": Scenario(
         [[touch("a"), touch("b", "a")]], [tick, tick], Bounds(deviations=3, expiries=1, kills=1), 5_000, 6
     ),
     "a sub-flow": Scenario([[SUB_FLOW]], [tick, tick], Bounds(deviations=4), 700, 2, once=True),
-    "a sub-flow, a driver is killed": Scenario(
+    "a sub-flow, a runner is killed": Scenario(
         [[SUB_FLOW]], [tick, tick], Bounds(deviations=2, expiries=1, kills=1), 900, 2
     ),
     "cancelled meanwhile": Scenario(
@@ -192,7 +192,7 @@ def enter(world: World, scenario: Scenario) -> None:
 
 
 def check(world: World, scenario: Scenario) -> None:
-    """What one more driver finds, when the leases have run out, ends as it must."""
+    """What one more runner finds, when the leases have run out, ends as it must."""
     if scenario.once:
         assert max(world.effects.values()) == 1
     store = world.store(Process("main"))

@@ -1,4 +1,4 @@
-"""Virtual drivers over one store: a thousand seeds, each its own order of events, failures and clocks."""
+"""Virtual runners over one store: a thousand seeds, each its own order of events, failures and clocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What virtual drivers work on: random specs, handlers that do as they are told, and what must come out."""
+"""What virtual runners work on: random specs, handlers that do as they are told, and what must come out."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _make_task(random: Random, depth: int, number: int) -> dict[str, Any]:
 
 
 def expected_outcome(spec: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return how a flow ends that one driver runs in memory, undisturbed."""
+    """Return how a flow ends that one runner runs in memory, undisturbed."""
     engine = make_engine(ManualClock(BEGINNING))
     in_memory = json.loads(json.dumps(spec).replace('"transactional": true', '"transactional": false'))
     flow = Flow.from_flow_spec(in_memory, key=key)

@@ -1,4 +1,4 @@
-"""The state machine: drivers and people do what they like with a store, and a model says what comes of it."""
+"""The state machine: runners and people do what they like with a store, and a model says what comes of it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ E = TypeVar("E", bound=Exception)
 
 BEGINNING = datetime(2026, 1, 2, tzinfo=UTC)
 LONG_AGO = "2000-01-01T00:00:00.000000+00:00"
-DRIVERS = ("A", "B", "C")
+RUNNERS = ("A", "B", "C")
 MOST = 6  # flows, before no more are submitted
 SUBMITTED = (*(name for name in KINDS if not name.endswith("inside")), "parent", "parent of a failure")
 BATCH = 2
@@ -53,7 +53,7 @@ ACTS = st.sampled_from(["label", "cancel", "pause", "pause", "resume", "resume"]
 
 
 class Place:
-    """A database with a connection of its own for each driver, used by one example after the other.
+    """A database with a connection of its own for each runner, used by one example after the other.
 
     Args:
         url: of the store.
@@ -62,7 +62,7 @@ class Place:
     def __init__(self, url: str) -> None:
         self.clock = ManualClock(BEGINNING)
         self.houston = Houston(url, clock=self.clock, task_handlers=HANDLERS)
-        self.stores = {name: FlowStore(url, clock=self.clock) for name in DRIVERS}
+        self.stores = {name: FlowStore(url, clock=self.clock) for name in RUNNERS}
 
     def reset(self) -> None:
         """Remove all rows, and set the clock back."""
@@ -80,7 +80,7 @@ class Place:
 
 @dataclass
 class Held:
-    """A flow as a driver loaded it under a lease."""
+    """A flow as a runner loaded it under a lease."""
 
     store: FlowStore
     lease: Lease
@@ -90,7 +90,7 @@ class Held:
 
 @dataclass
 class InHand:
-    """A flow as somebody loaded it who is no driver."""
+    """A flow as somebody loaded it who is no runner."""
 
     flow: Flow
     known: Known  # the model's object, to tell whether it was deleted
@@ -274,23 +274,23 @@ class StoreMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
-    # --- drivers ---------------------------------------------------------------------------
+    # --- runners ---------------------------------------------------------------------------
 
-    @rule(driver=st.sampled_from(DRIVERS))
-    def tick(self, driver: str) -> None:
-        runner = FlowRunner(self.place.stores[driver], self.engine, owner=driver, batch_size=BATCH)
-        self.model.run_tick(driver, BATCH)
-        assert runner.tick().errors == []
+    @rule(runner=st.sampled_from(RUNNERS))
+    def tick(self, runner: str) -> None:
+        self.model.run_tick(runner, BATCH)
+        store = self.place.stores[runner]
+        assert FlowRunner(store, self.engine, owner=runner, batch_size=BATCH).tick().errors == []
 
-    @rule(driver=st.sampled_from(DRIVERS), limit=st.integers(1, 3))
-    def claim(self, driver: str, limit: int) -> None:
-        self.claim_as(driver, limit)
+    @rule(runner=st.sampled_from(RUNNERS), limit=st.integers(1, 3))
+    def claim(self, runner: str, limit: int) -> None:
+        self.claim_as(runner, limit)
 
-    def claim_as(self, driver: str, limit: int) -> None:
-        store = self.place.stores[driver]
-        expected = self.model.claim(driver, limit)
+    def claim_as(self, runner: str, limit: int) -> None:
+        store = self.place.stores[runner]
+        expected = self.model.claim(runner, limit)
         store._turn = 0  # so that no place is that of the flow which is due longest
-        leases = store.claim(owner=driver, limit=limit)
+        leases = store.claim(owner=runner, limit=limit)
         assert [(lease.flow_key, lease.token, lease.lost_leases) for lease in leases] == [
             (known.key, known.token, known.lost) for known in expected
         ]
@@ -301,9 +301,9 @@ class StoreMachine(RuleBasedStateMachine):
             self.held.append(Held(store, lease, flow, wakes))
 
     @precondition(lambda self: self.is_due())
-    @rule(driver=st.sampled_from(DRIVERS))
-    def claim_what_is_due(self, driver: str) -> None:
-        self.claim_as(driver, 1)
+    @rule(runner=st.sampled_from(RUNNERS))
+    def claim_what_is_due(self, runner: str) -> None:
+        self.claim_as(runner, 1)
 
     @precondition(lambda self: self.held)
     @rule(index=INDEX)
@@ -312,12 +312,12 @@ class StoreMachine(RuleBasedStateMachine):
         self.work_on(self.take(self.held, index))
 
     @precondition(lambda self: self.held)
-    @rule(index=INDEX, driver=st.sampled_from(DRIVERS), rival_works=st.booleans())
-    def come_late(self, index: int, driver: str, rival_works: bool) -> None:
+    @rule(index=INDEX, runner=st.sampled_from(RUNNERS), rival_works=st.booleans())
+    def come_late(self, index: int, runner: str, rival_works: bool) -> None:
         """Save a flow whose lease ran out, after others took up what was due."""
         held = self.take(self.held, index)
         self.let_run_out(held.lease)
-        self.claim_as(driver, 3)
+        self.claim_as(runner, 3)
         if rival_works and self.held:
             self.work_on(self.held.pop())
         self.work_on(held)
@@ -336,7 +336,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert kinds == ({said} if stored else set())
 
     def finish(self, held: Held) -> None:
-        """Do what a driver does with a flow that it has claimed and loaded."""
+        """Do what a runner does with a flow that it has claimed and loaded."""
         session = ClaimedFlow(
             held.store, self.engine, held.lease, held.flow, task_ctx={}, must_stop=lambda: False
         )
@@ -398,7 +398,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(index=INDEX, vanishes=st.booleans())
     def lease_runs_out(self, index: int, vanishes: bool) -> None:
-        """Let a lease run out; its driver is gone, or comes back late."""
+        """Let a lease run out; its runner is gone, or comes back late."""
         held = self.take(self.held, index) if vanishes else self.pick(self.held, index)
         self.let_run_out(held.lease)
 

@@ -14,7 +14,7 @@ from tests.reliability.stateful.workload import KINDS, Kind
 __all__ = ["LIVE", "Known", "Model", "Refusal", "Wake"]
 
 LIVE = ("PENDING", "RUNNING")
-TRIED_AGAIN_AFTER = timedelta(seconds=60)  # what is to be cancelled, and made a driver stumble
+TRIED_AGAIN_AFTER = timedelta(seconds=60)  # what is to be cancelled, and made a runner stumble
 Refusal = str | None  # name of the error that is to come; None: it is done
 Wake = tuple[str, str]  # kind, and the flow that caused it
 
@@ -65,7 +65,7 @@ class Model:
     """All flows of a store.
 
     Args:
-        clock: that of the drivers.
+        clock: that of the runners.
     """
 
     def __init__(self, clock: ManualClock) -> None:
@@ -138,7 +138,7 @@ class Model:
         for known in self.flows.values():
             known.wakes = {wake for wake in known.wakes if wake[1] not in keys}
 
-    # --- drivers ---------------------------------------------------------------------------
+    # --- runners ---------------------------------------------------------------------------
 
     def claim(self, owner: str, limit: int) -> list[Known]:
         """Claim what is due, and return it in order."""
@@ -146,7 +146,7 @@ class Model:
         for known in self._claimable()[:limit]:
             lost = known.lost + (known.owner is not None)
             if lost and chosen:
-                break  # a flow that may have killed its drivers is claimed alone
+                break  # a flow that may have killed its runners is claimed alone
             known.lost = lost
             chosen.append(known)
             if lost:
@@ -188,7 +188,7 @@ class Model:
         known.lost += 1
 
     def block(self, known: Known) -> None:
-        """Block a flow by its driver."""
+        """Block a flow by its runner."""
         self._block(known)
 
     def _block(self, known: Known) -> None:
@@ -262,7 +262,7 @@ class Model:
     # --- changes of a flow -----------------------------------------------------------------
 
     def save_by_hand(self, known: Known) -> None:
-        """Save a flow outside a driver, which shuts out a driver whose lease ran out."""
+        """Save a flow outside a runner, which shuts out a runner whose lease ran out."""
         known.token += 1
         self._saved(known)
 

@@ -1,4 +1,4 @@
-"""Whatever drivers and people do to a store, one after the other, it does what the model says."""
+"""Whatever runners and people do to a store, one after the other, it does what the model says."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class TestFlows:
         assert reason.kind is ReasonKind.CANCELLING
         assert "its parent ended" in reason.text
 
-    def test_what_is_asked_of_a_flow_that_drivers_were_lost_by_waits_for_a_time(self) -> None:
+    def test_what_is_asked_of_a_flow_that_runners_were_lost_by_waits_for_a_time(self) -> None:
         later = NOW + timedelta(minutes=1)
         pause = Control(kind=ControlKind.PAUSE, by="ada")
         (reason,) = explain(active(), status="BLOCKED", controls=(pause,), next_tick_at=later).reasons

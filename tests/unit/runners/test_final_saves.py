@@ -102,7 +102,7 @@ def test_a_flow_that_the_database_refuses_does_not_stop_the_others(store: FlowSt
     }
 
 
-class TestDrivers:
+class TestRunners:
     @pytest.fixture
     def seen(self) -> list[dict[str, str]]:
         """What a task's function saw of the store when it was called."""
@@ -139,7 +139,7 @@ class TestDrivers:
         assert seen == [{"first": "COMPLETED", "second": "PENDING"}]
         assert report.completed == 2
 
-    def test_a_driver_that_is_interrupted_writes_what_waits(self, store: FlowStore) -> None:
+    def test_a_runner_that_is_interrupted_writes_what_waits(self, store: FlowStore) -> None:
         self.fill(store)
 
         def interrupt(task: dict[str, Any], task_ctx: dict[str, Any]) -> None:

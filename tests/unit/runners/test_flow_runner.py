@@ -321,7 +321,7 @@ class TestSaving:
 
 
 class TestLeases:
-    def test_a_driver_that_was_overtaken_saves_nothing_and_goes_on_with_other_flows(
+    def test_a_runner_that_was_overtaken_saves_nothing_and_goes_on_with_other_flows(
         self, world: World
     ) -> None:
         def lose(task: dict[str, Any]) -> None:
@@ -400,7 +400,7 @@ class TestLeases:
         assert owners == [(None,)]
         assert (report.completed, report.claimed) == (2, 2)
 
-    def test_a_flow_that_killed_its_drivers_is_blocked_and_names_the_task(self, world: World) -> None:
+    def test_a_flow_that_killed_its_runners_is_blocked_and_names_the_task(self, world: World) -> None:
         world.submit(task("fine", "act"), task("killer", "act"), task("never", "act"))
         calls: list[str] = []
 
@@ -443,7 +443,7 @@ class TestSubFlows:
         child = world.store.load(child_key)
         assert (child.status, child.parent_key, child.depth) == ("COMPLETED", "f", 1)
 
-    def test_each_may_be_ticked_by_another_driver(self, world: World) -> None:
+    def test_each_may_be_ticked_by_another_runner(self, world: World) -> None:
         world.submit(self.parent(task("inner")), task("after"))
         claimed = [world.runner().tick(max_flows=1).claimed for _ in range(4)]
         assert claimed == [1, 1, 1, 0]
@@ -589,7 +589,7 @@ class TestRunFlow:
         world.submit(task("t", "wait_for_it"))
         assert world.runner({"wait_for_it": wait}).run_flow("f") == "RUNNING"
 
-    def test_it_waits_for_another_driver(self, world: World) -> None:
+    def test_it_waits_for_another_runner(self, world: World) -> None:
         world.submit(task("t"))
         (lease,) = world.store.claim(owner="other")
 

@@ -1,4 +1,4 @@
-"""A flow that a driver ended in is under suspicion: what it calls is saved before, and counted."""
+"""A flow that a runner ended in is under suspicion: what it calls is saved before, and counted."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class World:
         return FlowRunner(self.store, FlowEngine(task_handlers=handlers, clock=self.clock))
 
     def vanish(self) -> None:
-        """Claim all that is due as a driver that is then killed before it calls anything."""
+        """Claim all that is due as a runner that is then killed before it calls anything."""
         self.store.claim(owner="gone", limit=99, lease_seconds=0)
 
     def suspects(self) -> list[Finding]:
@@ -53,7 +53,7 @@ def interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def test_a_flow_that_never_began_is_never_blocked_for_its_drivers(world: World) -> None:
+def test_a_flow_that_never_began_is_never_blocked_for_its_runners(world: World) -> None:
     world.submit(task("a", "noop"))
     for _ in range(5):
         world.vanish()

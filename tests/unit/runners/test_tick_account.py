@@ -31,7 +31,7 @@ class World:
 
     def runner(self, **handlers: Any) -> FlowRunner:
         engine = FlowEngine(clock=self.clock, task_handlers=handlers)
-        return FlowRunner(self.store, engine, owner="the driver")
+        return FlowRunner(self.store, engine, owner="the runner")
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def world() -> Iterator[World]:
     world.store.close()
 
 
-def test_a_tick_is_noted_with_its_driver_its_times_and_its_figures(world: World) -> None:
+def test_a_tick_is_noted_with_its_runner_its_times_and_its_figures(world: World) -> None:
     def take_a_minute(task: dict[str, Any]) -> None:
         world.clock.advance(60)
         task["status"] = "COMPLETED"
@@ -50,7 +50,7 @@ def test_a_tick_is_noted_with_its_driver_its_times_and_its_figures(world: World)
     world.submit("noop", key="g")
     world.runner(take_a_minute=take_a_minute).tick()
     (found,) = world.store.ticks.list()
-    assert (found.owner, found.host, found.pid) == ("the driver", os.uname().nodename, os.getpid())
+    assert (found.owner, found.host, found.pid) == ("the runner", os.uname().nodename, os.getpid())
     assert (found.started_at, found.ended_at) == (START, START + timedelta(seconds=60))
     assert (found.ticks, found.flows, found.tasks, found.errors) == (1, 2, 3, 0)
 

@@ -260,7 +260,7 @@ class TestNewerTables:
         count = do(url, lambda connection: connection.scalar(text("SELECT count(*) FROM mc_flow")))
         assert count == 0
 
-    def test_a_driver_that_runs_meanwhile_stops_at_its_next_tick(self, url: str) -> None:
+    def test_a_runner_that_runs_meanwhile_stops_at_its_next_tick(self, url: str) -> None:
         from mc.flows.flow_engine import FlowEngine
         from mc.runners.flow_runner import FlowRunner
 

@@ -1,4 +1,4 @@
-"""Drivers read of a large flow what they need: what they do is the same as if they had read it whole."""
+"""Runners read of a large flow what they need: what they do is the same as if they had read it whole."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def store(tmp_path: Path, clock: ManualClock) -> Iterator[FlowStore]:
 
 def tick(store: FlowStore, **handlers: Any) -> RunnerReport:
     engine = FlowEngine(task_handlers=handlers, clock=store.clock)
-    return FlowRunner(store, engine, owner="driver").tick()
+    return FlowRunner(store, engine, owner="runner").tick()
 
 
 def create(store: FlowStore, tasks: list[Spec], **spec: Any) -> None:
@@ -65,7 +65,7 @@ def pauses(task: dict[str, Any], task_ctx: dict[str, Any]) -> None:
 
 
 def run_after_a_pause(store: FlowStore, clock: ManualClock, tasks: list[Spec], body: Body) -> Flow:
-    """Run tasks, the last of which is called by a driver that has read none of the others."""
+    """Run tasks, the last of which is called by a runner that has read none of the others."""
     first = [*tasks, {"key": "pause", "task_type": "pauses"}]
     create(store, [*first, {"key": "last", "task_type": "body"}])
     tick(store, pauses=pauses, body=body)
@@ -258,7 +258,7 @@ class TestChanging:
         ends = [found.task_key for found in store.history.events("f") if found.new_status == "COMPLETED"]
         assert ends.index("early") < ends.index("t1")
 
-    def test_ranks_that_an_edge_moved_are_kept_for_the_next_driver(
+    def test_ranks_that_an_edge_moved_are_kept_for_the_next_runner(
         self, store: FlowStore, clock: ManualClock
     ) -> None:
         """Two chains; the end of the second goes before the first, which moves the first behind it."""
@@ -301,7 +301,7 @@ class TestChanging:
         tick(store)
         assert store.summary("f").status == "COMPLETED"
 
-    def test_start_rules_hold_over_several_drivers(self, store: FlowStore, clock: ManualClock) -> None:
+    def test_start_rules_hold_over_several_runners(self, store: FlowStore, clock: ManualClock) -> None:
         def fail(task: dict[str, Any]) -> None:
             raise ValueError("broken")
 
@@ -341,7 +341,7 @@ class TestChanging:
         assert "broken" in (flow.describe_failure() or "")
         check_history(store, "f")
 
-    def test_a_task_added_behind_a_failure_is_skipped_by_a_driver(
+    def test_a_task_added_behind_a_failure_is_skipped_by_a_runner(
         self, store: FlowStore, clock: ManualClock
     ) -> None:
         def fail(task: dict[str, Any]) -> None:
@@ -385,7 +385,7 @@ class TestLoss:
         def body(task: dict[str, Any], task_ctx: dict[str, Any]) -> None:
             def take_over(connection: Any) -> None:
                 flow = tables.flow
-                taken = {"lease_token": flow.c.lease_token + 1, "lease_owner": "another driver"}
+                taken = {"lease_token": flow.c.lease_token + 1, "lease_owner": "another runner"}
                 connection.execute(update(flow).values(taken))
 
             store._database.write(take_over)

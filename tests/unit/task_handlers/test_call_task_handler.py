@@ -157,7 +157,7 @@ def test_a_coroutine_function_is_refused_by_the_sync_front(fail_with, allowed):
 
 def test_transactional_needs_a_connection(fail_with, allowed):
     message = fail_with(call("call_functions.functions:use", transactional=True), on=allowed)
-    assert "needs a store whose driver offers its connection" in message
+    assert "needs a store whose runner offers its connection" in message
 
 
 def test_transactional_passes_the_connection(run, allowed):

@@ -116,7 +116,7 @@ class TestTicks:
             tick.finish()
             assert [call.has_effects for call in calls if call] == [expected]
 
-    def test_each_call_with_effects_is_saved_where_the_driver_can(self, engine):
+    def test_each_call_with_effects_is_saved_where_the_runner_can(self, engine):
         done, saved = [], []
         engine.registry.register("write_file", lambda task: done.append(task["key"]))
         tasks = [{"key": f"w{n}", "task_type": "write_file", "precursors": []} for n in range(3)]

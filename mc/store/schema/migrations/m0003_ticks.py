@@ -1,4 +1,4 @@
-"""Migration 3: what drivers did when."""
+"""Migration 3: what runners did when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Migration 8: the calls that drivers were in when they ended."""
+"""Migration 8: the calls that runners were in when they ended."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A driver that outlives its database's outages; run as a program of its own.
+"""A runner that outlives its database's outages; run as a program of its own.
 
-    python -m tests.reliability.outages.driver URL FOLDER
+    python -m tests.reliability.outages.runner URL FOLDER
 
 Below FOLDER, each call of a task's body adds a line to `bodies`, and each tick that found the database
 gone one to `outages`. Ends when all flows are finished.
@@ -23,7 +23,7 @@ from mc.task_handlers.base_task_handler import BaseTaskHandler
 __all__ = ["LEASE_SECONDS", "main"]
 
 LEASE_SECONDS = 1.5
-_BETWEEN_TICKS = 0.05  # seconds; a driver whose database is gone tries again and again
+_BETWEEN_TICKS = 0.05  # seconds; a runner whose database is gone tries again and again
 
 
 class _Notes:
