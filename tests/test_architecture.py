@@ -52,7 +52,7 @@ WINGS: dict[str, tuple[str, ...]] = {
         *("observer", "resource", "tick_report"),
     ),
     "explanation": ("flow_reasons", "task_reasons", "facts", "explanation"),
-    "simulation": ("simulation", "script", "outcome_handlers", "timeline", "outcomes", "task_paths"),
+    "simulation": ("simulation", "script", "scripted_handlers", "timeline", "scripted_results", "task_paths"),
     "store": (
         *("history_check", "flow_facts", "flow_store", "upkeep", "messages", "saving", "resource_store"),
         *("reading", "leases", "rows", "nearest_names", "history", "database", "outbox", "final_save"),

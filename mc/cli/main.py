@@ -23,7 +23,7 @@ COMMANDS: Final = MappingProxyType(
             "mc.cli.commands.plan", "Show the order, the critical path and the dead ends of a spec."
         ),
         "simulate": LazyCommand(
-            "mc.cli.commands.simulate", "Run a spec on a clock of its own, with scripted outcomes."
+            "mc.cli.commands.simulate", "Run a spec on a clock of its own, with scripted results."
         ),
         "submit": LazyCommand("mc.cli.commands.submit", "Store a flow for later ticks and print its key."),
         "tick": LazyCommand("mc.cli.commands.tick", "Advance the flows that are due, then end."),

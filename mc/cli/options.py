@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -13,6 +13,7 @@ from mc.cli.spec_source import check_key, parse_data
 from mc.store.databases.kinds import DEFAULT_URL
 
 __all__ = [
+    "RenamedOption",
     "common_options",
     "data_option",
     "lease_option",
@@ -23,6 +24,20 @@ __all__ = [
 ]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
+
+
+class RenamedOption(click.Option):
+    """An option that goes on to take its old name, of which the help says nothing."""
+
+    def __init__(self, param_decls: Sequence[str], *, old_name: str, **attributes: Any) -> None:
+        super().__init__(param_decls, **attributes)
+        self._old_name = old_name
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Let both names be read."""
+        shown, self.opts = self.opts, [*self.opts, self._old_name]
+        super().add_to_parser(parser, ctx)
+        self.opts = shown
 
 
 def common_options(command: Decorated) -> Decorated:

@@ -1,4 +1,4 @@
-"""What a simulation is told: the outcomes of tasks, and what comes from outside, read from JSON."""
+"""Scripts of simulations: results of tasks, and what comes from outside, read from JSON."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Final
 from mc.durations import parse_duration, parse_time
 from mc.errors import DurationError, Problem, ResourceError, SpecError
 from mc.flows.resource import Resource, make_resource
-from mc.simulation.outcomes import Outcome, Outcomes, make_exception
+from mc.simulation.scripted_results import ScriptedResult, ScriptedResults, make_exception
 from mc.spec.problems import NameSuggester, join_pointer, make_problem, shorten
 from mc.spec.reading.json_tree import make_plain
 from mc.spec.schema.schema_errors import describe_schema_error
 from mc.spec.task_graph import assign_task_keys
 
-__all__ = ["Decision", "Script", "SentSignal", "load_outcomes_schema", "read_script"]
+__all__ = ["Decision", "Script", "SentSignal", "load_script_schema", "read_script"]
 
 _START: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _FAILURE_TYPE: Final = "RuntimeError"
@@ -56,24 +56,24 @@ class Script:
     """What a simulation is told.
 
     Attributes:
-        outcomes: of tasks.
+        results: of tasks.
         events: what comes from outside, in the order in which it comes.
         start: the time at which the clock stands at first.
         resources: what there is of named resources.
     """
 
-    outcomes: Outcomes
+    results: ScriptedResults
     events: tuple[SentSignal | Decision, ...] = ()
     start: datetime = _START
     resources: tuple[Resource, ...] = ()
 
 
-def load_outcomes_schema() -> dict[str, Any]:
-    """Return a fresh copy of the JSON Schema (draft 2020-12) of the outcomes of a simulation."""
+def load_script_schema() -> dict[str, Any]:
+    """Return a fresh copy of the JSON Schema (draft 2020-12) of the script of a simulation."""
     import json
     from importlib import resources
 
-    text = resources.files("mc.simulation").joinpath("outcomes.schema.json").read_text(encoding="utf-8")
+    text = resources.files("mc.simulation").joinpath("script.schema.json").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema
 
@@ -82,8 +82,8 @@ def read_script(value: Any, flow_spec: Mapping[str, Any] | None = None) -> Scrip
     """Return what a simulation is told by a JSON value.
 
     Args:
-        value: any value, which `load_outcomes_schema` describes.
-        flow_spec: the sound spec of the flow; outcomes of tasks that it does not have are problems then.
+        value: any value, which `load_script_schema` describes.
+        flow_spec: the sound spec of the flow; results of tasks that it does not have are problems then.
 
     Raises:
         SpecError: it is malformed; `.problems` lists everything.
@@ -93,11 +93,11 @@ def read_script(value: Any, flow_spec: Mapping[str, Any] | None = None) -> Scrip
     if problems:
         head = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         shown = "\n".join(f"  {problem}" for problem in problems[:20])
-        raise SpecError(f"The outcomes have {head}:\n{shown}", problems)
+        raise SpecError(f"The script has {head}:\n{shown}", problems)
     events = [_to_signal(item) for item in plain.get("signals") or ()]
     decisions = [_to_decision(item) for item in plain.get("decisions") or ()]
     return Script(
-        outcomes=Outcomes(
+        results=ScriptedResults(
             {path: _to_attempts(item) for path, item in (plain.get("tasks") or {}).items()},
             {name: _to_attempts(item) for name, item in (plain.get("task_types") or {}).items()},
         ),
@@ -114,7 +114,7 @@ def _find_problems(value: Any, flow_spec: Mapping[str, Any] | None) -> list[Prob
 
     suggester = NameSuggester()
     found: dict[Problem, None] = {}
-    for error in own_validator(load_outcomes_schema()).iter_errors(value):
+    for error in own_validator(load_script_schema()).iter_errors(value):
         found.update(dict.fromkeys(describe_schema_error(error, "", suggester)))
     if found:
         return list(found)
@@ -146,10 +146,10 @@ def _find_bad_resources(value: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _list_durations(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for group in ("tasks", "task_types"):
-        for name, outcome in (value.get(group) or {}).items():
+        for name, result in (value.get(group) or {}).items():
             place = join_pointer("", group, name)
-            attempts = enumerate(outcome.get("attempts") or ())
-            for where, one in [(place, outcome), *((f"{place}/attempts/{at}", one) for at, one in attempts)]:
+            attempts = enumerate(result.get("attempts") or ())
+            for where, one in [(place, result), *((f"{place}/attempts/{at}", one) for at, one in attempts)]:
                 if "duration" in one:
                     yield f"{where}/duration", one["duration"]
     for group in ("signals", "decisions"):
@@ -178,17 +178,17 @@ def _find_unknown_tasks(
             )
 
 
-def _to_attempts(outcome: Mapping[str, Any]) -> list[Outcome]:
-    return [_to_outcome(one) for one in outcome.get("attempts") or [outcome]]
+def _to_attempts(result: Mapping[str, Any]) -> list[ScriptedResult]:
+    return [_to_result(one) for one in result.get("attempts") or [result]]
 
 
-def _to_outcome(attempt: Mapping[str, Any]) -> Outcome:
+def _to_result(attempt: Mapping[str, Any]) -> ScriptedResult:
     error = None
     if "fail" in attempt:
         fail = attempt["fail"]
         given = {"message": fail} if isinstance(fail, str) else fail
-        error = make_exception(given.get("type", _FAILURE_TYPE), given.get("message", "as the outcomes say"))
-    return Outcome(data=attempt.get("data") or {}, duration=attempt.get("duration", 0), error=error)
+        error = make_exception(given.get("type", _FAILURE_TYPE), given.get("message", "as the script says"))
+    return ScriptedResult(data=attempt.get("data") or {}, duration=attempt.get("duration", 0), error=error)
 
 
 def _to_signal(item: Mapping[str, Any]) -> SentSignal:

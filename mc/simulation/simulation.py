@@ -1,4 +1,4 @@
-"""Runs a flow on a clock of its own: real engine, scripted outcomes, nothing of the user's code."""
+"""Runs of flows on a clock of their own: real engine, scripted results, nothing of the user's code."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mc.flows.resource import read_needs
 from mc.flows.resources.claims import was_refused
 from mc.flows.signals.waits import find_waits
 from mc.json_data import JsonData
-from mc.simulation.outcome_handlers import StandInHandlers
-from mc.simulation.outcomes import Outcomes
 from mc.simulation.script import Script, SentSignal
+from mc.simulation.scripted_handlers import StandInHandlers
+from mc.simulation.scripted_results import ScriptedResults
 from mc.simulation.timeline import Timeline, TimelineEntry
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ class Simulation:
         timeline: what happened, in order.
         waits: the tasks that wait at the end.
         stood_in: task type -> how many attempts completed with the data of the spec, because their type was
-            not run and no outcome was given.
-        unused: outcomes that no task was found for, and events that came too late.
+            not run and no scripted result was given.
+        unused: scripted results that no task was found for, and events that came too late.
     """
 
     flow: Flow
@@ -114,13 +114,13 @@ def simulate_flow(
 ) -> Simulation:
     """Run a flow in memory to its end, or to where only something from outside can move it.
 
-    The engine and the built-in types that act on the flow alone are real. Tasks with an outcome come to that;
-    `call`, `print`, `log` and all other types complete at once with the data that their spec gives them.
-    No module is imported. Time passes as fast as the machine can tick.
+    The engine and the built-in types that act on the flow alone are real. A scripted result takes the place
+    of its task; `call`, `print`, `log` and all other types complete at once with the data that their spec
+    gives them. No module is imported. Time passes as fast as the machine can tick.
 
     Args:
         flow_spec: the spec; copied.
-        script: the outcomes of tasks, and what comes from outside.
+        script: the scripted results of tasks, and what comes from outside.
         data: laid over the spec's data.
         max_seconds: where the time ends; no limit unless given.
         max_ticks: how many ticks are made at most.
@@ -129,7 +129,7 @@ def simulate_flow(
         SpecError: the spec is wrong, or its data do not keep to its `params`.
         NotJsonError: JSON cannot hold `data`.
     """
-    return _Run(script or Script(outcomes=Outcomes()), max_seconds, max_ticks).run(flow_spec, data)
+    return _Run(script or Script(results=ScriptedResults()), max_seconds, max_ticks).run(flow_spec, data)
 
 
 class _Run:
@@ -140,7 +140,7 @@ class _Run:
         self.clock = ManualClock(script.start)
         self.limit = None if max_seconds is None else script.start + timedelta(seconds=max_seconds)
         self.max_ticks = max_ticks
-        self.handlers = StandInHandlers(script.outcomes)
+        self.handlers = StandInHandlers(script.results)
         self.timeline = Timeline(self.handlers.paths)
         self.engine = FlowEngine(
             registry=self.handlers,
@@ -163,7 +163,7 @@ class _Run:
             timeline=tuple(self.timeline.entries(flow.key)),
             waits=tuple(self._list_waits(flow)),
             stood_in=dict(self.handlers.stood_in),
-            unused=(*self.script.outcomes.unused, *self._list_late(flow)),
+            unused=(*self.script.results.unused, *self._list_late(flow)),
         )
 
     def _tick_to_the_end(self, flow: Flow) -> Ending:

@@ -1,1 +1,1 @@
-"""The pytest plugin: an engine, a store, a clock, and outcomes in the place of tasks."""
+"""The pytest plugin: an engine, a store, a clock, and scripted results in the place of tasks."""

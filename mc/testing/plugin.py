@@ -10,11 +10,11 @@ import pytest
 if TYPE_CHECKING:
     from mc.clock import ManualClock
     from mc.flows.flow_engine import FlowEngine
-    from mc.simulation.outcome_handlers import PrebakedHandlers
+    from mc.simulation.scripted_handlers import ScriptedHandlers
     from mc.simulation.timeline import Timeline
     from mc.store.flow_store import FlowStore
     from mc.testing.history_assertion import HistoryAssertion
-    from mc.testing.prebaking import Prebaking
+    from mc.testing.scripting import Scripting
 
 __all__ = [
     "assert_history",
@@ -22,6 +22,7 @@ __all__ = [
     "mc_engine",
     "mc_handler_modules",
     "mc_prebaked",
+    "mc_scripted",
     "mc_store",
     "mc_task_handlers",
     "pytest_addoption",
@@ -60,32 +61,38 @@ def mc_task_handlers() -> Mapping[str, Any]:
 
 
 @pytest.fixture
-def _mc_handlers(mc_handler_modules: Sequence[str], mc_task_handlers: Mapping[str, Any]) -> PrebakedHandlers:
+def _mc_handlers(mc_handler_modules: Sequence[str], mc_task_handlers: Mapping[str, Any]) -> ScriptedHandlers:
     from mc.flows.handlers.handler_registry import HandlerRegistry
-    from mc.simulation.outcome_handlers import PrebakedHandlers
-    from mc.simulation.outcomes import Outcomes
+    from mc.simulation.scripted_handlers import ScriptedHandlers
+    from mc.simulation.scripted_results import ScriptedResults
 
-    return PrebakedHandlers(Outcomes(), HandlerRegistry(mc_task_handlers, mc_handler_modules))
+    return ScriptedHandlers(ScriptedResults(), HandlerRegistry(mc_task_handlers, mc_handler_modules))
 
 
 @pytest.fixture
-def _mc_timeline(_mc_handlers: PrebakedHandlers) -> Timeline:
+def _mc_timeline(_mc_handlers: ScriptedHandlers) -> Timeline:
     from mc.simulation.timeline import Timeline
 
     return Timeline(_mc_handlers.paths)
 
 
 @pytest.fixture
-def mc_prebaked(_mc_handlers: PrebakedHandlers) -> Prebaking:
-    """Let outcomes take the place of tasks of `mc_engine`: `mc_prebaked({"fetch": {"result": 5}})`."""
-    from mc.testing.prebaking import Prebaking
+def mc_scripted(_mc_handlers: ScriptedHandlers) -> Scripting:
+    """Let results take the place of tasks of `mc_engine`: `mc_scripted({"fetch": {"result": 5}})`."""
+    from mc.testing.scripting import Scripting
 
-    return Prebaking(_mc_handlers.outcomes)
+    return Scripting(_mc_handlers.results)
 
 
 @pytest.fixture
-def mc_engine(mc_clock: ManualClock, _mc_handlers: PrebakedHandlers, _mc_timeline: Timeline) -> FlowEngine:
-    """An engine that `mc_clock` tells the time, with the outcomes of `mc_prebaked`."""
+def mc_prebaked(mc_scripted: Scripting) -> Scripting:
+    """Do the same, by the older name."""
+    return mc_scripted
+
+
+@pytest.fixture
+def mc_engine(mc_clock: ManualClock, _mc_handlers: ScriptedHandlers, _mc_timeline: Timeline) -> FlowEngine:
+    """An engine that `mc_clock` tells the time, with the scripted results of `mc_scripted`."""
     from mc.flows.flow_engine import FlowEngine
 
     return FlowEngine(registry=_mc_handlers, clock=mc_clock, observers=[_mc_timeline])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mc.cli.exit_codes import ExitCode
-from mc.cli.options import common_options, data_option
+from mc.cli.options import RenamedOption, common_options, data_option
 from mc.cli.output import format_counts, print_json, print_table, printable, to_json_text
 from mc.cli.parameter_types import COUNT, DurationType
 from mc.cli.settings import Settings
@@ -28,7 +28,10 @@ _LONGEST_EVENT = 200
 @click.command("simulate")
 @click.argument("spec")
 @click.option(
-    "--outcomes",
+    "--script",
+    "script_file",
+    cls=RenamedOption,
+    old_name="--outcomes",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, allow_dash=False),
     help="A JSON or YAML file: what tasks come to, and what signals and decisions come when.",
@@ -50,18 +53,18 @@ _LONGEST_EVENT = 200
 def command(
     settings: Settings,
     spec: str,
-    outcomes: str | None,
+    script_file: str | None,
     until: timedelta | None,
     max_ticks: int,
     data: dict[str, Any],
 ) -> int:
-    """Run a spec on a clock of its own, with scripted outcomes.
+    """Run a spec on a clock of its own, with scripted results.
 
     SPEC is a JSON or YAML file, or - for stdin.
     The engine is the real one, in memory; nothing of your code is
-    imported or called, nothing is stored, and no time passes. A task comes to what the outcomes say of it;
-    without that, `call`, `print`, `log` and types that are not built in complete at once with the data of
-    the spec. The simulation ends with the flow, or where only something from outside can move it.
+    imported or called, nothing is stored, and no time passes. A task comes to the result that the script has
+    for it; without that, `call`, `print`, `log` and types that are not built in complete at once with the
+    data of the spec. The simulation ends with the flow, or where only something from outside can move it.
     """
     from mc.simulation.script import read_script
     from mc.simulation.simulation import simulate_flow
@@ -69,11 +72,11 @@ def command(
     from mc.spec.validation import validate_flow_spec
 
     flow_spec = read_spec(spec)
-    if outcomes is None:
+    if script_file is None:
         script = None
     else:
         validate_flow_spec(flow_spec, task_types=_AnyTaskType())
-        script = read_script(read_spec_file(outcomes), flow_spec)
+        script = read_script(read_spec_file(script_file), flow_spec)
     seconds = until.total_seconds() if until is not None else None
     simulation = simulate_flow(flow_spec, script, data, max_seconds=seconds, max_ticks=max_ticks)
     if settings.as_json:
@@ -110,7 +113,7 @@ def _print_for_people(simulation: Simulation) -> None:
     if flow.status == "FAILED":
         print(f"failure: {printable(flow.describe_failure() or 'no reason given', _LONGEST_VALUE)}")
         if simulation.stood_in:
-            print("What tasks leave that are not run is said by --outcomes.")
+            print("What tasks leave that are not run is said by --script.")
     if simulation.stood_in:
         counted = ", ".join(f"{name} ({count})" for name, count in simulation.stood_in.items())
         print(f"not run, completed with the data of the spec: {printable(counted)}")

@@ -28,16 +28,16 @@ OUTCOMES = {
 
 
 @pytest.fixture
-def outcomes(tmp_path: Path) -> Path:
-    path = tmp_path / "outcomes.json"
+def results(tmp_path: Path) -> Path:
+    path = tmp_path / "script.json"
     path.write_text(json.dumps(OUTCOMES))
     return path
 
 
 def test_the_timeline_is_shown_for_people(
-    houston: Callable[..., Any], write_spec: Callable[..., Path], outcomes: Path
+    houston: Callable[..., Any], write_spec: Callable[..., Path], results: Path
 ) -> None:
-    ended = houston("simulate", write_spec(TASKS), "--outcomes", outcomes)
+    ended = houston("simulate", write_spec(TASKS), "--script", results)
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.splitlines() == [
         "after   task   what",
@@ -54,9 +54,9 @@ def test_the_timeline_is_shown_for_people(
 
 
 def test_json_holds_the_whole_simulation(
-    houston: Callable[..., Any], write_spec: Callable[..., Path], outcomes: Path
+    houston: Callable[..., Any], write_spec: Callable[..., Path], results: Path
 ) -> None:
-    document = houston("simulate", write_spec(TASKS), "--outcomes", outcomes, "--json").document
+    document = houston("simulate", write_spec(TASKS), "--script", results, "--json").document
     assert (document["status"], document["ending"], document["seconds"]) == ("COMPLETED", "finished", 172_800)
     assert document["timeline"][0]["event"] == "RUNNING"
     failed = [entry for entry in document["timeline"] if entry["error"]]
@@ -86,20 +86,20 @@ def test_a_flow_that_fails_ends_with_1_and_says_what_would_help(
     ended = houston("simulate", write_spec([TASKS[0], TASKS[2]]))
     assert ended.code == 1
     assert "failure: PathError:" in ended.out or "failure: task 'say': PathError" in ended.out
-    assert "What tasks leave that are not run is said by --outcomes." in ended.out
+    assert "What tasks leave that are not run is said by --script." in ended.out
 
 
-def test_outcomes_that_are_wrong_are_bad_input(
+def test_scripted_results_that_are_wrong_are_bad_input(
     houston: Callable[..., Any], write_spec: Callable[..., Path], tmp_path: Path
 ) -> None:
     (tmp_path / "o.json").write_text('{"tasks": {"fetsh": {}}}')
-    ended = houston("simulate", write_spec(TASKS), "--outcomes", "o.json", "--json")
+    ended = houston("simulate", write_spec(TASKS), "--script", "o.json", "--json")
     assert (ended.code, ended.out) == (2, "")
     (problem,) = ended.error["problems"]
     assert (problem["pointer"], problem["suggestion"]) == ("/tasks/fetsh", "fetch")
-    assert houston("simulate", write_spec(TASKS), "--outcomes", "missing.json").code == 2
+    assert houston("simulate", write_spec(TASKS), "--script", "missing.json").code == 2
     (tmp_path / "o.json").write_text("{")
-    assert "o.json, line 1, column 2" in houston("simulate", write_spec(TASKS), "--outcomes", "o.json").err
+    assert "o.json, line 1, column 2" in houston("simulate", write_spec(TASKS), "--script", "o.json").err
 
 
 @pytest.mark.parametrize("text", ["-1", "soon", "1000y"])
@@ -112,11 +112,11 @@ def test_a_time_limit_that_is_none_is_bad_usage(
 
 @pytest.mark.parametrize("spec", ["[]", '"x"', '{"tasks": 3}', '{"key": 7}'])
 def test_a_spec_that_is_wrong_is_bad_input(
-    houston: Callable[..., Any], tmp_path: Path, outcomes: Path, spec: str
+    houston: Callable[..., Any], tmp_path: Path, results: Path, spec: str
 ) -> None:
     (tmp_path / "s.json").write_text(spec)
     assert houston("simulate", "s.json").code == 2
-    assert houston("simulate", "s.json", "--outcomes", outcomes).code == 2
+    assert houston("simulate", "s.json", "--script", results).code == 2
 
 
 def test_no_module_of_the_user_and_no_database_is_loaded(
@@ -141,7 +141,8 @@ def test_no_module_of_the_user_and_no_database_is_loaded(
     assert not list(tmp_path.glob("*.sqlite3"))
 
 
-def test_the_schema_of_outcomes_is_printed(houston: Callable[..., Any]) -> None:
-    assert set(houston("schema", "--outcomes").document["properties"]) == {
+def test_the_schema_of_scripts_is_printed(houston: Callable[..., Any]) -> None:
+    assert houston("schema", "--outcomes").out == houston("schema", "--script").out  # the older name
+    assert set(houston("schema", "--script").document["properties"]) == {
         *("$schema", "tasks", "task_types", "signals", "decisions", "resources", "start"),
     }

@@ -1,4 +1,4 @@
-"""Specs, flow dicts and outcomes in YAML, by every command that reads them."""
+"""Specs, flow dicts and scripts in YAML, by every command that reads them."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ results:
 def _files(tmp_path: Path, houston: Callable[..., Any]) -> None:
     (tmp_path / "spec.yaml").write_text(SPEC)
     (tmp_path / "new.yml").write_text(SPEC.replace("Ship", "Really ship").replace("key: ask", "key: other"))
-    (tmp_path / "outcomes.yaml").write_text("decisions: [{task: ask, approved: true, by: ann, at: 1h}]\n")
+    (tmp_path / "script.yaml").write_text("decisions: [{task: ask, approved: true, by: ann, at: 1h}]\n")
     (tmp_path / "bad.yaml").write_text(SPEC + "label: a\nlabel: b\n")
 
 
 def test_a_flow_goes_its_way_from_yaml(houston: Callable[..., Any], tmp_path: Path) -> None:
     assert houston("validate", "spec.yaml", "new.yml").code == 0
     assert houston("plan", "spec.yaml", "--json").code == 0
-    simulated = houston("simulate", "spec.yaml", "--outcomes", "outcomes.yaml", "--json")
+    simulated = houston("simulate", "spec.yaml", "--script", "script.yaml", "--json")
     assert simulated.document["results"] == {"day": "2024-01-31", "on": "yes"}
     assert houston("run", "spec.yaml", "--max-seconds", "0").code == 4
     assert houston("submit", "spec.yaml", "--json").document == {"key": "k", "created": False}

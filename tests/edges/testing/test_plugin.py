@@ -50,7 +50,7 @@ def run_test(pytester: pytest.Pytester) -> RunTest:
     return run
 
 
-def test_tasks_and_types_are_replaced_by_prebaked_outcomes(run_test: RunTest) -> None:
+def test_tasks_and_types_are_replaced_by_scripted_results(run_test: RunTest) -> None:
     run_test(
         """
         SPEC = {"tasks": [
@@ -60,31 +60,31 @@ def test_tasks_and_types_are_replaced_by_prebaked_outcomes(run_test: RunTest) ->
             {"key": "call", "task_type": "call", "task_params": {"function": "shop_handlers:function"}},
         ]}
 
-        def test_by_key(mc_engine, mc_prebaked):
-            mc_prebaked({"fetch": {"rows": [1, 2]}, "call": {"result": 3}})
+        def test_by_key(mc_engine, mc_scripted):
+            mc_scripted({"fetch": {"rows": [1, 2]}, "call": {"result": 3}})
             flow = mc_engine.run_flow(mc_engine.flow_spec_to_flow(SPEC))
             assert flow.tasks["count"]["data"] == {"count": 2}  # the real one
             assert flow.tasks["call"]["data"] == {"result": 3}
 
-        def test_by_type(mc_engine, mc_prebaked):
-            mc_prebaked(task_types={"shop.fetch": {"rows": []}, "mc.tasks.call": {"result": 3}})
+        def test_by_type(mc_engine, mc_scripted):
+            mc_scripted(task_types={"shop.fetch": {"rows": []}, "mc.tasks.call": {"result": 3}})
             flow = mc_engine.run_flow(mc_engine.flow_spec_to_flow(SPEC))
             assert flow.tasks["count"]["data"] == {"count": 0}
 
-        def test_the_last_word_counts(mc_engine, mc_prebaked):
-            mc_prebaked({"fetch": {"rows": []}, "call": {}})
-            mc_prebaked({"fetch": {"rows": [1]}})
+        def test_the_last_word_counts(mc_engine, mc_scripted):
+            mc_scripted({"fetch": {"rows": []}, "call": {}})
+            mc_scripted({"fetch": {"rows": [1]}})
             assert mc_engine.run_flow(mc_engine.flow_spec_to_flow(SPEC)).tasks["count"]["data"]["count"] == 1
 
-        def test_a_type_that_is_not_registered_needs_an_outcome_only(mc_engine, mc_prebaked):
-            mc_prebaked({"elsewhere.tasks.thing": {"x": 1}})
+        def test_a_type_that_is_not_registered_needs_a_scripted_result_only(mc_engine, mc_scripted):
+            mc_scripted({"elsewhere.tasks.thing": {"x": 1}})
             spec = {"tasks": [{"key": "a", "task_type": "elsewhere.tasks.thing"}]}
             assert mc_engine.run_flow(mc_engine.flow_spec_to_flow(spec)).tasks["a"]["data"] == {"x": 1}
         """
     ).assert_outcomes(passed=4)
 
 
-def test_outcomes_of_one_test_are_unknown_to_the_next(run_test: RunTest) -> None:
+def test_scripted_results_of_one_test_are_unknown_to_the_next(run_test: RunTest) -> None:
     run_test(
         """
         import pytest
@@ -92,11 +92,11 @@ def test_outcomes_of_one_test_are_unknown_to_the_next(run_test: RunTest) -> None
 
         SPEC = {"tasks": [{"key": "a", "task_type": "mine"}]}
 
-        def test_one(mc_engine, mc_prebaked):
-            mc_prebaked({"mine": {}})
+        def test_one(mc_engine, mc_scripted):
+            mc_scripted({"mine": {}})
             mc_engine.flow_spec_to_flow(SPEC)
 
-        def test_two(mc_engine, mc_prebaked):
+        def test_two(mc_engine, mc_scripted):
             with pytest.raises(SpecError):
                 mc_engine.flow_spec_to_flow(SPEC)
         """
@@ -106,14 +106,14 @@ def test_outcomes_of_one_test_are_unknown_to_the_next(run_test: RunTest) -> None
 def test_attempts_fail_and_take_time_as_they_are_told(run_test: RunTest) -> None:
     run_test(
         """
-        from mc.testing.prebaking import Outcome
+        from mc.testing.scripting import ScriptedResult
 
         RETRY = {"max_attempts": 3, "delay": "1h", "on": ["OSError"]}
         SPEC = {"tasks": [{"key": "fetch", "task_type": "shop.fetch", "cfg": {"retry": RETRY}}]}
 
-        def test_it(mc_engine, mc_clock, mc_prebaked, assert_history):
-            outcomes = [ConnectionError("no route"), TimeoutError, Outcome(data={"rows": 1}, duration="5m")]
-            mc_prebaked({"fetch": outcomes})
+        def test_it(mc_engine, mc_clock, mc_scripted, assert_history):
+            done = ScriptedResult(data={"rows": 1}, duration="5m")
+            mc_scripted({"fetch": [ConnectionError("no route"), TimeoutError, done]})
             start = mc_clock.now()
             flow = mc_engine.run_flow(mc_engine.flow_spec_to_flow(SPEC))
             assert (mc_clock.now() - start).total_seconds() == 2 * 3600 + 5 * 60
@@ -136,13 +136,13 @@ def test_paths_name_tasks_inside_others_in_memory_and_in_a_store(run_test: RunTe
 
         @pytest.mark.parametrize("outer", ["inline_flow", "flow"])
         @pytest.mark.parametrize("stored", [False, True])
-        def test_it(mc_engine, mc_store, mc_prebaked, assert_history, outer, stored):
+        def test_it(mc_engine, mc_store, mc_scripted, assert_history, outer, stored):
             deepest = {"tasks": [{"key": "fetch", "task_type": "shop.fetch"}]}
             middle = {"tasks": [{"key": "b", "task_type": outer, "task_params": {"flow_spec": deepest}}]}
             spec = {"key": "f", "tasks": [
                 {"key": "a", "task_type": outer, "task_params": {"flow_spec": middle}},
             ]}
-            mc_prebaked(tasks={"a/b/fetch": {"rows": 1}})
+            mc_scripted(tasks={"a/b/fetch": {"rows": 1}})
             flow = mc_engine.flow_spec_to_flow(spec)
             if stored:
                 mc_store.create(flow)
@@ -161,12 +161,12 @@ def test_a_stored_flow_inside_a_loop_is_named_for_all_rounds_together(run_test: 
         """
         from mc import FlowRunner
 
-        def test_it(mc_engine, mc_store, mc_prebaked):
+        def test_it(mc_engine, mc_store, mc_scripted):
             deepest = {"tasks": [{"key": "fetch", "task_type": "shop.fetch"}]}
             inner = {"tasks": [{"key": "b", "task_type": "flow", "task_params": {"flow_spec": deepest}}]}
             loop = {"flow_spec": inner, "max_iterations": 2}
             spec = {"key": "f", "tasks": [{"key": "a", "task_type": "loop", "task_params": loop}]}
-            mc_prebaked(tasks={"a/b/fetch": {"rows": 1}})
+            mc_scripted(tasks={"a/b/fetch": {"rows": 1}})
             mc_store.create(mc_engine.flow_spec_to_flow(spec))
             FlowRunner(mc_store, mc_engine).run_flow("f")
             assert mc_store.load("f").status == "COMPLETED"
@@ -213,8 +213,8 @@ def test_what_was_changed_in_the_store_by_hand_is_part_of_the_history(run_test: 
 
 class TestMismatch:
     SOURCE = """
-        def test_it(mc_engine, mc_prebaked, assert_history):
-            mc_prebaked({{"b": KeyError("rows")}})
+        def test_it(mc_engine, mc_scripted, assert_history):
+            mc_scripted({{"b": KeyError("rows")}})
             spec = {{"key": "f", "cfg": {{"fail_fast": False}}, "tasks": [
                 {{"key": "a", "task_type": "noop"}},
                 {{"key": "b", "task_type": "noop"}},
@@ -275,15 +275,15 @@ class TestMismatch:
         run_test(self.SOURCE.format(arguments=arguments)).assert_outcomes(passed=1)
 
 
-def test_what_is_no_outcome_is_refused_with_what_would_be(run_test: RunTest) -> None:
+def test_what_is_no_scripted_result_is_refused_with_what_would_be(run_test: RunTest) -> None:
     result = run_test(
         """
-        def test_it(mc_prebaked):
-            mc_prebaked({"fetch": 5})
+        def test_it(mc_scripted):
+            mc_scripted({"fetch": 5})
         """
     )
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*McError: 5 is not an outcome. Give the data that the task leaves*"])
+    result.stdout.fnmatch_lines(["*McError: 5 is not a scripted result. Give the data that the task leaves*"])
 
 
 def test_handlers_of_a_project_are_given_by_overriding_a_fixture(run_test: RunTest) -> None:
@@ -315,8 +315,8 @@ def test_a_coroutine_handler_is_awaited(run_test: RunTest) -> None:
         def mc_task_handlers():
             return {"slow": slow}
 
-        def test_it(mc_engine, mc_prebaked):
-            mc_prebaked({"b": {"x": 1}})
+        def test_it(mc_engine, mc_scripted):
+            mc_scripted({"b": {"x": 1}})
             flow = mc_engine.flow_spec_to_flow({"tasks": [
                 {"key": "a", "task_type": "slow"}, {"key": "b", "task_type": "slow"},
             ]})
@@ -362,7 +362,7 @@ class TestCost:
         }
 
     def test_the_database_is_loaded_for_the_store_alone(self, tmp_path: Path) -> None:
-        fixtures = "mc_engine, mc_clock, mc_prebaked, assert_history"
+        fixtures = "mc_engine, mc_clock, mc_scripted, assert_history"
         assert "sqlalchemy" not in self.modules_after(tmp_path, f"def test_it({fixtures}):")
         assert "sqlalchemy" in self.modules_after(tmp_path, "def test_it(mc_store):")
 
@@ -385,5 +385,5 @@ def test_a_program_that_loaded_the_package_before_it_called_pytest_is_not_warned
 
 def test_the_fixtures_are_listed_with_what_they_are(pytester: pytest.Pytester) -> None:
     shown = pytester.runpytest_inprocess("-p", "mc.testing.plugin", "--fixtures").stdout.str()
-    for name in ("mc_clock", "mc_engine", "mc_store", "mc_prebaked", "assert_history", "mc_handler_modules"):
+    for name in ("mc_clock", "mc_engine", "mc_store", "mc_scripted", "assert_history", "mc_handler_modules"):
         assert f"\n{name} -- " in shown

@@ -14,8 +14,8 @@ from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.handlers.callables import import_module
 from mc.flows.handlers.handler_registry import HandlerRegistry
-from mc.simulation.outcome_handlers import PrebakedHandlers
-from mc.simulation.outcomes import Outcomes
+from mc.simulation.scripted_handlers import ScriptedHandlers
+from mc.simulation.scripted_results import ScriptedResults
 from mc.spec.validation import find_problems, inspect_flow_spec
 
 HM = """
@@ -458,9 +458,9 @@ def test_a_finder_says_what_cannot_be_a_path() -> None:
         HandlerRegistry().callables.find_function("allowed")
 
 
-def test_checking_a_spec_beside_prebaked_outcomes_registers_nothing_anew() -> None:
+def test_checking_a_spec_beside_scripted_results_registers_nothing_anew() -> None:
     real = HandlerRegistry({"marked": lambda: {"by": "me"}}, ["allowed.hm"])
-    registry = PrebakedHandlers(Outcomes(), real)
+    registry = ScriptedHandlers(ScriptedResults(), real)
     tasks = [{"key": "a", "task_type": "allowed.hm:own"}, {"key": "b", "task_type": "marked"}]
     engine = FlowEngine(registry=registry)
     flow = engine.run_flow(engine.flow_spec_to_flow({"tasks": tasks}))

@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 import pytest
 
 from mc.errors import SpecError
-from mc.simulation.script import load_outcomes_schema, read_script
+from mc.simulation.script import load_script_schema, read_script
 from mc.simulation.simulation import Simulation, simulate_flow
 
 
-def simulate(*tasks: dict[str, Any], outcomes: dict[str, Any] | None = None, **options: Any) -> Simulation:
+def simulate(*tasks: dict[str, Any], results: dict[str, Any] | None = None, **options: Any) -> Simulation:
     spec = {"tasks": list(tasks), **options.pop("spec", {})}
-    return simulate_flow(spec, read_script(outcomes or {}, spec), **options)
+    return simulate_flow(spec, read_script(results or {}, spec), **options)
 
 
 def timeline(simulation: Simulation) -> list[tuple[float, str | None, str]]:
@@ -70,18 +70,18 @@ class TestTime:
         assert timeline(simulation) == [(0, "w", "WAITING"), (30 * 86_400, "w", "COMPLETED")]
         assert time.monotonic() - began < 10
 
-    def test_an_outcome_takes_its_time_beside_others(self) -> None:
+    def test_a_scripted_result_takes_its_time_beside_others(self) -> None:
         simulation = simulate(
             {"key": "a", **CALL},
             {"key": "b", **CALL, "precursors": []},
-            outcomes={"tasks": {"a": {"duration": "2m"}, "b": {"duration": 30}}},
+            results={"tasks": {"a": {"duration": "2m"}, "b": {"duration": 30}}},
         )
         done = [entry for entry in timeline(simulation) if entry[2] == "COMPLETED"]
         assert done == [(30, "b", "COMPLETED"), (120, "a", "COMPLETED")]
 
-    def test_an_outcome_that_takes_too_long_times_out(self) -> None:
+    def test_a_scripted_result_that_takes_too_long_times_out(self) -> None:
         simulation = simulate(
-            {"key": "a", **CALL, "cfg": {"timeout": "1m"}}, outcomes={"tasks": {"a": {"duration": "2m"}}}
+            {"key": "a", **CALL, "cfg": {"timeout": "1m"}}, results={"tasks": {"a": {"duration": "2m"}}}
         )
         assert timeline(simulation)[-1] == (60, "a", "FAILED")
         assert simulation.flow.tasks["a"]["error"]["type"] == "TimeoutError"
@@ -97,15 +97,15 @@ class TestTime:
         wait = {"key": "w", "task_type": "wait", "task_params": {"duration": 60}}
         assert simulate(wait, max_seconds=60).flow.status == "COMPLETED"
 
-    def test_the_clock_starts_where_the_outcomes_say(self) -> None:
+    def test_the_clock_starts_where_the_scripted_results_say(self) -> None:
         wait = {"key": "w", "task_type": "wait", "task_params": {"until": "2030-01-02T00:00:00Z"}}
-        simulation = simulate(wait, outcomes={"start": "2030-01-01T00:00:00Z"})
+        simulation = simulate(wait, results={"start": "2030-01-01T00:00:00Z"})
         assert simulation.to_dict()["seconds"] == 86_400
 
     def test_the_same_simulation_repeats_with_its_jitter(self) -> None:
         task = {"key": "a", **CALL, "cfg": {"retry": {"max_attempts": 4, "delay": 100, "jitter": 0.5}}}
-        outcomes = {"tasks": {"a": {"fail": "no"}}}
-        first, second = simulate(task, outcomes=outcomes), simulate(task, outcomes=outcomes)
+        results = {"tasks": {"a": {"fail": "no"}}}
+        first, second = simulate(task, results=results), simulate(task, results=results)
         assert first.to_dict() == second.to_dict()
         assert first.ended_at > first.started_at
 
@@ -119,7 +119,7 @@ class TestFailures:
         reset = {"fail": {"type": "ConnectionResetError", "message": "reset"}}
         simulation = simulate(
             {"key": "a", **CALL, "cfg": self.RETRY},
-            outcomes={"tasks": {"a": {"attempts": [reset, reset, {"data": {"result": 7}}]}}},
+            results={"tasks": {"a": {"attempts": [reset, reset, {"data": {"result": 7}}]}}},
         )
         assert timeline(simulation) == [(0, "a", "PENDING"), (60, "a", "PENDING"), (180, "a", "COMPLETED")]
         assert simulation.flow.tasks["a"]["data"] == {"result": 7}
@@ -127,27 +127,27 @@ class TestFailures:
     def test_an_error_that_the_policy_does_not_name_is_final(self) -> None:
         simulation = simulate(
             {"key": "a", **CALL, "cfg": self.RETRY},
-            outcomes={"tasks": {"a": {"fail": {"type": "PaymentRefused", "message": "no cover"}}}},
+            results={"tasks": {"a": {"fail": {"type": "PaymentRefused", "message": "no cover"}}}},
         )
         assert simulation.flow.describe_failure() == "task 'a': PaymentRefused: no cover"
 
     @pytest.mark.parametrize("name", ["UnicodeDecodeError", "KeyError", "ExceptionGroup"])
     def test_any_name_of_an_error_class_will_do(self, name: str) -> None:
         fail = {"type": name, "message": "broken"}
-        simulation = simulate({"key": "a", **CALL}, outcomes={"tasks": {"a": {"fail": fail}}})
+        simulation = simulate({"key": "a", **CALL}, results={"tasks": {"a": {"fail": fail}}})
         assert simulation.flow.tasks["a"]["error"]["type"] == name
 
     def test_a_policy_may_name_the_module_of_an_error_class(self) -> None:
         fail = {"fail": {"type": "shop.errors.Busy", "message": "later"}}
         for named, attempts in (("shop.errors.Busy", 2), ("other.Busy", 1)):
             cfg = {"retry": {"max_attempts": 2, "on": [named]}}
-            simulation = simulate({"key": "a", **CALL, "cfg": cfg}, outcomes={"tasks": {"a": fail}})
+            simulation = simulate({"key": "a", **CALL, "cfg": cfg}, results={"tasks": {"a": fail}})
             assert simulation.flow.tasks["a"]["attempt"] == attempts
 
     def test_what_is_tried_for_ever_without_success_is_stopped(self) -> None:
         simulation = simulate(
             {"key": "a", **CALL, "cfg": {"retry": {"max_attempts": None, "delay": "1h"}}},
-            outcomes={"tasks": {"a": {"fail": "no"}}},
+            results={"tasks": {"a": {"fail": "no"}}},
         )
         assert simulation.ending == "endless"
 
@@ -162,7 +162,7 @@ class TestPaths:
         inner = {"tasks": [{"key": "b", **CALL}], "results": {"r": "$ctx.flow.tasks.b.data.result"}}
         for task_type in ("inline_flow", "flow"):
             outer = {"key": "a", "task_type": task_type, "task_params": {"flow_spec": inner}}
-            simulation = simulate(outer, outcomes={"tasks": {"a/b": {"data": {"result": 3}, "duration": 5}}})
+            simulation = simulate(outer, results={"tasks": {"a/b": {"data": {"result": 3}, "duration": 5}}})
             assert simulation.flow.tasks["a"]["data"]["results"] == {"r": 3}
             assert (5, "a/b", "COMPLETED") in timeline(simulation)
 
@@ -170,7 +170,7 @@ class TestPaths:
         params = {"items": [1, 2, 3], "mapping_params": {"skeleton": CALL, "wirings": []}}
         simulation = simulate(
             {"key": "s", "task_type": "spread", "task_params": params},
-            outcomes={"tasks": {"s/*": {"data": {"n": 0}}, "s/item_1": {"data": {"n": 1}}}},
+            results={"tasks": {"s/*": {"data": {"n": 0}}, "s/item_1": {"data": {"n": 1}}}},
         )
         assert simulation.flow.tasks["s"]["data"]["results"] == [{"n": 0}, {"n": 1}, {"n": 0}]
 
@@ -180,7 +180,7 @@ class TestPaths:
         params = {"flow_spec": inner, "max_iterations": 9, "until": until}
         simulation = simulate(
             {"key": "l", "task_type": "loop", "task_params": params},
-            outcomes={"tasks": {"l/t": {"data": {"n": 0}}, "l/round_2/t": {"data": {"n": 1}}}},
+            results={"tasks": {"l/t": {"data": {"n": 0}}, "l/round_2/t": {"data": {"n": 1}}}},
         )
         assert simulation.flow.tasks["l"]["data"]["iterations"] == 3
         assert [task for _, task, event in timeline(simulation) if event == "COMPLETED"] == [
@@ -194,7 +194,7 @@ class TestPaths:
         inner = {"tasks": [{"key": "round_1", **CALL}]}
         simulation = simulate(
             {"key": "a", "task_type": "inline_flow", "task_params": {"flow_spec": inner}},
-            outcomes={"tasks": {"a/round_1": {"duration": 7}}},
+            results={"tasks": {"a/round_1": {"duration": 7}}},
         )
         assert (7, "a/round_1", "COMPLETED") in timeline(simulation)
 
@@ -202,32 +202,32 @@ class TestPaths:
         for key, path in (({"key": "x"}, "s/x"), ({}, "s")):
             params = {"control_value": 1, "default_case": {"task": {**CALL, **key}}}
             switch = {"key": "s", "task_type": "switch", "task_params": params}
-            outcomes = {"tasks": {path: {"data": {"result": 9}, "duration": 4}}}
-            simulation = simulate(switch, outcomes=outcomes)
+            results = {"tasks": {path: {"data": {"result": 9}, "duration": 4}}}
+            simulation = simulate(switch, results=results)
             assert simulation.flow.tasks["s"]["data"] == {"result": 9}
             assert timeline(simulation)[-1] == (4, "s", "COMPLETED")
 
-    def test_an_outcome_of_a_type_is_for_all_tasks_of_the_type_without_one(self) -> None:
+    def test_a_scripted_result_of_a_type_is_for_all_tasks_of_the_type_without_one(self) -> None:
         simulation = simulate(
             {"key": "a", **CALL},
             {"key": "b", **CALL},
-            outcomes={"task_types": {"call": {"data": {"n": 1}}}, "tasks": {"b": {"data": {"n": 2}}}},
+            results={"task_types": {"call": {"data": {"n": 1}}}, "tasks": {"b": {"data": {"n": 2}}}},
         )
         assert [simulation.flow.tasks[key]["data"]["n"] for key in "ab"] == [1, 2]
 
-    def test_an_outcome_takes_the_place_of_a_whole_sub_flow(self) -> None:
+    def test_a_scripted_result_takes_the_place_of_a_whole_sub_flow(self) -> None:
         inner = {"tasks": [{"key": "b", **CALL}]}
         simulation = simulate(
             {"key": "a", "task_type": "flow", "task_params": {"flow_spec": inner}},
-            outcomes={"tasks": {"a": {"data": {"results": {"x": 1}}}}},
+            results={"tasks": {"a": {"data": {"results": {"x": 1}}}}},
         )
         assert simulation.flow.tasks["a"]["data"] == {"results": {"x": 1}}
         assert [entry.task for entry in simulation.timeline if entry.task == "a/b"] == []
 
-    def test_outcomes_that_are_never_used_are_told(self) -> None:
+    def test_scripted_results_that_are_never_used_are_told(self) -> None:
         never = {"key": "b", **CALL, "cfg": {"when": {"any": []}}}
         simulation = simulate(
-            {"key": "a", **CALL}, never, outcomes={"tasks": {"b": {}}, "task_types": {"print": {}}}
+            {"key": "a", **CALL}, never, results={"tasks": {"b": {}}, "task_types": {"print": {}}}
         )
         assert simulation.unused == ("b", "type print")
 
@@ -241,7 +241,7 @@ class TestEvents:
 
     def test_a_signal_comes_at_its_time(self) -> None:
         signals = [{"signal": "paid", "at": "2h", "data": {"amount": 1}, "by": "shop"}]
-        simulation = simulate(self.WAIT, outcomes={"signals": signals})
+        simulation = simulate(self.WAIT, results={"signals": signals})
         assert timeline(simulation) == [
             (0, "w", "WAITING"),
             (7200, None, "signal 'paid'"),
@@ -250,11 +250,11 @@ class TestEvents:
         assert simulation.flow.tasks["w"]["data"] == {"signal": {"amount": 1}}
 
     def test_a_signal_without_a_time_is_there_from_the_start(self) -> None:
-        simulation = simulate(self.WAIT, outcomes={"signals": [{"signal": "paid", "data": {}}]})
+        simulation = simulate(self.WAIT, results={"signals": [{"signal": "paid", "data": {}}]})
         assert (simulation.flow.status, simulation.to_dict()["seconds"]) == ("COMPLETED", 0)
 
     def test_a_signal_that_is_refused_is_told_and_nothing_else_happens(self) -> None:
-        simulation = simulate(self.WAIT, outcomes={"signals": [{"signal": "paid", "at": 5, "data": 7}]})
+        simulation = simulate(self.WAIT, results={"signals": [{"signal": "paid", "at": 5, "data": 7}]})
         (entry,) = (entry for entry in simulation.timeline if entry.event == "signal 'paid'")
         assert entry.error is not None
         assert entry.error["type"] == "SignalError"
@@ -280,7 +280,7 @@ class TestEvents:
             {"task": "ok", "approved": True, "by": "eve", "at": "1h"},
             {"task": "ok", "approved": False, "by": "ada", "at": "2h", "comment": "too dear"},
         ]
-        simulation = simulate(approval, outcomes={"decisions": decisions})
+        simulation = simulate(approval, results={"decisions": decisions})
         assert simulation.to_dict()["seconds"] == 7200
         assert simulation.flow.describe_failure() == "task 'ok': Rejected: Rejected by ada: too dear"
         refused = [entry.event for entry in simulation.timeline if entry.old_status is None and entry.error]
@@ -288,7 +288,7 @@ class TestEvents:
 
     def test_what_comes_too_late_or_is_not_taken_is_told(self) -> None:
         signals = [{"signal": "early"}, {"signal": "late", "at": "1d"}]
-        simulation = simulate({"task_type": "noop"}, outcomes={"signals": signals})
+        simulation = simulate({"task_type": "noop"}, results={"signals": signals})
         assert simulation.unused == (
             "signal 'late', which came after the end",
             "signal 'early', which no task took",
@@ -299,25 +299,25 @@ class TestResources:
     def tasks(self) -> list[dict[str, Any]]:
         return [{"key": key, **CALL, "precursors": [], "cfg": {"resources": ["db"]}} for key in "abc"]
 
-    def test_tasks_share_what_the_outcomes_say_there_is(self) -> None:
-        outcomes = {"task_types": {"call": {"duration": 60}}, "resources": {"db": {"slots": 2}}}
-        simulation = simulate(*self.tasks(), outcomes=outcomes)
+    def test_tasks_share_what_the_scripted_results_say_there_is(self) -> None:
+        results = {"task_types": {"call": {"duration": 60}}, "resources": {"db": {"slots": 2}}}
+        simulation = simulate(*self.tasks(), results=results)
         done = [entry for entry in timeline(simulation) if entry[2] == "COMPLETED"]
         assert done == [(60, "a", "COMPLETED"), (60, "b", "COMPLETED"), (120, "c", "COMPLETED")]
 
     def test_a_rate_lets_time_pass(self) -> None:
-        simulation = simulate(*self.tasks(), outcomes={"resources": {"db": {"rate": "1/hour"}}})
+        simulation = simulate(*self.tasks(), results={"resources": {"db": {"rate": "1/hour"}}})
         done = [entry for entry in timeline(simulation) if entry[2] == "COMPLETED"]
         assert [after for after, _, _ in done] == [0, 3600, 7200]
 
     def test_of_a_resource_that_is_not_named_there_is_enough(self) -> None:
-        simulation = simulate(*self.tasks(), outcomes={"resources": {"other": {"slots": 1}}})
+        simulation = simulate(*self.tasks(), results={"resources": {"other": {"slots": 1}}})
         assert (simulation.flow.status, simulation.waits) == ("COMPLETED", ())
 
 
-class TestOutcomesThatAreWrong:
+class TestScriptsThatAreWrong:
     @pytest.mark.parametrize(
-        ("outcomes", "pointer", "code"),
+        ("results", "pointer", "code"),
         [
             ([], "", "MC001"),
             ({"task": {}}, "/task", "MC003"),
@@ -345,9 +345,9 @@ class TestOutcomesThatAreWrong:
             ({"tasks": {"a": {"data": {"x": float("nan")}}}}, "/tasks/a/data/x", "MC010"),
         ],
     )
-    def test_each_problem_is_told_with_its_place(self, outcomes: Any, pointer: str, code: str) -> None:
-        with pytest.raises(SpecError, match="The outcomes have 1 problem") as caught:
-            read_script(outcomes, {"tasks": [{"key": "a", "task_type": "noop"}]})
+    def test_each_problem_is_told_with_its_place(self, results: Any, pointer: str, code: str) -> None:
+        with pytest.raises(SpecError, match="The script has 1 problem") as caught:
+            read_script(results, {"tasks": [{"key": "a", "task_type": "noop"}]})
         assert [(problem.pointer, problem.code[:5]) for problem in caught.value.problems] == [(pointer, code)]
 
     def test_the_nearest_task_is_suggested(self) -> None:
@@ -358,4 +358,4 @@ class TestOutcomesThatAreWrong:
     def test_the_schema_is_a_sound_one(self) -> None:
         from jsonschema import Draft202012Validator
 
-        Draft202012Validator.check_schema(load_outcomes_schema())
+        Draft202012Validator.check_schema(load_script_schema())

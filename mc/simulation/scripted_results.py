@@ -1,4 +1,4 @@
-"""Outcomes of tasks that were written down before: what is left, after how long, and which attempts fail."""
+"""Results of tasks that were written down before: what is left, after how long, and which attempts fail."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mc.simulation.task_paths import RoundStep
 if TYPE_CHECKING:
     from mc.flows.calls.task_call import TaskCall
 
-__all__ = ["Outcome", "Outcomes", "make_exception", "to_outcomes"]
+__all__ = ["ScriptedResult", "ScriptedResults", "make_exception", "to_scripted_results"]
 
 _ANY_STEP = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class ScriptedResult:
     """What one attempt of a task comes to, in the place of what its handler would do.
 
     Attributes:
@@ -50,14 +50,14 @@ class Outcome:
         task["status"] = "COMPLETED"
 
 
-class Outcomes:
-    """Finds the outcome of a task's attempt: by the task's path first, then by its type.
+class ScriptedResults:
+    """Finds the scripted result of a task's attempt: by the task's path first, then by its type.
 
     A path is written `outer/inner`. `*` stands for any one step, so `spread/*` is each item of a `spread`. A
     task in a `loop` is found by `loop/task` in each round, by `loop/round_2/task` in the third.
 
     Args:
-        tasks: path -> outcomes of the attempts; the last one stands for all that follow.
+        tasks: path -> scripted results of the attempts; the last one stands for all that follow.
         task_types: task type -> the same.
 
     Attributes:
@@ -68,19 +68,21 @@ class Outcomes:
 
     def __init__(
         self,
-        tasks: Mapping[str, Sequence[Outcome]] | None = None,
-        task_types: Mapping[str, Sequence[Outcome]] | None = None,
+        tasks: Mapping[str, Sequence[ScriptedResult]] | None = None,
+        task_types: Mapping[str, Sequence[ScriptedResult]] | None = None,
     ) -> None:
-        self._tasks: dict[tuple[str, ...], tuple[Outcome, ...]] = {}
+        self._tasks: dict[tuple[str, ...], tuple[ScriptedResult, ...]] = {}
         self._patterns: list[tuple[str, ...]] = []
-        self._types: dict[str, tuple[Outcome, ...]] = {}
+        self._types: dict[str, tuple[ScriptedResult, ...]] = {}
         self.used: set[str] = set()
         self.add(tasks or {}, task_types or {})
 
     def add(
-        self, tasks: Mapping[str, Sequence[Outcome]], task_types: Mapping[str, Sequence[Outcome]]
+        self,
+        tasks: Mapping[str, Sequence[ScriptedResult]],
+        task_types: Mapping[str, Sequence[ScriptedResult]],
     ) -> None:
-        """Take in more outcomes, in the place of those for the same paths and types."""
+        """Take in more scripted results, in the place of those for the same paths and types."""
         self._tasks |= {tuple(path.split("/")): tuple(attempts) for path, attempts in tasks.items()}
         self._types |= {name: tuple(attempts) for name, attempts in task_types.items()}
         patterns = [steps for steps in self._tasks if _ANY_STEP in steps]
@@ -88,7 +90,7 @@ class Outcomes:
 
     @property
     def task_types(self) -> Iterable[str]:
-        """The task types that have outcomes."""
+        """The task types that have scripted results."""
         return self._types.keys()
 
     @property
@@ -97,8 +99,8 @@ class Outcomes:
         named = ["/".join(steps) for steps in self._tasks] + [f"type {name}" for name in self._types]
         return [name for name in named if name not in self.used]
 
-    def find(self, path: tuple[str, ...], task_type: str, attempt: int) -> Outcome | None:
-        """Return the outcome of an attempt, or None.
+    def find(self, path: tuple[str, ...], task_type: str, attempt: int) -> ScriptedResult | None:
+        """Return the scripted result of an attempt, or None.
 
         Args:
             path: of the task, with steps for the rounds of loops.
@@ -127,33 +129,34 @@ class Outcomes:
         return None
 
 
-def _of_attempt(attempts: tuple[Outcome, ...], attempt: int) -> Outcome:
+def _of_attempt(attempts: tuple[ScriptedResult, ...], attempt: int) -> ScriptedResult:
     return attempts[min(max(attempt, 1), len(attempts)) - 1]
 
 
-def to_outcomes(value: Any) -> tuple[Outcome, ...]:
-    """Return the outcomes of attempts that a test writes down.
+def to_scripted_results(value: Any) -> tuple[ScriptedResult, ...]:
+    """Return the scripted results of attempts that a test writes down.
 
     Args:
         value: a mapping (the data that is left), an exception or its class (the attempt fails with it), an
-            `Outcome`, or a list of these, one for each attempt, of which the last stands for all that follow.
+            `ScriptedResult`, or a list of these, one for each attempt, of which the last stands for all that
+            follow.
 
     Raises:
         McError: it is none of these, or JSON cannot hold the data.
     """
-    if isinstance(value, Outcome):
+    if isinstance(value, ScriptedResult):
         return (value,)
     if isinstance(value, Mapping):
-        return (Outcome(data=copy_as_json(dict(value))),)
+        return (ScriptedResult(data=copy_as_json(dict(value))),)
     if isinstance(value, Exception):
-        return (Outcome(error=value),)
+        return (ScriptedResult(error=value),)
     if isinstance(value, type) and issubclass(value, Exception):
-        return (Outcome(error=value("prebaked")),)
+        return (ScriptedResult(error=value("scripted")),)
     if isinstance(value, list | tuple) and value and not any(isinstance(one, list | tuple) for one in value):
-        return tuple(outcome for one in value for outcome in to_outcomes(one))
+        return tuple(result for one in value for result in to_scripted_results(one))
     raise McError(
-        f"{value!r:.200} is not an outcome. Give the data that the task leaves (a mapping), an exception, an "
-        f"Outcome, or a list of these, one for each attempt."
+        f"{value!r:.200} is not a scripted result. Give the data that the task leaves (a mapping), an "
+        f"exception, a ScriptedResult, or a list of these, one for each attempt."
     )
 
 

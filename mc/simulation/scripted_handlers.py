@@ -1,4 +1,4 @@
-"""Handlers that let outcomes which were written down before take the place of what tasks would do."""
+"""Handlers that let scripted results take the place of what tasks would do."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import Any, Final
 
 from mc.errors import TaskHandlerError
 from mc.flows.handlers.handler_registry import Handler, HandlerRegistry
-from mc.simulation.outcomes import Outcome, Outcomes
+from mc.simulation.scripted_results import ScriptedResult, ScriptedResults
 from mc.simulation.task_paths import TaskPaths
 from mc.spec.task_types import BUILT_IN_TASK_TYPES, TASK_TYPES_NOT_YET_RUN, canonical_task_type
 
-__all__ = ["PrebakedHandlers", "StandInHandlers"]
+__all__ = ["ScriptedHandlers", "StandInHandlers"]
 
 # They act on the world, if only by what they print.
 EFFECTFUL_TASK_TYPES: Final = frozenset({"call", "log", "print"})
 
 
-class PrebakedHandlers(HandlerRegistry):
-    """Finds the handlers of another registry, each of which first looks for an outcome.
+class ScriptedHandlers(HandlerRegistry):
+    """Finds the handlers of another registry, each of which first looks for a scripted result.
 
     Args:
-        outcomes: what is looked for; more may be added later.
+        results: what is looked for; more may be added later.
         real: where handlers are found.
 
     Attributes:
         paths: where the flows are whose tasks were called.
     """
 
-    def __init__(self, outcomes: Outcomes, real: HandlerRegistry) -> None:
+    def __init__(self, results: ScriptedResults, real: HandlerRegistry) -> None:
         super().__init__()
         self.callables = real.callables
-        self.outcomes = outcomes
+        self.results = results
         self.paths = TaskPaths()
         self._real = real
 
     def resolve(self, task_type: Any) -> Handler:
-        """Return the handler of a task type; one with outcomes needs none of its own."""
+        """Return the handler of a task type; one with scripted results needs none of its own."""
         handler = self.known.get(task_type) if isinstance(task_type, str) else None
         if handler is None:
             handler = self._wrap(task_type)
@@ -50,31 +50,31 @@ class PrebakedHandlers(HandlerRegistry):
         self.known.pop(task_type, None)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted({*self._real, *self.outcomes.task_types}))
+        return iter(sorted({*self._real, *self.results.task_types}))
 
     def why_not(self, task_type: str) -> str | None:
         """Return why a task type cannot be used, or None if it can."""
-        return None if self._has_outcome(task_type) else self._real.why_not(task_type)
+        return None if self._has_result(task_type) else self._real.why_not(task_type)
 
     def find_doubt(self, task_type: str) -> str | None:
         """Return what stays unclear of a task type that can be used, if its handler will be called."""
-        return None if self._has_outcome(task_type) else self._real.find_doubt(task_type)
+        return None if self._has_result(task_type) else self._real.find_doubt(task_type)
 
     def known_params(self, task_type: str) -> frozenset[str] | None:
         """Return the names of the parameters that a type's handler takes, if it will be called."""
-        return None if self._has_outcome(task_type) else self._real.known_params(task_type)
+        return None if self._has_result(task_type) else self._real.known_params(task_type)
 
     def check_allowed(self, module_name: str, asked_for: str) -> None:
         """Raise `TaskTypeNotAllowedError` unless a module may be used, or nothing of it will be called."""
-        if not self._has_outcome("call"):
+        if not self._has_result("call"):
             self._real.check_allowed(module_name, asked_for)
 
     def examine_function(self, path: str) -> str | None:
         """Return what stays unclear of a function that a spec calls, if it will be called."""
-        return None if self._has_outcome("call") else self._real.examine_function(path)
+        return None if self._has_result("call") else self._real.examine_function(path)
 
     def find_handler(self, task_type: Any) -> Handler | None:
-        """Return what advances a task without an outcome; None: it completes with the data that it has.
+        """Return what advances a task without a scripted result; None: it completes with its data.
 
         Raises:
             TaskHandlerError: nothing does.
@@ -83,24 +83,24 @@ class PrebakedHandlers(HandlerRegistry):
 
     def stand_in(self, task: Any, task_ctx: Any) -> None:
         """Complete a task that nothing advances, with the data that it has."""
-        Outcome().play(task, task_ctx)
+        ScriptedResult().play(task, task_ctx)
 
-    def _has_outcome(self, task_type: str) -> bool:
-        return canonical_task_type(task_type) in self.outcomes.task_types
+    def _has_result(self, task_type: str) -> bool:
+        return canonical_task_type(task_type) in self.results.task_types
 
     def _wrap(self, task_type: Any) -> Handler:
         real, missing = None, None
         try:
             real = self.find_handler(task_type)
         except TaskHandlerError as error:
-            if not isinstance(task_type, str) or not self._has_outcome(task_type):
+            if not isinstance(task_type, str) or not self._has_result(task_type):
                 raise
             missing = error
 
         def call(task: Any, task_ctx: Any) -> Any:
-            outcome = self._find_outcome(task, task_ctx)
-            if outcome is not None:
-                return outcome.play(task, task_ctx)
+            result = self._find_result(task, task_ctx)
+            if result is not None:
+                return result.play(task, task_ctx)
             if missing is not None:
                 raise missing
             if real is not None:
@@ -108,7 +108,7 @@ class PrebakedHandlers(HandlerRegistry):
             return self.stand_in(task, task_ctx)
 
         def cancel(task: Any, task_ctx: Any) -> Any:
-            if self._find_outcome(task, task_ctx) is None and real is not None and real.cancel is not None:
+            if self._find_result(task, task_ctx) is None and real is not None and real.cancel is not None:
                 return real.cancel(task, task_ctx)
             return None
 
@@ -121,29 +121,29 @@ class PrebakedHandlers(HandlerRegistry):
             accepts=real.accepts if real is not None else (),
         )
 
-    def _find_outcome(self, task: Any, task_ctx: Any) -> Outcome | None:
+    def _find_result(self, task: Any, task_ctx: Any) -> ScriptedResult | None:
         path = self.paths.of_call(task_ctx)
         task_type = canonical_task_type(str(task.get("task_type")))
-        return self.outcomes.find(path, task_type, task.get("attempt") or 1)
+        return self.results.find(path, task_type, task.get("attempt") or 1)
 
 
-class StandInHandlers(PrebakedHandlers):
+class StandInHandlers(ScriptedHandlers):
     """Runs the built-in types that act on nothing but the flow; all others complete with the data they have.
 
     No module is imported, so a name that nobody has registered is as good as any other.
 
     Attributes:
-        stood_in: task type -> how many attempts completed so, because they had no outcome.
+        stood_in: task type -> how many attempts completed so, because they had no scripted result.
     """
 
-    def __init__(self, outcomes: Outcomes) -> None:
-        super().__init__(outcomes, HandlerRegistry())
+    def __init__(self, results: ScriptedResults) -> None:
+        super().__init__(results, HandlerRegistry())
         self.stood_in: Counter[str] = Counter()
 
     def why_not(self, task_type: str) -> str | None:
         """Return a reason for types that the format knows and this version does not run, else None."""
         name = canonical_task_type(task_type)
-        return "" if name in TASK_TYPES_NOT_YET_RUN and not self._has_outcome(name) else None
+        return "" if name in TASK_TYPES_NOT_YET_RUN and not self._has_result(name) else None
 
     def check_allowed(self, module_name: str, asked_for: str) -> None:
         """Allow every module, as nothing of it is called."""
