@@ -39,7 +39,7 @@ class Database:
 
     Args:
         url: as SQLAlchemy reads it, `sqlite:///mc.sqlite3`, `postgresql://user@host/database`.
-        clock: for the times at which migrations are applied.
+        clock: for the times at which upgrades are applied.
         busy_seconds: how long a transaction waits for a lock.
         upgrades: False leaves the tables as they are, or not there at all.
         file_mode: permissions of an SQLite file that is made; None: by the process's umask.
@@ -85,7 +85,7 @@ class Database:
         return self._url
 
     def upgrade(self) -> list[int]:
-        """Bring the tables up to date, and return the numbers of the migrations that this took.
+        """Bring the tables up to date, and return the numbers of the upgrades that this took.
 
         Raises:
             SchemaVersionError: they are newer than this code; nothing was changed.
@@ -183,7 +183,7 @@ class Database:
         return bring_up_to_date(
             read=lambda work: self._attempt(work, writes=False),
             write=lambda work: self._attempt(work, writes=True),
-            lock=lambda connection: self.dialect.migration_lock(connection, self._busy_seconds),
+            lock=lambda connection: self.dialect.upgrade_lock(connection, self._busy_seconds),
             now=format_time(self._clock.now()),
         )
 

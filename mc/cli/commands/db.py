@@ -59,34 +59,34 @@ def init(settings: Settings) -> None:
 def upgrade(settings: Settings) -> None:
     """Bring the tables of an existing database up to date.
 
-    Migrations are numbered and go forward only. One that was interrupted is done again as a whole. Older
+    Upgrades are numbered and go forward only. One that was interrupted is done again as a whole. Older
     versions of mc refuse the newer tables and change nothing, so end the runners of the older version first.
     """
     _bring_up_to_date(settings, _open_existing(settings))
 
 
-@command.command("status", short_help="Show which migrations were applied.")
+@command.command("status", short_help="Show which upgrades were applied.")
 @common_options
 @click.pass_obj
 def status(settings: Settings) -> None:
-    """Show which migrations were applied; nothing is changed.
+    """Show which upgrades were applied; nothing is changed.
 
     Ends with 3 if the tables are newer than this version of mc.
     """
     from mc.store.schema.upgrade import NEWEST_VERSION, read_version
-    from mc.store.upkeep.pending_migrations import list_migrations
+    from mc.store.upkeep.upgrade_list import list_upgrades
 
     database = _open_existing(settings)
     try:
         version = database.read(read_version)
-        migrations = list_migrations(database)
+        upgrades = list_upgrades(database)
     finally:
         database.close()
     if settings.as_json:
-        found = [migration.to_dict() for migration in migrations]
-        print_json({"version": version, "newest": NEWEST_VERSION, "migrations": found})
+        found = [upgrade.to_dict() for upgrade in upgrades]
+        print_json({"version": version, "newest": NEWEST_VERSION, "upgrades": found, "migrations": found})
         return
-    rows = [(str(m.number), m.name or "", format_time_short(m.applied_at) or "not yet") for m in migrations]
+    rows = [(str(m.number), m.name or "", format_time_short(m.applied_at) or "not yet") for m in upgrades]
     print_table(("NUMBER", "NAME", "APPLIED"), rows)
 
 
@@ -116,7 +116,7 @@ def restored(settings: Settings) -> None:
         print(f"A new epoch began; {count_of(ended, 'lease')} ended. Start the runners anew.")
 
 
-@command.command("sql", short_help="Print the statements of the migrations.")
+@command.command("sql", short_help="Print the statements of the upgrades.")
 @click.option(
     "--dialect",
     type=click.Choice(list(KINDS)),
@@ -127,7 +127,7 @@ def restored(settings: Settings) -> None:
     type=click.IntRange(0, COUNT.max),
     metavar="N",
     default=0,
-    help="Only migrations after number N.",
+    help="Only upgrades after number N.",
 )
 @common_options
 @click.pass_obj
@@ -138,11 +138,11 @@ def sql(settings: Settings, dialect: str | None, after: int) -> None:
     """
     from mc.clock import SystemClock
     from mc.store.database import Database
-    from mc.store.upkeep.pending_migrations import migration_statements
+    from mc.store.upkeep.upgrade_list import upgrade_statements
 
     clock = SystemClock()
     kind = dialect or Database(settings.db_url, clock).dialect.name
-    statements = list(migration_statements(kind, clock.now(), after))
+    statements = list(upgrade_statements(kind, clock.now(), after))
     if settings.as_json:
         print_json({"dialect": kind, "statements": statements})
         return
@@ -210,6 +210,6 @@ def _bring_up_to_date(settings: Settings, database: Database) -> None:
         print_json({"version": NEWEST_VERSION, "applied": applied})
     elif applied:
         numbers = ", ".join(str(number) for number in applied)
-        print(f"Applied {count_of(len(applied), 'migration')} ({numbers}); version {NEWEST_VERSION} now.")
+        print(f"Applied {count_of(len(applied), 'upgrade')} ({numbers}); version {NEWEST_VERSION} now.")
     else:
         print(f"The tables are up to date, version {NEWEST_VERSION}.")

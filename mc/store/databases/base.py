@@ -149,11 +149,11 @@ class Dialect(ABC):
         return self.lock_rows(query)
 
     @abstractmethod
-    def migration_lock(self, connection: Connection, busy_seconds: float) -> AbstractContextManager[object]:
-        """Return a lock that keeps other migrations of the same tables out while one is under way.
+    def upgrade_lock(self, connection: Connection, busy_seconds: float) -> AbstractContextManager[object]:
+        """Return a lock that keeps other upgrades of the same tables out while one is under way.
 
         Args:
-            connection: in the transaction of the migration.
+            connection: in the transaction of the upgrade.
             busy_seconds: how long to wait for it.
         """
 

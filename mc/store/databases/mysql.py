@@ -107,7 +107,7 @@ class MysqlDialect(Dialect):
         return self.lock_rows(query.with_hint(table, "FORCE INDEX (PRIMARY)"))
 
     @contextmanager
-    def migration_lock(self, connection: Connection, busy_seconds: float) -> Iterator[None]:
+    def upgrade_lock(self, connection: Connection, busy_seconds: float) -> Iterator[None]:
         # Statements that change tables commit, so the lock must outlive the transaction.
         name = "concat('mc_migrate:', left(sha2(database(), 256), 40))"
         got = connection.scalar(text(f"SELECT get_lock({name}, :seconds)"), {"seconds": busy_seconds})

@@ -36,7 +36,7 @@ __all__ = ["POSTGRESQL", "PostgresqlDialect"]
 
 _DRIVER: Final = "postgresql+psycopg"
 _LONGEST_STATEMENT: Final = 600  # seconds; longer than any statement of the store, shorter than for ever
-_MIGRATION_LOCK: Final = 0x6D63  # "mc"; beside it the lock is named by the schema
+_UPGRADE_LOCK: Final = 0x6D63  # "mc"; beside it the lock is named by the schema
 
 
 class PostgresqlDialect(Dialect):
@@ -92,10 +92,10 @@ class PostgresqlDialect(Dialect):
     def lock_rows(self, query: Select[Any]) -> Select[Any]:
         return query.with_for_update(skip_locked=True)
 
-    def migration_lock(self, connection: Connection, busy_seconds: float) -> AbstractContextManager[object]:
+    def upgrade_lock(self, connection: Connection, busy_seconds: float) -> AbstractContextManager[object]:
         # ends with the transaction, and waits no longer than lock_timeout says
         named = text("SELECT pg_advisory_xact_lock(:mc, hashtext(current_schema()))")
-        connection.execute(named, {"mc": _MIGRATION_LOCK})
+        connection.execute(named, {"mc": _UPGRADE_LOCK})
         return nullcontext()
 
     def bulk_insert(self, connection: Connection, table: Table, columns: Sequence[Column[Any]]) -> str | None:

@@ -124,7 +124,7 @@ class SqliteDialect(Dialect):
     def json_entry(self, column: str, name: str) -> str:
         return f"json_extract({column}, '$.{name}')"
 
-    def migration_lock(self, connection: Connection, busy_seconds: float) -> AbstractContextManager[object]:
+    def upgrade_lock(self, connection: Connection, busy_seconds: float) -> AbstractContextManager[object]:
         return nullcontext()  # the transaction keeps all writers out
 
     def explain(self, error: BaseException | None, url: URL) -> tuple[type[StoreError], str]:

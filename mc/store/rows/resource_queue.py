@@ -40,7 +40,7 @@ __all__ = [
     "time_to_ask",
 ]
 
-_TURN: Final = 6  # number of the migration that made the tables
+_TURN: Final = 6  # number of the upgrade that made the tables
 _CHUNK: Final = 100  # waiting claims that are looked at together
 
 _claim = resource_claim.c

@@ -1,4 +1,4 @@
-"""The tables as the newest migration leaves them; times are ISO 8601 UTC text with microseconds."""
+"""The tables as the newest upgrade leaves them; times are ISO 8601 UTC text with microseconds."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _belongs_to_flow() -> Column[str]:
 schema = Table(
     "mc_schema",
     metadata,
-    Column("version", Integer, primary_key=True, autoincrement=False),  # number of a migration
+    Column("version", Integer, primary_key=True, autoincrement=False),  # number of an upgrade
     Column("applied_at", _TIME, nullable=False),
 )
 

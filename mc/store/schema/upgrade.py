@@ -1,4 +1,4 @@
-"""Brings the tables up to date by numbered migrations, forward only."""
+"""Numbered upgrades of the tables, forward only: what a database has seen, and what it lacks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 T = TypeVar("T")
 Lock = Callable[[Connection], AbstractContextManager[object]]
 
-NEWEST_VERSION: Final = 8  # the highest number of a migration
+NEWEST_VERSION: Final = 8  # the highest number of an upgrade
 
 
 class Transact(Protocol):
@@ -35,29 +35,29 @@ class Transact(Protocol):
 
 
 def bring_up_to_date(*, read: Transact, write: Transact, lock: Lock, now: str) -> list[int]:
-    """Apply the migrations that a database has not seen yet, in one transaction that locks out all others.
+    """Apply the upgrades that a database has not seen yet, in one transaction that locks out all others.
 
     Processes may do so at the same time: the first applies them, the others find them applied.
 
     Args:
         read: makes a transaction that only reads.
         write: makes one that may write.
-        lock: keeps other migrations out; taken within the transaction.
+        lock: keeps other upgrades out; taken within the transaction.
         now: ISO 8601.
 
     Returns:
-        The numbers of the migrations that were applied.
+        The numbers of the upgrades that were applied.
 
     Raises:
         SchemaVersionError: the tables are newer than this code; nothing was changed.
     """
     if read(read_version) == NEWEST_VERSION:
         return []
-    return write(partial(_migrate, now, lock))
+    return write(partial(_upgrade, now, lock))
 
 
 def read_version(connection: Connection) -> int:
-    """Return the number of the newest migration that was applied, 0 in an empty database.
+    """Return the number of the newest upgrade that was applied, 0 in an empty database.
 
     Raises:
         SchemaVersionError: it is newer than this code.
@@ -80,15 +80,15 @@ def newer_schema(version: int) -> SchemaVersionError:
     )
 
 
-def _migrate(now: str, lock: Lock, connection: Connection) -> list[int]:
-    from mc.store.schema.migrations.numbered import MIGRATIONS  # rarely needed
+def _upgrade(now: str, lock: Lock, connection: Connection) -> list[int]:
+    from mc.store.schema.upgrades.numbered import UPGRADES  # rarely needed
 
     with lock(connection):
         version = read_version(connection)
         if version == 0:
             schema.create(connection, checkfirst=True)
-        numbers = [number for number in sorted(MIGRATIONS) if number > version]
+        numbers = [number for number in sorted(UPGRADES) if number > version]
         for number in numbers:
-            MIGRATIONS[number](connection)
+            UPGRADES[number](connection)
             connection.execute(insert(schema).values(version=number, applied_at=now))
         return numbers

@@ -12,8 +12,8 @@ import pytest
 from mc.clock import SystemClock
 from mc.store.database import Database
 from mc.store.databases.network_mounts import Mount
-from mc.store.schema.migrations.numbered import MIGRATIONS
 from mc.store.schema.upgrade import NEWEST_VERSION
+from mc.store.schema.upgrades.numbered import UPGRADES
 from mc.store.upkeep.scratch import Scratch
 from tests.edges.cli.conftest import Houston
 
@@ -28,7 +28,7 @@ def version_of(path: Path) -> int:
 
 @pytest.fixture
 def older(houston: Houston, tmp_path: Path) -> Path:
-    """A database that has not seen the newest migration."""
+    """A database that has not seen the newest upgrade."""
     houston("db", "init")
     path = tmp_path / "mc.sqlite3"
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -74,10 +74,10 @@ class TestDb:
         assert f"version {NEWEST_VERSION} now" in houston("db", "init").out
         assert houston("db", "init").out == f"The tables are up to date, version {NEWEST_VERSION}.\n"
 
-    def test_status_lists_each_migration_and_applies_none(self, houston: Houston, older: Path) -> None:
+    def test_status_lists_each_upgrade_and_applies_none(self, houston: Houston, older: Path) -> None:
         lines = houston("db", "status").out.splitlines()[1:]
-        assert [int(line.split()[0]) for line in lines] == list(MIGRATIONS)
-        assert [line.endswith("not yet") for line in lines] == [False] * (len(MIGRATIONS) - 1) + [True]
+        assert [int(line.split()[0]) for line in lines] == list(UPGRADES)
+        assert [line.endswith("not yet") for line in lines] == [False] * (len(UPGRADES) - 1) + [True]
         assert houston("db", "status", "--json").document["version"] == NEWEST_VERSION - 1
         assert version_of(older) == NEWEST_VERSION - 1
 

@@ -116,7 +116,7 @@ class Killer:
                 return
             self.operation.arrange(world)
             self.seen = Seen(people_act=self.operation.people_act)
-            if not self.operation.migrates:
+            if not self.operation.upgrades:
                 check_store(world.store, self.seen, markers=MARKERS)
                 self._arranged = (world.take_rows(), deepcopy(self.seen))
 
@@ -127,7 +127,7 @@ class Killer:
     def act(self, points: CrashPoints) -> None:
         """Do the operation, in a child."""
         world = World(self.url)
-        if not self.operation.migrates:
+        if not self.operation.upgrades:
             world.store.query()  # the database is open
         self.operation.act(world, points.arm)
 
@@ -135,7 +135,7 @@ class Killer:
         """Check and return all rows, and where tables are made or changed, these too."""
         with closing(World(self.url)) as world:
             check_store(world.store, self.seen, markers=MARKERS)
-            return world.rows() + (world.schema() if self.operation.migrates else "")
+            return world.rows() + (world.schema() if self.operation.upgrades else "")
 
     def finish(self, rows: str) -> str:
         """Finish all flows in a fresh process, check them, and return what they came to.
@@ -151,7 +151,7 @@ class Killer:
                 world.finish_all()
                 check_store(world.store, self.seen, markers=MARKERS)
                 outcome = json.dumps(world.outcome(), sort_keys=True)
-                return outcome + world.schema() if self.operation.migrates else outcome
+                return outcome + world.schema() if self.operation.upgrades else outcome
 
         outcome: str = self.in_child(work)
         if SCALE == 1:

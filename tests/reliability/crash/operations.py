@@ -42,7 +42,7 @@ class Operation:
         act: comes up to the operation, calls `arm`, and does it.
         whole: it is one transaction, done or not done, and its rows tell which.
         resume: repeats it after the crash, where nobody would go on with it otherwise.
-        migrates: it changes the tables.
+        upgrades: it changes the tables.
         tells: who asked for it is told when it was not done.
         people_act: a person gives a command, which may undo what has finished.
         parts: how many tests share its points, so that none takes long.
@@ -52,7 +52,7 @@ class Operation:
     act: Callable[[World, Arm], Any]
     whole: bool = True
     resume: Callable[[World], Any] = lambda world: None
-    migrates: bool = False
+    upgrades: bool = False
     tells: bool = True
     people_act: bool = False
     parts: int = 1
@@ -248,7 +248,7 @@ def _go_back(world: World) -> None:
     world.go_back_to_version_1()
 
 
-def _migrate(world: World, arm: Arm) -> None:
+def _upgrade(world: World, arm: Arm) -> None:
     arm()
     world.store.query()
 
@@ -452,9 +452,9 @@ OPERATIONS: dict[str, Operation] = {
     "tick after a lost grant": Operation(arrange=_lose_a_grant, act=_run, whole=False, parts=5),
     "prune": Operation(arrange=_finish_some, act=_prune_armed, resume=_prune, whole=False, parts=2),
     "make the tables": Operation(
-        arrange=World.drop_tables, act=_migrate, whole=False, migrates=True, parts=3
+        arrange=World.drop_tables, act=_upgrade, whole=False, upgrades=True, parts=3
     ),
-    "migrate from version 1": Operation(arrange=_go_back, act=_migrate, whole=False, migrates=True, parts=3),
+    "upgrade from version 1": Operation(arrange=_go_back, act=_upgrade, whole=False, upgrades=True, parts=3),
     "ask for something": Operation(arrange=_bring_far("nested"), act=_ask, people_act=True),
     "rerun": Operation(
         arrange=_fail("broken inside"),

@@ -17,7 +17,7 @@ from mc.runners.flow_runner import FlowRunner
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
 from mc.store.schema import tables
-from mc.store.schema.migrations import m0001_flows
+from mc.store.schema.upgrades import u0001_flows
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 __all__ = ["MARKERS", "SPECS", "Rows", "World", "fork"]
@@ -364,7 +364,7 @@ class World:
             }
             tables.metadata.drop_all(connection)
             tables.schema.create(connection)
-            m0001_flows.upgrade(connection)
+            u0001_flows.upgrade(connection)
             connection.execute(tables.schema.insert(), {"version": 1, "applied_at": LONG_AGO})
             old.reflect(connection)
             for table in old.sorted_tables:

@@ -124,7 +124,7 @@ class Cutter(Killer):
         """Do the operation, in a child; what it may raise is that the database went away."""
         cuts = ConnectionCuts(number)
         world = World(self.url)
-        if not self.operation.migrates:
+        if not self.operation.upgrades:
             world.store.query()  # the database is open
         try:
             self.operation.act(world, cuts.arm)

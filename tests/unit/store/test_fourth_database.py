@@ -17,7 +17,7 @@ from mc.houston import Houston
 from mc.store.databases.kinds import KINDS
 from mc.store.databases.sqlite import SqliteDialect
 from mc.store.flow_store import FlowStore
-from mc.store.upkeep.pending_migrations import migration_statements
+from mc.store.upkeep.upgrade_list import upgrade_statements
 
 CHAIN = {
     "tasks": [
@@ -67,10 +67,10 @@ def test_a_flow_is_stored_run_and_told_of_by_a_fourth_kind(ledger: LedgerDialect
         assert again.load("f").tasks["b"]["status"] == "COMPLETED"
 
 
-def test_its_own_types_are_written_into_the_statements_of_the_migrations(ledger: LedgerDialect) -> None:
-    script = "\n".join(migration_statements(ledger.name, datetime.now(UTC)))
+def test_its_own_types_are_written_into_the_statements_of_the_upgrades(ledger: LedgerDialect) -> None:
+    script = "\n".join(upgrade_statements(ledger.name, datetime.now(UTC)))
     assert "key VARCHAR(255) COLLATE BINARY NOT NULL" in script
-    assert "COLLATE BINARY" not in "\n".join(migration_statements("sqlite", datetime.now(UTC)))
+    assert "COLLATE BINARY" not in "\n".join(upgrade_statements("sqlite", datetime.now(UTC)))
 
 
 def test_an_unknown_kind_is_told_which_are_known(ledger: LedgerDialect) -> None:

@@ -115,7 +115,7 @@ def test_an_attempt_is_written_as_json() -> None:
     }
 
 
-# --- migration 2 ---------------------------------------------------------------------------
+# --- upgrade 2 ---------------------------------------------------------------------------
 
 
 def fail(task: dict[str, Any]) -> None:
@@ -145,7 +145,7 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def forget_history(store: FlowStore) -> None:
-    """Make the tables what they were before migration 2."""
+    """Make the tables what they were before upgrade 2."""
     statements = [f"DROP TABLE {name}" for name in ("mc_event", "mc_attempt", "mc_used_key")]
     for statement in [*statements, "DELETE FROM mc_schema WHERE version > 1"]:
         store._database.write(lambda connection, statement=statement: connection.execute(text(statement)))

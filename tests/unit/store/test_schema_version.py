@@ -11,8 +11,8 @@ from sqlalchemy import MetaData, create_engine
 from mc.errors import SchemaVersionError
 from mc.store.flow_store import FlowStore
 from mc.store.schema import tables
-from mc.store.schema.migrations.numbered import MIGRATIONS
 from mc.store.schema.upgrade import NEWEST_VERSION
+from mc.store.schema.upgrades.numbered import UPGRADES
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -39,9 +39,9 @@ def describe(metadata: MetaData) -> dict[str, object]:
     }
 
 
-def test_migrated_tables_are_the_tables_that_the_code_knows(path: Path, tmp_path: Path) -> None:
+def test_upgraded_tables_are_the_tables_that_the_code_knows(path: Path, tmp_path: Path) -> None:
     found = {}
-    for name, file in {"migrated": path, "declared": tmp_path / "declared.sqlite3"}.items():
+    for name, file in {"upgraded": path, "declared": tmp_path / "declared.sqlite3"}.items():
         engine = create_engine(f"sqlite:///{file}")
         if name == "declared":
             tables.metadata.create_all(engine)
@@ -49,19 +49,19 @@ def test_migrated_tables_are_the_tables_that_the_code_knows(path: Path, tmp_path
         reflected.reflect(engine)
         found[name] = describe(reflected)
         engine.dispose()
-    assert found["migrated"] == found["declared"]
-    assert all(name.startswith("mc_") for name in found["migrated"])
+    assert found["upgraded"] == found["declared"]
+    assert all(name.startswith("mc_") for name in found["upgraded"])
 
 
-def test_migrations_are_numbered_without_gaps() -> None:
-    assert list(MIGRATIONS) == list(range(1, NEWEST_VERSION + 1))
+def test_upgrades_are_numbered_without_gaps() -> None:
+    assert list(UPGRADES) == list(range(1, NEWEST_VERSION + 1))
 
 
-def test_each_migration_is_noted(path: Path) -> None:
+def test_each_upgrade_is_noted(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         versions = connection.execute("SELECT version FROM mc_schema ORDER BY version").fetchall()
     connection.close()
-    assert versions == [(number,) for number in MIGRATIONS]
+    assert versions == [(number,) for number in UPGRADES]
 
 
 def test_newer_tables_are_refused_and_left_as_they_are(path: Path) -> None:
@@ -79,15 +79,13 @@ def test_newer_tables_are_refused_and_left_as_they_are(path: Path) -> None:
     connection.close()
 
 
-def test_a_migration_that_fails_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_upgrade_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "broken.sqlite3"
 
     def fail(connection: object) -> None:
         raise RuntimeError("half-way")
 
-    monkeypatch.setitem(MIGRATIONS, 2, fail)  # type: ignore[call-overload]
+    monkeypatch.setitem(UPGRADES, 2, fail)  # type: ignore[call-overload]
     monkeypatch.setattr("mc.store.schema.upgrade.NEWEST_VERSION", 2)
     with pytest.raises(RuntimeError), FlowStore(f"sqlite:///{path}") as store:
         store.query()

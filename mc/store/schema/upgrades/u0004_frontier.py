@@ -1,10 +1,10 @@
-"""Migration 4: indexes by which a tick finds the tasks that it begins with, and what a task waits for."""
+"""Upgrade 4: indexes by which a tick finds the tasks that it begins with, and what a task waits for."""
 
 from __future__ import annotations
 
 from sqlalchemy import Column, Connection, Index, Integer, MetaData, Table
 
-from mc.store.schema.migrations.resumable import add_index, drop_index
+from mc.store.schema.upgrades.resumable import add_index, drop_index
 from mc.store.sql.column_types import ExactText
 
 __all__ = ["upgrade"]

@@ -1,4 +1,4 @@
-"""Migration 2: the history of flows, the attempts of tasks, and the keys that deleted flows had."""
+"""Upgrade 2: the history of flows, the attempts of tasks, and the keys that deleted flows had."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Column, Connection, ForeignKey, Index, Intege
 
 from mc.store.databases.base import SORTED_BY_KEY
 from mc.store.databases.kinds import dialect_of
-from mc.store.schema.migrations.resumable import create_missing
+from mc.store.schema.upgrades.resumable import create_missing
 from mc.store.sql.column_types import ExactText, LongText, RowId
 
 __all__ = ["upgrade"]
@@ -76,7 +76,7 @@ def _flow_key() -> Column[str]:
     return Column("flow_key", _KEY, ForeignKey(_FLOW.c.key, ondelete="CASCADE"), nullable=False)
 
 
-_FLOW: Final = Table("mc_flow", MetaData(), Column("key", _KEY, primary_key=True))  # made by migration 1
+_FLOW: Final = Table("mc_flow", MetaData(), Column("key", _KEY, primary_key=True))  # made by upgrade 1
 # A flow that has events is passed over: this was interrupted, and begins anew.
 _BASELINE: Final = (
     (

@@ -1,4 +1,4 @@
-"""Migration 5: signals to flows."""
+"""Upgrade 5: signals to flows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy import Column, Connection, ForeignKey, Index, MetaData, Table
 
-from mc.store.schema.migrations.resumable import create_missing
+from mc.store.schema.upgrades.resumable import create_missing
 from mc.store.sql.column_types import ExactText, LongText, RowId
 
 __all__ = ["upgrade"]
@@ -36,4 +36,4 @@ def upgrade(connection: Connection) -> None:
     create_missing(connection, metadata)
 
 
-_FLOW: Final = Table("mc_flow", MetaData(), Column("key", _KEY, primary_key=True))  # made by migration 1
+_FLOW: Final = Table("mc_flow", MetaData(), Column("key", _KEY, primary_key=True))  # made by upgrade 1

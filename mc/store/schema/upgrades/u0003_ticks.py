@@ -1,10 +1,10 @@
-"""Migration 3: what runners did when."""
+"""Upgrade 3: what runners did when."""
 
 from __future__ import annotations
 
 from sqlalchemy import Column, Connection, Index, Integer, MetaData, Table
 
-from mc.store.schema.migrations.resumable import create_missing
+from mc.store.schema.upgrades.resumable import create_missing
 from mc.store.sql.column_types import ExactText
 
 __all__ = ["upgrade"]

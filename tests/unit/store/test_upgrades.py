@@ -1,4 +1,4 @@
-"""Migrations on each kind of database: together, interrupted, printed, refused."""
+"""Upgrades on each kind of database: together, interrupted, printed, refused."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from mc.store.database import Database
 from mc.store.databases.kinds import KINDS
 from mc.store.flow_store import FlowStore
 from mc.store.schema import tables
-from mc.store.schema.migrations.numbered import MIGRATIONS
 from mc.store.schema.upgrade import NEWEST_VERSION, read_version
-from mc.store.upkeep.pending_migrations import list_migrations, migration_statements
+from mc.store.schema.upgrades.numbered import UPGRADES
+from mc.store.upkeep.upgrade_list import list_upgrades, upgrade_statements
 from tests.support.databases import DATABASES, fresh_url
 
 ROOT = Path(__file__).resolve().parents[3]
 SCALE = int(os.environ.get("MC_TEST_SCALE", "1"))
-NUMBERS = list(MIGRATIONS)
+NUMBERS = list(UPGRADES)
 
 
 @pytest.fixture(params=DATABASES)
@@ -85,71 +85,71 @@ def make_store_usable(url: str) -> None:
         assert store.load("f").tasks["a"]["status"] == "PENDING"
 
 
-def test_the_newest_version_is_that_of_the_last_migration() -> None:
+def test_the_newest_version_is_that_of_the_last_upgrade() -> None:
     assert list(range(1, NEWEST_VERSION + 1)) == NUMBERS
 
 
 class TestTheTables:
     @pytest.mark.parametrize("name", DATABASES)
-    def test_migrated_tables_are_the_tables_that_the_code_knows(self, name: str) -> None:
-        with fresh_url(name) as migrated, fresh_url(name) as declared:
-            assert upgrade(migrated) == NUMBERS
+    def test_upgraded_tables_are_the_tables_that_the_code_knows(self, name: str) -> None:
+        with fresh_url(name) as upgraded, fresh_url(name) as declared:
+            assert upgrade(upgraded) == NUMBERS
             do(declared, tables.metadata.create_all)
-            assert describe(migrated) == describe(declared)
+            assert describe(upgraded) == describe(declared)
 
     @pytest.mark.parametrize(
         ("name", "kind"), [*zip(DATABASES, ["sqlite", "postgresql", "mariadb"], strict=True)]
     )
     def test_the_printed_statements_make_the_same_tables(self, name: str, kind: str) -> None:
-        with fresh_url(name) as migrated, fresh_url(name) as by_hand:
-            upgrade(migrated)
-            for statement in migration_statements(kind, datetime.now(UTC)):
+        with fresh_url(name) as upgraded, fresh_url(name) as by_hand:
+            upgrade(upgraded)
+            for statement in upgrade_statements(kind, datetime.now(UTC)):
                 do(by_hand, lambda connection, line=statement: connection.exec_driver_sql(line.rstrip(";")))
-            assert describe(by_hand) == describe(migrated)
+            assert describe(by_hand) == describe(upgraded)
             make_store_usable(by_hand)
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_statements_after_a_version_are_the_rest(self, kind: str) -> None:
         now = datetime.now(UTC)
-        everything = list(migration_statements(kind, now))
-        rest = list(migration_statements(kind, now, after=1))
+        everything = list(upgrade_statements(kind, now))
+        rest = list(upgrade_statements(kind, now, after=1))
         assert everything[-len(rest) :] == rest
         assert len(rest) < len(everything)
-        assert list(migration_statements(kind, now, after=NEWEST_VERSION)) == []
+        assert list(upgrade_statements(kind, now, after=NEWEST_VERSION)) == []
 
     @pytest.mark.parametrize(
         ("kind", "after"), [("oracle", 0), ("sqlite", -1), ("sqlite", NEWEST_VERSION + 1)]
     )
     def test_statements_of_nothing_are_refused(self, kind: str, after: int) -> None:
         with pytest.raises(StoreError, match="use "):
-            list(migration_statements(kind, datetime.now(UTC), after))
+            list(upgrade_statements(kind, datetime.now(UTC), after))
 
 
 class TestProgress:
     def test_an_upgrade_goes_on_where_the_tables_stand(self, url: str) -> None:
         def make_version_1(connection: Connection) -> None:
             tables.schema.create(connection)
-            MIGRATIONS[1](connection)
+            UPGRADES[1](connection)
             connection.execute(insert(tables.schema).values(version=1, applied_at="then"))
 
         do(url, make_version_1)
         database = open_database(url)
         assert database.upgrade() == NUMBERS[1:]
         assert database.upgrade() == []
-        seen = [(migration.number, migration.applied_at) for migration in list_migrations(database)]
+        seen = [(upgrade.number, upgrade.applied_at) for upgrade in list_upgrades(database)]
         database.close()
         assert seen[0] == (1, "then")
         assert [number for number, applied_at in seen if applied_at] == NUMBERS
         make_store_usable(url)
 
-    def test_an_empty_database_has_seen_no_migration(self) -> None:
+    def test_an_empty_database_has_seen_no_upgrade(self) -> None:
         with closing(open_database("sqlite://")) as database:
-            found = list_migrations(database)
+            found = list_upgrades(database)
             version = database.read(read_version)
-        assert [migration.to_dict() for migration in found[:1]] == [
+        assert [upgrade.to_dict() for upgrade in found[:1]] == [
             {"number": 1, "name": "flows", "applied_at": None}
         ]
-        assert [migration.number for migration in found] == NUMBERS
+        assert [upgrade.number for upgrade in found] == NUMBERS
         assert version == 0
 
     def test_processes_may_make_the_tables_at_the_same_time(self, url: str) -> None:
@@ -188,7 +188,7 @@ class TestProgress:
     def test_nobody_begins_while_another_is_in_the_middle(
         self, url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        first = MIGRATIONS[1]
+        first = UPGRADES[1]
         rival = Database(url, ManualClock(), busy_seconds=0.1, upgrades=False)
 
         def with_a_rival(connection: Connection) -> None:
@@ -196,7 +196,7 @@ class TestProgress:
             with pytest.raises(StoreBusyError):
                 rival.upgrade()
 
-        monkeypatch.setitem(cast("dict[int, Any]", MIGRATIONS), 1, with_a_rival)
+        monkeypatch.setitem(cast("dict[int, Any]", UPGRADES), 1, with_a_rival)
         assert upgrade(url) == NUMBERS
         assert rival.upgrade() == []
         rival.close()
@@ -226,7 +226,7 @@ def interruption(number: int) -> Iterator[list[str]]:
 
 class TestInterruption:
     @pytest.mark.parametrize(("name", "step"), [("sqlite", 1), ("postgres", 5), ("mariadb", 3)])
-    def test_a_migration_that_was_interrupted_anywhere_is_finished_by_the_next(
+    def test_an_upgrade_that_was_interrupted_anywhere_is_finished_by_the_next(
         self, name: str, step: int
     ) -> None:
         with fresh_url(name) as url:
@@ -241,7 +241,7 @@ class TestInterruption:
                 with pytest.raises(InterruptionError), interruption(number):
                     database.upgrade()
                 database.upgrade()
-                seen = [migration.number for migration in list_migrations(database) if migration.applied_at]
+                seen = [upgrade.number for upgrade in list_upgrades(database) if upgrade.applied_at]
                 database.close()
                 assert describe(url) == whole, statements[number - 1]
                 assert seen == NUMBERS

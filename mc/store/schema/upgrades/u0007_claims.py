@@ -1,10 +1,10 @@
-"""Migration 7: claims that a restored database does not know, epochs, and whose turn it is."""
+"""Upgrade 7: claims that a restored database does not know, epochs, and whose turn it is."""
 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, Table
 
-from mc.store.schema.migrations.resumable import add_column, create_missing
+from mc.store.schema.upgrades.resumable import add_column, create_missing
 from mc.store.sql.column_types import ExactText
 
 __all__ = ["upgrade"]

@@ -1,10 +1,10 @@
-"""Migration 8: the calls that runners were in when they ended."""
+"""Upgrade 8: the calls that runners were in when they ended."""
 
 from __future__ import annotations
 
 from sqlalchemy import Column, Connection
 
-from mc.store.schema.migrations.resumable import add_column
+from mc.store.schema.upgrades.resumable import add_column
 from mc.store.sql.column_types import LongText
 
 __all__ = ["upgrade"]

@@ -1,4 +1,4 @@
-"""Migration 6: named resources."""
+"""Upgrade 6: named resources."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import BigInteger, Column, Connection, ForeignKey, Index, Integer, MetaData, Table
 
 from mc.store.databases.base import SORTED_BY_KEY
-from mc.store.schema.migrations.resumable import create_missing
+from mc.store.schema.upgrades.resumable import create_missing
 from mc.store.sql.column_types import ExactText, RowId
 
 __all__ = ["upgrade"]
@@ -63,4 +63,4 @@ def upgrade(connection: Connection) -> None:
     create_missing(connection, metadata)
 
 
-_FLOW: Final = Table("mc_flow", MetaData(), Column("key", _KEY, primary_key=True))  # made by migration 1
+_FLOW: Final = Table("mc_flow", MetaData(), Column("key", _KEY, primary_key=True))  # made by upgrade 1

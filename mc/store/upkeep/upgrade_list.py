@@ -1,4 +1,4 @@
-"""The migrations as people meet them: how far a database is, and the statements that bring it forward."""
+"""The upgrades as people meet them: how far a database is, and the statements that bring it forward."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from mc.errors import StoreError
 from mc.json_data import JsonData
 from mc.store.database import Database
 from mc.store.databases.kinds import find_dialect
-from mc.store.schema.migrations.numbered import MIGRATIONS
 from mc.store.schema.tables import schema
 from mc.store.schema.upgrade import NEWEST_VERSION
+from mc.store.schema.upgrades.numbered import UPGRADES
 
-__all__ = ["Migration", "list_migrations", "migration_statements"]
+__all__ = ["SchemaUpgrade", "list_upgrades", "upgrade_statements"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Migration(JsonData):
+class SchemaUpgrade(JsonData):
     """A numbered change of the tables.
 
     Attributes:
@@ -38,8 +38,8 @@ class Migration(JsonData):
     applied_at: str | None = None
 
 
-def list_migrations(database: Database) -> list[Migration]:
-    """Return the migrations that this code knows or that a database has seen; nothing is changed."""
+def list_upgrades(database: Database) -> list[SchemaUpgrade]:
+    """Return the upgrades that this code knows or that a database has seen; nothing is changed."""
 
     def read(connection: Any) -> dict[int, str]:
         if not inspect(connection).has_table(schema.name):
@@ -48,13 +48,14 @@ def list_migrations(database: Database) -> list[Migration]:
         return {row.version: row.applied_at for row in rows}
 
     applied = database.read(read)
-    numbers = sorted(MIGRATIONS.keys() | applied.keys())
+    numbers = sorted(UPGRADES.keys() | applied.keys())
     return [
-        Migration(number=number, name=_name_of(number), applied_at=applied.get(number)) for number in numbers
+        SchemaUpgrade(number=number, name=_name_of(number), applied_at=applied.get(number))
+        for number in numbers
     ]
 
 
-def migration_statements(kind: str, now: datetime, after: int = 0) -> Iterator[str]:
+def upgrade_statements(kind: str, now: datetime, after: int = 0) -> Iterator[str]:
     """Yield the statements that `upgrade` would execute, without a database.
 
     Args:
@@ -72,9 +73,9 @@ def migration_statements(kind: str, now: datetime, after: int = 0) -> Iterator[s
     collected: list[ClauseElement] = []
     connection = dialect.record(lambda found, *_, **__: collected.append(found))
     steps: list[ClauseElement] = [] if after else [CreateTable(schema)]
-    for number in sorted(MIGRATIONS):
+    for number in sorted(UPGRADES):
         if number > after:
-            MIGRATIONS[number](connection)  # type: ignore[arg-type]
+            UPGRADES[number](connection)  # type: ignore[arg-type]
             steps += collected
             collected.clear()
             steps.append(insert(schema).values(version=number, applied_at=format_time(now)))
@@ -84,6 +85,6 @@ def migration_statements(kind: str, now: datetime, after: int = 0) -> Iterator[s
 
 
 def _name_of(number: int) -> str | None:
-    if number not in MIGRATIONS:
+    if number not in UPGRADES:
         return None
-    return MIGRATIONS[number].__module__.rpartition(".")[2].partition("_")[2]
+    return UPGRADES[number].__module__.rpartition(".")[2].partition("_")[2]

@@ -1,6 +1,6 @@
 """Changes of tables that may be made already.
 
-Some databases cannot roll such changes back, so a migration that was interrupted begins anew and finds the
+Some databases cannot roll such changes back, so an upgrade that was interrupted begins anew and finds the
 first of them done.
 """
 
@@ -17,7 +17,7 @@ def create_missing(connection: Connection | MockConnection, metadata: MetaData) 
     """Create the tables that are not there, and those of their indexes that are not.
 
     Args:
-        connection: in the transaction of a migration; one that only records statements gets all of them.
+        connection: in the transaction of an upgrade; one that only records statements gets all of them.
         metadata: the tables. Their columns and constraints are not compared.
     """
     known: set[str] = set()
@@ -38,7 +38,7 @@ def add_column(connection: Connection | MockConnection, table: str, column: Colu
     """Add a column to a table unless it is there.
 
     Args:
-        connection: in the transaction of a migration; one that only records statements gets it always.
+        connection: in the transaction of an upgrade; one that only records statements gets it always.
         table: name of the table.
         column: nullable or with a server default, because the table may have rows. It belongs to no table.
     """

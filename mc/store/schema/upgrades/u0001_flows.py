@@ -1,4 +1,4 @@
-"""Migration 1: flows, their tasks and edges, their specs, and what wakes them."""
+"""Upgrade 1: flows, their tasks and edges, their specs, and what wakes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 
 from mc.store.databases.base import SORTED_BY_KEY
-from mc.store.schema.migrations.resumable import create_missing
+from mc.store.schema.upgrades.resumable import create_missing
 from mc.store.sql.column_types import ExactText, LongText
 
 __all__ = ["upgrade"]

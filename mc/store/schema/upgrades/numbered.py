@@ -1,0 +1,34 @@
+"""The upgrades, by number; imported only where a database is behind, or is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from sqlalchemy import Connection
+
+from mc.store.schema.upgrades import (
+    u0001_flows,
+    u0002_history,
+    u0003_ticks,
+    u0004_frontier,
+    u0005_signals,
+    u0006_resources,
+    u0007_claims,
+    u0008_lost_calls,
+)
+
+__all__ = ["UPGRADES"]
+
+# An upgrade that was published never changes. It does each change of a table only if it is not made yet,
+# because MariaDB and MySQL cannot take back what was done before an interruption.
+UPGRADES: Final[Mapping[int, Callable[[Connection], None]]] = {
+    1: u0001_flows.upgrade,
+    2: u0002_history.upgrade,
+    3: u0003_ticks.upgrade,
+    4: u0004_frontier.upgrade,
+    5: u0005_signals.upgrade,
+    6: u0006_resources.upgrade,
+    7: u0007_claims.upgrade,
+    8: u0008_lost_calls.upgrade,
+}
