@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from mc.houston_controls import FlowControls
+from mc.houston_control_methods import ControlMethods
 from mc.store.databases.kinds import DEFAULT_URL
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Submission(NamedTuple):
     created: bool  # False: the same flow had been submitted before
 
 
-class Houston(FlowControls):
+class Houston(ControlMethods):
     """Store, engine and runner, put together; each is made when it is first needed.
 
     A `with` block, or `close()`, gives the database's connections back.

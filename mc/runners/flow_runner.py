@@ -24,7 +24,7 @@ from mc.store.lease import DEFAULT_LEASE_SECONDS
 
 if TYPE_CHECKING:
     from mc.flows.controls.control import Control
-    from mc.runners.control_run import ControlReport
+    from mc.runners.immediate_control import ControlReport
 
 __all__ = ["FlowRunner", "OnProgress", "RunnerReport"]
 
@@ -223,9 +223,9 @@ class FlowRunner:
             FlowNotFoundError: no flow has that key.
             StoreUnreachableError: the database cannot be used.
         """
-        from mc.runners.control_run import ControlRun  # drivers do without
+        from mc.runners.immediate_control import ImmediateControl  # drivers do without
 
-        run = ControlRun(
+        run = ImmediateControl(
             self.store,
             self.engine,
             owner=self.settings.owner,

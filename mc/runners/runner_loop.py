@@ -31,7 +31,7 @@ from mc.runners.runner_report import OnProgress, RunnerReport
 from mc.runners.turns import Turns
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
-from mc.store.history.tick_log import Tick, TickAccount
+from mc.store.history.tick_log import TickAccount, TickRecord
 from mc.store.lease import Lease, LostCalls
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class RunnerLoop:
         self._engine = engine
         self._settings = settings
         self._account = account
-        self._open_row: Tick | None = None
+        self._open_row: TickRecord | None = None
         self._stopping = False
         self._on_progress = on_progress
         self._began_at = self.clock.now()
@@ -233,7 +233,7 @@ class RunnerLoop:
         except StoreError as error:
             _logger.warning("the end of a tick was not noted: %s", error, extra={"action": "tick_not_noted"})
 
-    def _claim_and_tick(self, tick: Tick, max_flows: int | None, family_of: str | None) -> Steps[bool]:
+    def _claim_and_tick(self, tick: TickRecord, max_flows: int | None, family_of: str | None) -> Steps[bool]:
         """Claim and tick until nothing is due; return whether any flow made progress.
 
         What is only polled is polled once: it is due again later than the pass began, and the pass

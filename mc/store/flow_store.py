@@ -23,7 +23,7 @@ from mc.store.databases.held_transaction import HeldTransaction
 from mc.store.databases.kinds import DEFAULT_URL, FILE_MODE
 from mc.store.final_save import FinalSave
 from mc.store.flow_summary import FlowSummary
-from mc.store.history.tick_log import Tick, TickLog, begin_tick
+from mc.store.history.tick_log import TickLog, TickRecord, begin_tick
 from mc.store.lease import DEFAULT_LEASE_SECONDS, Lease, LostCalls
 from mc.store.leases import blocking, claims, held_leases
 from mc.store.leases.recollection import Recollection
@@ -31,7 +31,7 @@ from mc.store.leases.refusals import lease_lost
 from mc.store.outbox import Outbox
 from mc.store.reading.flow_reader import FlowRows, flow_of, read_flows, read_frontier
 from mc.store.reading.flow_summaries import read_summaries, summary_query
-from mc.store.reading.stored_tasks import partial_flow_of
+from mc.store.reading.sql_task_source import partial_flow_of
 from mc.store.rows.row_format import StoredState
 from mc.store.saving.flow_saver import FlowSaver
 from mc.store.saving.flow_writer import NewFlow, draft_new_flow, insert_flows
@@ -308,7 +308,7 @@ class FlowStore:
         family_of: str | None = None,
         due_at: datetime | None = None,
         skip: Collection[str] = (),
-        tick: Tick | None = None,
+        tick: TickRecord | None = None,
     ) -> list[Lease]:
         """Claim flows that are due and that no runner holds: by priority, then those due longest.
 

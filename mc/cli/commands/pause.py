@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mc.cli.controls import control_options, report_control
+from mc.cli.control_command import control_options, report_control
 from mc.cli.options import common_options
 from mc.cli.settings import Settings
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mc.cli.controls import control_options, report_control
+from mc.cli.control_command import control_options, report_control
 from mc.cli.options import common_options
 from mc.cli.output import printable
 from mc.cli.parameter_types import TEXT

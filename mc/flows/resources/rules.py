@@ -9,7 +9,7 @@ from typing import Final
 
 from mc.flows.resource import Rate, Resource
 
-__all__ = ["PATIENCE", "Situation", "Verdict", "judge"]
+__all__ = ["PATIENCE", "Availability", "Situation", "judge"]
 
 PATIENCE: Final = timedelta(seconds=60)  # so long slots are kept for a flow that was woken to take them
 
@@ -25,7 +25,7 @@ class Situation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Availability:
     """Whether a request fits."""
 
     fits: bool
@@ -33,7 +33,9 @@ class Verdict:
     is_hopeless: bool = False  # not as the resource is set now
 
 
-def judge(resource: Resource, amount: int, situation: Situation, now: datetime, *, begun: bool) -> Verdict:
+def judge(
+    resource: Resource, amount: int, situation: Situation, now: datetime, *, begun: bool
+) -> Availability:
     """Decide on one resource of a request.
 
     Args:
@@ -44,17 +46,17 @@ def judge(resource: Resource, amount: int, situation: Situation, now: datetime, 
         begun: the attempt ran already, so that nothing is taken of the rate.
     """
     if amount > resource.most:
-        return Verdict(fits=False, is_hopeless=True)
+        return Availability(fits=False, is_hopeless=True)
     at: datetime | None = None
     if resource.slots is not None and situation.held + situation.ahead + amount > resource.slots:
         if situation.held + amount > resource.slots or situation.kept_until is None:
-            return Verdict(fits=False)
+            return Availability(fits=False)
         at = situation.kept_until
     if resource.rate is not None and not begun:
         turn = _turn(resource.rate, situation.ahead + amount, situation.taken, now)
         if turn > now:
             at = turn if at is None else max(at, turn)
-    return Verdict(fits=at is None, at=at)
+    return Availability(fits=at is None, at=at)
 
 
 def _turn(rate: Rate, amount: int, taken: Sequence[tuple[datetime, int]], now: datetime) -> datetime:

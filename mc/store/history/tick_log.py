@@ -19,9 +19,9 @@ from mc.store.sql.prepared import Prepared
 
 __all__ = [
     "LATEST_TURN",
-    "Tick",
     "TickAccount",
     "TickLog",
+    "TickRecord",
     "begin_tick",
     "count_ticks",
     "delete_ticks",
@@ -35,7 +35,7 @@ _REST: Final = timedelta(seconds=10)  # between two writes of such a row
 
 
 @dataclass(slots=True, kw_only=True)
-class Tick:
+class TickRecord:
     """One tick of a runner; or several in a row that found nothing new to do.
 
     Attributes:
@@ -80,7 +80,7 @@ class TickLog:
         self.clock = clock
         self._database = database
 
-    def note(self, tick: Tick) -> None:
+    def note(self, tick: TickRecord) -> None:
         """Write what a tick came to; a row that was pruned meanwhile stays away.
 
         Raises:
@@ -90,7 +90,7 @@ class TickLog:
         self._database.write(lambda connection: write(connection, tick))
         tick.is_stored = True
 
-    def list(self, *, since: datetime | None = None, limit: int | None = None) -> list[Tick]:
+    def list(self, *, since: datetime | None = None, limit: int | None = None) -> list[TickRecord]:
         """Return what runners did, newest first.
 
         Args:
@@ -116,10 +116,10 @@ class TickAccount:
     def __init__(self, log: TickLog, owner: str) -> None:
         self._log = log
         self._owner = owner
-        self._idle: Tick | None = None  # the last that claimed nothing
+        self._idle: TickRecord | None = None  # the last that claimed nothing
         self._idle_written_at: datetime | None = None
 
-    def begin(self, *, one_flow: bool, open_row: Tick | None = None) -> Tick:
+    def begin(self, *, one_flow: bool, open_row: TickRecord | None = None) -> TickRecord:
         """Return what is to be handed to the claims of a tick.
 
         Args:
@@ -129,9 +129,9 @@ class TickAccount:
         if open_row is not None:
             open_row.ticks += 1
             return open_row
-        return Tick(owner=self._owner, started_at=self._log.clock.now(), one_flow=one_flow)
+        return TickRecord(owner=self._owner, started_at=self._log.clock.now(), one_flow=one_flow)
 
-    def end(self, tick: Tick, *, progressed: bool = False, goes_on: bool = False) -> Tick | None:
+    def end(self, tick: TickRecord, *, progressed: bool = False, goes_on: bool = False) -> TickRecord | None:
         """Note what a tick came to.
 
         Args:
@@ -157,7 +157,7 @@ class TickAccount:
         self._log.note(tick)
         return None
 
-    def _note_idle(self, tick: Tick, now: datetime) -> None:
+    def _note_idle(self, tick: TickRecord, now: datetime) -> None:
         last = self._idle
         if last is None or last.one_flow != tick.one_flow or not self._is_young(last, now):
             self._idle = last = tick
@@ -171,11 +171,11 @@ class TickAccount:
             self._idle_written_at = now
 
     @staticmethod
-    def _is_young(tick: Tick, now: datetime) -> bool:
+    def _is_young(tick: TickRecord, now: datetime) -> bool:
         return tick.started_at <= now < tick.started_at + _LONGEST
 
 
-def begin_tick(connection: Connection, begun: Tick) -> None:
+def begin_tick(connection: Connection, begun: TickRecord) -> None:
     """Write the row of a tick.
 
     Raises:
@@ -201,7 +201,7 @@ def begin_tick(connection: Connection, begun: Tick) -> None:
     _INSERT.run(connection, row)
 
 
-def end_tick(connection: Connection, ended: Tick) -> None:
+def end_tick(connection: Connection, ended: TickRecord) -> None:
     """Write what a tick came to; a row that was pruned meanwhile stays away."""
     _UPDATE.run(connection, (*_figures(ended), ended.id))
 
@@ -219,14 +219,14 @@ def ticks_query(since: datetime | None = None, limit: int | None = None) -> Sele
     return query if limit is None else query.limit(limit)
 
 
-def read_ticks(connection: Connection, query: Select[Any]) -> list[Tick]:
+def read_ticks(connection: Connection, query: Select[Any]) -> list[TickRecord]:
     """Return the ticks that a query finds."""
     found = []
     for row in connection.execute(query).mappings():
         ended_at = parse_time(row["ended_at"]) if row["ended_at"] else None
         started_at = parse_time(row["started_at"])
         read = {"started_at": started_at, "ended_at": ended_at, "one_flow": bool(row["one_flow"])}
-        found.append(Tick(**{**row, **read}, is_stored=True))
+        found.append(TickRecord(**{**row, **read}, is_stored=True))
     return found
 
 
@@ -243,7 +243,7 @@ def delete_ticks(connection: Connection, before: str, limit: int) -> int:
     return len(ids)
 
 
-def _figures(one: Tick) -> tuple[Any, ...]:
+def _figures(one: TickRecord) -> tuple[Any, ...]:
     ended_at = format_time(one.ended_at) if one.ended_at is not None else None
     return (ended_at, one.ticks, one.flows, one.tasks, one.errors, one.turn)
 

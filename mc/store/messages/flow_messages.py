@@ -80,7 +80,7 @@ class FlowMessages:
             ControlError: the flow's state does not allow it.
             FlowNotFoundError: there is no flow with that key.
         """
-        from mc.store.rows.control_rows import send_control
+        from mc.store.rows.pending_controls import send_control
 
         asked = control if control.at else replace(control, at=format_time(self._clock.now()))
         return self._database.write(lambda connection: send_control(connection, key, asked))
@@ -93,7 +93,7 @@ class FlowMessages:
         Args:
             family: key of the flow.
         """
-        from mc.store.rows.control_rows import find_controlled
+        from mc.store.rows.pending_controls import find_controlled
 
         query = family_of(family)
         return self._database.read(
@@ -110,7 +110,7 @@ class FlowMessages:
         Raises:
             FlowExistsError: a flow with that key is stored.
         """
-        from mc.store.rows.control_rows import rerun_events
+        from mc.store.rows.pending_controls import rerun_events
 
         now = self._clock.now()
         draft = draft_new_flow(flow, now)

@@ -14,7 +14,7 @@ from mc.flows.state.mailbox import Signal
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.lease import StoredClaim, Wake
 from mc.store.rows.claim_rows import list_claims
-from mc.store.rows.row_format import StoredState, StoredTask, make_flow
+from mc.store.rows.row_format import StoredState, TaskColumns, make_flow
 from mc.store.rows.signal_rows import list_signals
 from mc.store.rows.wakes import list_wakes
 from mc.store.schema import tables
@@ -44,7 +44,7 @@ class FlowRows:
 
     row: dict[str, Any]
     spec_text: str | None = None
-    tasks: list[tuple[str, StoredTask]] = field(default_factory=list)
+    tasks: list[tuple[str, TaskColumns]] = field(default_factory=list)
     edges: list[tuple[str, str]] = field(default_factory=list)
     wakes: tuple[Wake, ...] = ()
     signals: list[Signal] = field(default_factory=list)  # not taken yet
@@ -69,7 +69,7 @@ def _read_chunk(connection: Connection, keys: Sequence[str], found: dict[str, Fl
     named = {"keys": keys}
     here = {row["key"]: FlowRows(dict(row)) for row in connection.execute(_FLOWS, named).mappings()}
     for row in connection.execute(_TASKS, named).all():
-        here[row[0]].tasks.append((row[1], StoredTask._make(row[2:])))
+        here[row[0]].tasks.append((row[1], TaskColumns._make(row[2:])))
     for flow_key, source, dest in connection.execute(_EDGES, named).all():
         here[flow_key].edges.append((source, dest))
     _add_what_was_sent(connection, here)
@@ -111,26 +111,26 @@ def _add_what_was_sent(connection: Connection, found: Mapping[str, FlowRows]) ->
 
 def read_tasks_by_key(
     connection: Connection, flow_key: str, keys: Sequence[str]
-) -> list[tuple[str, StoredTask]]:
+) -> list[tuple[str, TaskColumns]]:
     """Return tasks of a flow by key; those that are not stored are left out."""
-    found: list[tuple[str, StoredTask]] = []
+    found: list[tuple[str, TaskColumns]] = []
     for chunk in chunks(keys):
         found += _task_rows(connection.execute(_TASKS_BY_KEY, {"flow": flow_key, "keys": chunk}))
     return found
 
 
-def read_tasks_by_status(connection: Connection, flow_key: str, status: str) -> list[tuple[str, StoredTask]]:
+def read_tasks_by_status(connection: Connection, flow_key: str, status: str) -> list[tuple[str, TaskColumns]]:
     """Return the tasks of a flow that have a status."""
     return _task_rows(connection.execute(_TASKS_BY_STATUS, {"flow": flow_key, "status": status}))
 
 
 def read_flow_tasks(
     connection: Connection, flow_key: str
-) -> tuple[list[tuple[str, StoredTask]], list[tuple[str, str]]]:
+) -> tuple[list[tuple[str, TaskColumns]], list[tuple[str, str]]]:
     """Return all tasks and all edges of a flow."""
     rows = FlowRows({})
     for row in connection.execute(_TASKS, {"keys": [flow_key]}):
-        rows.tasks.append((row[1], StoredTask._make(row[2:])))
+        rows.tasks.append((row[1], TaskColumns._make(row[2:])))
     return rows.tasks, read_edges_of(connection, flow_key)
 
 
@@ -158,8 +158,8 @@ def read_spec_text(connection: Connection, digest: str) -> str | None:
     return found.text if found is not None else None
 
 
-def _task_rows(result: Iterable[Any]) -> list[tuple[str, StoredTask]]:
-    return [(row[0], StoredTask._make(row[1:])) for row in result]
+def _task_rows(result: Iterable[Any]) -> list[tuple[str, TaskColumns]]:
+    return [(row[0], TaskColumns._make(row[1:])) for row in result]
 
 
 def _edge(row: Any) -> tuple[int, str, str]:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from mc.durations import format_time, parse_time
 from mc.flows.resource import Rate, Resource
-from mc.flows.resources.rules import PATIENCE, Situation, Verdict, judge
+from mc.flows.resources.rules import PATIENCE, Availability, Situation, judge
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.databases.base import Dialect
 from mc.store.lease import Wake
@@ -85,7 +85,7 @@ class ResourceQueue:
         self._held: dict[str, int] = {}
         self._taken: dict[str, list[tuple[datetime, int]]] = {}
 
-    def judge(self, asker: Asker) -> dict[str, Verdict]:
+    def judge(self, asker: Asker) -> dict[str, Availability]:
         """Return for each resource that an attempt needs whether it can have that now."""
         verdicts = {}
         for name, slots in asker.needs.items():
@@ -141,7 +141,7 @@ class ResourceQueue:
                     return
                 start += _CHUNK
 
-    def _wake_one(self, name: str, row: Any) -> Verdict:
+    def _wake_one(self, name: str, row: Any) -> Availability:
         """Wake the flow of a claim if it can have all that it needs, and say whether it can have `name`.
 
         Where it cannot have `name`, nobody behind it can. Where it lacks another resource, they may.
@@ -167,7 +167,7 @@ class ResourceQueue:
             return verdicts[name]
         if any(verdict.is_hopeless for verdict in verdicts.values()):
             self._connection.execute(update(resource_claim).where(here).values(hopeless=1))
-            return Verdict(fits=False, is_hopeless=True)
+            return Availability(fits=False, is_hopeless=True)
         at = time_to_ask(verdicts)
         if at is not None and (row.due_at is None or at < row.due_at):
             self._connection.execute(update(resource_claim).where(here).values(due_at=at))
@@ -251,7 +251,7 @@ def resource_of(row: Any) -> Resource:
     return Resource(name=row.name, slots=row.slots, rate=rate)
 
 
-def time_to_ask(verdicts: Mapping[str, Verdict]) -> str | None:
+def time_to_ask(verdicts: Mapping[str, Availability]) -> str | None:
     """Return when an attempt that was refused can have all that it needs, if time alone decides."""
     lacking = [verdict for verdict in verdicts.values() if not verdict.fits]
     times = [verdict.at for verdict in lacking if verdict.at is not None]

@@ -23,7 +23,7 @@ from mc.store.sql.column_types import storable_text
 __all__ = [
     "LateSource",
     "StoredState",
-    "StoredTask",
+    "TaskColumns",
     "check_key",
     "decode_tasks",
     "encode_flow",
@@ -63,7 +63,7 @@ class LateSource(TaskSource, Protocol):
         """Return how many edges are stored."""
 
 
-class StoredTask(NamedTuple):
+class TaskColumns(NamedTuple):
     """A row of `mc_task` as it stands in the database, its key and its flow's key left out."""
 
     position: int
@@ -85,7 +85,7 @@ class StoredState:
     waiter_key: str | None = None  # the stored flow that waits for this one
     num_edges: int | None = 0  # None: they were not counted
     data: str = "{}"
-    tasks: dict[str, StoredTask] = field(default_factory=dict)
+    tasks: dict[str, TaskColumns] = field(default_factory=dict)
     own_spec: Any = None  # where it differs, in the order of its keys, from the text kept by digest
     wakes: tuple[Wake, ...] = ()  # that the flow had when it was loaded
     claims: dict[str, StoredClaim] = field(default_factory=dict)  # on resources, by id
@@ -146,7 +146,7 @@ def _not_json(error: NotJsonError, what: str, pointer: str) -> NotJsonError:
     return NotJsonError(f"The {what} cannot be stored: {error.message}", pointer=at)
 
 
-def encode_task(flow_key: str, row: TaskRow) -> StoredTask:
+def encode_task(flow_key: str, row: TaskRow) -> TaskColumns:
     """Return a task's row.
 
     Raises:
@@ -161,13 +161,13 @@ def encode_task(flow_key: str, row: TaskRow) -> StoredTask:
     except NotJsonError as error:
         what = f"task {row.key!r} of flow {flow_key!r}"
         raise _not_json(error, what, f"/graph/tasks/{row.key}") from error
-    return StoredTask(row.position, row.rank, row.status, row.unmet, due_at, body)
+    return TaskColumns(row.position, row.rank, row.status, row.unmet, due_at, body)
 
 
 def make_flow(
     row: Mapping[str, Any],
     spec_text: str | None,
-    tasks: Iterable[tuple[str, StoredTask]],
+    tasks: Iterable[tuple[str, TaskColumns]],
     edges: Iterable[tuple[str, str]],
 ) -> Flow:
     """Make a flow of its rows.
@@ -183,7 +183,7 @@ def make_flow(
 
 
 def make_partial_flow(
-    row: Mapping[str, Any], tasks: Iterable[tuple[str, StoredTask]], source: TaskSource
+    row: Mapping[str, Any], tasks: Iterable[tuple[str, TaskColumns]], source: TaskSource
 ) -> Flow:
     """Make a flow of its row, with `task_counts`, and of those of the tasks with which a tick begins.
 
@@ -202,7 +202,7 @@ def read_failures(body: Mapping[str, Any]) -> int | None:
     return failures
 
 
-def decode_tasks(tasks: Iterable[tuple[str, StoredTask]]) -> Iterator[TaskRow]:
+def decode_tasks(tasks: Iterable[tuple[str, TaskColumns]]) -> Iterator[TaskRow]:
     """Yield the tasks that rows hold; within `explained`."""
     for key, stored in tasks:
         position, rank, status, unmet, due_at, body = stored

@@ -247,13 +247,13 @@ def _draft_sub_flow(child: Flow, waiter_key: str, now: datetime, lease: Lease | 
 
 
 def _refusals(flow_key: str, outbox: Outbox, now: str, lease: Lease | None) -> list[Row]:
-    from mc.store.rows.control_rows import refused_event  # few saves need it
+    from mc.store.rows.pending_controls import refused_event  # few saves need it
 
     return [refused_event(flow_key, control, why, now, lease) for control, why in outbox.refused]
 
 
 def _write_controls(connection: Connection, flow_key: str, outbox: Outbox, now: str) -> None:
-    from mc.store.rows.control_rows import (  # few saves need it
+    from mc.store.rows.pending_controls import (  # few saves need it
         add_control,
         cancel_sub_flow,
         pass_on_to_sub_flows,

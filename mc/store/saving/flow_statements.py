@@ -20,12 +20,12 @@ __all__ = [
     "INSERT_EDGE",
     "INSERT_FLOW",
     "INSERT_TASK",
-    "MOVE_TASKS",
     "NEW_FLOW_COLUMNS",
-    "PLACE_TASKS",
     "SAVED_COLUMNS",
     "UPDATE_DATA",
     "UPDATE_TASKS",
+    "UPDATE_TASKS_WITH_POSITIONS",
+    "UPDATE_TASK_STATUSES",
     "save_statement",
 ]
 
@@ -66,9 +66,9 @@ UPDATE_DATA: Final = Prepared(
 )
 
 
-MOVE_TASKS: Final = BulkUpdate(tables.task, ("rank", "status", "unmet", "due_at"), guard="status")
+UPDATE_TASK_STATUSES: Final = BulkUpdate(tables.task, ("rank", "status", "unmet", "due_at"), guard="status")
 UPDATE_TASKS: Final = BulkUpdate(tables.task, ("rank", "status", "unmet", "due_at", "body"), guard="status")
-PLACE_TASKS: Final = BulkUpdate(
+UPDATE_TASKS_WITH_POSITIONS: Final = BulkUpdate(
     tables.task, ("position", "rank", "status", "unmet", "due_at", "body"), guard="status"
 )
 DELETE_TASK: Final = Prepared(

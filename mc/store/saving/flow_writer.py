@@ -24,7 +24,14 @@ from mc.store.leases.refusals import tasks_changed
 from mc.store.reading.awaited_flows import refuse_awaited_flows
 from mc.store.reading.flow_reader import chunks
 from mc.store.rows.claim_rows import ended_claims
-from mc.store.rows.row_format import StoredState, StoredTask, check_key, encode_flow, encode_json, encode_task
+from mc.store.rows.row_format import (
+    StoredState,
+    TaskColumns,
+    check_key,
+    encode_flow,
+    encode_json,
+    encode_task,
+)
 from mc.store.rows.signal_rows import SignalDraft, draft_signals
 from mc.store.rows.spec_rows import keep_spec
 from mc.store.rows.used_keys import find_taken_keys
@@ -35,12 +42,12 @@ from mc.store.saving.flow_statements import (
     INSERT_EDGE,
     INSERT_FLOW,
     INSERT_TASK,
-    MOVE_TASKS,
     NEW_FLOW_COLUMNS,
-    PLACE_TASKS,
     SAVED_COLUMNS,
     UPDATE_DATA,
+    UPDATE_TASK_STATUSES,
     UPDATE_TASKS,
+    UPDATE_TASKS_WITH_POSITIONS,
 )
 from mc.store.saving.history_draft import draft_history
 from mc.store.sql.prepared import Prepared, Row
@@ -74,7 +81,7 @@ class FlowDraft:
     placed_tasks: list[Row] = field(default_factory=list)  # that have another place in the order
     removed_tasks: list[Row] = field(default_factory=list)
     new_edges: list[Row] = field(default_factory=list)
-    stored: dict[str, StoredTask] = field(default_factory=dict)  # rows as the save leaves them
+    stored: dict[str, TaskColumns] = field(default_factory=dict)  # rows as the save leaves them
     history: HistoryDraft = field(default_factory=HistoryDraft)
     signals: SignalDraft | None = None
     migration: SpecChange | None = None
@@ -236,9 +243,9 @@ def _update_tasks(connection: Connection, drafts: Sequence[FlowDraft]) -> None:
     changed = [row for draft in drafts for row in draft.changed_tasks]
     moved = [row for draft in drafts for row in draft.moved_tasks]
     placed = [row for draft in drafts for row in draft.placed_tasks]
-    found = UPDATE_TASKS.run(connection, changed) + MOVE_TASKS.run(connection, moved)
+    found = UPDATE_TASKS.run(connection, changed) + UPDATE_TASK_STATUSES.run(connection, moved)
     removed = [row for draft in drafts for row in draft.removed_tasks]
-    found += PLACE_TASKS.run(connection, placed) + DELETE_TASK.run_many(connection, removed)
+    found += UPDATE_TASKS_WITH_POSITIONS.run(connection, placed) + DELETE_TASK.run_many(connection, removed)
     expected = len(changed) + len(moved) + len(placed) + len(removed)
     if found != expected:
         raise tasks_changed([draft.flow.key for draft in drafts], expected, found)

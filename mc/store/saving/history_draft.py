@@ -13,7 +13,7 @@ from mc.flows.state.task_row import TaskRow
 from mc.store.event import ACTIVE_STATUSES, EventKind
 from mc.store.history.event_log import EventRow, HistoryDraft, to_number
 from mc.store.lease import Lease
-from mc.store.rows.row_format import StoredState, StoredTask, encode_json
+from mc.store.rows.row_format import StoredState, TaskColumns, encode_json
 from mc.store.sql.column_types import storable_text
 from mc.store.sql.prepared import Row
 
@@ -29,7 +29,7 @@ def draft_history(
     flow: Flow,
     state: StoredState,
     changes: FlowChanges,
-    stored: Mapping[str, StoredTask],
+    stored: Mapping[str, TaskColumns],
     now: str,
     lease: Lease | None,
 ) -> HistoryDraft:
@@ -70,7 +70,7 @@ def draft_history(
 
 
 def draft_lost_result(
-    flow: Flow, state: StoredState, stored: Mapping[str, StoredTask], now: str, lease: Lease
+    flow: Flow, state: StoredState, stored: Mapping[str, TaskColumns], now: str, lease: Lease
 ) -> list[Row]:
     """Return events that keep what a runner wanted to save when its lease had been taken over.
 
@@ -105,7 +105,7 @@ def draft_lost_result(
     return events
 
 
-def _is_same_dict(before: StoredTask | None, row: StoredTask) -> bool:
+def _is_same_dict(before: TaskColumns | None, row: TaskColumns) -> bool:
     return before is not None and before.body == row.body
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 from mc.durations import format_duration, format_time
 from mc.store.databases.base import Dialect
 from mc.store.finding import Finding, Severity
-from mc.store.history.tick_log import Tick, read_ticks, ticks_query
+from mc.store.history.tick_log import TickRecord, read_ticks, ticks_query
 from mc.store.leases.claims import is_leased
 from mc.store.schema.tables import flow
 
@@ -47,7 +47,7 @@ def check_ticks(connection: Connection, dialect: Dialect, now: datetime) -> Iter
         )
 
 
-def _compare(rows: Sequence[Tick], now: datetime, alive: Collection[str]) -> tuple[list[_Gap], int]:
+def _compare(rows: Sequence[TickRecord], now: datetime, alive: Collection[str]) -> tuple[list[_Gap], int]:
     """Return the times without a tick, and how many ticks began before an earlier one had ended."""
     if not rows:
         return [], 0
@@ -64,7 +64,9 @@ def _compare(rows: Sequence[Tick], now: datetime, alive: Collection[str]) -> tup
     return gaps, overlaps
 
 
-def _check_gaps(connection: Connection, rows: Sequence[Tick], gaps: Sequence[_Gap], now: datetime) -> Finding:
+def _check_gaps(
+    connection: Connection, rows: Sequence[TickRecord], gaps: Sequence[_Gap], now: datetime
+) -> Finding:
     waits = flow.c.status.in_(_NEEDS_TIME) & flow.c.next_tick_at.is_not(None)
     needed = connection.scalar(select(flow.c.key).where(waits).limit(1)) is not None
     if not rows:
@@ -94,7 +96,9 @@ def _check_gaps(connection: Connection, rows: Sequence[Tick], gaps: Sequence[_Ga
     )
 
 
-def _describe_ticks(rows: Sequence[Tick], last: datetime, now: datetime, gaps: int, stopped: bool) -> str:
+def _describe_ticks(
+    rows: Sequence[TickRecord], last: datetime, now: datetime, gaps: int, stopped: bool
+) -> str:
     ago = format_duration(max((now - last).total_seconds(), 0.0))
     count = sum(row.ticks for row in rows)
     parts = [f"{count} {'tick' if count == 1 else 'ticks'} in the last 24 hours, the last {ago} ago"]
@@ -105,7 +109,7 @@ def _describe_ticks(rows: Sequence[Tick], last: datetime, now: datetime, gaps: i
     return ", ".join(parts) + "."
 
 
-def _check_ends(vanished: Sequence[Tick]) -> Iterator[Finding]:
+def _check_ends(vanished: Sequence[TickRecord]) -> Iterator[Finding]:
     if not vanished:
         return
     newest = vanished[0]
@@ -121,12 +125,12 @@ def _check_ends(vanished: Sequence[Tick]) -> Iterator[Finding]:
     )
 
 
-def _describe(row: Tick) -> dict[str, object]:
+def _describe(row: TickRecord) -> dict[str, object]:
     begun_at = format_time(row.started_at)
     return {"owner": row.owner, "host": row.host, "pid": row.pid, "started_at": begun_at}
 
 
-def _is_alive(connection: Connection, dialect: Dialect, row: Tick) -> bool:
+def _is_alive(connection: Connection, dialect: Dialect, row: TickRecord) -> bool:
     if row.host == os.uname().nodename:
         return _has_process(row.pid)
     query = select(flow.c.key).where(flow.c.lease_owner == row.owner, is_leased(dialect)).limit(1)

@@ -15,7 +15,7 @@ from mc.flows.controls.control import make_control
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.services import SERVICES, ResourceRequest
-from mc.houston_controls import FlowControls
+from mc.houston_control_methods import ControlMethods
 from mc.runners.flow_runner import FlowRunner
 from mc.runners.services.stored_resources import StoredResources
 from mc.runners.services.stored_sub_flows import StoredSubFlows
@@ -354,7 +354,7 @@ def _lose_a_grant(world: World) -> None:
     world.expire_leases()
 
 
-class _Hands(FlowControls):
+class _Hands(ControlMethods):
     """The commands that a person gives, in a world."""
 
     def __init__(self, world: World) -> None:

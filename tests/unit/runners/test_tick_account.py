@@ -15,7 +15,7 @@ from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
-from mc.store.history.tick_log import Tick
+from mc.store.history.tick_log import TickRecord
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -116,7 +116,7 @@ def test_a_row_that_was_written_without_an_answer_is_written_anew(world: World) 
     for claims in (False, True):
         key = f"f{claims}"
         world.submit("noop", key=key)
-        begun = Tick(owner=key, started_at=START)
+        begun = TickRecord(owner=key, started_at=START)
         for _ in range(2):
             if claims:
                 world.store.release(*world.store.claim(owner=key, tick=begun, keys=[key]))

@@ -18,7 +18,7 @@ from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.finding import Finding, Severity
 from mc.store.flow_store import FlowStore
-from mc.store.history.tick_log import Tick
+from mc.store.history.tick_log import TickRecord
 from mc.store.upkeep.health import examine
 
 PROBLEM, NOTE, OK = Severity.PROBLEM, Severity.NOTE, Severity.OK
@@ -43,7 +43,9 @@ class Ward:
     def note(self, *, ended: bool = True, pid: int | None = None, owner: str = "d") -> None:
         now = self.clock.now()
         ended_at = now + timedelta(seconds=1) if ended else None
-        self.store.ticks.note(Tick(owner=owner, started_at=now, ended_at=ended_at, pid=pid or os.getpid()))
+        self.store.ticks.note(
+            TickRecord(owner=owner, started_at=now, ended_at=ended_at, pid=pid or os.getpid())
+        )
 
     def sql(self, statement: str) -> None:
         engine = create_engine(self.url)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mc.errors import Problem
     from mc.flows.flow_engine import FlowEngine
-    from mc.runners.control_run import ControlReport
     from mc.runners.flow_runner import FlowRunner
+    from mc.runners.immediate_control import ControlReport
     from mc.store.flow_store import FlowStore
 
-__all__ = ["FlowControls"]
+__all__ = ["ControlMethods"]
 
 
-class FlowControls:
+class ControlMethods:
     """The part of `Houston` by which a person acts on flows that are stored."""
 
     @property

@@ -18,10 +18,10 @@ from mc.runners.heartbeat import give_back
 from mc.store.event import EventKind
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease, Wake
-from mc.store.rows.control_rows import control_of
+from mc.store.rows.pending_controls import control_of
 from mc.store.rows.wakes import CANCEL, CONTROL
 
-__all__ = ["ControlReport", "ControlRun"]
+__all__ = ["ControlReport", "ImmediateControl"]
 
 _BATCH: Final = 50
 
@@ -43,7 +43,7 @@ class ControlReport(JsonData):
     why_not: str | None = None
 
 
-class ControlRun:
+class ImmediateControl:
     """Claims the flows of which something is asked, does it, and gives them back; no task is called.
 
     Args:

@@ -13,7 +13,7 @@ from mc.cli.parameter_types import TEXT
 from mc.cli.settings import Settings
 
 if TYPE_CHECKING:
-    from mc.runners.control_run import ControlReport
+    from mc.runners.immediate_control import ControlReport
 
 __all__ = ["control_options", "report_control", "tasks_option"]
 

@@ -28,15 +28,15 @@ from mc.store.reading.flow_reader import (
     read_tasks_by_status,
     state_of,
 )
-from mc.store.rows.row_format import StoredState, StoredTask, decode_tasks, explained, make_partial_flow
+from mc.store.rows.row_format import StoredState, TaskColumns, decode_tasks, explained, make_partial_flow
 
-__all__ = ["StoredTasks", "partial_flow_of"]
+__all__ = ["SqlTaskSource", "partial_flow_of"]
 
 T = TypeVar("T")
-_Rows = Iterable[tuple[str, StoredTask]]
+_Rows = Iterable[tuple[str, TaskColumns]]
 
 
-class StoredTasks:
+class SqlTaskSource:
     """Where the tasks of a claimed flow are that are not in memory; see `TaskSource`.
 
     What is read belongs to what was read before: nobody but the holder of the lease changes the flow.
@@ -132,7 +132,7 @@ def partial_flow_of(rows: FlowRows, database: Database, lease: Lease) -> tuple[F
         StoreError: the rows cannot be read.
     """
     state = state_of(rows)
-    state.source = StoredTasks(database, lease, state, rows.row["spec_digest"])
+    state.source = SqlTaskSource(database, lease, state, rows.row["spec_digest"])
     flow = make_partial_flow(rows.row, rows.tasks, state.source)
     put_signals(flow, rows)
     if holds_spec(rows):
