@@ -14,7 +14,7 @@ from mc.errors import DurationError
 from mc.explanation.explanation import Explanation, Reason, ReasonKind
 from mc.explanation.facts import FlowFacts, ShortageFacts, TaskFacts
 from mc.flows.calls.failure import shorten
-from mc.flows.resources.claims import was_refused
+from mc.flows.resources.requests import was_refused
 from mc.flows.state.start_rules import DEFAULT_RULE
 from mc.flows.state.task_node import Task
 from mc.spec.task_types import canonical_task_type
@@ -105,11 +105,11 @@ def _limit(_task: Task, path: str, facts: FlowFacts) -> Reason | None:
 def _resources(task: Task, path: str, facts: FlowFacts) -> Reason | None:
     if not was_refused(task):
         return None
-    claim = task["resource_claim"]
-    names = [str(name) for name in claim.get("lacking") or ()]
+    noted = task["resource_claim"]
+    names = [str(name) for name in noted.get("lacking") or ()]
     for name in names:
         if name in facts.shortages:
-            return _shortage(name, facts.shortages[name], path, read_time(claim.get("since")))
+            return _shortage(name, facts.shortages[name], path, read_time(noted.get("since")))
     shown = ", ".join(names) or "resources"
     look = command("resource", "show", names[0]) if names else command("resource", "list")
     return Reason(
@@ -117,8 +117,8 @@ def _resources(task: Task, path: str, facts: FlowFacts) -> Reason | None:
         task=path,
         text=f"The task waits for its turn to have {shown}.",
         moves=f"Tasks that give it back, or more of it; {look} tells who has it and how much there is.",
-        since=read_time(claim.get("since")),
-        until=read_time(claim.get("until")),
+        since=read_time(noted.get("since")),
+        until=read_time(noted.get("until")),
         commands=(look,),
     )
 

@@ -268,7 +268,7 @@ class ClaimedFlow:
             self._save()  # a flow that ends again after a retry is seen to have gone on meanwhile
         if flow.status not in FINISHED_FLOW_STATUSES:
             wake_waits(flow, now)
-        if flow.status == "RUNNING" and self._resources.are_claimed:
+        if flow.status == "RUNNING" and self._resources.are_requested:
             self._resources.retry(now)
 
     def give_back(self) -> None:
@@ -316,7 +316,7 @@ class ClaimedFlow:
     def _finish(self) -> None:
         lease, outbox = self._lease, self._outbox
         alone = self._is_careful or lease.num_tasks > _SMALL or not outbox.is_empty
-        if alone or self._transaction.is_open or self._resources.are_claimed:
+        if alone or self._transaction.is_open or self._resources.are_requested:
             self._save(release=True)
         else:
             self.final = FinalSave(flow=self.flow, lease=lease, acted_upon=outbox.acted_upon)

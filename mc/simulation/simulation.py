@@ -13,7 +13,7 @@ from mc.durations import format_time
 from mc.errors import SignalError
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.resource import read_needs
-from mc.flows.resources.claims import was_refused
+from mc.flows.resources.requests import was_refused
 from mc.flows.signals.waits import find_waits
 from mc.json_data import JsonData
 from mc.simulation.script import Script, SentSignal

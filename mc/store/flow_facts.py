@@ -34,7 +34,7 @@ from mc.store.rows.resource_queue import resource_of
 from mc.store.rows.row_format import explained, read_failures
 from mc.store.rows.signal_rows import list_signals
 from mc.store.rows.wakes import CANCEL, CONTROL, list_wakes
-from mc.store.schema.tables import edge, event, flow, resource, resource_claim, task, tick
+from mc.store.schema.tables import edge, event, flow, resource, resource_request, task, tick
 
 __all__ = ["MOST_TASKS", "read_facts"]
 
@@ -266,9 +266,9 @@ _LAST_CONTROLS: Final = (
     .limit(_MOST_CONTROLS)
 )
 _HOPELESS: Final = (
-    select(resource_claim.c.resource, func.max(resource_claim.c.slots).label("asked"))
-    .where(resource_claim.c.flow_key == bindparam("flow"), resource_claim.c.hopeless == 1)
-    .group_by(resource_claim.c.resource)
+    select(resource_request.c.resource, func.max(resource_request.c.slots).label("asked"))
+    .where(resource_request.c.flow_key == bindparam("flow"), resource_request.c.hopeless == 1)
+    .group_by(resource_request.c.resource)
     .subquery()
 )
 _SHORTAGES: Final = select(resource, _HOPELESS.c.asked).join(

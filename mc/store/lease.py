@@ -10,7 +10,7 @@ from typing import Final, Self
 from mc.context.json_values import dumps, loads
 from mc.errors import McError
 
-__all__ = ["DEFAULT_LEASE_SECONDS", "MAX_LOST_CALLS", "Lease", "LostCalls", "StoredClaim", "Wake"]
+__all__ = ["DEFAULT_LEASE_SECONDS", "MAX_LOST_CALLS", "Lease", "LostCalls", "StoredRequest", "Wake"]
 
 DEFAULT_LEASE_SECONDS: Final = 60.0
 MAX_LOST_CALLS: Final = 3  # runners in a row that ended in the same call; then the flow is BLOCKED
@@ -100,7 +100,7 @@ class Wake:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredClaim:
+class StoredRequest:
     """What an attempt of a task holds of resources, or waits for."""
 
     task_key: str  # the flow's task that it is, or is inside of

@@ -15,7 +15,7 @@ from mc.flows.flow import Flow
 from mc.flows.resource import Resource, check_resource_name, make_resource
 from mc.flows.services import Answer, ResourceRequest
 from mc.store.database import Database
-from mc.store.lease import Lease, StoredClaim
+from mc.store.lease import Lease, StoredRequest
 from mc.store.leases.claims import family_of as family_query
 from mc.store.leases.held_leases import keep
 from mc.store.leases.refusals import lease_lost
@@ -23,13 +23,13 @@ from mc.store.reading.flow_reader import chunks
 from mc.store.rows.resource_queue import Asker, ResourceQueue, is_held, resource_of, take_turn, time_to_ask
 from mc.store.rows.row_format import StoredState, flow_priority
 from mc.store.schema.tables import flow as flow_table
-from mc.store.schema.tables import resource, resource_claim, resource_use, task
+from mc.store.schema.tables import resource, resource_request, resource_use, task
 
 __all__ = ["ResourceShare", "ResourceStatus", "ResourceStore"]
 
 _MAX_PRIORITY: Final = 2**31 - 1
 
-_claim = resource_claim.c
+_request = resource_request.c
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +157,7 @@ class ResourceStore:
                     f"{found[0].waiting} tasks wait for it ({shown}). Let them end, or cancel their flows.",
                     name=name,
                 )
-            connection.execute(delete(resource_claim).where(_claim.resource == name))
+            connection.execute(delete(resource_request).where(_request.resource == name))
             connection.execute(delete(resource_use).where(resource_use.c.resource == name))
             connection.execute(delete(resource).where(resource.c.name == name))
 
@@ -181,30 +181,30 @@ class ResourceStore:
         answers = self._database.write(
             lambda connection: self._acquire(connection, flow, lease, requests, now)
         )
-        claims = self._states[flow].claims
+        known = self._states[flow].requests
         refused: set[tuple[tuple[str, int], ...]] = set()
         for request, answer in zip(requests, answers, strict=True):
             needs = tuple(sorted(request.needs.items()))
-            claims.pop(request.id, None)
+            known.pop(request.id, None)
             if answer.granted or needs not in refused:
-                claims[request.id] = StoredClaim(
+                known[request.id] = StoredRequest(
                     task_key=request.task_key, granted=answer.granted, token=lease.token
                 )
             if not answer.granted:
                 refused.add(needs)
         return answers
 
-    def claims(self, flow: Flow) -> dict[str, StoredClaim]:
+    def requests_of(self, flow: Flow) -> dict[str, StoredRequest]:
         """Return what is stored of what a flow's tasks hold or wait for, by id."""
-        return self._states[flow].claims
+        return self._states[flow].requests
 
     def are_awaited(self, *, family_of: str) -> bool:
         """Tell whether a task of a flow, or of a stored sub-flow of it, waits for resources it can get."""
         query = (
-            select(_claim.claim_id)
-            .join(flow_table, flow_table.c.key == _claim.flow_key)
-            .where(_claim.granted_at.is_(None), _claim.hopeless == 0)
-            .where(_claim.flow_key.in_(family_query(family_of)))
+            select(_request.claim_id)
+            .join(flow_table, flow_table.c.key == _request.flow_key)
+            .where(_request.granted_at.is_(None), _request.hopeless == 0)
+            .where(_request.flow_key.in_(family_query(family_of)))
             .where(flow_table.c.status.in_(("PENDING", "RUNNING")))
             .limit(1)
         )
@@ -215,8 +215,8 @@ class ResourceStore:
 
         def work(connection: Connection) -> bool:
             query = select(flow_table.c.waiter_key).where(flow_table.c.key == bindparam("flow"))
-            granted = select(_claim.claim_id).where(
-                _claim.flow_key == bindparam("flow"), _claim.granted_at.is_not(None)
+            granted = select(_request.claim_id).where(
+                _request.flow_key == bindparam("flow"), _request.granted_at.is_not(None)
             )
             waiter = connection.scalar(query, {"flow": key})
             while waiter is not None:
@@ -246,8 +246,8 @@ class ResourceStore:
         names = sorted({name for request in requests for name in request.needs})
         _add_missing(connection, names)
         for chunk in chunks([request.id for request in requests]):
-            here = (_claim.flow_key == flow.key) & _claim.claim_id.in_(chunk)
-            connection.execute(delete(resource_claim).where(here))
+            here = (_request.flow_key == flow.key) & _request.claim_id.in_(chunk)
+            connection.execute(delete(resource_request).where(here))
         queue = self._queue(connection, now)
         refused: dict[tuple[tuple[str, int], ...], Answer] = {}
         answers: list[Answer] = []
@@ -274,18 +274,23 @@ class ResourceStore:
         found = resource_of(row)
         held = is_held(self._database.dialect)
         joined = (
-            select(resource_claim)
-            .join(flow_table, flow_table.c.key == _claim.flow_key)
-            .outerjoin(task, and_(task.c.flow_key == _claim.flow_key, task.c.key == _claim.task_key))
-            .where(_claim.resource == found.name)
+            select(resource_request)
+            .join(flow_table, flow_table.c.key == _request.flow_key)
+            .outerjoin(task, and_(task.c.flow_key == _request.flow_key, task.c.key == _request.task_key))
+            .where(_request.resource == found.name)
         )
-        sums = joined.with_only_columns(func.sum(_claim.slots), maintain_column_froms=True).where(held)
-        waits = _claim.granted_at.is_(None)
+        sums = joined.with_only_columns(func.sum(_request.slots), maintain_column_froms=True).where(held)
+        waits = _request.granted_at.is_(None)
         waiting = joined.with_only_columns(func.count(), maintain_column_froms=True).where(waits)
         shares: list[ResourceShare] = []
         if with_shares:
-            order = (_claim.flow_priority.desc(), _claim.priority.desc(), _claim.since, _claim.flow_key)
-            holding = joined.where(held).order_by(_claim.granted_at, _claim.since, _claim.flow_key)
+            order = (
+                _request.flow_priority.desc(),
+                _request.priority.desc(),
+                _request.since,
+                _request.flow_key,
+            )
+            holding = joined.where(held).order_by(_request.granted_at, _request.since, _request.flow_key)
             for part in (holding, joined.where(waits).order_by(*order)):
                 shares += [_share(each) for each in connection.execute(part.limit(_MOST_SHARES))]
         return ResourceStatus(
@@ -313,7 +318,7 @@ def _decide(
     priority = max(-_MAX_PRIORITY, min(_MAX_PRIORITY, request.priority))
     asker = Asker(
         flow_key=flow.key,
-        claim_id=request.id,
+        request_id=request.id,
         needs=request.needs,
         flow_priority=flow_priority(flow),
         priority=priority,
@@ -339,7 +344,7 @@ def _decide(
         "hopeless": int(any(verdict.is_hopeless for verdict in verdicts.values())),
     }
     rows = [{**row, "resource": name, "slots": slots} for name, slots in request.needs.items()]
-    connection.execute(insert(resource_claim), rows)
+    connection.execute(insert(resource_request), rows)
     if answer.granted:
         queue.take(asker)
     return answer
@@ -355,13 +360,15 @@ def _add_missing(connection: Connection, names: Sequence[str]) -> None:
 
 def _revive(connection: Connection, name: str) -> set[str]:
     """Let those that others passed ask again, and return the resources that they need."""
-    waiting = (_claim.resource == name, _claim.granted_at.is_(None))
-    query = select(_claim.flow_key, _claim.claim_id).where(*waiting)
+    waiting = (_request.resource == name, _request.granted_at.is_(None))
+    query = select(_request.flow_key, _request.claim_id).where(*waiting)
     names: set[str] = set()
     for flow_key, claim_id in connection.execute(query).all():
-        here = (_claim.flow_key == flow_key) & (_claim.claim_id == claim_id)
-        connection.execute(update(resource_claim).where(here).values(hopeless=0, woken_at=None, due_at=None))
-        names.update(connection.scalars(select(_claim.resource).where(here)))
+        here = (_request.flow_key == flow_key) & (_request.claim_id == claim_id)
+        connection.execute(
+            update(resource_request).where(here).values(hopeless=0, woken_at=None, due_at=None)
+        )
+        names.update(connection.scalars(select(_request.resource).where(here)))
     return names
 
 

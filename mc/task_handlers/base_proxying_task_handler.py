@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from mc.durations import format_time
 from mc.flows.calls.attempts import keep_proxied_attempts
 from mc.flows.calls.task_call import Calls
-from mc.flows.resources.claims import was_refused
+from mc.flows.resources.requests import was_refused
 from mc.statuses import FINISHED_TASK_STATUSES
 from mc.task_handlers.base_sub_flow_task_handler import drop_sub_flow
 from mc.task_handlers.base_task_handler import BaseTaskHandler

@@ -27,18 +27,18 @@ class ResourceRows:
     """The rows of resources, and what earlier checks saw of them."""
 
     resources: dict[str, Row] = field(default_factory=dict)
-    claims: list[Row] = field(default_factory=list)
+    requests: list[Row] = field(default_factory=list)
 
     def waits(self, flow_key: str) -> bool:
         """Tell whether a flow waits for resources."""
-        return any(row["flow_key"] == flow_key and row["granted_at"] is None for row in self.claims)
+        return any(row["flow_key"] == flow_key and row["granted_at"] is None for row in self.requests)
 
 
 def read_resource_rows(connection: Connection) -> ResourceRows:
     """Read all rows of resources."""
     found = connection.execute(select(tables.resource)).mappings()
-    claims = connection.execute(select(tables.resource_claim)).mappings()
-    return ResourceRows({row["name"]: dict(row) for row in found}, [dict(row) for row in claims])
+    requests = connection.execute(select(tables.resource_request)).mappings()
+    return ResourceRows({row["name"]: dict(row) for row in found}, [dict(row) for row in requests])
 
 
 def find_resource_violations(
@@ -56,14 +56,14 @@ def find_resource_violations(
         held_before: resource -> slots held at the last check; changed.
     """
     by_id: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in rows.claims:
+    for row in rows.requests:
         by_id[row["flow_key"], row["claim_id"]].append(row)
         if row["resource"] not in rows.resources:
             yield f"{row['flow_key']}/{row['task_key']} asks for {row['resource']!r}, which has no row"
     for place, parts in by_id.items():
         if len({(row["granted_at"], row["hopeless"]) for row in parts}) > 1:
             yield f"claim {place} has a part of what it needs"
-    held = _count_held(rows.claims, flows, tasks)
+    held = _count_held(rows.requests, flows, tasks)
     for name, found in rows.resources.items():
         slots = found["slots"]
         if slots is not None and held[name] > max(slots, held_before.get(name, 0)):
@@ -80,11 +80,11 @@ def find_resource_violations(
 
 
 def _count_held(
-    claims: Sequence[Row], flows: Mapping[str, Row], tasks: Mapping[str, Mapping[str, Row]]
+    requests: Sequence[Row], flows: Mapping[str, Row], tasks: Mapping[str, Mapping[str, Row]]
 ) -> dict[str, int]:
     held: dict[str, int] = defaultdict(int)
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
-    for row in claims:
+    for row in requests:
         flow, task = flows[row["flow_key"]], tasks[row["flow_key"]].get(row["task_key"])
         leased = flow["lease_owner"] is not None and flow["lease_token"] == row["token"]
         is_active = task is not None and task["status"] in _ACTIVE
@@ -103,8 +103,8 @@ def _find_running_without(
     """
     claimed: dict[tuple[str, str], set[bool]] = defaultdict(
         set
-    )  # flow, task -> whether its claims are granted
-    for row in rows.claims:
+    )  # flow, task -> whether its requests are granted
+    for row in rows.requests:
         claimed[row["flow_key"], row["task_key"]].add(row["granted_at"] is not None)
     waited_for = {row["waiter_key"] for row in flows.values() if row["status"] in _LIVE}
     for flow_key, found in tasks.items():
@@ -118,10 +118,10 @@ def _find_running_without(
             task = json.loads(row["body"])
             if not (task.get("cfg") or {}).get("resources"):
                 continue  # inside it
-            claims = claimed.get((flow_key, key), set())
-            if flow["status"] in _LIVE and not claims and not is_due:
+            requests = claimed.get((flow_key, key), set())
+            if flow["status"] in _LIVE and not requests and not is_due:
                 yield f"{flow_key}/{key} is {row['status']} and neither holds what it needs nor asks for it"
-            if flow_key in waited_for and (task.get("data") or {}).get("flow_key") and True not in claims:
+            if flow_key in waited_for and (task.get("data") or {}).get("flow_key") and True not in requests:
                 yield f"{flow_key}/{key} has a sub-flow that goes on, and does not hold what it needs"
 
 

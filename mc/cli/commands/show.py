@@ -142,7 +142,7 @@ def _to_row(task: Task) -> tuple[str, ...]:
 
 
 def _note(task: Task) -> str:
-    from mc.flows.resources.claims import was_refused
+    from mc.flows.resources.requests import was_refused
 
     error: dict[str, Any] = task.get("error") or {}
     if error:

@@ -16,7 +16,7 @@ from mc.errors import (
 )
 from mc.flows.calls.task_call import CallPutOffError
 from mc.flows.handlers.callables import split_path
-from mc.flows.resources.claims import ask_anew
+from mc.flows.resources.requests import ask_anew
 from mc.flows.services import graph_task_key
 from mc.statuses import FINISHED_TASK_STATUSES
 

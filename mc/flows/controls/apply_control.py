@@ -18,7 +18,7 @@ from mc.errors import ControlError, McError
 from mc.flows.calls.attempts import add_attempt
 from mc.flows.controls.control import Control, ControlKind, check_control
 from mc.flows.flow import Flow
-from mc.flows.resources.claims import ask_anew
+from mc.flows.resources.requests import ask_anew
 from mc.flows.state.start_decision import decide
 from mc.flows.state.start_rules import START
 from mc.flows.state.task_node import Task, TaskNode

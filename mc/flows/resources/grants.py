@@ -100,24 +100,24 @@ def may_call_proxied(task: Task, task_ctx: Mapping[str, Any], now: datetime) -> 
     refuse_inside_holder(task, outer, task_ctx)
     service, outermost = services.resources, services.nesting.outermost_flow or flow
     begun = task["status"] != "PENDING"
-    claim = task.get("resource_claim") or {}
+    noted = task.get("resource_claim") or {}
     key = task_ctx.get("idempotency_key") or f"{flow.key}/{outer.get('key')}"
     attempt = max(task["attempt"] + (not begun), 1)
-    claim_id = request_id(key, task["key"], attempt)
-    if begun and service.holds(outermost, claim_id):
+    id_ = request_id(key, task["key"], attempt)
+    if begun and service.holds(outermost, id_):
         return True
     at = format_time(now)
     request = ResourceRequest(
-        id=claim_id,
+        id=id_,
         task_key=services.nesting.outermost_task_key or str(outer.get("key")),
         attempt=attempt,
         needs=needs,
         priority=(task.get("cfg") or {}).get("priority", 0),
-        since=claim.get("since") or at,
+        since=noted.get("since") or at,
         begun=begun,
     )
     (answer,) = service.acquire(outermost, [request])
-    task["resource_claim"] = _claim(request, answer, at)
+    task["resource_claim"] = _entry(request, answer, at)
     if not answer.granted and answer.at:
         task["next_tick_at"] = answer.at
     return answer.granted
@@ -207,7 +207,7 @@ def _id_of(flow: Flow, node: TaskNode) -> str:
 def _note(tasks: TaskStates, asker: _Asker, answer: Answer, at: str) -> None:
     node, task = asker.node, asker.node.task
     was_running = bool((task.get("resource_claim") or {}).get("was_running"))
-    claim = task["resource_claim"] = _claim(asker.request, answer, at)
+    noted = task["resource_claim"] = _entry(asker.request, answer, at)
     tasks.touch(node)
     if asker.entry is not None:
         if not answer.granted:
@@ -220,18 +220,18 @@ def _note(tasks: TaskStates, asker: _Asker, answer: Answer, at: str) -> None:
             task.pop("next_tick_at", None)
             tasks.change(node, "RUNNING")
     elif node.status == "RUNNING" or was_running:
-        claim["was_running"] = True
+        noted["was_running"] = True
         _set_time(task, answer.at)
         if node.status == "RUNNING":
             tasks.change(node, "WAITING")
         tasks.queues.push_due(node)
 
 
-def _claim(request: ResourceRequest, answer: Answer, at: str) -> dict[str, Any]:
-    claim: dict[str, Any] = {"id": request.id, "needs": dict(request.needs), "since": request.since}
+def _entry(request: ResourceRequest, answer: Answer, at: str) -> dict[str, Any]:
+    noted: dict[str, Any] = {"id": request.id, "needs": dict(request.needs), "since": request.since}
     if answer.granted:
-        return {**claim, "granted_at": at}
-    return {**claim, "lacking": list(answer.lacking), "until": answer.at}
+        return {**noted, "granted_at": at}
+    return {**noted, "lacking": list(answer.lacking), "until": answer.at}
 
 
 def _set_time(task: Task, at: str | None) -> None:

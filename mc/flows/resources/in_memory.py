@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from mc.durations import format_time
 from mc.errors import ResourceError
 from mc.flows.resource import Resource, make_resource
-from mc.flows.resources.claims import claim_ids, retry_refused
+from mc.flows.resources.requests import request_ids, retry_refused
 from mc.flows.resources.rules import Situation, judge
 from mc.flows.services import Answer, ResourceRequest
 from mc.statuses import FINISHED_FLOW_STATUSES
@@ -39,7 +39,7 @@ class InMemoryResources:
         self.limits_unset = True
         self._engine = engine
         self._resources = {resource.name: resource for resource in resources}
-        self._claims: dict[str, dict[str, ResourceRequest]] = {}  # by flow
+        self._requests: dict[str, dict[str, ResourceRequest]] = {}  # by flow
         self._flows: WeakValueDictionary[str, Flow] = WeakValueDictionary()  # as they were seen last
         self._taken: dict[str, list[tuple[datetime, int]]] = {}
 
@@ -67,7 +67,7 @@ class InMemoryResources:
 
     def holds(self, flow: Flow, request_id: str) -> bool:
         """Tell whether an attempt has what it needs."""
-        return request_id in self._claims.get(flow.key, {})
+        return request_id in self._requests.get(flow.key, {})
 
     def acquire(self, flow: Flow, requests: Sequence[ResourceRequest]) -> Sequence[Answer]:
         """Grant each request all that it needs at once, or nothing."""
@@ -77,15 +77,15 @@ class InMemoryResources:
                 self._take_back(holder)
         now = self._engine.clock.now()
         self._flows[flow.key] = flow
-        claims = self._claims.setdefault(flow.key, {})
+        known = self._requests.setdefault(flow.key, {})
         refused: dict[tuple[tuple[str, int], ...], Answer] = {}
         answers: list[Answer] = []
         for request in requests:
             needs = tuple(sorted(request.needs.items()))
-            claims.pop(request.id, None)
+            known.pop(request.id, None)
             answer = refused.get(needs) or self._decide(request, now)
             if answer.granted:
-                claims[request.id] = request
+                known[request.id] = request
                 for name, amount in () if request.begun else needs:
                     self._taken.setdefault(name, []).append((now, amount))
             else:
@@ -108,16 +108,16 @@ class InMemoryResources:
             retry_refused(flow, at, self._engine.find_sub_flow)
 
     def _take_back(self, flow: Flow) -> bool:
-        claims = self._claims.get(flow.key)
-        if not claims:
+        known = self._requests.get(flow.key)
+        if not known:
             return False
         self._flows[flow.key] = flow
         if flow.status in FINISHED_FLOW_STATUSES or flow.status in ("PAUSED", "BLOCKED"):
-            del self._claims[flow.key]
+            del self._requests[flow.key]
             return True
-        ended = claims.keys() - claim_ids(flow, self._engine.find_sub_flow)
-        for claim_id in ended:
-            del claims[claim_id]
+        ended = known.keys() - request_ids(flow, self._engine.find_sub_flow)
+        for ended_id in ended:
+            del known[ended_id]
         return bool(ended)
 
     def _decide(self, request: ResourceRequest, now: datetime) -> Answer:
@@ -140,7 +140,7 @@ class InMemoryResources:
 
     def _held(self, name: str) -> int:
         return sum(
-            request.needs.get(name, 0) for claims in self._claims.values() for request in claims.values()
+            request.needs.get(name, 0) for known in self._requests.values() for request in known.values()
         )
 
     def _taken_lately(self, resource: Resource, now: datetime) -> Sequence[tuple[datetime, int]]:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 from mc.errors import McError, StoreUnreachableError
 from mc.flows.flow import Flow
-from mc.flows.resources.claims import retry_refused
+from mc.flows.resources.requests import retry_refused
 from mc.flows.services import Answer, ResourceRequest
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
-from mc.store.rows.claim_rows import ended_claims
+from mc.store.rows.request_rows import ended_requests
 
 __all__ = ["StoredResources"]
 
@@ -36,28 +36,28 @@ class StoredResources:
         self._lease = lease
         self._on_problem = on_problem
         self._are_held_around = None if flow.parent_key is not None else False
-        self._claims = store.resources.claims(flow)
+        self._requests = store.resources.requests_of(flow)
         # What a driver was granted that vanished before it saved may be another's by now.
         active = {node.key for node in flow.state.tasks.running}
         self._held = {
-            claim_id
-            for claim_id, claim in self._claims.items()
-            if claim.granted and (claim.task_key in active or claim.token == lease.token)
+            request_id_
+            for request_id_, request in self._requests.items()
+            if request.granted and (request.task_key in active or request.token == lease.token)
         }
 
     @property
-    def are_claimed(self) -> bool:
+    def are_requested(self) -> bool:
         """Whether a task of the flow holds resources or waits for them."""
-        return bool(self._claims)
+        return bool(self._requests)
 
     @property
     def have_ended(self) -> bool:
         """Whether the next save gives something back."""
-        return bool(self._claims and ended_claims(self._flow, self._claims))
+        return bool(self._requests and ended_requests(self._flow, self._requests))
 
     def holds(self, flow: Flow, request_id: str) -> bool:
         """Tell whether an attempt has what it needs."""
-        return request_id in self._held and request_id in self._claims
+        return request_id in self._held and request_id in self._requests
 
     def acquire(self, flow: Flow, requests: Sequence[ResourceRequest]) -> Sequence[Answer]:
         """Grant each request all that it needs at once, or nothing."""

@@ -18,7 +18,7 @@ from mc.store.event import EventKind
 from mc.store.history.event_log import EventRow, insert_events
 from mc.store.lease import MAX_LOST_CALLS, Lease
 from mc.store.leases.held_leases import IS_HELD, names_of
-from mc.store.rows.claim_rows import lend
+from mc.store.rows.request_rows import lend
 from mc.store.rows.wakes import wake_if_noted
 from mc.store.schema.tables import flow
 from mc.store.sql.column_types import LongText, storable_text

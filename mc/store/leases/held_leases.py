@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, null, select, update
 from mc.durations import format_time, parse_time
 from mc.store.databases.base import Dialect
 from mc.store.lease import Lease, LostCalls
-from mc.store.rows.claim_rows import withdraw
+from mc.store.rows.request_rows import withdraw
 from mc.store.rows.wakes import wake_if_noted
 from mc.store.schema.tables import flow
 from mc.store.sql.prepared import Prepared

@@ -12,8 +12,8 @@ from mc.context.json_values import loads
 from mc.flows.flow import Flow
 from mc.flows.state.mailbox import Signal
 from mc.statuses import FINISHED_FLOW_STATUSES
-from mc.store.lease import StoredClaim, Wake
-from mc.store.rows.claim_rows import list_claims
+from mc.store.lease import StoredRequest, Wake
+from mc.store.rows.request_rows import list_requests
 from mc.store.rows.row_format import StoredState, TaskColumns, make_flow
 from mc.store.rows.signal_rows import list_signals
 from mc.store.rows.wakes import list_wakes
@@ -48,7 +48,7 @@ class FlowRows:
     edges: list[tuple[str, str]] = field(default_factory=list)
     wakes: tuple[Wake, ...] = ()
     signals: list[Signal] = field(default_factory=list)  # not taken yet
-    claims: dict[str, StoredClaim] = field(default_factory=dict)
+    requests: dict[str, StoredRequest] = field(default_factory=dict)
 
 
 def chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -94,7 +94,7 @@ def read_frontier(connection: Connection, key: str) -> FlowRows | None:
 
 
 def _add_what_was_sent(connection: Connection, found: Mapping[str, FlowRows]) -> None:
-    """Read what is noted for flows, their signals and claims; most flows have none of them.
+    """Read what is noted for flows, their signals and requests; most flows have none of them.
 
     Whose wakes are read, of that flow the rest is read too, and after them: a save takes the wakes away.
     """
@@ -104,9 +104,9 @@ def _add_what_was_sent(connection: Connection, found: Mapping[str, FlowRows]) ->
     with_signals = [key for key, rows in found.items() if rows.row["is_woken"] or rows.row["has_signals"]]
     for key, signals in list_signals(connection, with_signals).items() if with_signals else ():
         found[key].signals = signals
-    with_claims = [key for key, rows in found.items() if rows.row["is_woken"] or rows.row["has_claims"]]
-    for key, claims in list_claims(connection, with_claims).items() if with_claims else ():
-        found[key].claims = claims
+    with_requests = [key for key, rows in found.items() if rows.row["is_woken"] or rows.row["has_requests"]]
+    for key, requests in list_requests(connection, with_requests).items() if with_requests else ():
+        found[key].requests = requests
 
 
 def read_tasks_by_key(
@@ -200,7 +200,7 @@ def state_of(rows: FlowRows) -> StoredState:
         data=row["data"],
         tasks=dict(rows.tasks),
         wakes=rows.wakes,
-        claims=rows.claims,
+        requests=rows.requests,
     )
 
 
@@ -214,7 +214,7 @@ def _named(column: Any, name: str = "keys") -> Any:
 
 
 _FLOW, _TASK, _EDGE = tables.flow.c, tables.task.c, tables.edge.c
-_WAKE, _SIGNAL, _CLAIM = tables.wake.c, tables.signal.c, tables.resource_claim.c
+_WAKE, _SIGNAL, _CLAIM = tables.wake.c, tables.signal.c, tables.resource_request.c
 _FLOWS: Final = select(
     _FLOW.key,
     _FLOW.label,
@@ -231,7 +231,7 @@ _FLOWS: Final = select(
     _FLOW.task_counts,
     exists().where(_WAKE.flow_key == _FLOW.key).label("is_woken"),
     exists().where(_SIGNAL.flow_key == _FLOW.key, _SIGNAL.taken_at.is_(None)).label("has_signals"),
-    exists().where(_CLAIM.flow_key == _FLOW.key).label("has_claims"),
+    exists().where(_CLAIM.flow_key == _FLOW.key).label("has_requests"),
 ).where(_named(_FLOW.key))
 _TASKS: Final = (
     select(

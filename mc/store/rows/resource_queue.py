@@ -28,7 +28,7 @@ from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.databases.base import Dialect
 from mc.store.lease import Wake
 from mc.store.rows.wakes import RESOURCE, add_wake
-from mc.store.schema.tables import flow, resource, resource_claim, resource_use, schema, task
+from mc.store.schema.tables import flow, resource, resource_request, resource_use, schema, task
 
 __all__ = [
     "Asker",
@@ -41,9 +41,9 @@ __all__ = [
 ]
 
 _TURN: Final = 6  # number of the upgrade that made the tables
-_CHUNK: Final = 100  # waiting claims that are looked at together
+_CHUNK: Final = 100  # waiting requests that are looked at together
 
-_claim = resource_claim.c
+_request = resource_request.c
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Asker:
     """An attempt that needs resources, and its place among those that wait."""
 
     flow_key: str
-    claim_id: str
+    request_id: str
     needs: Mapping[str, int]
     flow_priority: int
     priority: int
@@ -117,12 +117,12 @@ class ResourceQueue:
         start, only_begun = 0, False
         while True:
             query = (
-                select(resource_claim)
-                .join(flow, flow.c.key == _claim.flow_key)
-                .where(_claim.resource == name, *is_live_wait(self._passed_before))
+                select(resource_request)
+                .join(flow, flow.c.key == _request.flow_key)
+                .where(_request.resource == name, *is_live_wait(self._passed_before))
             )
             if only_begun:
-                query = query.where(_claim.begun == 1)
+                query = query.where(_request.begun == 1)
             rows = self._connection.execute(query.order_by(*_ORDER).limit(_CHUNK).offset(start)).all()
             for row in rows:
                 if row.woken_at is not None:
@@ -142,17 +142,17 @@ class ResourceQueue:
                 start += _CHUNK
 
     def _wake_one(self, name: str, row: Any) -> Availability:
-        """Wake the flow of a claim if it can have all that it needs, and say whether it can have `name`.
+        """Wake the flow of a request if it can have all that it needs, and say whether it can have `name`.
 
         Where it cannot have `name`, nobody behind it can. Where it lacks another resource, they may.
         """
-        here = (_claim.flow_key == row.flow_key) & (_claim.claim_id == row.claim_id)
-        rows = self._connection.execute(select(_claim.resource, _claim.slots).where(here))
+        here = (_request.flow_key == row.flow_key) & (_request.claim_id == row.claim_id)
+        rows = self._connection.execute(select(_request.resource, _request.slots).where(here))
         needs = {found.resource: found.slots for found in rows}
         verdicts = self.judge(
             Asker(
                 flow_key=row.flow_key,
-                claim_id=row.claim_id,
+                request_id=row.claim_id,
                 needs=needs,
                 flow_priority=row.flow_priority,
                 priority=row.priority,
@@ -162,15 +162,15 @@ class ResourceQueue:
         )
         now = format_time(self._now)
         if all(verdict.fits for verdict in verdicts.values()):
-            self._connection.execute(update(resource_claim).where(here).values(woken_at=now))
+            self._connection.execute(update(resource_request).where(here).values(woken_at=now))
             self._tell(row.flow_key, name, now)
             return verdicts[name]
         if any(verdict.is_hopeless for verdict in verdicts.values()):
-            self._connection.execute(update(resource_claim).where(here).values(hopeless=1))
+            self._connection.execute(update(resource_request).where(here).values(hopeless=1))
             return Availability(fits=False, is_hopeless=True)
         at = time_to_ask(verdicts)
         if at is not None and (row.due_at is None or at < row.due_at):
-            self._connection.execute(update(resource_claim).where(here).values(due_at=at))
+            self._connection.execute(update(resource_request).where(here).values(due_at=at))
             self._make_due(row.flow_key, name, at)
         return verdicts[name]
 
@@ -199,11 +199,13 @@ class ResourceQueue:
         if name not in self._held:
             self._held[name] = int(
                 self._connection.scalar(
-                    select(func.sum(_claim.slots))
-                    .select_from(resource_claim)
-                    .join(flow, flow.c.key == _claim.flow_key)
-                    .outerjoin(task, and_(task.c.flow_key == _claim.flow_key, task.c.key == _claim.task_key))
-                    .where(_claim.resource == name, is_held(self._dialect))
+                    select(func.sum(_request.slots))
+                    .select_from(resource_request)
+                    .join(flow, flow.c.key == _request.flow_key)
+                    .outerjoin(
+                        task, and_(task.c.flow_key == _request.flow_key, task.c.key == _request.task_key)
+                    )
+                    .where(_request.resource == name, is_held(self._dialect))
                 )
                 or 0
             )
@@ -212,10 +214,10 @@ class ResourceQueue:
     def _ahead(self, name: str, asker: Asker) -> tuple[int, datetime | None]:
         """Return for how many slots others wait before an attempt, and when the first is passed over."""
         row = self._connection.execute(
-            select(func.sum(_claim.slots), func.min(_claim.woken_at))
-            .select_from(resource_claim)
-            .join(flow, flow.c.key == _claim.flow_key)
-            .where(_claim.resource == name, *is_live_wait(self._passed_before), _is_before(asker))
+            select(func.sum(_request.slots), func.min(_request.woken_at))
+            .select_from(resource_request)
+            .join(flow, flow.c.key == _request.flow_key)
+            .where(_request.resource == name, *is_live_wait(self._passed_before), _is_before(asker))
         ).one()
         return int(row[0] or 0), parse_time(row[1]) + PATIENCE if row[1] else None
 
@@ -259,41 +261,41 @@ def time_to_ask(verdicts: Mapping[str, Availability]) -> str | None:
 
 
 def is_held(dialect: Dialect) -> ColumnElement[bool]:
-    """Return the condition that a claim counts as held; the query joins its flow, and its task if there is.
+    """Return the condition that a request counts as held; the query joins its flow, and its task if there is.
 
     Its task is RUNNING or WAITING as it was saved last, also where its flow is PAUSED or BLOCKED and has
-    kept the claim; or its runner, whose lease is live, has just been granted it and is going to save that.
+    kept the request; or its runner, whose lease is live, has just been granted it and is going to save that.
     """
     is_being_begun = and_(
         flow.c.lease_owner.is_not(None),
-        flow.c.lease_token == _claim.token,
+        flow.c.lease_token == _request.token,
         flow.c.lease_expires_at > dialect.now(),
     )
     return and_(
-        _claim.granted_at.is_not(None),
+        _request.granted_at.is_not(None),
         flow.c.status.not_in(sorted(FINISHED_FLOW_STATUSES)),
         or_(task.c.status.in_(_ACTIVE), is_being_begun),
     )
 
 
 def is_live_wait(passed_before: str) -> Sequence[ColumnElement[bool]]:
-    """Return the conditions that a claim waits and others wait for it; the query joins its flow."""
+    """Return the conditions that a request waits and others wait for it; the query joins its flow."""
     return (
-        _claim.granted_at.is_(None),
-        _claim.hopeless == 0,
+        _request.granted_at.is_(None),
+        _request.hopeless == 0,
         flow.c.status.in_(_LIVE),
-        or_(_claim.woken_at.is_(None), _claim.woken_at > passed_before),
+        or_(_request.woken_at.is_(None), _request.woken_at > passed_before),
     )
 
 
 def _is_before(asker: Asker) -> ColumnElement[bool]:
-    """Return the condition that a claim comes before an attempt: the more urgent, then the older."""
+    """Return the condition that a request comes before an attempt: the more urgent, then the older."""
     steps = (
-        (_claim.flow_priority, -1, asker.flow_priority),
-        (_claim.priority, -1, asker.priority),
-        (_claim.since, 1, asker.since),
-        (_claim.flow_key, 1, asker.flow_key),
-        (_claim.claim_id, 1, asker.claim_id),
+        (_request.flow_priority, -1, asker.flow_priority),
+        (_request.priority, -1, asker.priority),
+        (_request.since, 1, asker.since),
+        (_request.flow_key, 1, asker.flow_key),
+        (_request.claim_id, 1, asker.request_id),
     )
     condition: ColumnElement[bool] = literal(1) == 0
     for column, direction, value in reversed(steps):
@@ -305,9 +307,9 @@ def _is_before(asker: Asker) -> ColumnElement[bool]:
 _LIVE: Final = ("PENDING", "RUNNING")
 _ACTIVE: Final = ("RUNNING", "WAITING")
 _ORDER: Final = (
-    _claim.flow_priority.desc(),
-    _claim.priority.desc(),
-    _claim.since,
-    _claim.flow_key,
-    _claim.claim_id,
+    _request.flow_priority.desc(),
+    _request.priority.desc(),
+    _request.since,
+    _request.flow_key,
+    _request.claim_id,
 )

@@ -17,7 +17,7 @@ from mc.flows.formats.flow_rows import FlowChanges, next_tick_at, state_from_fro
 from mc.flows.state.lazy_nodes import TaskSource
 from mc.flows.state.task_row import TaskRow
 from mc.spec.names import find_key_fault, find_text_fault
-from mc.store.lease import StoredClaim, Wake
+from mc.store.lease import StoredRequest, Wake
 from mc.store.sql.column_types import storable_text
 
 __all__ = [
@@ -88,7 +88,7 @@ class StoredState:
     tasks: dict[str, TaskColumns] = field(default_factory=dict)
     own_spec: Any = None  # where it differs, in the order of its keys, from the text kept by digest
     wakes: tuple[Wake, ...] = ()  # that the flow had when it was loaded
-    claims: dict[str, StoredClaim] = field(default_factory=dict)  # on resources, by id
+    requests: dict[str, StoredRequest] = field(default_factory=dict)  # on resources, by id
     source: LateSource | None = None  # where those of its tasks are that were not read yet
 
 

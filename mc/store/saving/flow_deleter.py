@@ -12,7 +12,7 @@ from mc.store.databases.base import Dialect
 from mc.store.lease import Wake
 from mc.store.leases.claims import family_of, is_leased
 from mc.store.reading.flow_reader import chunks
-from mc.store.rows.claim_rows import give_back_all
+from mc.store.rows.request_rows import give_back_all
 from mc.store.rows.spec_rows import delete_unused_spec
 from mc.store.rows.used_keys import keep_used_keys
 from mc.store.rows.wakes import CANCEL, FINISHED, add_wake

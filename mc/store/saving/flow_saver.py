@@ -26,7 +26,7 @@ from mc.store.lease import Lease, LostCalls, Wake
 from mc.store.leases.recollection import Recollection
 from mc.store.leases.refusals import explain_refusal
 from mc.store.outbox import Outbox
-from mc.store.rows.claim_rows import give_back
+from mc.store.rows.request_rows import give_back
 from mc.store.rows.resource_queue import take_turn
 from mc.store.rows.row_format import StoredState
 from mc.store.saving.flow_statements import save_statement
@@ -195,13 +195,13 @@ class FlowSaver:
         self, connection: Connection, statement: Prepared, updates: Sequence[Update], now: datetime
     ) -> list[Update]:
         """Write what changed, with what goes back of named resources, and return what was written."""
-        if any(update.draft.ended_claims for update in updates):
+        if any(update.draft.ended_requests for update in updates):
             take_turn(connection)
         written = update_flows(connection, statement, updates)
         for update in written:
             draft = update.draft
-            if draft.ended_claims:
-                give_back(connection, self._database.dialect, draft.flow.key, draft.ended_claims, now)
+            if draft.ended_requests:
+                give_back(connection, self._database.dialect, draft.flow.key, draft.ended_requests, now)
         return written
 
     def _keep_lost_result(self, draft: FlowDraft, lease: Lease | None, error: LeaseLostError) -> None:

@@ -15,7 +15,7 @@ from mc.durations import format_time
 from mc.errors import FlowExistsError, StoreError
 from mc.flows.flow import Flow
 from mc.flows.formats.flow_rows import FlowChanges, collect_changes, mark_saved
-from mc.flows.resources.claims import ask_anew
+from mc.flows.resources.requests import ask_anew
 from mc.spec.digest import spec_digest
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.history.event_log import EventRow, HistoryDraft, write_history
@@ -23,7 +23,7 @@ from mc.store.lease import Lease, Wake
 from mc.store.leases.refusals import tasks_changed
 from mc.store.reading.awaited_flows import refuse_awaited_flows
 from mc.store.reading.flow_reader import chunks
-from mc.store.rows.claim_rows import ended_claims
+from mc.store.rows.request_rows import ended_requests
 from mc.store.rows.row_format import (
     StoredState,
     TaskColumns,
@@ -85,7 +85,7 @@ class FlowDraft:
     history: HistoryDraft = field(default_factory=HistoryDraft)
     signals: SignalDraft | None = None
     migration: SpecChange | None = None
-    ended_claims: list[str] = field(default_factory=list)  # on resources
+    ended_requests: list[str] = field(default_factory=list)  # on resources
 
     def mark_saved(self) -> None:
         """Take over into `state` what has been committed."""
@@ -103,8 +103,8 @@ class FlowDraft:
         state.tasks.update(self.stored)
         if self.migration is not None:
             self.migration.mark_saved(state)
-        for claim_id in self.ended_claims:
-            state.claims.pop(claim_id, None)
+        for request_id in self.ended_requests:
+            state.requests.pop(request_id, None)
         if self.data is not None:
             state.data = self.data
         if self.signals is not None:
@@ -158,8 +158,8 @@ def draft_save(flow: Flow, state: StoredState, now: datetime, lease: Lease | Non
     if flow.state.mailbox is not None:
         draft.signals = draft_signals(flow)
         draft.history.events += draft.signals.events(EventRow(flow.key, draft.columns["modified_at"], lease))
-    if state.claims:
-        draft.ended_claims = ended_claims(flow, state.claims)
+    if state.requests:
+        draft.ended_requests = ended_requests(flow, state.requests)
     return draft
 
 

@@ -24,7 +24,7 @@ __all__ = [
     "flow",
     "metadata",
     "resource",
-    "resource_claim",
+    "resource_request",
     "resource_use",
     "schema",
     "signal",
@@ -179,8 +179,10 @@ resource = Table(
     **SORTED_BY_KEY,
 )
 
-# What attempts of tasks hold of resources, or wait for: a row for each resource that one needs.
-resource_claim = Table(
+# What attempts of tasks ask of resources: a row for each resource that one needs; what was granted is held.
+# The table and `claim_id` keep the names that they had when requests were called claims: to rename them
+# would be an upgrade that shuts out all older runners for the sake of a word.
+resource_request = Table(
     "mc_resource_claim",
     metadata,
     _flow_key(),

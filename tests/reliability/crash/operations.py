@@ -23,7 +23,7 @@ from mc.runners.stored_migration import migrate_stored_flow
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
 from mc.store.outbox import Outbox
-from mc.store.rows.claim_rows import ended_claims
+from mc.store.rows.request_rows import ended_requests
 from tests.reliability.crash.world import SPECS, World
 from tests.support.trials import Trial
 
@@ -337,7 +337,7 @@ def _hold_and_wait(world: World) -> None:
 def _save_what_gives_back(world: World, arm: Arm) -> None:
     world.clock.advance(60)
     lease, flow, outbox = _tick_limited(world, "limited")
-    assert ended_claims(flow, world.store.resources.claims(flow))
+    assert ended_requests(flow, world.store.resources.requests_of(flow))
     arm()
     world.store.save(flow, lease=lease, outbox=outbox, release=True)
 

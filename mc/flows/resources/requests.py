@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ask_anew",
-    "claim_ids",
-    "claim_ids_in_task",
     "has_sub_flow",
+    "request_ids",
+    "request_ids_in_task",
     "retry_refused",
     "waits_for_resources",
     "was_refused",
@@ -27,12 +27,12 @@ FindFlow = Callable[[str], "Flow | None"]
 _Holders = tuple["tuple[TaskStates, TaskNode] | Task", ...]
 
 
-def claim_ids(flow: Flow, find_flow: FindFlow | None = None) -> set[str]:
+def request_ids(flow: Flow, find_flow: FindFlow | None = None) -> set[str]:
     """Return the ids under which unfinished tasks of a flow hold resources or wait for them."""
     return {str(task["resource_claim"].get("id")) for task, _ in _in_flow(flow.state, (), find_flow)}
 
 
-def claim_ids_in_task(flow: Flow, key: str) -> set[str]:
+def request_ids_in_task(flow: Flow, key: str) -> set[str]:
     """Return the same for one task and what is inside it; empty where there is no such task."""
     node = flow.state.tasks.nodes.get(key)
     if node is None:
@@ -93,8 +93,8 @@ def _has_sub_flow(task: Task) -> bool:
 
 def was_refused(task: Mapping[str, Any]) -> bool:
     """Tell whether a task waits because it was refused what it needs."""
-    claim = task.get("resource_claim")
-    return isinstance(claim, dict) and "granted_at" not in claim
+    noted = task.get("resource_claim")
+    return isinstance(noted, dict) and "granted_at" not in noted
 
 
 def _in_flow(
@@ -113,9 +113,9 @@ def _in_node(
 def _in_task(
     task: Task, status: str, state: FlowState | None, holders: _Holders, find_flow: FindFlow | None
 ) -> Iterator[tuple[Task, _Holders]]:
-    claim = task.get("resource_claim")
+    noted = task.get("resource_claim")
     is_active = status in ("RUNNING", "WAITING")
-    if isinstance(claim, dict) and (is_active or (status == "PENDING" and "granted_at" not in claim)):
+    if isinstance(noted, dict) and (is_active or (status == "PENDING" and "granted_at" not in noted)):
         yield task, holders
     if not is_active:
         return

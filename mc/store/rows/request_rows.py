@@ -9,83 +9,83 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, delete, select
 
 from mc.flows.flow import Flow
-from mc.flows.resources.claims import claim_ids_in_task, has_sub_flow
+from mc.flows.resources.requests import has_sub_flow, request_ids_in_task
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.databases.base import Dialect
-from mc.store.lease import StoredClaim
+from mc.store.lease import StoredRequest
 from mc.store.rows.resource_queue import ResourceQueue, take_turn
 from mc.store.schema.tables import flow as flow_table
-from mc.store.schema.tables import resource_claim
+from mc.store.schema.tables import resource_request
 
-__all__ = ["ended_claims", "give_back", "give_back_all", "lend", "list_claims", "withdraw"]
+__all__ = ["ended_requests", "give_back", "give_back_all", "lend", "list_requests", "withdraw"]
 
 _LIVE: Final = ("PENDING", "RUNNING")
 
 
-def list_claims(connection: Connection, flow_keys: Sequence[str]) -> dict[str, dict[str, StoredClaim]]:
+def list_requests(connection: Connection, flow_keys: Sequence[str]) -> dict[str, dict[str, StoredRequest]]:
     """Return by flow and id what its tasks hold or wait for; flows without are left out."""
-    found: dict[str, dict[str, StoredClaim]] = {}
+    found: dict[str, dict[str, StoredRequest]] = {}
     for row in connection.execute(_LIST, {"flow_keys": flow_keys}):
-        found.setdefault(row.flow_key, {})[row.claim_id] = StoredClaim(
+        found.setdefault(row.flow_key, {})[row.claim_id] = StoredRequest(
             task_key=row.task_key, granted=row.granted_at is not None, token=row.token
         )
     return found
 
 
-def ended_claims(flow: Flow, claims: dict[str, StoredClaim]) -> list[str]:
-    """Return the ids of those claims of a flow that its tasks have no use for any more.
+def ended_requests(flow: Flow, requests: dict[str, StoredRequest]) -> list[str]:
+    """Return the ids of those requests of a flow that its tasks have no use for any more.
 
     A flow that is finished has no use for any. What one that is PAUSED or BLOCKED held goes to others, and it
     asks again before its tasks go on; but what has a stored sub-flow keeps what it holds, since whoever is at
     work there goes on, or is in the middle of a call.
     """
     if flow.status in FINISHED_FLOW_STATUSES:
-        return list(claims)
+        return list(requests)
     wanted: dict[str, set[str]] = {}
-    for claim in claims.values():
-        if claim.task_key not in wanted:
-            wanted[claim.task_key] = claim_ids_in_task(flow, claim.task_key)
+    for request in requests.values():
+        if request.task_key not in wanted:
+            wanted[request.task_key] = request_ids_in_task(flow, request.task_key)
     lends = {key: flow.status not in _LIVE and not has_sub_flow(flow, key) for key in wanted}
     return [
-        claim_id
-        for claim_id, claim in claims.items()
-        if claim_id not in wanted[claim.task_key]
-        or lends[claim.task_key]
-        or (flow.status not in _LIVE and not claim.granted)
+        request_id
+        for request_id, request in requests.items()
+        if request_id not in wanted[request.task_key]
+        or lends[request.task_key]
+        or (flow.status not in _LIVE and not request.granted)
     ]
 
 
 def give_back(
-    connection: Connection, dialect: Dialect, flow_key: str, claim_ids: Collection[str], now: datetime
+    connection: Connection, dialect: Dialect, flow_key: str, request_ids: Collection[str], now: datetime
 ) -> None:
-    """Delete claims of a flow and wake those whose turn it is.
+    """Delete requests of a flow and wake those whose turn it is.
 
     Args:
         connection: in a transaction that has taken its turn, and written the flow's tasks.
         dialect: of the database.
         flow_key: the flow.
-        claim_ids: of the claims.
+        request_ids: of the requests.
         now: the present.
     """
-    here = (resource_claim.c.flow_key == flow_key) & (resource_claim.c.claim_id.in_(claim_ids))
-    names = connection.scalars(select(resource_claim.c.resource).where(here).distinct()).all()
-    connection.execute(delete(resource_claim).where(here))
+    here = (resource_request.c.flow_key == flow_key) & (resource_request.c.claim_id.in_(request_ids))
+    names = connection.scalars(select(resource_request.c.resource).where(here).distinct()).all()
+    connection.execute(delete(resource_request).where(here))
     ResourceQueue(connection, dialect, now).wake(names)
 
 
 def give_back_all(connection: Connection, dialect: Dialect, flow_keys: Sequence[str], now: datetime) -> None:
-    """Delete all claims of flows that are not to be ticked any more, and wake those whose turn it is."""
-    here = resource_claim.c.flow_key.in_(flow_keys)
-    names = connection.scalars(select(resource_claim.c.resource).where(here).distinct()).all()
+    """Delete all requests of flows that are not to be ticked any more, and wake those whose turn it is."""
+    here = resource_request.c.flow_key.in_(flow_keys)
+    names = connection.scalars(select(resource_request.c.resource).where(here).distinct()).all()
     if not names:
         return
     take_turn(connection)
-    connection.execute(delete(resource_claim).where(here))
+    connection.execute(delete(resource_request).where(here))
     ResourceQueue(connection, dialect, now).wake(names)
 
 
 def lend(connection: Connection, dialect: Dialect, flow_key: str, now: datetime) -> None:
-    """Delete the claims of a flow that is BLOCKED unseen; where sub-flows go on, it keeps what it holds."""
+    """Delete the requests of a flow that is BLOCKED unseen; where sub-flows go on, it keeps what it holds."""
     if connection.scalar(_GOES_ON, {"flow": flow_key}) is None:
         give_back_all(connection, dialect, [flow_key], now)
     else:
@@ -93,15 +93,15 @@ def lend(connection: Connection, dialect: Dialect, flow_key: str, now: datetime)
 
 
 def withdraw(connection: Connection, dialect: Dialect, flow_key: str, now: datetime) -> None:
-    """Delete the claims with which a flow waits, because nobody may tick it for a while, and wake others.
+    """Delete the requests with which a flow waits, because nobody may tick it for a while, and wake others.
 
     Its tasks know since when they wait, and have their old place when they ask again.
     """
-    here = (resource_claim.c.flow_key == flow_key) & resource_claim.c.granted_at.is_(None)
-    names = connection.scalars(select(resource_claim.c.resource).where(here).distinct()).all()
+    here = (resource_request.c.flow_key == flow_key) & resource_request.c.granted_at.is_(None)
+    names = connection.scalars(select(resource_request.c.resource).where(here).distinct()).all()
     if names:
         take_turn(connection)
-        connection.execute(delete(resource_claim).where(here))
+        connection.execute(delete(resource_request).where(here))
         ResourceQueue(connection, dialect, now).wake(names)
 
 
@@ -112,9 +112,9 @@ _GOES_ON: Final = (
     .limit(1)
 )
 _LIST: Final = select(
-    resource_claim.c.flow_key,
-    resource_claim.c.claim_id,
-    resource_claim.c.task_key,
-    resource_claim.c.granted_at,
-    resource_claim.c.token,
-).where(resource_claim.c.flow_key.in_(bindparam("flow_keys", expanding=True)))
+    resource_request.c.flow_key,
+    resource_request.c.claim_id,
+    resource_request.c.task_key,
+    resource_request.c.granted_at,
+    resource_request.c.token,
+).where(resource_request.c.flow_key.in_(bindparam("flow_keys", expanding=True)))
