@@ -1,4 +1,4 @@
-"""Run the `houston` command as `python -m mc`."""
+"""The `houston` command as `python -m mc`."""
 
 from __future__ import annotations
 

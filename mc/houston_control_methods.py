@@ -1,4 +1,4 @@
-"""Hands on stored flows: cancel, pause, resume, retry, skip, set, run again."""
+"""Methods of `Houston` by which people act on flows: cancel, pause, resume, retry, skip, set, rerun."""
 
 from __future__ import annotations
 

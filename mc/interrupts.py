@@ -1,4 +1,4 @@
-"""What tells an interruption by a signal from whatever else a task's code raises."""
+"""Interruptions by a signal, told from whatever else a task's code raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every test shares: what is tried of a trial, and the figures that are printed at the end."""
+"""Fixtures of every test: what is tried of a trial, and the figures that are printed at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes a file so that it is there as a whole or not at all."""
+"""Files that are written as a whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands by which a person acts on a flow have in common."""
+"""The parts that the commands share by which a person acts on a flow."""
 
 from __future__ import annotations
 

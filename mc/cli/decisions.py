@@ -1,4 +1,4 @@
-"""The commands by which a person answers what a task asks: `houston approve` and `houston reject`."""
+"""The parts that `houston approve` and `houston reject` share."""
 
 from __future__ import annotations
 

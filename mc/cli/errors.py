@@ -1,4 +1,4 @@
-"""What the command says of an error: the exit code, a paragraph for people, a shape for programs."""
+"""Errors as the command tells them: the exit code, a paragraph for people, a shape for programs."""
 
 from __future__ import annotations
 

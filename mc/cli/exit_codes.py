@@ -1,4 +1,4 @@
-"""How the command ends: its exit codes and what they mean."""
+"""Exit codes of the command and what they mean."""
 
 from __future__ import annotations
 

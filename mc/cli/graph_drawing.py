@@ -1,4 +1,4 @@
-"""Draws a flow's graph as text, for Mermaid and for Graphviz."""
+"""Drawings of a flow's graph as text, for Mermaid and for Graphviz."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command needs of its process, kept from tasks that change it."""
+"""The process that the command needs, kept from tasks that change it."""
 
 from __future__ import annotations
 

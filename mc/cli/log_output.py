@@ -1,4 +1,4 @@
-"""Where log records go while the command runs: to stderr, each beginning a line of its own."""
+"""Log records while the command runs: on stderr, each beginning a line of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes to stdout: one JSON document, or text that a terminal cannot be harmed by."""
+"""Output on stdout: one JSON document, or text that a terminal cannot be harmed by."""
 
 from __future__ import annotations
 

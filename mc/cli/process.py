@@ -1,4 +1,4 @@
-"""Runs the command and turns what happens into an exit code and, where something is wrong, a message."""
+"""The command as a process: what happens, turned into an exit code and a message where something is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells on stdout what a run is doing: a table on a terminal, a line per change elsewhere."""
+"""Progress of a run on stdout: a table on a terminal, a line per change elsewhere."""
 
 from __future__ import annotations
 

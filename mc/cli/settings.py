@@ -1,4 +1,4 @@
-"""What the options that all subcommands share were set to."""
+"""Settings: what the options that all subcommands share were set to."""
 
 from __future__ import annotations
 

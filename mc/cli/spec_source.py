@@ -1,4 +1,4 @@
-"""Reads what the command line names: specs, from files or stdin, and data."""
+"""Sources that the command line names: specs, from files or stdin, and data."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How tasks read each other: JSON values, paths, interpolation, wirings and conditions."""
+"""Contexts, by which tasks read each other: JSON values, paths, interpolation, wirings and conditions."""

@@ -1,4 +1,4 @@
-"""Where wirings may write, and writing that can be taken back."""
+"""Destinations to which wirings may write, and writing that can be taken back."""
 
 from __future__ import annotations
 

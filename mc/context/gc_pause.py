@@ -1,4 +1,4 @@
-"""Keeps Python's garbage collector from walking over what is being built."""
+"""A pause of Python's garbage collector, so that it does not walk over what is being built."""
 
 from __future__ import annotations
 

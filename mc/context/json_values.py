@@ -1,4 +1,4 @@
-"""What JSON can hold: checked, copied, compared, written and read."""
+"""JSON values: checked, copied, compared, written and read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a wiring may do to a value on its way."""
+"""Transforms: what a wiring may do to a value on its way."""
 
 from __future__ import annotations
 

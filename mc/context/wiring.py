@@ -1,4 +1,4 @@
-"""Wirings copy values from one place of a context to another.
+"""Wirings, which copy values from one place of a context to another.
 
 A list of wirings is carried out in order, and a later one sees what an earlier one wrote. It is all or
 nothing: whatever fails, the context is afterwards exactly what it was before.

@@ -1,4 +1,4 @@
-"""What a store knows of a flow, as far as it takes to explain why the flow does not move."""
+"""Facts that a store knows of a flow, as far as it takes to explain why the flow does not move."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a flow does not move, worked out from what its store knows of it."""
+"""Reasons why a flow does not move, worked out from what its store knows of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why the tasks of a flow do not move, told from their dicts alone."""
+"""Reasons why the tasks of a flow do not move, told from their dicts alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is told what the engine did."""
+"""Observers, which are told what the engine did."""
 
 from __future__ import annotations
 

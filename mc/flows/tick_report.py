@@ -1,4 +1,4 @@
-"""What a tick did."""
+"""The report of a tick."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happened to a flow and to all flows inside it, in order, by the paths of tasks."""
+"""The timeline of a flow and of all flows inside it, by the paths of tasks."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a flow spec may say: its schema, the checks a schema cannot make, its digest, its reading."""
+"""Flow specs: their schema, the checks a schema cannot make, their digest, their reading."""

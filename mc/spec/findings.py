@@ -1,4 +1,4 @@
-"""What one validation has found so far, and what its checks share."""
+"""Findings of one validation so far, and what its checks share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How problems are worded: pointers, shortened values, nearest names."""
+"""Problems in words: pointers, shortened values, nearest names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the task list of a spec says about keys and edges; the one place that knows the implicit rules."""
+"""Keys and edges that the task list of a spec gives; the one place that knows the implicit rules."""
 
 from __future__ import annotations
 

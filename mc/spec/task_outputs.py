@@ -1,4 +1,4 @@
-"""What the tasks of a spec leave in their `data`, as far as the spec tells."""
+"""Outputs of a spec's tasks: what they leave in their `data`, as far as the spec tells."""
 
 from __future__ import annotations
 

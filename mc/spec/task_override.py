@@ -1,4 +1,4 @@
-"""Checks what is laid over the params of a task, or the data of a flow, that exists already."""
+"""Checks of what is laid over the params of a task, or the data of a flow, that exists already."""
 
 from __future__ import annotations
 

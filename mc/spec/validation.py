@@ -1,4 +1,4 @@
-"""Finds everything that is wrong with a flow spec."""
+"""Validation: everything that is wrong with a flow spec."""
 
 from __future__ import annotations
 

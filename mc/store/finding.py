@@ -1,4 +1,4 @@
-"""What an examination of a store finds."""
+"""Findings of an examination of a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads what it takes to explain why a flow does not move, in one transaction."""
+"""Facts of a flow, read in one transaction, by which it is explained why it does not move."""
 
 from __future__ import annotations
 

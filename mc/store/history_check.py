@@ -1,4 +1,4 @@
-"""Checks a stored flow against its history."""
+"""A check of a stored flow against its history."""
 
 from __future__ import annotations
 

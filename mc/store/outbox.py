@@ -1,4 +1,4 @@
-"""What belongs into the same transaction as the save of a flow."""
+"""The outbox: what belongs into the same transaction as the save of a flow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What task types derive from that let another task do the work."""
+"""The base class of task types that let another task do the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What task types derive from that wait for a signal."""
+"""The base class of task types that wait for a signal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What task types derive from whose sub-flow lives inside the task."""
+"""The base class of task types whose sub-flow lives inside the task."""
 
 from __future__ import annotations
 

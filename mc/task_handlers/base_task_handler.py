@@ -1,4 +1,4 @@
-"""What custom task types derive from."""
+"""The base class of custom task types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ticks a task in the place of another one, by its own `cfg`."""
+"""A proxied task, ticked in the place of another one, by its own `cfg`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a task's sub-flow is made from its spec, and how its failure is told."""
+"""The sub-flow of a task: made from its spec, and its failure told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tasks of a flow wirings wrote to, so that a save looks at those and at no others."""
+"""Tasks of a flow that wirings wrote to, so that a save looks at those and at no others."""
 
 from __future__ import annotations
 

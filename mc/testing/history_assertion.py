@@ -1,4 +1,4 @@
-"""What the fixture `assert_history` is."""
+"""The fixture `assert_history`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What starting costs: importing the package, asking for help, a tick with nothing to do.
+"""Costs of starting: importing the package, asking for help, a tick with nothing to do.
 
 Measured as whole processes with byte code compiled, and compared with processes that do no more than
 start the interpreter or import what is needed.

@@ -1,4 +1,4 @@
-"""What is measured: the engine's workloads, and bare loops that do the least that any engine must."""
+"""Workloads that are measured, and bare loops that do the least that any engine must."""
 
 from __future__ import annotations
 

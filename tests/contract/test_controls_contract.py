@@ -1,4 +1,4 @@
-"""What a person asks of a flow, on each kind of store."""
+"""Controls on each kind of store: what a person asks of a flow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a flow was paused, and what that means for its timeouts; in memory and on each kind of store."""
+"""Pauses, and what they mean for timeouts; in memory and on each kind of store."""
 
 from __future__ import annotations
 

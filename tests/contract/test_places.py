@@ -1,4 +1,4 @@
-"""What a URL leads to: drivers, settings of connections, and what is told where it leads nowhere."""
+"""Database URLs: drivers, settings of connections, and what is told where one leads nowhere."""
 
 from __future__ import annotations
 

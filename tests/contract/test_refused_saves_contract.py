@@ -1,4 +1,4 @@
-"""What the store refuses to save ends a task, and repeats what others did no more."""
+"""Saves that the store refuses: they end a task, and repeat what others did no more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a store does when several processes work on it at the same time."""
+"""Several processes that work on one store at the same time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a store does on every kind of database."""
+"""The contract of a store, on every kind of database."""
 
 from __future__ import annotations
 

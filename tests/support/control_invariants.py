@@ -1,4 +1,4 @@
-"""What must hold of what people ask of flows: it is done or refused, and never lost."""
+"""Invariants of what people ask of flows: it is done or refused, and never lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold of a store's rows at every moment, whatever was killed: named invariants.
+"""Named invariants of a store's rows, which hold at every moment, whatever was killed.
 
 `check_store` reads the rows as they are, past everything that `mc` makes of them, and raises an
 `AssertionError` that names each invariant which does not hold, and where.

@@ -1,4 +1,4 @@
-"""Changes JSON values at random, as a careless or hostile hand would."""
+"""Mutations: JSON values changed at random, as a careless or hostile hand would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lets runners read flows in parts, however small they are, and never the rest at once."""
+"""Flows read in parts, however small they are, and never the rest at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold of the rows of named resources at every moment: see `tests.support.invariants`."""
+"""Invariants of the rows of named resources: see `tests.support.invariants`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `make test` draws of long trials, and what `make reliability` carries out."""
+"""Trials: what `make test` draws of them, and what `make reliability` carries out."""
 
 from __future__ import annotations
 

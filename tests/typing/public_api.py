@@ -1,4 +1,4 @@
-"""What type checkers see of the public names; checked by mypy, never run."""
+"""Public names as type checkers see them; checked by mypy, never run."""
 
 from __future__ import annotations
 

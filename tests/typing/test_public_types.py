@@ -1,4 +1,4 @@
-"""What type checkers see of the public names does not change unnoticed."""
+"""Public types do not change unnoticed."""
 
 from __future__ import annotations
 

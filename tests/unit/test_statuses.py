@@ -1,4 +1,4 @@
-"""Which statuses there are, and which changes."""
+"""Statuses, and the changes between them."""
 
 from __future__ import annotations
 

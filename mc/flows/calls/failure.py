@@ -1,4 +1,4 @@
-"""How a failure is recorded, and whether it is tried again."""
+"""Failures: how one is recorded, and whether the task is tried again."""
 
 from __future__ import annotations
 

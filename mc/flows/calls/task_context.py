@@ -1,4 +1,4 @@
-"""What a handler is given besides its task."""
+"""The context that a handler is given besides its task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does what a person asks of a flow.
+"""Controls applied to a flow: what a person asks of it, done.
 
 A retry goes on inside of tasks that hold flows or other tasks, so that no completed work is repeated but
 what stood on the failure: tasks whose start rule does not hold while what is retried is unfinished.

@@ -1,4 +1,4 @@
-"""Which code advances a task of which type.
+"""The registry of handlers: which code advances a task of which type.
 
 A registry is an object that an engine holds; there is no global one. Names are looked up in this
 order: what the application registered, built-in types, plugins (entry points of the group

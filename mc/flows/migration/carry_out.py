@@ -1,4 +1,4 @@
-"""Moves a flow to a new spec as planned."""
+"""A planned migration, carried out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What forbids that a flow moves to a new spec."""
+"""Obstacles: what forbids that a flow moves to a new spec."""
 
 from __future__ import annotations
 

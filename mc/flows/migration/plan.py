@@ -1,4 +1,4 @@
-"""What moving a flow to a new spec comes to, as values."""
+"""The plan of a migration, as values."""
 
 from __future__ import annotations
 

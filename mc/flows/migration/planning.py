@@ -1,4 +1,4 @@
-"""Moves a flow to a new spec: works out what that comes to, without changing anything.
+"""Plans of migrations: what moving a flow to a new spec comes to, without changing anything.
 
 Tasks are compared as the two specs write them, not as the flow's task dicts stand, which other tasks
 may have changed.

@@ -1,4 +1,4 @@
-"""Lets tasks that need named resources start, and go on, only while they hold them."""
+"""Grants: tasks that need named resources start, and go on, only while they hold them."""
 
 from __future__ import annotations
 

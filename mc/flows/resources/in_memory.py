@@ -1,4 +1,4 @@
-"""Grants named resources to flows that run without a store."""
+"""Named resources of flows that run without a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds what the tasks of a flow hold of named resources or wait for, at any depth inside it."""
+"""Requests of a flow's tasks for named resources, granted or waiting, at any depth inside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a request fits into what is left of a resource, and when it will where time alone decides."""
+"""Rules by which a request fits into what is left of a resource, and when it will."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a signal acceptable to a flow: its parts, its data, and for a decision, who decides what."""
+"""Rules for signals: what makes one acceptable to a flow, and for a decision, who decides what."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the tasks of a flow that wait for signals, at any depth inside it, and wakes those that get one."""
+"""Tasks of a flow that wait for signals, at any depth inside it, and how those that get one are woken."""
 
 from __future__ import annotations
 

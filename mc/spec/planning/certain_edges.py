@@ -1,4 +1,4 @@
-"""Which tasks of a flow are certainly finished before another one starts."""
+"""Edges that are certain: which tasks of a flow are finished before another one starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long tasks may take, as far as their spec declares it."""
+"""Seconds that tasks may take, as far as their spec declares it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a flow spec says of its runs before there is one: order, critical path, width, and what is odd."""
+"""Plans: what a spec says of its runs before there is one: order, critical path, width, what is odd."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan has to say against a spec that is valid: what never runs, is always so, or is never written."""
+"""Findings against a spec that is valid: what never runs, is always so, or is never written."""
 
 from __future__ import annotations
 

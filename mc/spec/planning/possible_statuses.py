@@ -1,4 +1,4 @@
-"""How each task of a flow may end, as far as its spec tells, and which ones can never start."""
+"""Statuses in which each task of a flow may end, as far as its spec tells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conditions whose outcome the spec decides already."""
+"""Conditions that the spec decides already."""
 
 from __future__ import annotations
 

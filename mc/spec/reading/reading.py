@@ -1,4 +1,4 @@
-"""Reads specs from text and files in JSON or YAML, and says where in the text something is wrong."""
+"""Specs read from text and files in JSON or YAML, with the place in the text where something is wrong."""
 
 from __future__ import annotations
 

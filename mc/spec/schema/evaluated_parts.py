@@ -1,4 +1,4 @@
-"""What a JSON Schema's other keywords have evaluated, for `unevaluatedProperties` and `unevaluatedItems`.
+"""Parts that a JSON Schema's other keywords evaluate, for `unevaluatedProperties` and `-Items`.
 
 As in drafts 2019-09 and 2020-12; jsonschema's own search goes through patterns with an engine that may never
 end, and through lists where sets would do.

@@ -1,4 +1,4 @@
-"""Checks the parts of a spec against the schema, alike parts once."""
+"""The check of a spec's parts against the schema, alike parts once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns what jsonschema reports into problems."""
+"""Errors that jsonschema reports, turned into problems."""
 
 from __future__ import annotations
 

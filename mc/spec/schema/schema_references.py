@@ -1,4 +1,4 @@
-"""Checks inside a JSON Schema: each `$ref` leads somewhere, none back to itself; patterns can be read."""
+"""Checks of a JSON Schema itself: each `$ref` leads somewhere, none back to itself; patterns can be read."""
 
 from __future__ import annotations
 

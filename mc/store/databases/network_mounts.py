@@ -1,4 +1,4 @@
-"""Finds out whether a file lies on a network file system."""
+"""Mounts: whether a file lies on a network file system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The history of flows as it is written, in the transactions of what it tells of."""
+"""The history of flows, written in the transactions of what it tells of, and read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ticks of runners: what they did when, a row for each."""
+"""The log of ticks: a row for each tick of a runner."""
 
 from __future__ import annotations
 

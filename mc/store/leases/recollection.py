@@ -1,4 +1,4 @@
-"""What a store has seen of flows, whose tokens and revisions only grow unless a backup was restored."""
+"""The recollection of a store: tokens and revisions, which only grow unless a backup was restored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a save was refused."""
+"""Refusals of saves, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people and programs send to stored flows: signals, decisions, controls."""
+"""Messages that people and programs send to stored flows: signals, decisions, controls."""
 
 from __future__ import annotations
 

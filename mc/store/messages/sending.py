@@ -1,4 +1,4 @@
-"""Sends signals and decisions to stored flows, written together with what makes the flow due."""
+"""Signals and decisions sent to stored flows, written together with what makes the flow due."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of flows, read whole or as far as a tick needs them, and the flows that are made of them."""
+"""Reads of flows and of lists of flows."""
 
 from __future__ import annotations
 

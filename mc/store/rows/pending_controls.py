@@ -1,4 +1,4 @@
-"""Keeps what people ask of stored flows until a runner has done it."""
+"""Controls that people asked for, kept until a runner has done them."""
 
 from __future__ import annotations
 

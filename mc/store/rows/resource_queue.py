@@ -1,4 +1,4 @@
-"""Decides who gets what of named resources, on the rows of those that hold them or wait for them."""
+"""The queue for named resources: who gets what, by the rows of those that hold them or wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deletes flows with all that belongs to them."""
+"""Deletions of flows, with all that belongs to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saves flows: what changed in them, with what belongs into the same transaction."""
+"""Saves of flows: what changed in them, with what belongs into the same transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes flows: a new one whole, a known one as far as it differs from what is stored."""
+"""Drafts of saves: a new flow whole, a known one as far as it differs from what is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a save adds to the history of a flow, worked out before its transaction begins."""
+"""Drafts of history: what a save adds to it, worked out before its transaction begins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes the spec that a stored flow moved to, in the transaction that saves the flow."""
+"""The change to another spec, written in the transaction that saves the flow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks at the flows that are stored: which are late, held by nobody, blocked or waiting."""
+"""Checks of the flows that are stored: which are late, held by nobody, blocked or waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Examines a store: what is wrong with it, what it means, what to do."""
+"""The examination of a store: what is wrong with it, what it means, what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Removes what was finished long ago, in batches that are done whole or not at all."""
+"""Pruning: what was finished long ago is removed, in batches that are done whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks for rows that no runner can read, and that it therefore passes over."""
+"""Checks for rows that no runner can read, and that it therefore passes over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks at what runners did of late."""
+"""Checks of what runners did of late."""
 
 from __future__ import annotations
 

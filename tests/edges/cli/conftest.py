@@ -1,4 +1,4 @@
-"""Runs the command, in this process where that is enough and in one of its own where it is not."""
+"""The command run by tests, in this process where that is enough and in one of its own elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs flows by several runners and kills one of them again and again; run as a program of its own.
+"""Several runners, of which one is killed again and again; run as a program of its own.
 
     python -m tests.reliability.crash.soak URL FOLDER NUM_RUNNERS SEED
 

@@ -1,4 +1,4 @@
-"""What virtual runners work on: random specs, handlers that do as they are told, and what must come out."""
+"""The work of virtual runners: random specs, handlers that do as they are told, what must come out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a store must hold, in plain dictionaries: who may do what, and what comes of it."""
+"""A model of a store, in plain dictionaries: who may do what, and what comes of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What code a spec may name: what an allowed module defines or exports on purpose, and nothing else."""
+"""Code that a spec may name: what an allowed module defines or exports on purpose, and nothing else."""
 
 from __future__ import annotations
 

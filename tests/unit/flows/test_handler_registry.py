@@ -1,4 +1,4 @@
-"""How the handler of a task type is found, and why it may not be."""
+"""Handlers of task types: how one is found, and why it may not be."""
 
 from __future__ import annotations
 

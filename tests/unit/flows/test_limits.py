@@ -1,4 +1,4 @@
-"""How large values may become: what grows is refused before it is put together, and told with its place."""
+"""Limits of size: what grows is refused before it is put together, and told with its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What moving a flow to a new spec comes to, and what forbids it."""
+"""Migrations: what moving a flow to a new spec comes to, and what forbids it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a task starts: `start_when` and `when`."""
+"""Start rules: `start_when` and `when`."""
 
 from __future__ import annotations
 

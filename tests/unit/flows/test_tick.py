@@ -1,4 +1,4 @@
-"""What one tick does, and what it does not."""
+"""One tick: what it does, and what it does not."""
 
 from __future__ import annotations
 

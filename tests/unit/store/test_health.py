@@ -1,4 +1,4 @@
-"""What the doctor finds: each thing that needs a person, and nothing where all is well."""
+"""Findings of the doctor: each thing that needs a person, and nothing where all is well."""
 
 from __future__ import annotations
 

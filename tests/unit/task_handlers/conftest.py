@@ -1,4 +1,4 @@
-"""What the tests of the task types share."""
+"""Fixtures that the tests of the task types share."""
 
 from __future__ import annotations
 
