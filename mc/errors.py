@@ -19,7 +19,7 @@
     │   ├── UnknownTaskTypeError  no handler is registered under that name
     │   ├── TaskTypeNotAllowedError  the import path is outside the allowed modules
     │   ├── HandlerVersionError      a task has begun with a version of its handler that is not here
-    │   └── CoroutineHandlerError    a coroutine handler was met by the sync front
+    │   └── CoroutineHandlerError    a coroutine handler was met outside asyncio
     ├── FlowError                 a flow ended FAILED; .flow
     ├── MaxTicksError             a flow was unfinished after its ticks; .flow, .unfinished
     ├── SignalError               a signal or an approval is refused; .problems

@@ -74,7 +74,7 @@ WINGS: dict[str, tuple[str, ...]] = {
             "waking",
         ),
         *("services", "stop_signals", "outage", "final_saves", "runner_report", "turns"),
-        *("fronts", "heartbeat"),
+        *("steps", "heartbeat"),
     ),
 }
 # Private attributes that are reached from outside of their object: module and attribute -> why.

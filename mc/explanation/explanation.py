@@ -71,7 +71,7 @@ class Explanation(JsonData):
         flow_key: the flow.
         status: its status.
         at: when the question was asked.
-        reasons: at least one; those of the flow itself come first, the decisive one at the front.
+        reasons: at least one; those of the flow itself come first, the decisive one before all.
         tasks_not_shown: unfinished tasks of which no reason tells.
         fails_at: when the flow fails by its `cfg.timeout` unless it ends before.
         parent_key: the flow that it is inside of.

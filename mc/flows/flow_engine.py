@@ -12,7 +12,7 @@ from mc.context.sizes import Limits
 from mc.durations import Timestamper
 from mc.errors import FlowError, McError, TaskHandlerError
 from mc.flows.calls.in_memory_sub_flows import InMemorySubFlows
-from mc.flows.calls.task_call import TaskCall, adrive
+from mc.flows.calls.task_call import TaskCall, amake_calls
 from mc.flows.converters import ANY_TASK_TYPE, FlowConverters
 from mc.flows.flow import Flow, Task
 from mc.flows.handlers.handler_registry import Handler, HandlerRegistry, adapt_handler
@@ -136,7 +136,7 @@ class FlowEngine(FlowConverters):
         """
         tick = self.begin_tick(flow, task_ctx, **tick_kwargs)
         with INTERRUPTS:
-            await adrive(tick.calls())
+            await amake_calls(tick.calls())
         return tick.finish()
 
     def begin_tick(

@@ -1,6 +1,6 @@
 """One tick of one flow, as a generator of handler calls.
 
-Whoever drives it makes the calls (`drive`, `adrive`, or a runner that saves after each) and then
+Whoever runs it makes the calls (`make_calls`, `amake_calls`, or a runner that saves after each) and then
 asks for `finish()`. Nothing here calls a handler, sleeps or does I/O.
 """
 
@@ -98,7 +98,7 @@ class Tick:
         self._overrides = services.overrides  # sub-flows are ticked by the same ones
         self._missing = services.missing_handlers
         self._live = state.status == "RUNNING" or state.status == "PENDING"
-        self.has_pending_calls = False  # set by the async front
+        self.has_pending_calls = False  # set under asyncio
 
     @property
     def ctx(self) -> Mapping[str, Any]:

@@ -1,1 +1,1 @@
-"""Drivers: claim flows, tick them, save them, release them."""
+"""Runners: claim flows, tick them, save them, release them."""

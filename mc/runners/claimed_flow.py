@@ -1,4 +1,4 @@
-"""What a driver does with one flow that it holds: ticks it as far as it gets, and saves it."""
+"""A flow that a runner holds: ticked as far as it gets, and saved."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["ClaimedFlow"]
 
 _SMALL: Final = 500  # tasks; larger flows are saved alone
-_MAX_QUICK_RETRIES: Final = 100  # else a retry without limit and delay would hold its driver for ever
+_MAX_QUICK_RETRIES: Final = 100  # else a retry without limit and delay would hold its runner for ever
 # So much a flow does before others have their turn, if it could go on at once.
 _MOST_TICKS: Final = 1_000
 _LONGEST_TURN: Final = timedelta(seconds=1)
@@ -59,7 +59,7 @@ class ClaimedFlow:
         must_stop: asked between two calls whether to stop.
         on_progress: told of each tick.
         before_effects: called before each call with effects.
-        broken: calls whose outcome could not be saved in a session before this one, and why. They are not
+        broken: calls whose outcome could not be saved when it was ticked before, and why. They are not
             made again: their tasks fail. Each other call is saved by itself, to find what breaks the flow.
     """
 
@@ -81,7 +81,7 @@ class ClaimedFlow:
         self.is_idle = False  # the last tick found nothing but tasks to poll
         self.ticks = 0
         self.gives_way = False  # it could go on at once, but others come first
-        self.is_vain = False  # it has failed so often that it waits for the next pass
+        self.is_vain = False  # it has failed so often that it waits for the next round
         self.progressed = False
         self._quick_retries = 0  # ticks in which a task was to be tried again without a delay
         self.final: FinalSave | None = None  # the last save, where it may share a commit with others
@@ -119,7 +119,7 @@ class ClaimedFlow:
         self._broken = dict(broken or {})
         self._is_careful = lease.is_suspect or broken is not None  # each call is saved before it is made
         self._survived = not lease.lost_leases
-        self._lost_calls = lease.lost_calls  # of drivers before
+        self._lost_calls = lease.lost_calls  # of runners before
         self._under_way: dict[str, None] = {}  # calls, in order
         self._unsaved: dict[str, bool] = {}  # calls that were made since the last save; with effects?
         self._problem: Exception | None = None
@@ -129,17 +129,17 @@ class ClaimedFlow:
 
     @property
     def lost_calls(self) -> LostCalls:
-        """The calls of drivers before, and those that this one is in."""
+        """The calls of runners before, and those that this one is in."""
         return replace(self._lost_calls, under_way=tuple(self._under_way))
 
     def steps(self) -> Generator[TaskCall | None, None, None]:
-        """Yield the calls that ticks want made, None where the driver must wait for all under way.
+        """Yield the calls that ticks want made, None where the runner must wait for all under way.
 
-        The driver says `call_done` after each. At the end the flow is saved and the lease given back, or
-        `final` tells the driver to do so; a flow that stays BLOCKED for want of a handler is left as it is.
+        The runner says `call_done` after each. At the end the flow is saved and the lease given back, or
+        `final` tells the runner to do so; a flow that stays BLOCKED for want of a handler is left as it is.
 
         Raises:
-            LeaseLostError: another driver took the flow over; what was done since the last save is not
+            LeaseLostError: another runner took the flow over; what was done since the last save is not
                 saved.
             McError: the flow cannot be saved.
         """
@@ -173,7 +173,7 @@ class ClaimedFlow:
     def _end(self) -> None:
         self._survived = True
         if not self._must_stop():
-            self._lost_calls = LostCalls()  # nothing that was to be called ended this driver
+            self._lost_calls = LostCalls()  # nothing that was to be called ended this runner
         if self._missing and self.flow.status == "RUNNING":
             self.missing_error = self._missing.first_error
             block_for(self.flow, self._missing, format_time(self._engine.clock.now()))
@@ -195,7 +195,7 @@ class ClaimedFlow:
         self._problem = self._problem or error
 
     def blame(self, error: Exception) -> dict[str, Exception] | None:
-        """Return the calls whose outcome cannot be saved for an error that ended the session.
+        """Return the calls whose outcome cannot be saved for an error that ended its ticks.
 
         It is the one since the last save. Where there were several, it is empty: they are made once more,
         each saved by itself, to find out which. None if nobody is to blame.
@@ -277,7 +277,7 @@ class ClaimedFlow:
 
     def _do(self, asked: Wake) -> None:
         from mc.flows.controls.apply_control import apply_control
-        from mc.flows.controls.control import ControlKind  # few sessions need it
+        from mc.flows.controls.control import ControlKind  # few flows need it
         from mc.store.rows.pending_controls import control_of
 
         control = control_of(asked)

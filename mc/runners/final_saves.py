@@ -1,4 +1,4 @@
-"""The last saves of flows that a driver is done with, which wait for each other to share a commit."""
+"""The last saves of flows that a runner is done with, which wait for each other to share a commit."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mc.store.final_save import FinalSave
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
 
-__all__ = ["FinalSaves", "Outcome"]
+__all__ = ["FinalSaves", "SaveResult"]
 
 _LONGEST_WAIT: Final = timedelta(seconds=0.2)
 _MOST: Final = 50
 
 
-class Outcome(NamedTuple):
+class SaveResult(NamedTuple):
     """What became of a save."""
 
     save: FinalSave
@@ -39,7 +39,7 @@ class FinalSaves:
         self._lock = Lock()
         self._waiting: list[FinalSave] = []
         self._since: datetime | None = None
-        self._outcomes: list[Outcome] = []
+        self._results: list[SaveResult] = []
         self._problem: StoreError | None = None
         self._given_up: list[FinalSave] = []  # until they are forgotten
 
@@ -56,7 +56,7 @@ class FinalSaves:
             return False
         return len(self._waiting) >= _MOST or self._store.clock.now() - since >= _LONGEST_WAIT
 
-    def write(self) -> list[Outcome]:
+    def write(self) -> list[SaveResult]:
         """Write all that waits, and return what became of all that was written since the last time.
 
         Raises:
@@ -67,11 +67,11 @@ class FinalSaves:
             problem, self._problem = self._problem, None
             if problem is not None:
                 raise problem
-            outcomes, self._outcomes = self._outcomes, []
-            return outcomes
+            results, self._results = self._results, []
+            return results
 
     def write_at_beat(self) -> None:
-        """Write all that waits, in the thread of the heartbeat, while the driver's makes a long call."""
+        """Write all that waits, in the thread of the heartbeat, while the runner's makes a long call."""
         with self._lock:
             self._write()
 
@@ -87,20 +87,20 @@ class FinalSaves:
         if not saves:
             return
         try:
-            self._outcomes += _save_together(self._store, saves)
+            self._results += _save_together(self._store, saves)
         except StoreUnreachableError as error:
             self._given_up += saves
-            self._problem = error  # raised in the thread of the driver
+            self._problem = error  # raised in the thread of the runner
 
 
-def _save_together(store: FlowStore, saves: list[FinalSave]) -> list[Outcome]:
+def _save_together(store: FlowStore, saves: list[FinalSave]) -> list[SaveResult]:
     try:
         errors = store.save_many(saves)
     except StoreUnreachableError:
         raise
     except StoreError as error:
         if len(saves) == 1:
-            return [Outcome(saves[0], error)]
+            return [SaveResult(saves[0], error)]
         # what the database refuses of one flow is not to stop the others
-        return [outcome for save in saves for outcome in _save_together(store, [save])]
-    return [Outcome(save, errors.get(save.flow.key)) for save in saves]
+        return [result for save in saves for result in _save_together(store, [save])]
+    return [SaveResult(save, errors.get(save.flow.key)) for save in saves]

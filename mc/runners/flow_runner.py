@@ -13,10 +13,10 @@ from mc.durations import MAX_DURATION_SECONDS
 from mc.errors import McError
 from mc.flows.flow_engine import FlowEngine
 from mc.interrupts import INTERRUPTS
-from mc.runners.fronts import adrive_steps, drive_steps
 from mc.runners.outage import DEFAULT_OUTAGE_SECONDS
 from mc.runners.runner_loop import RunnerLoop, RunnerSettings
 from mc.runners.runner_report import OnProgress, RunnerReport
+from mc.runners.steps import amake_steps, make_steps
 from mc.runners.stop_signals import StopSignals
 from mc.store.flow_store import FlowStore
 from mc.store.history.tick_log import TickAccount
@@ -127,12 +127,12 @@ class FlowRunner:
             StoreUnreachableError: the database cannot be used. What was saved before stays saved.
         """
         with self._working(max_seconds) as loop:
-            return drive_steps(loop, loop.tick_steps(max_flows))
+            return make_steps(loop, loop.tick_steps(max_flows))
 
     async def atick(self, max_flows: int | None = None, max_seconds: float | None = None) -> RunnerReport:
         """Do what `tick` does, awaiting the coroutine handlers of a flow concurrently."""
         with self._working(max_seconds) as loop:
-            return await adrive_steps(loop, loop.tick_steps(max_flows))
+            return await amake_steps(loop, loop.tick_steps(max_flows))
 
     def run(
         self, interval: float = _INTERVAL, max_seconds: float | None = None, *, handle_signals: bool = True
@@ -157,14 +157,14 @@ class FlowRunner:
                 `outage_seconds`.
         """
         with self._working(max_seconds, signals=handle_signals) as loop:
-            return drive_steps(loop, loop.run_steps(interval))
+            return make_steps(loop, loop.run_steps(interval))
 
     async def arun(
         self, interval: float = _INTERVAL, max_seconds: float | None = None, *, handle_signals: bool = True
     ) -> RunnerReport:
         """Do what `run` does, awaiting the coroutine handlers of a flow concurrently."""
         with self._working(max_seconds, signals=handle_signals) as loop:
-            return await adrive_steps(loop, loop.run_steps(interval))
+            return await amake_steps(loop, loop.run_steps(interval))
 
     def run_flow(
         self,
@@ -175,7 +175,7 @@ class FlowRunner:
     ) -> str:
         """Tick one flow, and its stored sub-flows, to its end, sleeping until the next tick can do something.
 
-        Where another driver holds the flow, it waits for that one. SIGINT (Ctrl-C) ends it after the task
+        Where another runner holds the flow, it waits for that one. SIGINT (Ctrl-C) ends it after the task
         under way, saved and released, with `KeyboardInterrupt`.
 
         Args:
@@ -193,7 +193,7 @@ class FlowRunner:
             StoreUnreachableError: the database cannot be used; see `run`.
         """
         with self._working(max_seconds, on_progress, signals=True) as loop:
-            status = drive_steps(loop, loop.flow_steps(key, interval))
+            status = make_steps(loop, loop.flow_steps(key, interval))
         return self._unless_interrupted(status)
 
     async def arun_flow(
@@ -205,25 +205,25 @@ class FlowRunner:
     ) -> str:
         """Do what `run_flow` does, awaiting coroutine handlers concurrently."""
         with self._working(max_seconds, on_progress, signals=True) as loop:
-            status = await adrive_steps(loop, loop.flow_steps(key, interval))
+            status = await amake_steps(loop, loop.flow_steps(key, interval))
         return self._unless_interrupted(status)
 
     def control(self, key: str, control: Control) -> ControlReport:
-        """Ask something of a stored flow; done at once unless a driver holds the flow. No task is called.
+        """Ask something of a stored flow; done at once unless a runner holds the flow. No task is called.
 
         Args:
             key: the flow's key.
             control: what is asked.
 
         Returns:
-            What became of it. Where a driver holds the flow, that one does it after the task under way.
+            What became of it. Where a runner holds the flow, that one does it after the task under way.
 
         Raises:
             ControlError: the flow's state does not allow it.
             FlowNotFoundError: no flow has that key.
             StoreUnreachableError: the database cannot be used.
         """
-        from mc.runners.immediate_control import ImmediateControl  # drivers do without
+        from mc.runners.immediate_control import ImmediateControl  # runners do without
 
         run = ImmediateControl(
             self.store,

@@ -1,4 +1,4 @@
-"""Keeps a driver's lease alive while a task takes long."""
+"""The heartbeat, which keeps a runner's lease alive while a task takes long."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _logger = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """The leases that a driver holds: the one it works on, and those that come next.
+    """The leases that a runner holds: the one it works on, and those that come next.
 
     From the first claim on a thread looks at them again and again: it renews the one that is worked on,
-    and gives back the others, so that another driver can take up those flows meanwhile.
+    and gives back the others, so that another runner can take up those flows meanwhile.
 
     Args:
         store: the store of the leases.
@@ -39,7 +39,7 @@ class Heartbeat:
         self._lock = Lock()
         self._end = Event()
         self._thread: Thread | None = None
-        self.current_is_lost = False  # another driver works on the same flow
+        self.current_is_lost = False  # another runner works on the same flow
         self.current_is_controlled = False  # a person asks for something of the flow
 
     def add(self, leases: Iterable[Lease]) -> None:
@@ -52,7 +52,7 @@ class Heartbeat:
 
     @property
     def must_let_go(self) -> bool:
-        """Whether the driver is to stop working on its flow after the task under way."""
+        """Whether the runner is to stop working on its flow after the task under way."""
         return self.current_is_lost or self.current_is_controlled
 
     def coming(self, max_tasks: int) -> list[Lease]:
@@ -130,12 +130,12 @@ class Heartbeat:
 
 
 def give_back(store: FlowStore, *leases: Lease, lost_calls: LostCalls | None = None) -> None:
-    """Give leases back; those that were taken over belong to other drivers and are left to them.
+    """Give leases back; those that were taken over belong to other runners and are left to them.
 
     Args:
         store: of the leases.
         leases: what to give back.
-        lost_calls: the driver ends while it is in the flow of the only lease, in these calls.
+        lost_calls: the runner ends while it is in the flow of the only lease, in these calls.
     """
     try:
         store.release(*leases, lost_calls=lost_calls)

@@ -1,4 +1,4 @@
-"""Does at once what a person asks of a stored flow, where no runner holds it."""
+"""Controls done at once, where no runner holds the flow."""
 
 from __future__ import annotations
 
@@ -130,13 +130,13 @@ class ImmediateControl:
                 )
                 give_back(self._store, lease)
                 return
-        session = ClaimedFlow(
+        claimed = ClaimedFlow(
             self._store, self._engine, lease, flow, task_ctx=self._task_ctx, must_stop=lambda: False
         )
-        session.act_upon_wakes()
-        session.give_back()
+        claimed.act_upon_wakes()
+        claimed.give_back()
         if lease.flow_key == key:  # a sub-flow may have done it already, or have ended
-            self._refused += session.refused
+            self._refused += claimed.refused
         self._acted_upon.add(lease.flow_key)
 
     def _report(self, key: str, control: Control) -> ControlReport:

@@ -1,4 +1,4 @@
-"""One drive of a runner: claims flows, ticks them, saves them, until nothing is due or time is up."""
+"""One call of a runner: flows are claimed, ticked and saved until nothing is due or time is up."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.formats.flow_rows import TRY_AGAIN_SECONDS
 from mc.runners.final_saves import FinalSaves
-from mc.runners.fronts import Steps
 from mc.runners.heartbeat import Heartbeat, give_back
 from mc.runners.outage import Outage
 from mc.runners.runner_report import OnProgress, RunnerReport
+from mc.runners.steps import Steps
 from mc.runners.turns import Turns
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
@@ -60,7 +60,7 @@ class RunnerSettings:
 
 
 class RunnerLoop:
-    """What one call of a runner's method does, as steps for a front to make.
+    """What one call of a runner's method does, as steps to be made.
 
     Args:
         store: the flows.
@@ -94,22 +94,22 @@ class RunnerLoop:
         self._ends_at: datetime | None = None
         if max_seconds is not None:
             self._ends_at = self._began_at + timedelta(seconds=max_seconds)
-        self._session: ClaimedFlow | None = None
+        self._claimed: ClaimedFlow | None = None
         self._finals = FinalSaves(store)
         self._outage = Outage(self.clock, settings.owner, settings.outage_seconds)
         self._kept: list[Lease] = []  # that could not be given back during an outage
-        self._outcomes: dict[str, str] = {}  # of one pass: flow key -> field of the report
+        self._outcomes: dict[str, str] = {}  # of one round: flow key -> field of the report
 
     def call_done(self, call: TaskCall) -> None:
         """Take note that a call was made and settled."""
-        if self._session is not None:
-            self._session.call_done(call)
+        if self._claimed is not None:
+            self._claimed.call_done(call)
 
     def call_broke(self, call: TaskCall, error: Exception) -> None:
         """Take note that a call could not be settled: its flow could not be read, or was broken by it."""
-        if self._session is None:
+        if self._claimed is None:
             raise error
-        self._session.call_broke(call, error)
+        self._claimed.call_broke(call, error)
 
     def stop(self) -> None:
         """End after the task under way; may be called by a signal handler and from any thread."""
@@ -123,7 +123,7 @@ class RunnerLoop:
 
     def tick_steps(self, max_flows: int | None = None) -> Steps[RunnerReport]:
         """Take up what is due, once."""
-        yield from self._pass(max_flows=max_flows)
+        yield from self._round(max_flows=max_flows)
         self._finish()
         return self.report
 
@@ -133,7 +133,7 @@ class RunnerLoop:
         while not self.is_over():
             try:
                 self._take_up_again()
-                progressed = yield from self._pass(goes_on=True)
+                progressed = yield from self._round(goes_on=True)
                 pause = _FIRST_PAUSE if progressed else min(pause * 2, _LONGEST_PAUSE)
                 if not progressed:
                     self._store.tidy()
@@ -161,7 +161,7 @@ class RunnerLoop:
         while True:
             try:
                 self._take_up_again()
-                progressed = yield from self._pass(family_of=key, goes_on=True)
+                progressed = yield from self._round(family_of=key, goes_on=True)
                 pause = _FIRST_PAUSE if progressed else min(pause * 2, _LONGEST_PAUSE)
                 status = store.summary(key).status
                 if status not in ("PENDING", "RUNNING") or self.is_over():
@@ -204,9 +204,9 @@ class RunnerLoop:
             longest = min(longest, (self._ends_at - now).total_seconds())
         return float(max(longest, 0.0))
 
-    # --- one pass --------------------------------------------------------------------------
+    # --- one round --------------------------------------------------------------------------
 
-    def _pass(
+    def _round(
         self, *, max_flows: int | None = None, family_of: str | None = None, goes_on: bool = False
     ) -> Steps[bool]:
         """Make one tick, and keep account of it; return whether any flow made progress."""
@@ -236,7 +236,7 @@ class RunnerLoop:
     def _claim_and_tick(self, tick: TickRecord, max_flows: int | None, family_of: str | None) -> Steps[bool]:
         """Claim and tick until nothing is due; return whether any flow made progress.
 
-        What is only polled is polled once: it is due again later than the pass began, and the pass
+        What is only polled is polled once: it is due again later than the round began, and the round
         looks at a later time only after other flows made progress.
         """
         settings = self._settings
@@ -281,13 +281,13 @@ class RunnerLoop:
                 for lease in leases:
                     if self.is_over() or not heartbeat.begin(lease):
                         break
-                    session = yield from self._tick_one(heartbeat, lease, flows.pop(lease.flow_key))
-                    if session is not None:
-                        progressed |= session.progressed
-                        on_frozen_clock = session.is_idle and self.clock.now() <= due_at
-                        is_spent = on_frozen_clock or session.is_vain
+                    claimed = yield from self._tick_one(heartbeat, lease, flows.pop(lease.flow_key))
+                    if claimed is not None:
+                        progressed |= claimed.progressed
+                        on_frozen_clock = claimed.is_idle and self.clock.now() <= due_at
+                        is_spent = on_frozen_clock or claimed.is_vain
                         turns.end(
-                            lease.flow_key, session.ticks, gave_way=session.gives_way, is_spent=is_spent
+                            lease.flow_key, claimed.ticks, gave_way=claimed.gives_way, is_spent=is_spent
                         )
                     if self._finals.is_due():
                         self._write_finals()
@@ -314,18 +314,18 @@ class RunnerLoop:
         try:
             if isinstance(flow, McError):
                 raise flow
-            session = yield from self._make_session(heartbeat, lease, flow)
-            flow = session.flow
+            claimed = yield from self._tick_claimed(heartbeat, lease, flow)
+            flow = claimed.flow
             released = True
-            if session.stays_blocked:
-                self._set_aside(lease, session.flow)
-            elif session.missing_error is not None:
-                self._note_blocked(lease, session.missing_error, session.flow)
-            elif session.final is not None:
-                self._finals.add(session.final)
+            if claimed.stays_blocked:
+                self._set_aside(lease, claimed.flow)
+            elif claimed.missing_error is not None:
+                self._note_blocked(lease, claimed.missing_error, claimed.flow)
+            elif claimed.final is not None:
+                self._finals.add(claimed.final)
             else:
                 self._settle(lease, flow.status)
-            return session
+            return claimed
         except StoreBusyError:
             is_busy = True
             raise
@@ -336,26 +336,26 @@ class RunnerLoop:
             released = True
         finally:
             calls = lease.lost_calls
-            if self._session is not None:
-                self.report.tasks += self._session.calls
-                calls = self._session.lost_calls
-                self._session = None
+            if self._claimed is not None:
+                self.report.tasks += self._claimed.calls
+                calls = self._claimed.lost_calls
+                self._claimed = None
             heartbeat.end()
             if not released:
-                # The flow stays as it was saved last, and is under suspicion: whatever ends this driver,
+                # The flow stays as it was saved last, and is under suspicion: whatever ends this runner,
                 # or breaks its connection while the database is there, would do so at each tick.
                 self._give_back(lease, lost_calls=None if is_busy else calls)
         return None
 
-    def _make_session(
+    def _tick_claimed(
         self, heartbeat: Heartbeat, lease: Lease, flow: Flow
     ) -> Generator[TaskCall | None, None, ClaimedFlow]:
-        """Tick a flow to the end of a session; tasks whose outcome cannot be saved fail, each by itself."""
-        from mc.runners.claimed_flow import ClaimedFlow  # a driver that finds nothing due does without
+        """Tick a flow as far as it gets; tasks whose outcome cannot be saved fail, each by itself."""
+        from mc.runners.claimed_flow import ClaimedFlow  # a runner that finds nothing due does without
 
         broken: Mapping[str, Exception] | None = None
         for number in count(1):
-            session = self._session = ClaimedFlow(
+            claimed = self._claimed = ClaimedFlow(
                 self._store,
                 self._engine,
                 lease,
@@ -367,12 +367,12 @@ class RunnerLoop:
                 broken=broken,
             )
             try:
-                yield from session.steps()
-                return session
+                yield from claimed.steps()
+                return claimed
             except (LeaseLostError, FlowNotFoundError, SchemaVersionError, StoreUnreachableError):
                 raise
             except Exception as error:
-                broken = session.blame(error)
+                broken = claimed.blame(error)
                 if broken is None or number == _MOST_BREAKS:
                     raise
                 _logger.warning(
@@ -381,7 +381,7 @@ class RunnerLoop:
                     error,
                     extra={"action": "flow_read_again", "flow_key": lease.flow_key, "owner": lease.owner},
                 )
-                self.report.tasks += session.calls
+                self.report.tasks += claimed.calls
                 again = self._store.load_claimed([lease])[lease.flow_key]
                 if isinstance(again, McError):
                     raise again from error
@@ -416,7 +416,7 @@ class RunnerLoop:
         )
 
     def _set_aside(self, lease: Lease, flow: Flow) -> None:
-        """Leave a flow BLOCKED whose handlers this process lacks too; the next driver looks again later."""
+        """Leave a flow BLOCKED whose handlers this process lacks too; the next runner looks again later."""
         later = self.clock.now() + timedelta(seconds=TRY_AGAIN_SECONDS)
         self._outcomes[lease.flow_key] = "waiting"
         _logger.info(

@@ -1,4 +1,4 @@
-"""What a runner tells: at each tick of a flow, and at the end."""
+"""Reports of a runner: at each tick of a flow, and at the end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RunnerReport(JsonData):
         failed: flows that are FAILED now.
         cancelled: flows that are CANCELLED now.
         waiting: flows that are unfinished: they wait, are polled, or time ran out.
-        lost: flows that another driver took over; nothing of what was done was saved.
+        lost: flows that another runner took over; nothing of what was done was saved.
         next_tick_at: when the next flow is due; None if only an event from outside makes one due.
         seconds: how long it took, by the clock.
         errors: flows that could not be ticked and are BLOCKED now: `{flow, type, message}`.

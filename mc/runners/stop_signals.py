@@ -1,4 +1,4 @@
-"""Lets SIGINT and SIGTERM stop a driver between two tasks."""
+"""SIGINT and SIGTERM, which stop a runner between two tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moves a stored flow to a new spec."""
+"""The migration of a stored flow to a new spec."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mc.store.flow_store import FlowStore
 
 __all__ = ["migrate_stored_flow"]
 
-_TRIES: Final = 5  # where drivers save the flow meanwhile
+_TRIES: Final = 5  # where runners save the flow meanwhile
 
 
 def migrate_stored_flow(
@@ -34,7 +34,7 @@ def migrate_stored_flow(
     Raises:
         MigrationError: something forbids it.
         ControlError: `by` is given and names nobody.
-        StaleFlowError: a driver ticks the flow, or it was saved again and again meanwhile.
+        StaleFlowError: a runner ticks the flow, or it was saved again and again meanwhile.
         FlowNotFoundError: there is no flow with that key.
     """
     if by is not None:
@@ -73,7 +73,7 @@ def _last_attempts(store: FlowStore, plan: MigrationPlan) -> dict[str, int]:
 
 def _is_held(key: str, owner: str) -> StaleFlowError:
     return StaleFlowError(
-        f"Flow {key!r} is being ticked by {owner}; nothing was changed. Repeat it when that driver "
+        f"Flow {key!r} is being ticked by {owner}; nothing was changed. Repeat it when that runner "
         f"has let go of the flow, or pause the flow first (houston pause {key}).",
         key=key,
         owner=owner,

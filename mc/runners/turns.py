@@ -1,4 +1,4 @@
-"""What flows have had of one pass of a runner: each gives way after a bounded share, and the pass ends."""
+"""Turns: what flows have had of one round of a runner; each gives way after a bounded share."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mc.store.lease import Lease
 
 __all__ = ["Turns"]
 
-# What a flow may have of a pass. One that could go on for ever then waits for the next pass.
+# What a flow may have of a round. One that could go on for ever then waits for the next round.
 _MOST_TICKS: Final = 10_000
 _MOST_CLAIMS: Final = 1_000
 
 
 class Turns:
-    """The turns of flows in one pass.
+    """The turns of flows in one round.
 
     Args:
         max_flows: how many flows may have some; None: all that are due.
@@ -24,7 +24,7 @@ class Turns:
 
     def __init__(self, max_flows: int | None) -> None:
         self._left = max_flows
-        self._spent: set[str] = set()  # of whom no more is taken up in this pass
+        self._spent: set[str] = set()  # of whom no more is taken up in this round
         self._going_on: set[str] = set()  # gave way to others, and may go on
         self._ticks: Counter[str] = Counter()
         self._claims: Counter[str] = Counter()
@@ -56,7 +56,7 @@ class Turns:
             key: of the flow.
             ticks: that it made.
             gave_way: whether it could go on at once.
-            is_spent: whether it is to wait for the next pass.
+            is_spent: whether it is to wait for the next round.
         """
         self._ticks[key] += ticks
         if is_spent or self._ticks[key] >= _MOST_TICKS or self._claims[key] >= _MOST_CLAIMS:

@@ -1,4 +1,4 @@
-"""Makes the tasks due that wait for a sub-flow which ended."""
+"""Tasks that wait for a sub-flow, made due when it ended."""
 
 from __future__ import annotations
 

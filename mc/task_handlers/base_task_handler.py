@@ -68,7 +68,7 @@ class BaseTaskHandler:
         """Advance the task: `initial_tick` at the first tick of an attempt, `intermediate_tick` later.
 
         Returns:
-            None, an awaitable (for the async front), or a generator of handler calls.
+            None, an awaitable (under asyncio), or a generator of handler calls.
         """
         if "initialised" in self.task:
             return self.intermediate_tick()

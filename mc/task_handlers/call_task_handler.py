@@ -21,7 +21,7 @@ class CallTaskHandler(BaseTaskHandler):
     """Calls `function` with `args` and `kwargs`; leaves `result`.
 
     A parameter of the function named `task_ctx` is given the context. A coroutine function is awaited,
-    under the async front only. If `transactional`, a parameter named `connection` is given the store's
+    under asyncio only. If `transactional`, a parameter named `connection` is given the store's
     connection, in a transaction that ends with the save of the task.
     """
 

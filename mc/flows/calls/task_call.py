@@ -1,4 +1,4 @@
-"""One call of a handler: made by a front, settled right after.
+"""One call of a handler: made, and settled right after.
 
 The same object is the `task_ctx` that the handler is given.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mc.flows.services import EngineServices, Services
     from mc.flows.tick_report import TickReport
 
-__all__ = ["CallPutOffError", "Calls", "TaskCall", "adrive", "await_all", "drive"]
+__all__ = ["CallPutOffError", "Calls", "TaskCall", "amake_calls", "await_all", "make_calls"]
 
 # The handler calls that a tick wants made; None: wait here for those that are still under way.
 Calls = Generator["TaskCall | None", None, None]
@@ -108,7 +108,7 @@ class TaskCall(dict[str, Any]):
             self.settle()
 
     def begin(self) -> Awaitable[None] | None:
-        """Make the call for the async front; return what is left to await, or None if it is settled."""
+        """Make the call without awaiting it; return what is left to await, or None if it is settled."""
         try:
             result = self.handler.call(self.task, self)
         except BaseException as error:  # noqa: BLE001 - user code; recorded in the task
@@ -140,7 +140,7 @@ class TaskCall(dict[str, Any]):
 
     def _finish(self, result: Any) -> None:
         if isinstance(result, GeneratorType):
-            drive(result, self.services.save_effects)
+            make_calls(result, self.services.save_effects)
         else:
             self.refuse_to_await(result)
 
@@ -172,7 +172,7 @@ class TaskCall(dict[str, Any]):
         own = _current_task()
         try:
             if isinstance(result, GeneratorType):
-                await adrive(result, self.services.save_effects)
+                await amake_calls(result, self.services.save_effects)
             elif hasattr(result, "__await__"):
                 await result
         except BaseException as error:
@@ -324,8 +324,8 @@ def _json_or_none(value: Any) -> Any:
         return None
 
 
-def drive(calls: Iterable[TaskCall | None], save_effects: SaveEffects | None = None) -> None:
-    """The sync front: make the calls one after the other.
+def make_calls(calls: Iterable[TaskCall | None], save_effects: SaveEffects | None = None) -> None:
+    """Make the calls one after the other.
 
     Args:
         calls: what a tick wants made.
@@ -338,8 +338,8 @@ def drive(calls: Iterable[TaskCall | None], save_effects: SaveEffects | None = N
                 return
 
 
-async def adrive(calls: Iterable[TaskCall | None], save_effects: SaveEffects | None = None) -> None:
-    """The async front: make the calls, await those that are coroutines concurrently; see `drive`."""
+async def amake_calls(calls: Iterable[TaskCall | None], save_effects: SaveEffects | None = None) -> None:
+    """Make the calls, and await those that are coroutines concurrently; see `make_calls`."""
 
     async def complete(call: TaskCall, rest: Awaitable[None]) -> None:
         await rest

@@ -1,4 +1,4 @@
-"""What a task dict brings along when a flow takes it up."""
+"""New tasks: what a task dict brings along when a flow takes it up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a task may start: its `cfg.start_when`, decided as its precursors finish.
+"""Start rules: a task's `cfg.start_when`, decided as its precursors finish.
 
 A rule is asked once per finished precursor, with the number of precursors that are still
 unfinished, so that a join over n tasks costs n steps and not n squared.

@@ -29,7 +29,7 @@ class Child:
     """A process of its own, which starts when this is made.
 
     Args:
-        role: what it does, "drive", "claim" or "write".
+        role: what it does, "run", "claim" or "write".
         url: of the database; handed over by a pipe, because others can read command lines.
     """
 
@@ -103,12 +103,12 @@ def _play(role: str, url: str, pipe: Connection) -> None:
         say(f"{_FAILED}{type(error).__name__}: {error}")
 
 
-def _drive(url: str, say: Callable[[str], None], wait: Callable[[], object]) -> None:
+def _run(url: str, say: Callable[[str], None], wait: Callable[[], object]) -> None:
     """Begin flows that nobody has begun, one after the other, until there are none."""
     with FlowStore(url, busy_seconds=20.0) as store:
         runner = FlowRunner(store, make_engine(say), lease_seconds=LEASE_SECONDS)
         while pending := store.query(status="PENDING"):
-            random.shuffle(pending)  # drivers at the same time begin different flows
+            random.shuffle(pending)  # runners at the same time begin different flows
             for summary in pending:
                 say(f"{runner.run_flow(summary.key)} {summary.key}")
 
@@ -134,4 +134,4 @@ def _write(url: str, say: Callable[[str], None], wait: Callable[[], object]) -> 
     database.close()
 
 
-_ROLES: Final = {"drive": _drive, "claim": _claim, "write": _write}
+_ROLES: Final = {"run": _run, "claim": _claim, "write": _write}

@@ -1,4 +1,4 @@
-"""Tries on the user's own disk and database what the store's promise stands on."""
+"""The self-test: what the store's promise stands on, tried on the user's own disk and database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEFAULT_SECONDS: Final = 10.0
 
 _CLAIMERS: Final = 3
 _CLAIMED_FLOWS: Final = 60
-_DRIVERS: Final = 3  # at the same time
+_RUNNERS: Final = 3  # at the same time
 _TASKS: Final = 5  # of a flow
 _FRESH_FLOWS: Final = 40  # that wait to be begun, at least
 _SYNCS: Final = 15
@@ -139,7 +139,7 @@ def _try_lock(scratch: Scratch) -> Finding:
         if good
         else f"Locks between processes do not work: the other one was {said or 'silent'} while the lock was "
         f"held, and {freed or 'silent'} afterwards.",
-        "Use another disk or server; with this one two drivers would tick the same flow.",
+        "Use another disk or server; with this one two runners would tick the same flow.",
         {"while_held": said, "afterwards": freed},
     )
 
@@ -166,7 +166,7 @@ def _try_claims(scratch: Scratch) -> Finding:
         "claims",
         good,
         f"{_CLAIMERS} processes claimed {len(keys)} flows at the same time: {found}.",
-        "Use another disk or server; with this one two drivers would tick the same flow.",
+        "Use another disk or server; with this one two runners would tick the same flow.",
         {"twice": twice, "missed": missed},
     )
 
@@ -175,7 +175,7 @@ def _try_claims(scratch: Scratch) -> Finding:
 
 
 def _try_kills(scratch: Scratch, seconds: float) -> Finding:
-    """Kill drivers at random points, then look whether anything is lost."""
+    """Kill runners at random points, then look whether anything is lost."""
     trial = _KillTrial(scratch)
     with FlowStore(scratch.url) as store:
         trial.run(store, seconds)
@@ -185,10 +185,10 @@ def _try_kills(scratch: Scratch, seconds: float) -> Finding:
     return _judge(
         "kills",
         not problems,
-        f"{trial.kills} drivers were killed; all {trial.flows} flows are complete, and nothing that was "
+        f"{trial.kills} runners were killed; all {trial.flows} flows are complete, and nothing that was "
         f"acknowledged is lost (calls of tasks that were repeated: {figures['repeated_calls']})."
         if not problems
-        else f"{trial.kills} drivers were killed, and: {'; '.join(problems)}.",
+        else f"{trial.kills} runners were killed, and: {'; '.join(problems)}.",
         "Do not keep flows on this disk or server before the reason is found.",
         figures,
     )
@@ -198,32 +198,32 @@ class _KillTrial:
     def __init__(self, scratch: Scratch) -> None:
         self.kills = 0
         self.flows = 0
-        self.acknowledged: set[str] = set()  # flows of which a driver said that they are complete
+        self.acknowledged: set[str] = set()  # flows of which a runner said that they are complete
         self.calls: Counter[str] = Counter()  # by the key of the attempt
         self._scratch = scratch
         self._problems: list[str] = []
 
     def run(self, store: FlowStore, seconds: float) -> None:
         self._add_flows(store)
-        drivers: list[Child] = []
+        runners: list[Child] = []
         ends_at = time.monotonic() + seconds
         try:
-            while time.monotonic() < ends_at or self.kills < _DRIVERS:
-                while len(drivers) < _DRIVERS:
-                    drivers.append(Child("drive", self._scratch.url))
-                drivers[0].await_ready()
+            while time.monotonic() < ends_at or self.kills < _RUNNERS:
+                while len(runners) < _RUNNERS:
+                    runners.append(Child("run", self._scratch.url))
+                runners[0].await_ready()
                 time.sleep(random.uniform(0.0, 0.3))  # noqa: S311 - no secret
-                self._kill(drivers.pop(0), store)
+                self._kill(runners.pop(0), store)
                 if self._problems:
                     return
         finally:
-            for driver in drivers:
-                self._kill(driver, store)
+            for runner in runners:
+                self._kill(runner, store)
 
-    def _kill(self, driver: Child, store: FlowStore) -> None:
-        lines, error = driver.kill()
+    def _kill(self, runner: Child, store: FlowStore) -> None:
+        lines, error = runner.kill()
         if error:
-            self._problems.append(f"a driver ended by itself: {error}")
+            self._problems.append(f"a runner ended by itself: {error}")
         else:
             self.kills += 1
         self._read(lines)
@@ -248,7 +248,7 @@ class _KillTrial:
         self.flows += len(keys)
 
     def finish(self, store: FlowStore) -> list[str]:
-        """Finish what the drivers left, and return what is wrong."""
+        """Finish what the runners left, and return what is wrong."""
         runner = FlowRunner(store, make_engine(lambda line: self._read([line])), lease_seconds=LEASE_SECONDS)
         give_up_at = time.monotonic() + _FINISH_SECONDS
         open_ones = self._unfinished(store)

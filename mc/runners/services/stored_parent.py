@@ -1,4 +1,4 @@
-"""What `$ctx.parent` reads in a sub-flow that has a record of its own."""
+"""The parent that `$ctx.parent` reads in a sub-flow that has a record of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a stored flow gets named resources while it is ticked."""
+"""Named resources of a stored flow, while it is ticked."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StoredResources:
         self._on_problem = on_problem
         self._are_held_around = None if flow.parent_key is not None else False
         self._requests = store.resources.requests_of(flow)
-        # What a driver was granted that vanished before it saved may be another's by now.
+        # What a runner was granted that vanished before it saved may be another's by now.
         active = {node.key for node in flow.state.tasks.running}
         self._held = {
             request_id_

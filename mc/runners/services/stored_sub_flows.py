@@ -1,4 +1,4 @@
-"""Where `flow` tasks keep their sub-flows when a store keeps the flow itself."""
+"""Sub-flows of `flow` tasks, where a store keeps the flow itself."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class StoredSubFlows:
             raise
         if summary.status == "COMPLETED":
             return False
-        from mc.flows.controls.control import Control, ControlKind  # few sessions need it
+        from mc.flows.controls.control import Control, ControlKind  # few flows need it
 
         at = format_time(self._store.clock.now())
         retry = Control(kind=ControlKind.RETRY, by=by, reason=reason, at=at)

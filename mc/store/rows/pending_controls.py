@@ -22,7 +22,7 @@ __all__ = [
     "cancel_sub_flow",
     "control_of",
     "find_controlled",
-    "pass_on_to_sub_flows",
+    "hand_on_to_sub_flows",
     "refused_event",
     "rerun_events",
     "send_control",
@@ -72,7 +72,7 @@ def cancel_sub_flow(connection: Connection, key: str, waiter_key: str, reason: s
         add_wake(connection, key, Wake(kind=CANCEL, source_key=waiter_key, reason=reason), now)
 
 
-def pass_on_to_sub_flows(connection: Connection, flow_key: str, control: Control) -> None:
+def hand_on_to_sub_flows(connection: Connection, flow_key: str, control: Control) -> None:
     """Ask the same of the stored sub-flows that a flow waits for, where it concerns them."""
     resumes = control.kind is ControlKind.RESUME
     query = _SUB_FLOWS.where(or_(_HAS_STATUS, _IS_ASKED) if resumes else _HAS_STATUS)

@@ -256,7 +256,7 @@ def _write_controls(connection: Connection, flow_key: str, outbox: Outbox, now: 
     from mc.store.rows.pending_controls import (  # few saves need it
         add_control,
         cancel_sub_flow,
-        pass_on_to_sub_flows,
+        hand_on_to_sub_flows,
     )
 
     for key, reason in outbox.cancelled.items():
@@ -264,4 +264,4 @@ def _write_controls(connection: Connection, flow_key: str, outbox: Outbox, now: 
     for key, control in outbox.asked.items():
         add_control(connection, key, control)
     for control in outbox.passed_on:
-        pass_on_to_sub_flows(connection, flow_key, control)
+        hand_on_to_sub_flows(connection, flow_key, control)

@@ -1,4 +1,4 @@
-"""The async front: coroutine handlers run concurrently, and the sync front refuses them."""
+"""Coroutine handlers: under asyncio they run concurrently, elsewhere they are refused."""
 
 from __future__ import annotations
 

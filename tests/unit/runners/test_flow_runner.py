@@ -782,16 +782,16 @@ class TestAsync:
 
 def test_the_choice_of_front_changes_nothing(tmp_path: Path) -> None:
     outcomes = []
-    fronts: list[Callable[[FlowRunner], Any]] = [
+    ways: list[Callable[[FlowRunner], Any]] = [
         lambda runner: runner.tick(),
         lambda runner: asyncio.run(runner.atick()),
     ]
-    for number, front in enumerate(fronts):
+    for number, way in enumerate(ways):
         folder = tmp_path / str(number)
         folder.mkdir()
         world = World(folder)
         world.submit(task("a"), task("b", "wait", task_params={"duration": 0}), task("c"))
-        front(world.runner())
+        way(world.runner())
         outcomes.append(world.store.load("f").to_flow_dict())
         world.store.close()
     assert outcomes[0] == outcomes[1]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mc.flows.calls.task_call import drive
+from mc.flows.calls.task_call import make_calls
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.services import SERVICES
@@ -112,7 +112,7 @@ class TestTicks:
             flow = Flow.from_flow_spec({"tasks": [nest({"task_type": inner}, 3)]})
             tick = engine.begin_tick(flow)
             calls = []
-            drive(calls.append(call) or call for call in tick.calls())
+            make_calls(calls.append(call) or call for call in tick.calls())
             tick.finish()
             assert [call.has_effects for call in calls if call] == [expected]
 
@@ -337,7 +337,7 @@ class TestAsync:
         flow = run(nest({"task_type": "work"}, 2), on=engine)
         assert "await engine.atick_flow(flow)" in flow.tasks["level_1"]["error"]["message"]
 
-    def test_nothing_is_lost_between_the_fronts(self, engine):
+    def test_nothing_is_lost_between_the_two_ways(self, engine):
         flow, _ = make(engine, nest(counting(3), 3))
         flow = Flow.from_flow_dict(json.loads(json.dumps(flow.to_flow_dict())))
         asyncio.run(engine.arun_flow(flow))

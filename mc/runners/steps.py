@@ -1,4 +1,4 @@
-"""The two fronts of a driver: one makes its steps one after the other, one awaits coroutine handlers."""
+"""The steps of a runner, made one after the other, or with coroutine handlers awaited."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mc.clock import Clock
 from mc.errors import TaskHandlerError
 from mc.flows.calls.task_call import TaskCall, await_all
 
-__all__ = ["Driver", "Step", "Steps", "adrive_steps", "drive_steps"]
+__all__ = ["Step", "StepListener", "Steps", "amake_steps", "make_steps"]
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ Step = TaskCall | float | None
 Steps = Generator[Step, None, T]
 
 
-class Driver(Protocol):
+class StepListener(Protocol):
     """Who wants the steps made."""
 
     clock: Clock
@@ -36,7 +36,7 @@ class Driver(Protocol):
         """Tell whether to end as soon as possible; asked again and again while it sleeps."""
 
 
-def drive_steps(driver: Driver, steps: Steps[T]) -> T:
+def make_steps(listener: StepListener, steps: Steps[T]) -> T:
     """Make the steps one after the other, and return what they come to."""
     limit = sys.getrecursionlimit()
     try:
@@ -49,22 +49,22 @@ def drive_steps(driver: Driver, steps: Steps[T]) -> T:
             if step is None:
                 continue
             if isinstance(step, float):
-                for nap in _naps(driver, step):
-                    driver.clock.sleep(nap)
+                for nap in _naps(listener, step):
+                    listener.clock.sleep(nap)
             else:
                 try:
                     step.run()
                 except Exception as error:  # noqa: BLE001 - what the handler left of the flow broke it
-                    driver.call_broke(step, _explain(error, limit))
+                    listener.call_broke(step, _explain(error, limit))
                 else:
                     _raise_recursion_limit(limit)
-                    driver.call_done(step)
+                    listener.call_done(step)
     finally:
         steps.close()
 
 
-async def adrive_steps(driver: Driver, steps: Steps[T]) -> T:
-    """Do what `drive_steps` does, awaiting coroutine handlers of one flow concurrently.
+async def amake_steps(listener: StepListener, steps: Steps[T]) -> T:
+    """Do what `make_steps` does, awaiting coroutine handlers of one flow concurrently.
 
     The store's short transactions are made in the thread of the event loop.
     """
@@ -83,19 +83,19 @@ async def adrive_steps(driver: Driver, steps: Steps[T]) -> T:
                 due, pending = pending, []
                 await (await_all(due) if due else sleep(0))  # others have their turn, too, in a long loop
             elif isinstance(step, float):
-                for nap in _naps(driver, step):
-                    await driver.clock.asleep(nap)
+                for nap in _naps(listener, step):
+                    await listener.clock.asleep(nap)
             else:
                 try:
                     rest = step.begin()
                 except Exception as error:  # noqa: BLE001 - as above
-                    driver.call_broke(step, _explain(error, limit))
+                    listener.call_broke(step, _explain(error, limit))
                     continue
                 _raise_recursion_limit(limit)
                 if rest is None:
-                    driver.call_done(step)
+                    listener.call_done(step)
                 else:
-                    pending.append(_complete(driver, step, rest))
+                    pending.append(_complete(listener, step, rest))
     finally:
         for coroutine in pending:
             coroutine.close()
@@ -120,18 +120,18 @@ def _explain(error: Exception, limit: int) -> Exception:
     )
 
 
-def _naps(driver: Driver, seconds: float) -> Iterator[float]:
+def _naps(listener: StepListener, seconds: float) -> Iterator[float]:
     """Yield parts of a sleep: Python goes on sleeping after a signal, so a long one would hold up the end."""
-    while seconds > 0 and not driver.is_over():
+    while seconds > 0 and not listener.is_over():
         nap = min(seconds, _LONGEST_NAP)
         yield nap
         seconds -= nap
 
 
-async def _complete(driver: Driver, call: TaskCall, rest: Awaitable[None]) -> None:
+async def _complete(listener: StepListener, call: TaskCall, rest: Awaitable[None]) -> None:
     try:
         await rest
     except Exception as error:  # noqa: BLE001 - as above
-        driver.call_broke(call, error)
+        listener.call_broke(call, error)
     else:
-        driver.call_done(call)
+        listener.call_done(call)
