@@ -11,9 +11,10 @@ from mc.context.conditions import evaluate_condition
 from mc.context.json_values import copy_as_json
 from mc.durations import format_time, parse_duration, parse_time
 from mc.flows.calls.attempts import note_failed_attempt
-from mc.flows.calls.failure import describe_exception, next_attempt_at
+from mc.flows.calls.failure import describe_exception
 from mc.flows.calls.lone_call import prepare_task_call
 from mc.flows.calls.missing_handlers import find_missing_handler, note_if_missing
+from mc.flows.calls.retry import next_attempt_at
 from mc.flows.calls.task_call import Calls, TaskCall
 from mc.flows.resources.grants import may_call_proxied
 from mc.flows.services import SERVICES, graph_task_key

@@ -1,20 +1,16 @@
-"""Failures: how one is recorded, and whether the task is tried again."""
+"""Failures: how one is recorded."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from mc.durations import format_time, parse_duration
 from mc.errors import FlowError
 from mc.interrupts import INTERRUPTS
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow, Task
 
-__all__ = ["describe_exception", "describe_failure", "failure_names", "next_attempt_at", "shorten"]
+__all__ = ["describe_exception", "describe_failure", "failure_names", "shorten"]
 
 DEFAULT_MAX_MSG_LEN: Final = 4_000  # characters of a message that are kept
 _MAX_TRACEBACK_LEN: Final = 8_000  # characters; the end is kept, where the error is
@@ -98,45 +94,6 @@ def _read_text(value: Any) -> str:
         if INTERRUPTS.caused(broken):
             raise
         return f"(its message could not be read: {type(broken).__name__})"
-
-
-def next_attempt_at(
-    flow_key: str, task: Task, error: Mapping[str, Any], now: datetime
-) -> tuple[bool, str | None]:
-    """Tell whether a failed task is tried again by its `cfg.retry`, and not before when.
-
-    The jitter comes from the flow's key, the task's key and the attempt, so that it repeats.
-
-    Returns:
-        (False, None), or True and the time in ISO 8601 (None: at once).
-    """
-    retry = (task.get("cfg") or {}).get("retry")
-    if not retry:
-        return False, None
-    attempt = task.get("attempt", 1)
-    attempt -= task.get("attempts_before", 0)  # a person's retry begins to count anew
-    max_attempts = retry.get("max_attempts", 1)
-    names = {error.get("type"), *error.get("types", ())}
-    if max_attempts is not None and attempt >= max_attempts:
-        return False, None
-    if "on" in retry and not names & set(retry["on"]):
-        return False, None
-    if names & set(retry.get("not_on") or ()):
-        return False, None
-    seconds = parse_duration(retry.get("delay", 0))
-    limit = parse_duration(retry["max_delay"]) if retry.get("max_delay") is not None else None
-    backoff = float(retry.get("backoff", 1))
-    for _ in range(attempt - 1):
-        seconds *= backoff
-        if backoff == 1 or seconds == 0 or (limit is not None and seconds >= limit) or seconds > 1e9:
-            break
-    jitter = float(retry.get("jitter") or 0)
-    if jitter:
-        seed = hashlib.sha256(f"{flow_key}\0{task['key']}\0{task.get('attempt', 1)}".encode()).digest()
-        fraction = int.from_bytes(seed[:8], "big") / 2**64
-        seconds *= 1 + jitter * (2 * fraction - 1)
-    seconds = min(seconds, limit if limit is not None else 1e9)
-    return True, format_time(now + timedelta(seconds=seconds)) if seconds > 0 else None
 
 
 def _encodable(text: str) -> str:

@@ -9,7 +9,7 @@ from mc.context.json_values import copy_json
 from mc.context.sizes import json_size, largest_part
 from mc.errors import McError, NotJsonError, SizeError, TaskHandlerError
 from mc.flows.calls.attempts import note_failed_attempt
-from mc.flows.calls.failure import next_attempt_at
+from mc.flows.calls.retry import next_attempt_at
 from mc.flows.calls.task_call import TaskCall, without_unholdable
 from mc.flows.state.task_node import Task, TaskNode
 from mc.interrupts import INTERRUPTS
