@@ -29,9 +29,9 @@ from mc.store.flow_store import FlowStore
 from mc.store.history.tick_log import read_ticks, ticks_query
 from mc.store.leases.claims import is_leased
 from mc.store.reading.awaited_flows import find_awaited
+from mc.store.rows.flow_and_task_rows import explained, read_failures
 from mc.store.rows.pending_controls import control_of
 from mc.store.rows.resource_queue import resource_of
-from mc.store.rows.row_format import explained, read_failures
 from mc.store.rows.signal_rows import list_signals
 from mc.store.rows.wakes import CANCEL, CONTROL, list_wakes
 from mc.store.schema.tables import edge, event, flow, resource, resource_request, task, tick

@@ -32,7 +32,7 @@ from mc.store.outbox import Outbox
 from mc.store.reading.flow_reader import FlowRows, flow_of, read_flows, read_frontier
 from mc.store.reading.flow_summaries import read_summaries, summary_query
 from mc.store.reading.sql_task_source import partial_flow_of
-from mc.store.rows.row_format import StoredState
+from mc.store.rows.flow_and_task_rows import StoredState
 from mc.store.saving.flow_saver import FlowSaver
 from mc.store.saving.flow_writer import NewFlow, draft_new_flow, insert_flows
 from mc.store.schema.tables import flow as flow_table

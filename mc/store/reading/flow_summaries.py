@@ -12,7 +12,7 @@ from mc.durations import parse_time
 from mc.errors import StoreError
 from mc.statuses import FLOW_CHANGES
 from mc.store.flow_summary import FlowSummary
-from mc.store.rows.row_format import explained
+from mc.store.rows.flow_and_task_rows import explained
 from mc.store.schema.tables import flow
 
 __all__ = ["read_summaries", "summary_query"]

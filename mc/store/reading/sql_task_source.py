@@ -28,7 +28,13 @@ from mc.store.reading.flow_reader import (
     read_tasks_by_status,
     state_of,
 )
-from mc.store.rows.row_format import StoredState, TaskColumns, decode_tasks, explained, make_partial_flow
+from mc.store.rows.flow_and_task_rows import (
+    StoredState,
+    TaskColumns,
+    decode_tasks,
+    explained,
+    make_partial_flow,
+)
 
 __all__ = ["SqlTaskSource", "partial_flow_of"]
 

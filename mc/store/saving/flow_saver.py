@@ -26,9 +26,9 @@ from mc.store.lease import Lease, LostCalls, Wake
 from mc.store.leases.recollection import Recollection
 from mc.store.leases.refusals import explain_refusal
 from mc.store.outbox import Outbox
+from mc.store.rows.flow_and_task_rows import StoredState
 from mc.store.rows.request_rows import give_back
 from mc.store.rows.resource_queue import take_turn
-from mc.store.rows.row_format import StoredState
 from mc.store.saving.flow_statements import save_statement
 from mc.store.saving.flow_writer import (
     FlowDraft,

@@ -23,8 +23,7 @@ from mc.store.lease import Lease, Wake
 from mc.store.leases.refusals import tasks_changed
 from mc.store.reading.awaited_flows import refuse_awaited_flows
 from mc.store.reading.flow_reader import chunks
-from mc.store.rows.request_rows import ended_requests
-from mc.store.rows.row_format import (
+from mc.store.rows.flow_and_task_rows import (
     StoredState,
     TaskColumns,
     check_key,
@@ -32,6 +31,7 @@ from mc.store.rows.row_format import (
     encode_json,
     encode_task,
 )
+from mc.store.rows.request_rows import ended_requests
 from mc.store.rows.signal_rows import SignalDraft, draft_signals
 from mc.store.rows.spec_rows import keep_spec
 from mc.store.rows.used_keys import find_taken_keys

@@ -13,7 +13,7 @@ from mc.flows.state.task_row import TaskRow
 from mc.store.event import ACTIVE_STATUSES, EventKind
 from mc.store.history.event_log import EventRow, HistoryDraft, to_number
 from mc.store.lease import Lease
-from mc.store.rows.row_format import StoredState, TaskColumns, encode_json
+from mc.store.rows.flow_and_task_rows import StoredState, TaskColumns, encode_json
 from mc.store.sql.column_types import storable_text
 from mc.store.sql.prepared import Row
 

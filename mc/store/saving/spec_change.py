@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from mc.context.json_values import dumps, loads
 from mc.flows.flow import Flow
 from mc.spec.digest import spec_digest
-from mc.store.rows.row_format import StoredState, encode_json
+from mc.store.rows.flow_and_task_rows import StoredState, encode_json
 from mc.store.rows.spec_rows import delete_unused_spec, keep_spec
 from mc.store.schema.tables import flow
 
