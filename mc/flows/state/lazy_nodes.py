@@ -27,7 +27,7 @@ _SHARE: Final = 0.25
 class TaskSource(Protocol):
     """Where the tasks of a flow are that are not in memory.
 
-    Each method raises what the store raises, and `LeaseLostError` where another driver may have changed
+    Each method raises what the store raises, and `LeaseLostError` where another runner may have changed
     the flow meanwhile.
 
     Attributes:
