@@ -35,10 +35,11 @@ class FlowEngine(FlowConverters):
     """Makes flows from specs and ticks them.
 
     Args:
-        task_handler: one handler for every task, whatever its type.
         task_handlers: task type -> handler (a `BaseTaskHandler` subclass, an object with `tick_task`, or
             a function), or an iterable of handlers marked by `@task_handler`.
-        handler_modules: modules below which specs may name import paths.
+        handler_modules: modules, or one, whose `@task_handler` functions and classes specs may name, and
+            below which they may name import paths.
+        task_handler: one handler for every task, whatever its type, in the place of those.
         clock: where the time comes from; the machine's clock unless given.
         observers: told of each change of a status.
         max_msg_len: characters of an error message that are kept; 4,000 unless given.
@@ -53,9 +54,10 @@ class FlowEngine(FlowConverters):
 
     def __init__(
         self,
-        task_handler: Any = None,
+        *,
         task_handlers: Mapping[str, Any] | Iterable[Any] | None = None,
-        handler_modules: Iterable[str] = (),
+        handler_modules: str | Iterable[str] = (),
+        task_handler: Any = None,
         clock: Clock | None = None,
         observers: Iterable[Observer] = (),
         max_msg_len: int | None = None,
@@ -92,7 +94,11 @@ class FlowEngine(FlowConverters):
     # --- ticking ---------------------------------------------------------------------------
 
     def tick_flow(
-        self, flow: Flow, task_ctx: Mapping[str, Any] | None = None, **tick_kwargs: Any
+        self,
+        flow: Flow,
+        task_ctx: Mapping[str, Any] | None = None,
+        *,
+        tick_fn_for_task_ctx_overrides: Mapping[str, Any] | None = None,
     ) -> TickReport:
         """Advance a flow by one step: start what is ready, tick what runs, settle its status.
 
@@ -102,18 +108,13 @@ class FlowEngine(FlowConverters):
         Args:
             flow: the flow, changed in place.
             task_ctx: more entries for the `task_ctx` of handlers.
-            **tick_kwargs: `tick_fn_for_task_ctx_overrides`, a mapping of task type -> function that is
-                called in the place of the handler.
+            tick_fn_for_task_ctx_overrides: task type -> function that is called in the place of the handler.
 
         Raises:
             StatusError: a task's status was changed from outside in a way that is not allowed.
             NotJsonError: something was put into the flow's data from outside that JSON cannot hold.
         """
-        tick = (
-            self.begin_tick(flow, task_ctx, **tick_kwargs)
-            if tick_kwargs
-            else _tick_class()(self, flow, task_ctx)
-        )
+        tick = self.begin_tick(flow, task_ctx, tick_fn_for_task_ctx_overrides)
         for call in tick.calls():
             if call is None:
                 continue
@@ -125,16 +126,20 @@ class FlowEngine(FlowConverters):
         return tick.finish()
 
     async def atick_flow(
-        self, flow: Flow, task_ctx: Mapping[str, Any] | None = None, **tick_kwargs: Any
+        self,
+        flow: Flow,
+        task_ctx: Mapping[str, Any] | None = None,
+        *,
+        tick_fn_for_task_ctx_overrides: Mapping[str, Any] | None = None,
     ) -> TickReport:
         """Do what `tick_flow` does, awaiting coroutine handlers concurrently.
 
         Args:
             flow: changed in place.
             task_ctx: as for `tick_flow`.
-            **tick_kwargs: as for `tick_flow`.
+            tick_fn_for_task_ctx_overrides: as for `tick_flow`.
         """
-        tick = self.begin_tick(flow, task_ctx, **tick_kwargs)
+        tick = self.begin_tick(flow, task_ctx, tick_fn_for_task_ctx_overrides)
         with INTERRUPTS:
             await amake_calls(tick.calls())
         return tick.finish()
@@ -158,7 +163,8 @@ class FlowEngine(FlowConverters):
         flow: Flow,
         task_ctx: Mapping[str, Any] | None = None,
         max_ticks: int | None = None,
-        **tick_kwargs: Any,
+        *,
+        tick_fn_for_task_ctx_overrides: Mapping[str, Any] | None = None,
     ) -> TickReport:
         """Tick a flow until no task is ready to start, and return what all the ticks did.
 
@@ -168,17 +174,18 @@ class FlowEngine(FlowConverters):
             flow: changed in place.
             task_ctx: as for `tick_flow`.
             max_ticks: how many ticks at most; no limit unless given.
-            **tick_kwargs: as for `tick_flow`.
+            tick_fn_for_task_ctx_overrides: as for `tick_flow`.
 
         Raises:
             MaxTicksError: tasks were still ready after `max_ticks` ticks.
         """
-        report = self.tick_flow(flow, task_ctx, **tick_kwargs)
+        overrides = tick_fn_for_task_ctx_overrides
+        report = self.tick_flow(flow, task_ctx, tick_fn_for_task_ctx_overrides=overrides)
         made = 1
         while flow.status == "RUNNING" and flow.get_nearest_tickable_pending_tasks():
             if max_ticks is not None and made >= max_ticks:
                 raise max_ticks_error(flow, max_ticks)
-            report.merge(self.tick_flow(flow, task_ctx, **tick_kwargs))
+            report.merge(self.tick_flow(flow, task_ctx, tick_fn_for_task_ctx_overrides=overrides))
             made += 1
         return report
 
@@ -188,6 +195,8 @@ class FlowEngine(FlowConverters):
         task_ctx: Mapping[str, Any] | None = None,
         max_ticks: int | None = None,
         tick_kwargs: Mapping[str, Any] | None = None,
+        *,
+        tick_fn_for_task_ctx_overrides: Mapping[str, Any] | None = None,
     ) -> Flow:
         """Tick a flow to its end, sleeping until the next tick can do something.
 
@@ -195,7 +204,8 @@ class FlowEngine(FlowConverters):
             flow: the flow, changed in place.
             task_ctx: more entries for the `task_ctx` of handlers.
             max_ticks: how many ticks may be made; no limit unless given.
-            tick_kwargs: passed on to `tick_flow`.
+            tick_kwargs: an older spelling of the next one, in a mapping.
+            tick_fn_for_task_ctx_overrides: as for `tick_flow`.
 
         Returns:
             The flow, COMPLETED, CANCELLED, or waiting for something from outside (PAUSED, BLOCKED, or a
@@ -206,9 +216,10 @@ class FlowEngine(FlowConverters):
             MaxTicksError: it was unfinished after exactly `max_ticks` ticks; `.unfinished` are the keys.
         """
         pacer = Pacer(self, flow, max_ticks)
+        overrides = _read_overrides(tick_kwargs, tick_fn_for_task_ctx_overrides)
         with INTERRUPTS:
             while pacer.may_tick():
-                report = self.tick_flow(flow, task_ctx, **(tick_kwargs or {}))
+                report = self.tick_flow(flow, task_ctx, tick_fn_for_task_ctx_overrides=overrides)
                 pause = pacer.pause_after(report)
                 if pause:
                     self.clock.sleep(pause)
@@ -220,23 +231,32 @@ class FlowEngine(FlowConverters):
         task_ctx: Mapping[str, Any] | None = None,
         max_ticks: int | None = None,
         tick_kwargs: Mapping[str, Any] | None = None,
+        *,
+        tick_fn_for_task_ctx_overrides: Mapping[str, Any] | None = None,
     ) -> Flow:
         """Do what `run_flow` does, for coroutine handlers."""
         pacer = Pacer(self, flow, max_ticks)
+        overrides = _read_overrides(tick_kwargs, tick_fn_for_task_ctx_overrides)
         while pacer.may_tick():
-            report = await self.atick_flow(flow, task_ctx, **(tick_kwargs or {}))
+            report = await self.atick_flow(flow, task_ctx, tick_fn_for_task_ctx_overrides=overrides)
             await self.clock.asleep(pacer.pause_after(report))
         return flow
 
-    def tick_task(self, task: Task, task_ctx: Mapping[str, Any] | None = None, **tick_kwargs: Any) -> None:
+    def tick_task(
+        self,
+        task: Task,
+        task_ctx: Mapping[str, Any] | None = None,
+        *,
+        tick_fn_for_task_ctx_overrides: Mapping[str, Any] | None = None,
+    ) -> None:
         """Advance a single task by one tick; what it raises is recorded in its `error`.
 
         Args:
             task: a task dict, changed in place. A PENDING one is started.
             task_ctx: should hold `flow` where the handler reads it.
-            **tick_kwargs: as for `tick_flow`.
+            tick_fn_for_task_ctx_overrides: as for `tick_flow`.
         """
-        call = self.task_call(task, task_ctx, **tick_kwargs)
+        call = self.task_call(task, task_ctx, tick_fn_for_task_ctx_overrides)
         if call is not None:
             with INTERRUPTS:
                 call.run()
@@ -393,6 +413,15 @@ def _tick_class() -> type[Tick]:
     return Tick
 
 
+def _read_overrides(
+    tick_kwargs: Mapping[str, Any] | None, overrides: Mapping[str, Any] | None
+) -> Mapping[str, Any] | None:
+    unknown = sorted((tick_kwargs or {}).keys() - {"tick_fn_for_task_ctx_overrides"})
+    if unknown:
+        raise TypeError(f"tick_kwargs may hold tick_fn_for_task_ctx_overrides; found {', '.join(unknown)}")
+    return {**(tick_kwargs or {}).get("tick_fn_for_task_ctx_overrides", {}), **(overrides or {})} or None
+
+
 @cache
 def _default_engine() -> FlowEngine:
     return FlowEngine()
@@ -414,15 +443,22 @@ def flow_dict_to_flow(flow_dict: Mapping[str, Any]) -> Flow:
     return FlowEngine.flow_dict_to_flow(flow_dict)
 
 
-def tick_flow(flow: Flow, task_ctx: Mapping[str, Any] | None = None, **tick_kwargs: Any) -> TickReport:
+def tick_flow(
+    flow: Flow,
+    task_ctx: Mapping[str, Any] | None = None,
+    *,
+    tick_fn_for_task_ctx_overrides: Mapping[str, Any] | None = None,
+) -> TickReport:
     """Tick a flow once with the built-in task types; see `FlowEngine.tick_flow`.
 
     Args:
         flow: changed in place.
         task_ctx: what handlers are given besides what the engine gives them.
-        **tick_kwargs: as for `FlowEngine.tick_flow`.
+        tick_fn_for_task_ctx_overrides: as for `FlowEngine.tick_flow`.
     """
-    return _default_engine().tick_flow(flow, task_ctx, **tick_kwargs)
+    return _default_engine().tick_flow(
+        flow, task_ctx, tick_fn_for_task_ctx_overrides=tick_fn_for_task_ctx_overrides
+    )
 
 
 def run_flow(
@@ -430,6 +466,10 @@ def run_flow(
     task_ctx: Mapping[str, Any] | None = None,
     max_ticks: int | None = None,
     tick_kwargs: Mapping[str, Any] | None = None,
+    *,
+    tick_fn_for_task_ctx_overrides: Mapping[str, Any] | None = None,
 ) -> Flow:
     """Tick a flow to its end with the built-in task types; see `FlowEngine.run_flow`."""
-    return _default_engine().run_flow(flow, task_ctx, max_ticks, tick_kwargs)
+    return _default_engine().run_flow(
+        flow, task_ctx, max_ticks, tick_kwargs, tick_fn_for_task_ctx_overrides=tick_fn_for_task_ctx_overrides
+    )

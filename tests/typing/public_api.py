@@ -42,7 +42,8 @@ def greet(params: dict[str, Any]) -> dict[str, str]:
 observer: Observer = Recorder()
 clocks: list[Clock] = [SystemClock(), ManualClock()]
 engine = FlowEngine(task_handlers={"mine": Handler}, clock=clocks[0], observers=[observer], max_msg_len=10)
-FlowEngine(None, [greet], ["package"])
+FlowEngine(task_handlers=[greet], handler_modules=["package"])
+FlowEngine(handler_modules="package")
 FlowEngine(task_handler=greet)
 
 flow = engine.flow_spec_to_flow({"tasks": []}, key="k", data={"x": 1})
@@ -58,6 +59,7 @@ assert_type(engine.tick_flow(flow), TickReport)
 assert_type(engine.tick_flow(flow, {"x": 1}, tick_fn_for_task_ctx_overrides={"noop": greet}), TickReport)
 assert_type(engine.tick_flow_until_has_no_pending(flow), TickReport)
 assert_type(engine.run_flow(flow, max_ticks=3, tick_kwargs={}), Flow)
+assert_type(engine.run_flow(flow, tick_fn_for_task_ctx_overrides={"noop": greet}), Flow)
 assert_type(asyncio.run(engine.atick_flow(flow)), TickReport)
 assert_type(asyncio.run(engine.arun_flow(flow)), Flow)
 assert_type(engine.registry, HandlerRegistry)

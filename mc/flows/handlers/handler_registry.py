@@ -232,7 +232,7 @@ class HandlerRegistry:
     def __init__(
         self,
         task_handlers: Mapping[str, Any] | Iterable[Any] | None = None,
-        handler_modules: Iterable[str] = (),
+        handler_modules: str | Iterable[str] = (),
     ) -> None:
         if isinstance(handler_modules, str):
             handler_modules = (handler_modules,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -208,7 +209,8 @@ class TestContext:
         engine.cancel_flow(flow)
         assert (statuses(flow), cancelled) == ({"a": "CANCELLED"}, ["a"])
 
-    def test_tick_kwargs_put_functions_in_the_place_of_handlers(self) -> None:
+    @pytest.mark.parametrize("is_old_spelling", [False, True])
+    def test_functions_are_called_in_the_place_of_handlers(self, is_old_spelling: bool) -> None:
         flow = Flow.from_flow_spec(
             {"tasks": [task("a"), task("b", "mc.tasks.noop"), task("c", "print", task_params={"msg": 1})]}
         )
@@ -217,8 +219,29 @@ class TestContext:
             "noop": lambda task: seen.append(task["key"]),
             "print": lambda task, task_ctx: seen.append("p"),
         }
-        FlowEngine().run_flow(flow, tick_kwargs={"tick_fn_for_task_ctx_overrides": overrides})
+        given = {"tick_fn_for_task_ctx_overrides": overrides}
+        FlowEngine().run_flow(flow, **({"tick_kwargs": given} if is_old_spelling else given))
         assert seen == ["a", "b", "p"]
+
+    def test_the_old_spelling_serves_coroutines_too(self) -> None:
+        seen: list[str] = []
+
+        async def work(task: dict[str, Any]) -> None:
+            seen.append(task["key"])
+
+        flow = Flow.from_flow_spec({"tasks": [task("a")]})
+        given = {"tick_fn_for_task_ctx_overrides": {"noop": work}}
+        asyncio.run(FlowEngine().arun_flow(flow, None, None, given))
+        assert seen == ["a"]
+
+    def test_tick_kwargs_hold_nothing_else(self) -> None:
+        flow = Flow.from_flow_spec({"tasks": [task("a")]})
+        with pytest.raises(TypeError, match=r"may hold tick_fn_for_task_ctx_overrides; found overrides"):
+            FlowEngine().run_flow(flow, tick_kwargs={"overrides": {}})
+
+    def test_options_of_an_engine_are_given_by_name(self) -> None:
+        with pytest.raises(TypeError, match="positional"):
+            FlowEngine({"add": lambda: None})
 
     def test_references_are_resolved_when_the_task_starts(self) -> None:
         flow = Flow.from_flow_spec(
