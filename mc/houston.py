@@ -42,9 +42,8 @@ class Houston(ControlMethods):
 
     Args:
         db: URL of the database, as SQLAlchemy writes it.
-        handler_modules: modules below which specs may name import paths, and whose `@task_handler`
-            functions specs may name.
-        task_handlers: task type -> handler, or an iterable of handlers that carry their task type.
+        task_handlers: as for `FlowEngine`.
+        handler_modules: as for `FlowEngine`.
         clock: where the time comes from; the machine's clock unless given.
         observers: told of each change of a status that a tick of this object makes.
         lease_seconds: how long a flow is held up by a runner that vanished while it ticked the flow.
@@ -58,8 +57,8 @@ class Houston(ControlMethods):
         self,
         db: str = DEFAULT_URL,
         *,
-        handler_modules: Iterable[str] = (),
         task_handlers: Mapping[str, Any] | Iterable[Any] | None = None,
+        handler_modules: str | Iterable[str] = (),
         clock: Clock | None = None,
         observers: Iterable[Observer] = (),
         lease_seconds: float = 60.0,
@@ -69,10 +68,8 @@ class Houston(ControlMethods):
         limits: Limits | None = None,
     ) -> None:
         self.db = db
-        if isinstance(handler_modules, str):
-            handler_modules = (handler_modules,)
-        self._handler_modules = tuple(handler_modules)
         self._task_handlers = task_handlers
+        self._handler_modules = handler_modules
         self._clock = clock
         self._observers = tuple(observers)
         self._lease_seconds = lease_seconds
@@ -219,6 +216,7 @@ class Houston(ControlMethods):
         key: str | None = None,
         label: str | None = None,
         max_seconds: float | None = None,
+        raise_on_failure: bool = False,
     ) -> Flow:
         """Store a flow, tick it to its end and return it as it is then.
 
@@ -231,15 +229,16 @@ class Houston(ControlMethods):
             key: in the place of the spec's key.
             label: in the place of the spec's label.
             max_seconds: when to stop between two tasks; no limit unless given.
+            raise_on_failure: raise `FlowError` for a flow that ended FAILED, as `FlowEngine.run_flow` does.
 
         Raises:
+            FlowError: the flow ended FAILED, and that was to be raised; `.flow` is the flow.
             SpecError: the spec is wrong, or the data do not keep to its `params`.
             FlowExistsError: the key belongs to a flow that was made from another spec or other data.
             StoreUnreachableError: the database cannot be opened.
         """
         flow_key = self.submit(spec, data, key=key, label=label)
-        self.runner.run_flow(flow_key, max_seconds=max_seconds)
-        return self.load(flow_key)
+        return self.runner.run_flow(flow_key, max_seconds=max_seconds, raise_on_failure=raise_on_failure)
 
     def tick(self, max_flows: int | None = None, max_seconds: float | None = None) -> RunnerReport:
         """Advance the stored flows that are due, and return what was done.

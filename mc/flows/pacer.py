@@ -11,7 +11,7 @@ from mc.flows.tick_report import TickReport
 if TYPE_CHECKING:
     from mc.flows.services import EngineServices
 
-__all__ = ["Pacer", "max_ticks_error"]
+__all__ = ["Pacer", "max_ticks_error", "raise_if_failed"]
 
 _FIRST_PAUSE: Final = 0.001  # seconds between ticks that find nothing but tasks to poll; doubled up to
 _LONGEST_PAUSE: Final = 0.25
@@ -36,8 +36,7 @@ class Pacer:
             MaxTicksError: it needs one, but all were made.
         """
         flow = self._flow
-        if flow.status == "FAILED":
-            raise FlowError(f"Flow {flow.key!r} failed: {flow.describe_failure()}", flow=flow)
+        raise_if_failed(flow)
         if flow.status not in ("PENDING", "RUNNING") or self._waits_for_outside:
             return False
         if self._left is not None:
@@ -61,6 +60,12 @@ class Pacer:
             return max(seconds, 0.0)
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
         return self._pause
+
+
+def raise_if_failed(flow: Flow) -> None:
+    """Raise `FlowError` for a FAILED flow."""
+    if flow.status == "FAILED":
+        raise FlowError(f"Flow {flow.key!r} failed: {flow.describe_failure()}", flow=flow)
 
 
 def max_ticks_error(flow: Flow, max_ticks: int) -> MaxTicksError:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.durations import MAX_DURATION_SECONDS
 from mc.errors import McError
+from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.flows.pacer import raise_if_failed
 from mc.interrupts import INTERRUPTS
 from mc.runners.outage import DEFAULT_OUTAGE_SECONDS
 from mc.runners.runner_loop import RunnerLoop, RunnerSettings
@@ -41,7 +43,9 @@ class FlowRunner:
 
     Args:
         store: the flows.
-        engine: ticks them.
+        engine: ticks them; unless given, one with the store's clock and the handlers of the next two.
+        task_handlers: as for `FlowEngine`.
+        handler_modules: as for `FlowEngine`.
         owner: who holds the leases, for people; made of host and process unless given.
         lease_seconds: how long a runner that vanished holds up its flows.
         heartbeat_seconds: how often a lease is renewed while a task takes long; a sixth of `lease_seconds`
@@ -52,16 +56,18 @@ class FlowRunner:
             raise what it answers. A tick waits for none.
 
     Raises:
-        McError: `lease_seconds` or `batch_size` is not positive, `outage_seconds` is negative, or
-            `heartbeat_seconds` is not less than a third of `lease_seconds`: a lease must outlast a beat that
-            fails.
+        McError: an engine is given and handlers too, `lease_seconds` or `batch_size` is not positive,
+            `outage_seconds` is negative, or `heartbeat_seconds` is not less than a third of `lease_seconds`:
+            a lease must outlast a beat that fails.
     """
 
     def __init__(
         self,
         store: FlowStore,
-        engine: FlowEngine,
+        engine: FlowEngine | None = None,
         *,
+        task_handlers: Mapping[str, Any] | Iterable[Any] | None = None,
+        handler_modules: str | Iterable[str] = (),
         owner: str | None = None,
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
         heartbeat_seconds: float | None = None,
@@ -88,6 +94,12 @@ class FlowRunner:
                 f"not positive; choose less than a third of the lease, such as {lease_seconds / 6:g}.",
                 found=heartbeat_seconds,
             )
+        if engine is None:
+            engine = FlowEngine(
+                task_handlers=task_handlers, handler_modules=handler_modules, clock=store.clock
+            )
+        elif task_handlers is not None or handler_modules:
+            raise McError("A runner is given an engine, or task_handlers and handler_modules, not both.")
         self.store = store
         self.engine = engine
         self.settings = RunnerSettings(
@@ -172,7 +184,10 @@ class FlowRunner:
         max_seconds: float | None = None,
         on_progress: OnProgress | None = None,
         interval: float = _INTERVAL,
-    ) -> str:
+        *,
+        raise_on_failure: bool = False,
+        handle_signals: bool = True,
+    ) -> Flow:
         """Tick one flow, and its stored sub-flows, to its end, sleeping until the next tick can do something.
 
         Where another runner holds the flow, it waits for that one. SIGINT (Ctrl-C) ends it after the task
@@ -183,18 +198,21 @@ class FlowRunner:
             max_seconds: when to stop between two tasks; no limit unless given.
             on_progress: called after each tick with the flow (or sub-flow) and the tick's report.
             interval: seconds after which the database is looked at again, for events from outside.
+            raise_on_failure: raise `FlowError` for a flow that ended FAILED, as `FlowEngine.run_flow` does.
+            handle_signals: as for `run`; False leaves Ctrl-C to the application, too.
 
         Returns:
-            The flow's status. It is unfinished if the time is up, if SIGTERM or `stop()` ended it, or if the
-            flow is PAUSED, BLOCKED, or waits for an event from outside.
+            The flow as it is then. It is unfinished if the time is up, if SIGTERM or `stop()` ended it, or if
+            it is PAUSED, BLOCKED, or waits for an event from outside.
 
         Raises:
+            FlowError: the flow ended FAILED, and that was to be raised; `.flow` is the flow.
             FlowNotFoundError: no flow has that key.
             StoreUnreachableError: the database cannot be used; see `run`.
         """
-        with self._working(max_seconds, on_progress, signals=True) as loop:
-            status = make_steps(loop, loop.flow_steps(key, interval))
-        return self._unless_interrupted(status)
+        with self._working(max_seconds, on_progress, signals=handle_signals) as loop:
+            make_steps(loop, loop.flow_steps(key, interval))
+        return self._load_ended(key, raise_on_failure=raise_on_failure)
 
     async def arun_flow(
         self,
@@ -202,11 +220,14 @@ class FlowRunner:
         max_seconds: float | None = None,
         on_progress: OnProgress | None = None,
         interval: float = _INTERVAL,
-    ) -> str:
+        *,
+        raise_on_failure: bool = False,
+        handle_signals: bool = True,
+    ) -> Flow:
         """Do what `run_flow` does, awaiting coroutine handlers concurrently."""
-        with self._working(max_seconds, on_progress, signals=True) as loop:
-            status = await amake_steps(loop, loop.flow_steps(key, interval))
-        return self._unless_interrupted(status)
+        with self._working(max_seconds, on_progress, signals=handle_signals) as loop:
+            await amake_steps(loop, loop.flow_steps(key, interval))
+        return self._load_ended(key, raise_on_failure=raise_on_failure)
 
     def control(self, key: str, control: Control) -> ControlReport:
         """Ask something of a stored flow; done at once unless a runner holds the flow. No task is called.
@@ -262,7 +283,10 @@ class FlowRunner:
         finally:
             self._loops.remove(loop)
 
-    def _unless_interrupted(self, status: str) -> str:
+    def _load_ended(self, key: str, *, raise_on_failure: bool) -> Flow:
         if self.stop_signal == signal.SIGINT:
             raise KeyboardInterrupt
-        return status
+        flow = self.store.load(key)
+        if raise_on_failure:
+            raise_if_failed(flow)
+        return flow

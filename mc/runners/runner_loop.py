@@ -146,17 +146,16 @@ class RunnerLoop:
             self._finish()
         return self.report
 
-    def flow_steps(self, key: str, interval: float) -> Steps[str]:
+    def flow_steps(self, key: str, interval: float) -> Steps[None]:
         """Take up one flow and its stored sub-flows until it is finished or nothing can be done."""
         try:
-            status = yield from self._follow(key, interval)
+            yield from self._follow(key, interval)
         except FlowNotFoundError:
             self._end_interrupted()
             raise
         self._end_row()
-        return status
 
-    def _follow(self, key: str, interval: float) -> Steps[str]:
+    def _follow(self, key: str, interval: float) -> Steps[None]:
         store, pause, was_idle = self._store, _FIRST_PAUSE, False
         while True:
             try:
@@ -165,7 +164,7 @@ class RunnerLoop:
                 pause = _FIRST_PAUSE if progressed else min(pause * 2, _LONGEST_PAUSE)
                 status = store.summary(key).status
                 if status not in ("PENDING", "RUNNING") or self.is_over():
-                    return status
+                    return
                 due_at = store.next_due_at(family_of=key)
                 if due_at is not None or store.is_held(family_of=key):
                     was_idle = False
@@ -173,7 +172,7 @@ class RunnerLoop:
                     was_idle = True  # or a lease ran out between the two looks
                     continue
                 elif not store.resources.are_awaited(family_of=key):  # until others give something back
-                    return store.summary(key).status  # waits for an event from outside
+                    return  # waits for an event from outside
                 wait = self._pause_until(due_at, pause, interval)
             except StoreUnreachableError as error:
                 wait = self._pause_until(None, 0, self._outage.meet(error))

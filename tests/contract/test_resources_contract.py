@@ -276,11 +276,11 @@ class TestOrder:
         recorder.clock.advance(1)
         submit(houston, "b", note("t", ["db"]))
         houston.signal("a", "go")
-        assert houston.runner.run_flow("a") == "COMPLETED"
+        assert houston.runner.run_flow("a").status == "COMPLETED"
         due_at = houston.summary("lazy").next_tick_at
         assert due_at is not None
         assert due_at <= recorder.clock.now()  # but nobody takes it up
-        assert houston.runner.run_flow("b") == "COMPLETED"
+        assert houston.runner.run_flow("b").status == "COMPLETED"
         assert recorder.at == [61]
         houston.tick()
         assert holders(houston.resources.get("db")) == ["lazy/w"]

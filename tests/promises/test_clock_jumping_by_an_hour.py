@@ -49,7 +49,7 @@ def test_each_task_is_called_once_though_the_clock_jumps_while_it_runs(url: str,
         tasks = [{"key": key, "task_type": "act"} for key in "abc"]
         store.create(Flow.from_flow_spec({"tasks": tasks}, key="f"))
         runner = FlowRunner(store, FlowEngine(task_handlers={"act": act}, clock=clock))
-        assert runner.run_flow("f") == "COMPLETED"
+        assert runner.run_flow("f").status == "COMPLETED"
         assert calls == ["a", "b", "c"]
         check_store(store)
 

@@ -127,7 +127,7 @@ def test_a_flow_that_gave_way_takes_no_place_of_others(store: FlowStore) -> None
 
 def test_a_run_of_one_flow_goes_on_after_its_share(store: FlowStore) -> None:
     submit(store, "long", loop(NOOP, max_iterations=300))
-    assert make_runner(store).run_flow("long") == "COMPLETED"
+    assert make_runner(store).run_flow("long").status == "COMPLETED"
 
 
 def test_the_event_loop_has_its_turn_too(store: FlowStore) -> None:

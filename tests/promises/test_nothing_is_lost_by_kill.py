@@ -39,7 +39,7 @@ def act(task, task_ctx):
 with FlowStore(url) as store:
     runner = FlowRunner(store, FlowEngine(task_handlers={"act": act}), lease_seconds=0.4)
     print("ready", flush=True)
-    print(runner.run_flow("f", interval=0.05), flush=True)
+    print(runner.run_flow("f", interval=0.05).status, flush=True)
 """
 
 
@@ -85,7 +85,7 @@ def test_another_runner_takes_over_when_the_lease_is_over(tmp_path: Path) -> Non
             calls.append(task_ctx["idempotency_key"])
 
         next_one = FlowRunner(store, FlowEngine(task_handlers={"act": act}))
-        assert next_one.run_flow("f", interval=0.05) == "COMPLETED"
+        assert next_one.run_flow("f", interval=0.05).status == "COMPLETED"
     assert effects.read_text().split() == ["f/t0/1", "f/t1/1"]
     assert calls == ["f/t1/1", "f/t2/1"]
 

@@ -417,7 +417,7 @@ def test_a_runner_killed_in_the_function_leaves_nothing(world: World, functions:
     assert (world.markers(), world.task()["status"]) == ([], "PENDING")
     functions.die = functions.write
     world.expire_leases()
-    assert world.runner().run_flow("f", interval=0.05) == "COMPLETED"
+    assert world.runner().run_flow("f", interval=0.05).status == "COMPLETED"
     assert world.markers() == [("f", "t0")]
 
 
@@ -455,7 +455,7 @@ def test_a_runner_killed_around_the_commit_leaves_all_or_nothing(
     assert world.task()["status"] == ("COMPLETED" if done else "PENDING")
     assert world.markers() == ([("f", "t0")] if done else [])
     world.expire_leases()
-    assert world.runner().run_flow("f", interval=0.05) == "COMPLETED"
+    assert world.runner().run_flow("f", interval=0.05).status == "COMPLETED"
     assert functions.calls == ([] if done else ["f/t0/1"])
     assert world.markers() == [("f", "t0")]
 

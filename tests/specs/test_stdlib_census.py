@@ -162,7 +162,7 @@ class TestAnyFolder:
         engine.run_flow(in_memory)
         with FlowStore(url) as store:
             store.create(make_flow(engine, tmp_path / "census.md", library=str(library)))
-            assert FlowRunner(store, engine).run_flow("census") == "COMPLETED"
+            assert FlowRunner(store, engine).run_flow("census").status == "COMPLETED"
         with FlowStore(url) as store:
             stored = store.load("census")
         assert stored.results == in_memory.results

@@ -65,11 +65,10 @@ def command(
         _announce(settings, submission)
         try:
             with progress.following(submission.key):
-                houston.runner.run_flow(submission.key, max_seconds=max_seconds)
+                flow = houston.runner.run_flow(submission.key, max_seconds=max_seconds)
         except KeyboardInterrupt:
             click.echo(f"Interrupted. Flow {printable(submission.key)} is saved; {_HOW_TO_GO_ON}", err=True)
             return ExitCode.INTERRUPTED
-        flow = houston.load(submission.key)
     if settings.as_json:
         print_json(_to_dict(flow))
     else:

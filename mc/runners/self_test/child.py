@@ -110,7 +110,7 @@ def _run(url: str, say: Callable[[str], None], wait: Callable[[], object]) -> No
         while pending := store.query(status="PENDING"):
             random.shuffle(pending)  # runners at the same time begin different flows
             for summary in pending:
-                say(f"{runner.run_flow(summary.key)} {summary.key}")
+                say(f"{runner.run_flow(summary.key).status} {summary.key}")
 
 
 def _claim(url: str, say: Callable[[str], None], wait: Callable[[], object]) -> None:

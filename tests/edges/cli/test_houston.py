@@ -14,6 +14,7 @@ import pytest
 from mc import task_handler
 from mc.clock import ManualClock
 from mc.errors import (
+    FlowError,
     FlowExistsError,
     FlowFormatError,
     FlowNotFoundError,
@@ -149,6 +150,14 @@ class TestRunning:
 
     def test_a_run_that_runs_out_of_time_returns_the_unfinished_flow(self, houston: Houston) -> None:
         assert houston.run(LATER, max_seconds=30).status == "RUNNING"
+
+    def test_a_run_that_fails_returns_the_flow_or_raises_on_request(self, clock: ManualClock) -> None:
+        spec = {"key": "k", "tasks": [{"key": "a", "task_type": "bad"}]}
+        with Houston("sqlite://", task_handlers={"bad": lambda: 1 / 0}, clock=clock) as houston:
+            assert houston.run(spec).status == "FAILED"
+            with pytest.raises(FlowError, match="Flow 'k' failed") as caught:
+                houston.run(spec, raise_on_failure=True)
+        assert caught.value.flow.status == "FAILED"
 
     def test_a_tick_advances_what_is_due(self, houston: Houston, clock: ManualClock) -> None:
         houston.submit(SPEC)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mc.clock import ManualClock
-from mc.errors import FlowNotFoundError, McError, StoreUnreachableError
+from mc.errors import FlowError, FlowNotFoundError, McError, StoreUnreachableError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.handlers.handler_registry import task_handler
@@ -209,7 +209,7 @@ class TestTick:
 
         retry = {"max_attempts": None, "delay": 0}
         world.submit(task("t", "print", task_params={"msg": "$ctx.flow.data.nowhere"}, cfg={"retry": retry}))
-        assert world.runner().run_flow("f", max_seconds=5, on_progress=look) == "RUNNING"
+        assert world.runner().run_flow("f", max_seconds=5, on_progress=look).status == "RUNNING"
         assert world.store.load("f").tasks["t"]["attempt"] == 5
 
     def test_a_sub_flow_whose_key_is_taken_fails_its_task_and_leaves_the_other(self, world: World) -> None:
@@ -538,32 +538,69 @@ class TestSubFlows:
         assert "was deleted" in world.store.load("f").tasks["sub"]["error"]["message"]
 
 
+class TestHandlers:
+    def test_they_are_given_as_to_an_engine(self, world: World) -> None:
+        world.submit(task("a", "act"))
+        done: list[str] = []
+        runner = FlowRunner(world.store, task_handlers={"act": lambda task: done.append(task["key"])})
+        assert (runner.tick().completed, done) == (1, ["a"])
+
+    def test_the_clock_is_the_stores(self, world: World) -> None:
+        world.submit(task("t", "wait", task_params={"duration": 90}))
+        assert FlowRunner(world.store).run_flow("f").status == "COMPLETED"
+        assert world.clock.now() == START + timedelta(seconds=90)
+
+    @pytest.mark.parametrize("given", [{"task_handlers": {}}, {"handler_modules": ["json"]}])
+    def test_an_engine_has_its_own(self, world: World, given: dict[str, Any]) -> None:
+        with pytest.raises(McError, match="an engine, or task_handlers and handler_modules, not both"):
+            FlowRunner(world.store, FlowEngine(), **given)
+
+
 class TestRunFlow:
-    def test_it_returns_the_final_status(self, world: World) -> None:
+    def test_it_returns_the_finished_flow(self, world: World) -> None:
         world.submit(task("a"), task("b"))
-        assert world.runner().run_flow("f") == "COMPLETED"
+        flow = world.runner().run_flow("f")
+        assert (flow.key, flow.status, flow.count_tasks()) == ("f", "COMPLETED", {"COMPLETED": 2})
+
+    def test_a_flow_that_failed_is_returned_too_or_raised_on_request(self, world: World) -> None:
+        world.submit(task("a", "bad"))
+        runner = world.runner({"bad": lambda: 1 / 0})
+        assert runner.run_flow("f").status == "FAILED"
+        with pytest.raises(FlowError, match=r"Flow 'f' failed: .*ZeroDivisionError") as caught:
+            runner.run_flow("f", raise_on_failure=True)
+        assert caught.value.flow is not None
+        assert caught.value.flow.key == "f"
+        with pytest.raises(FlowError, match="Flow 'f' failed"):
+            asyncio.run(runner.arun_flow("f", raise_on_failure=True))
+
+    def test_signals_are_left_to_the_application_on_request(self, world: World) -> None:
+        during: list[Any] = []
+        world.submit(task("a", "look"))
+        runner = world.runner({"look": lambda: during.append(signal.getsignal(signal.SIGTERM))})
+        runner.run_flow("f", handle_signals=False)
+        assert during == [signal.getsignal(signal.SIGTERM)]
 
     def test_it_sleeps_until_the_next_task_is_due(self, world: World) -> None:
         world.submit(task("t", "wait", task_params={"duration": 90}))
-        assert world.runner().run_flow("f") == "COMPLETED"
+        assert world.runner().run_flow("f").status == "COMPLETED"
         assert world.clock.now() == START + timedelta(seconds=90)
 
     def test_it_ticks_stored_sub_flows_too_and_no_other_flow(self, world: World) -> None:
         inner = {"tasks": [task("t", "wait", task_params={"duration": 5})]}
         world.submit(task("sub", "flow", task_params={"flow_spec": inner}))
         world.submit(task("t"), key="other")
-        assert world.runner().run_flow("f") == "COMPLETED"
+        assert world.runner().run_flow("f").status == "COMPLETED"
         assert world.status("other") == "PENDING"
 
     def test_it_polls_until_the_task_is_done(self, world: World) -> None:
         world.submit(task("t", "poll", task_params={"polls": 5}))
-        assert world.runner({"poll": Poll}).run_flow("f") == "COMPLETED"
+        assert world.runner({"poll": Poll}).run_flow("f").status == "COMPLETED"
         assert world.store.load("f").tasks["t"]["data"]["polls"] == 5
         assert world.clock.asleep_seconds == [0.001, 0.002, 0.004]
 
     def test_it_returns_when_time_is_up(self, world: World) -> None:
         world.submit(task("t", "wait", task_params={"duration": 90}))
-        assert world.runner().run_flow("f", max_seconds=30) == "RUNNING"
+        assert world.runner().run_flow("f", max_seconds=30).status == "RUNNING"
         assert world.clock.now() == START + timedelta(seconds=30)
 
     def test_it_tells_of_each_tick(self, world: World) -> None:
@@ -580,14 +617,14 @@ class TestRunFlow:
     def test_a_flow_that_cannot_be_ticked_is_left_alone(self, world: World, status: str) -> None:
         flow = Flow.from_flow_spec({"tasks": [task("t")]}, key="f", status=status)
         world.store.create(flow)
-        assert world.runner().run_flow("f") == status
+        assert world.runner().run_flow("f").status == status
 
     def test_a_flow_that_waits_for_an_event_from_outside_is_left_alone(self, world: World) -> None:
         def wait(task: dict[str, Any]) -> None:
             task["status"] = "WAITING"
 
         world.submit(task("t", "wait_for_it"))
-        assert world.runner({"wait_for_it": wait}).run_flow("f") == "RUNNING"
+        assert world.runner({"wait_for_it": wait}).run_flow("f").status == "RUNNING"
 
     def test_it_waits_for_another_runner(self, world: World) -> None:
         world.submit(task("t"))
@@ -598,7 +635,7 @@ class TestRunFlow:
                 world.store.release(lease)
 
         world.clock.on_sleep = release
-        assert world.runner().run_flow("f") == "COMPLETED"
+        assert world.runner().run_flow("f").status == "COMPLETED"
         assert sum(world.clock.asleep_seconds) == 3
 
     def test_an_unknown_key_is_named(self, world: World) -> None:
@@ -624,7 +661,7 @@ class TestRunFlow:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         world.submit(*[task(key, "act") for key in "abc"])
-        assert world.runner({"act": end}).run_flow("f") == "RUNNING"
+        assert world.runner({"act": end}).run_flow("f").status == "RUNNING"
         assert world.tasks() == {"a": "COMPLETED", "b": "COMPLETED", "c": "PENDING"}
 
 
@@ -754,7 +791,7 @@ class TestAsync:
             await asyncio.sleep(0)
 
         world.submit(task("a", "act"), task("w", "wait", task_params={"duration": 9}), task("b", "act"))
-        assert asyncio.run(world.runner({"act": act}).arun_flow("f")) == "COMPLETED"
+        assert asyncio.run(world.runner({"act": act}).arun_flow("f")).status == "COMPLETED"
 
     def test_a_cancelled_tick_gives_its_lease_back(self, world: World) -> None:
         async def main() -> None:

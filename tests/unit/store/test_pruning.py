@@ -301,6 +301,6 @@ def test_a_spec_that_is_stored_again_meanwhile_stays_usable(name: str) -> None:
             if not stored:
                 other.add("new")
         assert other.store.load("new").spec is not None
-        assert town.runner.run_flow("new") == "COMPLETED"
+        assert town.runner.run_flow("new").status == "COMPLETED"
         town.store.close()
         other.store.close()
