@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from mc.houston_control_methods import ControlMethods
@@ -26,6 +27,22 @@ if TYPE_CHECKING:
     from mc.store.resource_store import ResourceStore
 
 __all__ = ["Houston", "Submission"]
+
+
+if TYPE_CHECKING:
+    made_once = cached_property
+else:
+
+    class made_once(cached_property):  # noqa: N801 - used as a decorator
+        """A part that is made when it is first needed, once, whichever threads ask for it."""
+
+        def __init__(self, make):
+            super().__init__(make)
+            self._making = RLock()
+
+        def __get__(self, houston, owner=None):
+            with self._making:
+                return super().__get__(houston, owner)
 
 
 class Submission(NamedTuple):
@@ -78,7 +95,7 @@ class Houston(ControlMethods):
         self._file_mode = file_mode
         self._limits = limits
 
-    @cached_property
+    @made_once
     def engine(self) -> FlowEngine:
         """Makes flows of specs, and ticks them in memory."""
         from mc.flows.flow_engine import FlowEngine
@@ -91,7 +108,7 @@ class Houston(ControlMethods):
             limits=self._limits,
         )
 
-    @cached_property
+    @made_once
     def store(self) -> FlowStore:
         """Keeps flows in the database."""
         from mc.store.flow_store import FlowStore
@@ -100,7 +117,7 @@ class Houston(ControlMethods):
             self.db, clock=self._clock, busy_seconds=self._busy_seconds, file_mode=self._file_mode
         )
 
-    @cached_property
+    @made_once
     def runner(self) -> FlowRunner:
         """Claims stored flows, ticks and saves them."""
         from mc.runners.flow_runner import FlowRunner
@@ -253,6 +270,22 @@ class Houston(ControlMethods):
             StoreUnreachableError: the database cannot be opened.
         """
         return self.runner.tick(max_flows=max_flows, max_seconds=max_seconds)
+
+    def loop(
+        self, interval: float = 1.0, max_seconds: float | None = None, *, handle_signals: bool = True
+    ) -> RunnerReport:
+        """Tick again and again until `stop()` or a signal, or until the time is up; see `FlowRunner.run`.
+
+        Args:
+            interval: seconds after which the database is looked at again, for flows that others made due.
+            max_seconds: when to stop between two tasks; never unless given.
+            handle_signals: False leaves signals to the application.
+        """
+        return self.runner.run(interval, max_seconds, handle_signals=handle_signals)
+
+    def stop(self) -> None:
+        """End `run`, `tick` or `loop` after the task under way, saved and released; from any thread."""
+        self.runner.stop()
 
     # --- stored flows ----------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ ALLOWED_ROOMS: dict[str, frozenset[str]] = {
     "deployments": CORE | {"store", "runners", "jobs", "observers"},
     "houston_control_methods": CORE | {"store", "runners"},
     "houston": CORE | {"store", "runners", "jobs", "observers", "deployments", "houston_control_methods"},
+    "async_houston": CORE | {"store", "runners", "houston"},
     **dict.fromkeys(
         ("cli", "web", "testing"),
         CORE | {"mc", "store", "runners", "jobs", "observers", "deployments", "houston"},
