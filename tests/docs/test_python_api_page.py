@@ -13,9 +13,9 @@ import pytest
 
 import mc
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "python-api.md").read_text(
-    encoding="utf-8"
-)
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "reference" / "python-api.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PATHS = re.findall(r"^::: (\S+)$", PAGE, re.MULTILINE)
 
 
@@ -54,6 +54,19 @@ def test_the_page_lists_what_the_package_itself_gives() -> None:
     assert listed == {name for name in mc.__all__ if not name.startswith("_")}
     for name in listed:
         assert getattr(mc, name) is not None
+
+
+def test_what_the_documentation_imports_is_given_by_the_package() -> None:
+    wrong = [
+        f"{page.name}: from {module} import {names}"
+        for page in PAGES
+        for block in re.findall(
+            r"^```python.*?^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        )
+        for module, names in re.findall(r"^ *from (mc[\w.]*) import (\([^)]*\)|.*)$", block, re.MULTILINE)
+        if module != "mc" or not set(re.findall(r"\w+", names)) <= set(mc.__all__)
+    ]
+    assert wrong == []
 
 
 def test_what_the_package_gives_stands_on_the_page() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, assert_type
 
@@ -15,7 +15,10 @@ from mc.flows.flow_engine import FlowEngine
 from mc.flows.handlers.handler_registry import HandlerRegistry, task_handler
 from mc.flows.observer import ChangeEvent, Observer
 from mc.flows.tick_report import TickReport
+from mc.runners.control_run import ControlReport
+from mc.runners.runner_report import RunnerReport
 from mc.statuses import FlowStatus, TaskStatus
+from mc.store.flow_summary import FlowSummary
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 
@@ -65,6 +68,19 @@ assert_type(asyncio.run(engine.arun_flow(flow)), Flow)
 assert_type(engine.registry, HandlerRegistry)
 assert_type(engine.FlowError, type[FlowError])
 assert_type(greet({}), dict[str, str])  # a marked function is still itself
+
+
+async def use_the_facade() -> None:
+    async with mc.AsyncHouston("sqlite://", task_handlers=[greet], lease_seconds=3) as houston:
+        assert_type(houston, mc.AsyncHouston)
+        assert_type(await houston.submit({}, key="k"), str)
+        assert_type(await houston.list(status="RUNNING", limit=3), Sequence[FlowSummary])
+        assert_type(await houston.run({}, raise_on_failure=True), Flow)
+        assert_type(await houston.tick(max_flows=3), RunnerReport)
+        assert_type(await houston.loop(interval=0.1), RunnerReport)
+        assert_type(await houston.retry("k", ["a"], by="ada"), ControlReport)
+        assert_type(await houston.call(lambda parts: parts.db), str)
+
 
 report = mc.tick_flow(mc.flow_spec_to_flow({}))
 assert_type(report.started, list[str])

@@ -19,6 +19,20 @@ def test_the_public_types_are_what_is_pinned() -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
+def test_wrong_arguments_of_the_awaited_facade_are_type_errors(tmp_path: Path) -> None:
+    source = tmp_path / "wrong.py"
+    source.write_text(
+        "import mc\n\n\nasync def main(houston: mc.AsyncHouston) -> None:\n"
+        "    await houston.submit(3)\n    await houston.cancel('k')\n    houston.lsit()\n"
+        "    mc.AsyncHouston(bad=1)\n"
+    )
+    told = check(source).stdout
+    assert 'expected "Mapping[str, Any]"' in told
+    assert 'Missing named argument "by"' in told
+    assert '"AsyncHouston" has no attribute "lsit"' in told
+    assert 'Unexpected keyword argument "bad"' in told
+
+
 def test_a_misspelt_public_name_is_a_type_error(tmp_path: Path) -> None:
     source = tmp_path / "misspelt.py"
     source.write_text("import mc\n\nmc.tick_flwo\n")
