@@ -30,7 +30,7 @@ EXIT_CODE_MEANINGS: Final[Mapping[ExitCode, str]] = MappingProxyType(
         ExitCode.FLOW_FAILED: "a flow failed or is BLOCKED; doctor: something needs a person",
         ExitCode.BAD_INPUT: "bad usage, or a bad spec",
         ExitCode.STORE_UNREACHABLE: "the store cannot be reached or used",
-        ExitCode.UNFINISHED: "the flow is unfinished: time ran out, SIGTERM came, or it waits for an event",
+        ExitCode.UNFINISHED: "unfinished: time ran out, SIGTERM came, or the flow waits for an event",
         ExitCode.BUG: "a bug in houston itself; --debug shows the traceback",
         ExitCode.INTERRUPTED: "interrupted by Ctrl-C; what was done is saved",
         ExitCode.BROKEN_PIPE: "the reader of the output went away",

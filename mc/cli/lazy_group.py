@@ -23,7 +23,7 @@ class LazyGroup(click.Group):
     """A group that lists its subcommands from a table and imports one when it is chosen.
 
     Args:
-        lazy_commands: name -> where it is found, in the order of the help.
+        command_groups: heading -> name -> where the subcommand is found, in the order of the help.
         aliases: other names of commands -> the words that they stand for.
         **attributes: as for `click.Group`.
     """
@@ -31,12 +31,15 @@ class LazyGroup(click.Group):
     def __init__(
         self,
         *,
-        lazy_commands: Mapping[str, LazyCommand],
+        command_groups: Mapping[str, Mapping[str, LazyCommand]],
         aliases: Mapping[str, Sequence[str]] = MappingProxyType({}),
         **attributes: Any,
     ) -> None:
         super().__init__(**attributes)
-        self.lazy_commands = lazy_commands
+        self.command_groups = command_groups
+        self.lazy_commands = {
+            name: entry for group in command_groups.values() for name, entry in group.items()
+        }
         self.aliases = aliases
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -63,5 +66,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.short_help) for name, entry in self.lazy_commands.items()])
+        width = max(map(len, self.lazy_commands))  # so that all groups are aligned
+        for heading, group in self.command_groups.items():
+            with formatter.section(heading):
+                formatter.write_dl([(f"{name:{width}}", entry.short_help) for name, entry in group.items()])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
@@ -13,11 +13,10 @@ from mc.cli.exit_codes import EXIT_CODE_MEANINGS
 from mc.cli.lazy_group import LazyCommand, LazyGroup
 from mc.cli.options import common_options
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "COMMAND_GROUPS", "main"]
 
-COMMANDS: Final = MappingProxyType(
-    {
-        "run": LazyCommand("mc.cli.commands.run", "Store a flow and tick it to its end."),
+COMMAND_GROUPS: Final[Mapping[str, Mapping[str, LazyCommand]]] = {
+    "Write flows": {
         "validate": LazyCommand("mc.cli.commands.validate", "Check flow specs."),
         "plan": LazyCommand(
             "mc.cli.commands.plan", "Show the order, the critical path and the dead ends of a spec."
@@ -25,15 +24,23 @@ COMMANDS: Final = MappingProxyType(
         "simulate": LazyCommand(
             "mc.cli.commands.simulate", "Run a spec on a clock of its own, with scripted results."
         ),
+        "schema": LazyCommand("mc.cli.commands.schema", "Print the JSON Schema of flow specs."),
+    },
+    "Run them": {
+        "run": LazyCommand("mc.cli.commands.run", "Store a flow and tick it to its end."),
         "submit": LazyCommand("mc.cli.commands.submit", "Store a flow for later ticks and print its key."),
         "tick": LazyCommand("mc.cli.commands.tick", "Advance the flows that are due, then end."),
         "loop": LazyCommand("mc.cli.commands.loop", "Advance the flows that are due, again and again."),
+    },
+    "Watch them": {
         "list": LazyCommand("mc.cli.commands.list_flows", "List the stored flows, newest first."),
         "show": LazyCommand("mc.cli.commands.show", "Show one flow and its tasks."),
         "history": LazyCommand("mc.cli.commands.history", "Show what happened to one flow, in order."),
         "explain": LazyCommand(
             "mc.cli.commands.explain", "Tell why a flow does not move, and what would move it."
         ),
+    },
+    "Act on them": {
         "signal": LazyCommand("mc.cli.commands.signal", "Send a signal to a flow and make it due."),
         "approve": LazyCommand("mc.cli.commands.approve", "Say yes to what an approval task asks."),
         "reject": LazyCommand("mc.cli.commands.reject", "Say no to what an approval task asks."),
@@ -45,19 +52,23 @@ COMMANDS: Final = MappingProxyType(
         "set": LazyCommand("mc.cli.commands.set", "Write data or params of a task, or data of a flow."),
         "rerun": LazyCommand("mc.cli.commands.rerun", "Store a new flow of the spec of another one."),
         "migrate": LazyCommand("mc.cli.commands.migrate", "Move a flow to a new spec."),
+    },
+    "Look after what is stored": {
         "resource": LazyCommand(
             "mc.cli.commands.resource", "Say how much there is of named resources, and see who has it."
         ),
         "export": LazyCommand("mc.cli.commands.export", "Write a flow as a flow dict in JSON."),
         "import": LazyCommand("mc.cli.commands.import_flow", "Store a flow that was exported."),
-        "db": LazyCommand(
-            "mc.cli.commands.db", "Look after the database: its tables and what is kept in them."
-        ),
         "doctor": LazyCommand(
             "mc.cli.commands.doctor", "Tell what is wrong with the store, what it means and what to do."
         ),
-        "schema": LazyCommand("mc.cli.commands.schema", "Print the JSON Schema of flow specs."),
-    }
+        "db": LazyCommand(
+            "mc.cli.commands.db", "Look after the database: its tables and what is kept in them."
+        ),
+    },
+}
+COMMANDS: Final = MappingProxyType(
+    {name: entry for group in COMMAND_GROUPS.values() for name, entry in group.items()}
 )
 
 
@@ -96,7 +107,7 @@ def _format_exit_codes() -> str:
 
 @click.group(
     cls=HoustonGroup,
-    lazy_commands=COMMANDS,
+    command_groups=COMMAND_GROUPS,
     aliases={"selftest": ("doctor", "--try")},
     name="houston",
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -13,7 +13,7 @@ import pytest
 
 from mc import __version__
 from mc.cli.exit_codes import EXIT_CODE_MEANINGS, ExitCode
-from mc.cli.main import COMMANDS, main
+from mc.cli.main import COMMAND_GROUPS, COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[3]
 HEAVY = {"sqlalchemy", "jsonschema", "rich", "asyncio", "cronsim"}
@@ -32,6 +32,18 @@ def test_the_help_names_every_command_and_every_exit_code(houston: Callable[...,
     assert [
         code for code in ExitCode if f"{code.value:>3}  {EXIT_CODE_MEANINGS[code][:20]}" not in ended.out
     ] == []
+
+
+def test_the_help_shows_the_commands_in_a_few_groups_and_each_on_one_line(
+    houston: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = houston("--help").out
+    for heading, group in COMMAND_GROUPS.items():
+        lines = shown.partition(f"\n{heading}:\n")[2].partition("\n\n")[0].splitlines()
+        assert [line.split()[0] for line in lines] == list(group)
+        assert {len(line) - len(line[2:].partition(" ")[2].lstrip()) for line in lines} == {12}
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("name", COMMANDS)
