@@ -1,4 +1,4 @@
-"""Services: what handlers may ask of their surroundings, and the parts of a tick of engine and tick.
+"""Services: what handlers may ask of their surroundings, and what the parts of a tick ask of the engine.
 
 Whoever ticks a flow offers handlers what is in `Services`, under one key of their `task_ctx`. A new
 service is a Protocol here and a member of `Services`; a runner puts its own in that place.

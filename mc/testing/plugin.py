@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,13 +55,15 @@ def mc_handler_modules(pytestconfig: pytest.Config) -> Sequence[str]:
 
 
 @pytest.fixture
-def mc_task_handlers() -> Mapping[str, Any]:
+def mc_task_handlers() -> Mapping[str, Any] | Iterable[Any]:
     """The task types that `mc_engine` knows beside those of modules: none; to be overridden."""
     return {}
 
 
 @pytest.fixture
-def _mc_handlers(mc_handler_modules: Sequence[str], mc_task_handlers: Mapping[str, Any]) -> ScriptedHandlers:
+def _mc_handlers(
+    mc_handler_modules: str | Sequence[str], mc_task_handlers: Mapping[str, Any] | Iterable[Any]
+) -> ScriptedHandlers:
     from mc.flows.handlers.handler_registry import HandlerRegistry
     from mc.simulation.scripted_handlers import ScriptedHandlers
     from mc.simulation.scripted_results import ScriptedResults

@@ -290,16 +290,21 @@ def test_handlers_of_a_project_are_given_by_overriding_a_fixture(run_test: RunTe
     run_test(
         """
         import pytest
+        from mc import task_handler
 
-        @pytest.fixture
-        def mc_task_handlers():
-            return {"mine": lambda params: {"twice": 2 * params["n"]}}
+        @task_handler("mine")
+        def twice(n):
+            return {"twice": 2 * n}
+
+        @pytest.fixture(params=[{"mine": twice}, [twice]])
+        def mc_task_handlers(request):
+            return request.param
 
         def test_it(mc_engine):
             spec = {"tasks": [{"key": "a", "task_type": "mine", "task_params": {"n": 4}}]}
             assert mc_engine.run_flow(mc_engine.flow_spec_to_flow(spec)).tasks["a"]["data"] == {"twice": 8}
         """
-    ).assert_outcomes(passed=1)
+    ).assert_outcomes(passed=2)
 
 
 def test_a_coroutine_handler_is_awaited(run_test: RunTest) -> None:
