@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from mc.flows.resource import make_resource
     from mc.houston import Houston
     from mc.runners.flow_runner import FlowRunner
-    from mc.simulation.scripted_results import ScriptedResult
     from mc.simulation.script import read_script
+    from mc.simulation.scripted_results import ScriptedResult
     from mc.simulation.simulation import simulate_flow
     from mc.spec.reading.reading import read_spec_file
     from mc.spec.validation import find_problems, inspect_flow_spec, validate_flow_spec
