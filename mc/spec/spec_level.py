@@ -119,6 +119,13 @@ class Level:
                 unknown |= {name}
         return make_level(spec, f"{task.pointer}/task_params/flow_spec", task.path, self, data, unknown)
 
+    def precursors(self) -> dict[str, list[str]]:
+        """Return the keys of the tasks that each task waits for, ROOT included."""
+        before: dict[str, list[str]] = {key: [] for key in self.keys}
+        for source, dest in self.edges:
+            before[dest].append(source)
+        return before
+
     # --- paths -----------------------------------------------------------------------------
 
     def locate(self, steps: Steps) -> tuple[Level, Steps] | None:

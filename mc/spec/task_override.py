@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from mc.errors import Problem
@@ -43,14 +44,7 @@ def find_override_problems(
     start = f"/tasks/{place}"
     found = find_problems({**(spec or {}), "tasks": tasks})
     return [
-        Problem(
-            code=problem.code,
-            pointer=problem.pointer.removeprefix(start),
-            message=problem.message,
-            found=problem.found,
-            expected=problem.expected,
-            suggestion=problem.suggestion,
-        )
+        replace(problem, pointer=problem.pointer.removeprefix(start))
         for problem in found
         if problem.pointer.startswith(f"{start}/task_params") and not problem.code.startswith(_OF_TASK_TYPES)
     ]

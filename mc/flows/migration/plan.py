@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from mc.errors import MigrationError, Obstacle
 from mc.json_data import JsonData
@@ -32,7 +32,7 @@ class TaskChange(JsonData):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MigrationPlan:
+class MigrationPlan(JsonData):
     """What stays, is added, is removed and is changed when a flow moves to a new spec, and what forbids it.
 
     Attributes:
@@ -51,6 +51,8 @@ class MigrationPlan:
         spec: the spec that the flow will have.
         is_applied: whether it was done.
     """
+
+    renamed: ClassVar = {"flow_key": "key", "is_applied": "migrated", "spec": None}
 
     flow_key: str
     old_digest: str | None = None
@@ -80,21 +82,7 @@ class MigrationPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-safe data, the spec left out."""
-        return {
-            "key": self.flow_key,
-            "migrated": self.is_applied,
-            "same_spec": self.is_same,
-            "old_digest": self.old_digest,
-            "new_digest": self.new_digest,
-            "stays": list(self.stays),
-            "added": list(self.added),
-            "removed": list(self.removed),
-            "changed": [change.to_dict() for change in self.changed],
-            "attributes": list(self.attributes),
-            "added_data": list(self.added_data),
-            "kept_data": list(self.kept_data),
-            "obstacles": [obstacle.to_dict() for obstacle in self.obstacles],
-        }
+        return {**JsonData.to_dict(self), "same_spec": self.is_same}
 
     def to_detail(self, by: str | None, reason: str | None) -> dict[str, Any]:
         """Return what the history keeps of the migration."""

@@ -18,7 +18,6 @@ __all__ = [
     "request_ids",
     "request_ids_in_task",
     "retry_refused",
-    "waits_for_resources",
     "was_refused",
 ]
 
@@ -38,11 +37,6 @@ def request_ids_in_task(flow: Flow, key: str) -> set[str]:
     if node is None:
         return set()
     return {str(task["resource_claim"].get("id")) for task, _ in _in_node(flow.state, node, (), None)}
-
-
-def waits_for_resources(flow: Flow, find_flow: FindFlow | None = None) -> bool:
-    """Tell whether a task was refused what it needs."""
-    return any(was_refused(task) for task, _ in _in_flow(flow.state, (), find_flow))
 
 
 def retry_refused(flow: Flow, at: str, find_flow: FindFlow | None = None) -> bool:

@@ -21,13 +21,11 @@ def find_certain_edges(level: Level, order: Sequence[str]) -> list[tuple[str, st
         level: the flow.
         order: the keys of its tasks, each after its precursors.
     """
-    before: dict[str, list[str]] = {key: [] for key in level.keys}
-    for source, dest in level.edges:
-        if source != ROOT_TASK_KEY:
-            before[dest].append(source)
+    before = level.precursors()
     certain: dict[str, list[str]] = {}
     for key in order:
-        waits_for_all, waited_for = _read_rule(level.by_key[key].spec, before[key])
+        precursors = [one for one in before[key] if one != ROOT_TASK_KEY]
+        waits_for_all, waited_for = _read_rule(level.by_key[key].spec, precursors)
         if waits_for_all or len(waited_for) == 1:
             certain[key] = waited_for
         else:

@@ -168,16 +168,13 @@ def _plan_level(level: Level, flows: list[SubFlowPlan], findings: list[PlanFindi
 def _list_tasks(
     level: Level, ranks: Mapping[str, int], runs: set[str], seconds: Mapping[str, float]
 ) -> Iterator[PlannedTask]:
-    precursors: dict[str, list[str]] = {key: [] for key in level.keys}
-    for source, dest in level.edges:
-        if source != ROOT_TASK_KEY:
-            precursors[dest].append(source)
+    precursors = level.precursors()
     for key, rank in ranks.items():
         yield PlannedTask(
             key=key,
             task_type=task_type_of(level.by_key[key].spec),
             rank=rank,
-            precursors=tuple(precursors[key]),
+            precursors=tuple(one for one in precursors[key] if one != ROOT_TASK_KEY),
             can_run=key in runs,
             seconds=seconds[key],
         )

@@ -61,9 +61,7 @@ def find_outlooks(level: Level, order: Sequence[str]) -> dict[str, TaskOutlook]:
         level: the flow.
         order: the keys of its tasks, each after its precursors.
     """
-    before: dict[str, list[str]] = {key: [] for key in level.keys}
-    for source, dest in level.edges:
-        before[dest].append(source)
+    before = level.precursors()
     outlooks = {ROOT_TASK_KEY: TaskOutlook(statuses=_DONE, counts_as=_DONE)}
     for key in order:
         outlooks[key] = _find_outlook(level, level.by_key[key], before[key], outlooks)
