@@ -466,12 +466,22 @@ class TestLaziness:
 
     def test_importing_mc_loads_no_heavy_module(self) -> None:
         loaded = modules_loaded_by("-c", "import mc")
-        heavy = {"asyncio", "click", "cronsim", "inspect", "jsonschema", "logging", "rich", "sqlalchemy"}
+        heavy = {
+            "asyncio",
+            "click",
+            "cronsim",
+            "inspect",
+            "jsonschema",
+            "jsonschema_rs",
+            "logging",
+            "rich",
+            "sqlalchemy",
+        }
         assert loaded & (heavy | {"importlib.metadata"}) == set()
 
     def test_the_help_loads_neither_the_database_nor_the_validator(self) -> None:
         loaded = modules_loaded_by("-m", "mc", "--help")
-        assert top_packages(loaded) & {"sqlalchemy", "jsonschema", "asyncio"} == set()
+        assert top_packages(loaded) & {"sqlalchemy", "jsonschema", "jsonschema_rs", "asyncio"} == set()
 
     @pytest.mark.parametrize("spec", EXAMPLES, ids=lambda path: path.name)
     def test_validating_a_spec_does_not_load_the_database(self, spec: Path) -> None:

@@ -110,11 +110,11 @@ def read_script(value: Any, flow_spec: Mapping[str, Any] | None = None) -> Scrip
 
 
 def _find_problems(value: Any, flow_spec: Mapping[str, Any] | None) -> list[Problem]:
-    from mc.spec.schema.bounded_validator import own_validator
+    from jsonschema import Draft202012Validator
 
     suggester = NameSuggester()
     found: dict[Problem, None] = {}
-    for error in own_validator(load_script_schema()).iter_errors(value):
+    for error in Draft202012Validator(load_script_schema()).iter_errors(value):
         found.update(dict.fromkeys(describe_schema_error(error, "", suggester)))
     if found:
         return list(found)

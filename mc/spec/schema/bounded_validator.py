@@ -9,8 +9,7 @@ look at) is done here in linear time. Numbers are compared as they were written:
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from fractions import Fraction
 from functools import cache
@@ -24,7 +23,7 @@ from mc.spec.schema.evaluated_parts import find_evaluated
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
-__all__ = ["TooCostlyError", "find_errors", "find_schema_errors", "own_validator"]
+__all__ = ["TooCostlyError", "find_errors", "find_schema_errors"]
 
 Keyword = Callable[[Any, Any, Any, Any], Iterable[Any] | None]
 
@@ -63,7 +62,7 @@ def find_errors(schema: Any, value: Any) -> list[ValidationError]:
     from jsonschema.validators import validator_for
     from referencing import Registry
 
-    validator = _bounded(validator_for(schema, default=Draft202012Validator), is_own=False)
+    validator = _bounded(validator_for(schema, default=Draft202012Validator))
     steps = max(_MIN_STEPS, _STEPS_PER_PART * _count_parts(value))
     # An empty registry keeps jsonschema from fetching what a `$ref` names.
     return _spending(steps, lambda: list(validator(schema, registry=Registry()).iter_errors(value)))
@@ -78,7 +77,7 @@ def find_schema_errors(schema: dict[str, Any]) -> tuple[str, list[ValidationErro
     draft = validator_for(schema, default=Draft202012Validator)
     formats = FormatChecker(())
     formats.checks("regex", PatternError)(_is_pattern)
-    bounded = _bounded(draft, is_own=False)
+    bounded = _bounded(draft)
     validator = bounded(draft.META_SCHEMA, registry=Registry(), format_checker=formats)
     steps = max(_MIN_STEPS, _SCHEMA_STEPS_PER_PART * _count_parts(schema))
     return str(draft.META_SCHEMA["$schema"]), _spending(steps, lambda: list(validator.iter_errors(schema)))
@@ -86,13 +85,6 @@ def find_schema_errors(schema: dict[str, Any]) -> tuple[str, list[ValidationErro
 
 def _is_pattern(value: object) -> bool:
     return not isinstance(value, str) or bool(compile_pattern(value))
-
-
-def own_validator(schema: Mapping[str, Any]) -> Any:
-    """Return a validator for a schema of this library's own, whose patterns are known to be harmless."""
-    from jsonschema import Draft202012Validator
-
-    return _bounded(Draft202012Validator, is_own=True)(schema)
 
 
 def _spending(steps: float, check: Callable[[], list[ValidationError]]) -> list[ValidationError]:
@@ -122,22 +114,21 @@ def _count_parts(value: Any) -> int:
 
 
 @cache
-def _bounded(draft: Any, *, is_own: bool) -> Any:
+def _bounded(draft: Any) -> Any:
     """Return a class of validators like that of a draft, whose checks are counted."""
     from attrs import fields
     from jsonschema.validators import extend
 
-    find = _find_own_pattern if is_own else _find_pattern
     ours: dict[str, Keyword] = {
-        "additionalProperties": _additional_properties(find),
+        "additionalProperties": _additional_properties,
         "const": lambda validator, value, instance, schema: _enum(validator, [value], instance, schema),
         "divisibleBy": _multiple_of,
         "enum": _enum,
         "multipleOf": _multiple_of,
-        "pattern": _pattern(find),
-        "patternProperties": _pattern_properties(find),
-        "unevaluatedItems": _unevaluated("unevaluatedItems", list, find),
-        "unevaluatedProperties": _unevaluated("unevaluatedProperties", dict, find),
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "unevaluatedItems": _unevaluated("unevaluatedItems", list),
+        "unevaluatedProperties": _unevaluated("unevaluatedProperties", dict),
         "uniqueItems": _unique_items,
     }
     keywords = {name: _counted(ours.get(name, keyword)) for name, keyword in draft.VALIDATORS.items()}
@@ -187,57 +178,44 @@ def _find_pattern(pattern: str, text: str) -> bool:
     return compiled.is_in(text)
 
 
-def _find_own_pattern(pattern: str, text: str) -> bool:
-    return re.search(pattern, text) is not None
+def _pattern(validator: Any, pattern: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    if type(instance) is str and not _find_pattern(pattern, instance):
+        yield _error("does not match the pattern")
 
 
-def _pattern(find: Callable[[str, str], bool]) -> Keyword:
-    def check(validator: Any, pattern: Any, instance: Any, schema: Any) -> Iterator[Any]:
-        if type(instance) is str and not find(pattern, instance):
-            yield _error("does not match the pattern")
-
-    return check
-
-
-def _pattern_properties(find: Callable[[str, str], bool]) -> Keyword:
-    def check(validator: Any, patterns: Any, instance: Any, schema: Any) -> Iterator[Any]:
-        if type(instance) is not dict:
-            return
-        for pattern, subschema in patterns.items():
-            for name, part in instance.items():
-                _spend(1)
-                if find(pattern, name):
-                    yield from validator.descend(part, subschema, path=name, schema_path=pattern)
-
-    return check
+def _pattern_properties(validator: Any, patterns: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    if type(instance) is not dict:
+        return
+    for pattern, subschema in patterns.items():
+        for name, part in instance.items():
+            _spend(1)
+            if _find_pattern(pattern, name):
+                yield from validator.descend(part, subschema, path=name, schema_path=pattern)
 
 
-def _additional_properties(find: Callable[[str, str], bool]) -> Keyword:
-    def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
-        if type(instance) is not dict:
-            return
-        known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
-        _spend(len(instance) * len(patterns))
-        extra = [
-            name
-            for name in instance
-            if name not in known and not any(find(pattern, name) for pattern in patterns)
-        ]
-        if type(value) is dict:
-            for name in extra:
-                yield from validator.descend(instance[name], value, path=name)
-        elif not value and extra:
-            yield _error("has more properties")
-
-    return check
+def _additional_properties(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    if type(instance) is not dict:
+        return
+    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    _spend(len(instance) * len(patterns))
+    extra = [
+        name
+        for name in instance
+        if name not in known and not any(_find_pattern(pattern, name) for pattern in patterns)
+    ]
+    if type(value) is dict:
+        for name in extra:
+            yield from validator.descend(instance[name], value, path=name)
+    elif not value and extra:
+        yield _error("has more properties")
 
 
-def _unevaluated(keyword: str, kind: type, find: Callable[[str, str], bool]) -> Keyword:
+def _unevaluated(keyword: str, kind: type) -> Keyword:
     def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
         if type(instance) is not kind:
             return
         others = {name: part for name, part in schema.items() if name != keyword}
-        evaluated = find_evaluated(validator, instance, others, find, _spend)
+        evaluated = find_evaluated(validator, instance, others, _find_pattern, _spend)
         whole: Any = instance
         parts: Iterable[tuple[Any, Any]] = whole.items() if kind is dict else enumerate(whole)
         for step, part in parts:

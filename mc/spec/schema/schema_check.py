@@ -1,50 +1,40 @@
-"""The check of a spec's parts against the schema, alike parts once."""
+"""The check of a spec's parts: a compiled validator says whether the schema holds, jsonschema why not."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import re
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 from mc.errors import Problem
 from mc.spec.problems import NameSuggester, make_problem
 from mc.spec.schema.flow_spec_schema import load_flow_spec_schema
 from mc.spec.schema.schema_errors import describe_schema_error
-from mc.spec.schema.shapes import Shape, ShapeBuilder
 
 __all__ = ["PartChecker", "known_names", "part_checker"]
-
-_MAX_REMEMBERED: Final = 4096
 
 
 class PartChecker:
     """Checks values against one definition of the schema."""
 
-    __slots__ = ("_definition", "_shape", "_sound", "_validator")
+    __slots__ = ("_compiled", "_schema", "_validator")
 
     def __init__(self, definition: str) -> None:
-        self._definition = {"$ref": f"#/$defs/{definition}"}
-        self._shape: Shape = _shape_builder().shape_of([self._definition])
-        self._sound: set[Hashable] = set()
+        from jsonschema_rs import Draft202012Validator
+
+        self._schema = {**_schema(), "$ref": f"#/$defs/{definition}"}
+        self._compiled = Draft202012Validator(self._schema, keywords={"pattern": _Pattern})
         self._validator: Any = None
 
     def find_problems(self, value: Any, pointer: str, suggester: NameSuggester) -> list[Problem]:
         """Return what the schema has against a plain JSON value."""
-        signature = self._shape.signature(value)
-        if signature in self._sound:
-            return []
-        problems = self._ask_jsonschema(value, pointer, suggester)
-        if not problems:
-            if len(self._sound) >= _MAX_REMEMBERED:
-                self._sound.clear()
-            self._sound.add(signature)
-        return problems
+        return [] if self._compiled.is_valid(value) else self._ask_jsonschema(value, pointer, suggester)
 
     def _ask_jsonschema(self, value: Any, pointer: str, suggester: NameSuggester) -> list[Problem]:
         if self._validator is None:
-            from mc.spec.schema.bounded_validator import own_validator
+            from jsonschema import Draft202012Validator
 
-            self._validator = own_validator({**_schema(), **self._definition})
+            self._validator = Draft202012Validator(self._schema)
         found: dict[Problem, None] = {}
         try:
             for error in self._validator.iter_errors(value):
@@ -61,9 +51,21 @@ class PartChecker:
         return list(found)
 
 
+class _Pattern:
+    """The keyword `pattern`, matched by Python, so that both validators mean the same letters and digits."""
+
+    def __init__(self, schema: dict[str, Any], pattern: str, path: list[str | int]) -> None:
+        self._search = re.compile(pattern).search
+
+    def validate(self, instance: Any) -> None:
+        """Raise an error if the value is text in which the pattern is not found."""
+        if type(instance) is str and self._search(instance) is None:
+            raise ValueError
+
+
 @cache
 def part_checker(definition: str) -> PartChecker:
-    """Return the checker of a definition below `$defs`; it remembers the shapes that it found sound."""
+    """Return the checker of a definition below `$defs`."""
     return PartChecker(definition)
 
 
@@ -81,8 +83,3 @@ def known_names(*steps: str) -> tuple[str, ...] | None:
 @cache
 def _schema() -> dict[str, Any]:
     return load_flow_spec_schema()
-
-
-@cache
-def _shape_builder() -> ShapeBuilder:
-    return ShapeBuilder(_schema())
