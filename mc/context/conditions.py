@@ -171,18 +171,6 @@ def _is_in(value: Any, arg: Any, where: str) -> bool:
     return _holds(arg, value, f"the arg beside {where or 'the value'}", "in")
 
 
-def _contains(value: Any, arg: Any, where: str) -> bool:
-    return _holds(value, arg, where, "contains")
-
-
-def _is_null(value: Any, arg: Any, where: str) -> bool:
-    return (value is None) is _wanted("is_null", arg, where)
-
-
-def _is_true(value: Any, arg: Any, where: str) -> bool:
-    return (value is True) is _wanted("is_true", arg, where)
-
-
 def _matches(value: Any, arg: Any, where: str) -> bool:
     if not isinstance(value, str) or not isinstance(arg, str):
         raise _type_error("`matches` needs text and a pattern", value, arg, where)
@@ -208,9 +196,9 @@ OPERATORS: Final[Mapping[str, Operator]] = MappingProxyType(
         "ge": _ordered(operator.ge),
         "in": _is_in,
         "not_in": lambda value, arg, where: not _is_in(value, arg, where),
-        "contains": _contains,
-        "is_null": _is_null,
-        "is_true": _is_true,
+        "contains": lambda value, arg, where: _holds(value, arg, where, "contains"),
+        "is_null": lambda value, arg, where: (value is None) is _wanted("is_null", arg, where),
+        "is_true": lambda value, arg, where: (value is True) is _wanted("is_true", arg, where),
         "matches": _matches,
     }
 )

@@ -106,12 +106,8 @@ def largest_part(whole: Any, pointer: str) -> tuple[str, int]:
     while isinstance(value, dict | list):
         parts: Any = value.items() if type(value) is dict else enumerate(value)
         below = [(json_size(part), step) for step, part in parts if type(part) in (str, dict, list)]
-        largest, step = max(below, key=_first, default=(0, ""))
+        largest, step = max(below, key=lambda entry: entry[0], default=(0, ""))
         if largest < size / 2:
             break
         value, size, pointer = value[step], largest, append_pointer(pointer, step)  # type: ignore[index]
     return pointer, size
-
-
-def _first(entry: tuple[int, Any]) -> int:
-    return entry[0]

@@ -162,7 +162,7 @@ def _outermost(tick: OpenTick) -> Flow:
 def _without_their_share(tick: OpenTick, service: ResourceService, outermost: Flow) -> Iterator[_Asker]:
     """Yield tasks that run or wait and hold no more what they need: their flow was paused, or is a copy."""
     flow = tick.flow
-    for node in sorted(flow.state.tasks.running, key=_position):
+    for node in sorted(flow.state.tasks.running, key=lambda node: node.position):
         needs = read_needs(node.task.get("cfg"))
         if needs and not service.holds(outermost, _id_of(flow, node)) and not _is_late(node.task, tick.at):
             yield _Asker(node, _request(tick, node, needs), None)
@@ -243,7 +243,3 @@ def _set_time(task: Task, at: str | None) -> None:
 
 def _is_late(task: Mapping[str, Any], at: str) -> bool:
     return bool(task.get("deadline_at")) and task["deadline_at"] <= at
-
-
-def _position(node: TaskNode) -> int:
-    return node.position

@@ -94,7 +94,7 @@ def was_refused(task: Mapping[str, Any]) -> bool:
 def _in_flow(
     state: FlowState, holders: _Holders, find_flow: FindFlow | None
 ) -> Iterator[tuple[Task, _Holders]]:
-    for node in sorted({*state.tasks.running, *state.tasks.queues.awaiting}, key=_position):
+    for node in sorted({*state.tasks.running, *state.tasks.queues.awaiting}, key=lambda node: node.position):
         yield from _in_node(state, node, holders, find_flow)
 
 
@@ -146,7 +146,3 @@ def _make_due(holder: tuple[TaskStates, TaskNode] | Task, at: str) -> None:
         node.task.pop("next_tick_at", None)
         tasks.queues.end_wait(node)
         tasks.queues.push_ready(node)
-
-
-def _position(node: TaskNode) -> int:
-    return node.position

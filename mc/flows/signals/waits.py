@@ -91,7 +91,7 @@ def accepts_by(task: Task) -> Callable[[Any], bool]:
     """Return what tells whether the data of a signal fit the schema of a task."""
     schema = task["task_params"].get("schema")
     if schema is None:
-        return _accept_all
+        return lambda data: True
 
     def fits(data: Any) -> bool:
         from mc.spec.schema.params_schema import find_misfits  # jsonschema, for those who need it
@@ -101,14 +101,10 @@ def accepts_by(task: Task) -> Callable[[Any], bool]:
     return fits
 
 
-def _accept_all(data: Any) -> bool:
-    return True
-
-
 def _in_flow(
     state: FlowState, path: tuple[str, ...], holders: tuple[Any, ...], find_flow: FindFlow | None
 ) -> Iterator[Wait]:
-    for node in sorted(state.tasks.running, key=_position):
+    for node in sorted(state.tasks.running, key=lambda node: node.position):
         step = (*holders, (state.tasks, node))
         yield from _in_task(node.task, node.status, state, (*path, node.key), step, find_flow)
 
@@ -159,7 +155,3 @@ def _make_due(wait: Wait, at: str) -> None:
             tasks.touch(node)
         elif holder.get("status") == "WAITING":
             holder["next_tick_at"] = at
-
-
-def _position(node: TaskNode) -> int:
-    return node.position

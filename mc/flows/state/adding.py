@@ -55,7 +55,7 @@ def add_task(state: FlowState, task: Task) -> None:
         named.pop(ROOT_TASK_KEY, None)
         before = [_edge_ends(state, key, node.key)[0] for key in named] or [own.root]
         after = [_edge_ends(state, node.key, key)[1] for key in dict.fromkeys(named_after)]
-        after.sort(key=_position)
+        after.sort(key=lambda node: node.position)
         place(node, before, after)
         for source in before:
             moved += connect(source, node)
@@ -133,7 +133,3 @@ def _edge_into_root(source_key: str) -> GraphError:
         src_key=source_key,
         dest_key=ROOT_TASK_KEY,
     )
-
-
-def _position(node: TaskNode) -> int:
-    return node.position

@@ -119,13 +119,9 @@ def place(node: TaskNode, before: Sequence[TaskNode], after: Sequence[TaskNode])
 def _add_successor(source: TaskNode, dest: TaskNode) -> None:
     successors = source.successors
     if successors and successors[-1].position > dest.position:
-        insort(successors, dest, key=_position)
+        insort(successors, dest, key=lambda node: node.position)
     else:
         successors.append(dest)
-
-
-def _position(node: TaskNode) -> int:
-    return node.position
 
 
 def _raise_ranks(source: TaskNode, dest: TaskNode) -> Iterable[TaskNode]:

@@ -188,7 +188,7 @@ def _why_never(rule: dict[str, Any]) -> str | None:
         key, statuses = condition["task"], condition.get("status")
         if type(statuses) is not str and type(statuses) is not list:
             return None  # which the schema refuses
-        named = {statuses} if type(statuses) is str else set(filter(_is_text, statuses))
+        named = {statuses} if type(statuses) is str else {one for one in statuses if type(one) is str}
         if key == ROOT_TASK_KEY:
             named &= {"COMPLETED"}  # which it always is
         can_hold.append(bool(named))
@@ -199,7 +199,3 @@ def _why_never(rule: dict[str, Any]) -> str | None:
         if not left:
             return f"{shorten(key)} cannot have all the statuses that it asks for"
     return None
-
-
-def _is_text(value: Any) -> bool:
-    return type(value) is str
