@@ -13,20 +13,22 @@ __all__ = ["suggest_keys"]
 def suggest_keys(settings: Settings, error: McError) -> McError:
     """Return the error with the stored names that are nearest to an unknown one, if any are near."""
     from mc.clock import SystemClock
-    from mc.store.nearest_names import nearest_flows, nearest_resources, nearest_tasks
+    from mc.store.nearest_names import find_nearest_names
     from mc.store.upkeep.health import open_existing
 
     flow, task, resource = (error.details.get(name) for name in ("key", "task", "name"))
+    asked: dict[str, str | None]
+    if isinstance(error, ControlError) and isinstance(flow, str) and isinstance(task, str):
+        asked = {"key": flow, "task_key": task}
+    elif isinstance(error, FlowNotFoundError) and isinstance(flow, str):
+        asked = {"key": flow}
+    elif isinstance(error, ResourceError) and isinstance(resource, str):
+        asked = {"name": resource}
+    else:
+        return error
     try:
         with closing(open_existing(settings.db_url, SystemClock(), settings.busy_seconds)) as database:
-            if isinstance(error, FlowNotFoundError) and isinstance(flow, str):
-                near = database.read(lambda connection: nearest_flows(connection, flow))
-            elif isinstance(error, ControlError) and isinstance(flow, str) and isinstance(task, str):
-                near = database.read(lambda connection: nearest_tasks(connection, flow, task))
-            elif isinstance(error, ResourceError) and isinstance(resource, str):
-                near = database.read(lambda connection: nearest_resources(connection, resource))
-            else:
-                return error
+            near = database.read(lambda connection: find_nearest_names(connection, **asked))
     except StoreError:  # what is told of the name matters more
         return error
     if not near or {flow, task, resource} & {*near}:  # the name is known; something else is wrong

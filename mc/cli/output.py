@@ -7,12 +7,15 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Final
 
 from mc.printable import printable, printable_lines
 from mc.statuses import TaskStatus
 
 __all__ = [
+    "STATUS_FILLS",
+    "STATUS_STYLES",
     "count_of",
     "format_counts",
     "format_time_short",
@@ -24,6 +27,32 @@ __all__ = [
     "stdout_for_json",
     "to_json_text",
 ]
+
+STATUS_STYLES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "PENDING": "dim",
+        "RUNNING": "cyan",
+        "WAITING": "blue",
+        "PAUSED": "yellow",
+        "BLOCKED": "bold yellow",
+        "COMPLETED": "green",
+        "FAILED": "bold red",
+        "SKIPPED": "dim yellow",
+        "CANCELLED": "magenta",
+    }
+)
+
+STATUS_FILLS: Final[Mapping[str, str]] = MappingProxyType(  # in drawings; light enough for black text
+    {
+        "PENDING": "#eeeeee",
+        "RUNNING": "#b3e5fc",
+        "WAITING": "#d1c4e9",
+        "COMPLETED": "#c8e6c9",
+        "FAILED": "#ffcdd2",
+        "SKIPPED": "#fff9c4",
+        "CANCELLED": "#e1bee7",
+    }
+)
 
 _LONGEST_WORD: Final = 16  # characters; longer ones may be folded
 _BETWEEN_COLUMNS: Final = 3
@@ -141,8 +170,6 @@ def _print_rich_table(
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
-
-    from mc.cli.status_styles import STATUS_STYLES
 
     console = Console()
     columns = {heading: [row[at] for row in rows] for at, heading in enumerate(headings)}

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from mc.cli.output import format_counts, is_terminal, printable
-from mc.cli.status_styles import STATUS_STYLES
+from mc.cli.output import STATUS_STYLES, format_counts, is_terminal, printable
 from mc.statuses import FINISHED_TASK_STATUSES
 
 if TYPE_CHECKING:

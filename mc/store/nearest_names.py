@@ -5,31 +5,24 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Final
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, select
 
-from mc.store.schema import tables
+from mc.store.schema.tables import flow, resource, task
 
-__all__ = ["nearest_flows", "nearest_resources", "nearest_tasks"]
+__all__ = ["find_nearest_names"]
 
 _COMPARED: Final = 5_000  # in a fraction of a second
 
 
-def nearest_flows(connection: Connection, key: str) -> list[str]:
-    """Return the keys nearest to one, among those of the newest flows."""
-    return _nearest(connection, key, select(tables.flow.c.key).order_by(tables.flow.c.created_at.desc()))
-
-
-def nearest_tasks(connection: Connection, flow_key: str, key: str) -> list[str]:
-    """Return the keys of a flow's tasks that are nearest to one."""
-    column = tables.task.c
-    return _nearest(connection, key, select(column.key).where(column.flow_key == flow_key))
-
-
-def nearest_resources(connection: Connection, name: str) -> list[str]:
-    """Return the names of resources that are nearest to one."""
-    return _nearest(connection, name, select(tables.resource.c.name))
-
-
-def _nearest(connection: Connection, name: str, names: Select[tuple[str]]) -> list[str]:
-    stored: list[str] = list(connection.scalars(names.limit(_COMPARED)))
-    return get_close_matches(name, stored, n=3)
+def find_nearest_names(
+    connection: Connection, *, key: str | None = None, task_key: str | None = None, name: str | None = None
+) -> list[str]:
+    """Return the names nearest to a task's of a flow, to a flow's (among the newest), or to a resource's."""
+    if task_key is not None:
+        query = select(task.c.key).where(task.c.flow_key == key)
+    elif key is not None:
+        query = select(flow.c.key).order_by(flow.c.created_at.desc())
+    else:
+        query = select(resource.c.name)
+    stored: list[str] = list(connection.scalars(query.limit(_COMPARED)))
+    return get_close_matches(task_key or key or name or "", stored, n=3)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import click
 
 from mc.cli.options import common_options
@@ -34,8 +37,39 @@ def command(settings: Settings, key: str, output: str | None) -> None:
     if output is None:
         print_json(flow_dict, indent=2)
         return
-    from mc.cli.atomic_file import write_atomically
-
-    write_atomically(output, to_json_text(flow_dict, indent=2) + "\n")
+    _write_whole(output, to_json_text(flow_dict, indent=2) + "\n")
     if settings.as_json:
         print_json({"key": key, "file": output})
+
+
+def _write_whole(path: str | Path, text: str) -> None:
+    """Write a text file in the place of what is there, flushed to the disk.
+
+    A device or a pipe is written to directly, since it cannot be replaced.
+
+    Raises:
+        OSError: it cannot be written; `filename` is the path, and what was there is unchanged.
+    """
+    target = Path(path).resolve()
+    try:
+        if target.exists() and not target.is_file():
+            target.write_text(text, encoding="utf-8")
+        else:
+            _replace(target, text)
+    except OSError as error:
+        # The name of the draft would tell nobody anything.
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _replace(target: Path, text: str) -> None:
+    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    file = draft.open("x", encoding="utf-8")
+    try:
+        with file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(target)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
