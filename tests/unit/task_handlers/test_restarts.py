@@ -148,5 +148,5 @@ def test_a_flow_that_is_stopped_anywhere_leaves_nothing_behind(spec):
         flow.check_invariants()
         assert flow.status == "CANCELLED"
         assert not flow.state.list_sub_flows()
-        assert engine._sub_flows._flows == {}
+        assert engine.services.sub_flows._flows == {}
         assert not any("flow_dict" in task or "proxied_task" in task for task in flow.filter_tasks())
