@@ -582,7 +582,8 @@ class TestWhileARunnerHoldsTheFlow:
 
         pause = make_control("pause", by="ann", at=houston.store.clock.now().isoformat())
         heartbeat_went_on = threading.Event()  # to the beat after the one that saw what was asked for
-        is_controlled, renew = houston.store.is_controlled, houston.store.renew
+        messages = houston.store.messages
+        is_controlled, renew = messages.is_controlled, houston.store.renew
         seen: list[str] = []
 
         def watched_look(key: str) -> bool:
@@ -595,7 +596,7 @@ class TestWhileARunnerHoldsTheFlow:
                 heartbeat_went_on.set()
             return renew(lease)
 
-        houston.store.is_controlled = watched_look  # type: ignore[method-assign]
+        messages.is_controlled = watched_look  # type: ignore[method-assign]
         houston.store.renew = watched_renewal  # type: ignore[method-assign]
         engine = FlowEngine(task_handlers={"long": long}, clock=houston.store.clock)
         houston.store.create(
