@@ -12,12 +12,12 @@ from mc.context.sizes import Limits
 from mc.durations import Timestamper
 from mc.errors import FlowError, McError, TaskHandlerError
 from mc.flows.calls.in_memory_sub_flows import InMemorySubFlows
-from mc.flows.calls.task_call import TaskCall, amake_calls
+from mc.flows.calls.task_call import CallHost, TaskCall, amake_steps
 from mc.flows.converters import ANY_TASK_TYPE, FlowConverters
 from mc.flows.flow import Flow, Task
 from mc.flows.handlers.handler_registry import Handler, HandlerRegistry, adapt_handler
 from mc.flows.observer import Observer
-from mc.flows.pacer import Pacer, max_ticks_error
+from mc.flows.pacer import RunPace, max_ticks_error
 from mc.flows.resource import Resource
 from mc.flows.resources.in_memory import InMemoryResources
 from mc.flows.services import Services
@@ -141,7 +141,7 @@ class FlowEngine(FlowConverters):
         """
         tick = self.begin_tick(flow, task_ctx, tick_fn_for_task_ctx_overrides)
         with INTERRUPTS:
-            await amake_calls(tick.calls())
+            await amake_steps(CallHost(), tick.calls())
         return tick.finish()
 
     def begin_tick(
@@ -215,7 +215,7 @@ class FlowEngine(FlowConverters):
             FlowError: the flow ended FAILED; `.flow` is the flow.
             MaxTicksError: it was unfinished after exactly `max_ticks` ticks; `.unfinished` are the keys.
         """
-        pacer = Pacer(self, flow, max_ticks)
+        pacer = RunPace(self, flow, max_ticks)
         overrides = _read_overrides(tick_kwargs, tick_fn_for_task_ctx_overrides)
         with INTERRUPTS:
             while pacer.may_tick():
@@ -235,7 +235,7 @@ class FlowEngine(FlowConverters):
         tick_fn_for_task_ctx_overrides: Mapping[str, Any] | None = None,
     ) -> Flow:
         """Do what `run_flow` does, for coroutine handlers."""
-        pacer = Pacer(self, flow, max_ticks)
+        pacer = RunPace(self, flow, max_ticks)
         overrides = _read_overrides(tick_kwargs, tick_fn_for_task_ctx_overrides)
         while pacer.may_tick():
             report = await self.atick_flow(flow, task_ctx, tick_fn_for_task_ctx_overrides=overrides)

@@ -1,9 +1,11 @@
-"""The pace of `run_flow`: whether to tick again, and how long to wait before."""
+"""The pace of loops over ticks: whether to tick again, and how long to wait before."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from mc.clock import Clock
 from mc.errors import FlowError, MaxTicksError
 from mc.flows.flow import Flow
 from mc.flows.tick_report import TickReport
@@ -11,21 +13,49 @@ from mc.flows.tick_report import TickReport
 if TYPE_CHECKING:
     from mc.flows.services import EngineServices
 
-__all__ = ["Pacer", "max_ticks_error", "raise_if_failed"]
+__all__ = ["Pacer", "RunPace", "max_ticks_error", "raise_if_failed"]
 
 _FIRST_PAUSE: Final = 0.001  # seconds between ticks that find nothing but tasks to poll; doubled up to
 _LONGEST_PAUSE: Final = 0.25
 
 
 class Pacer:
-    """Decides, for `run_flow`, whether to tick again and how long to wait before."""
+    """Decides how long to wait for the next tick: until something is due, or, to poll, longer each time.
+
+    Args:
+        clock: by which ticks are due.
+        shortest: seconds between a tick that made progress and the next one.
+    """
+
+    def __init__(self, clock: Clock, shortest: float = 0.0) -> None:
+        self._clock = clock
+        self._shortest = shortest
+        self._pause = _FIRST_PAUSE
+
+    def pause(self, due_at: datetime, *, progressed: bool) -> float:
+        """Return the seconds to wait.
+
+        Args:
+            due_at: when the next tick can do something.
+            progressed: whether the last tick did anything but poll.
+        """
+        if progressed:
+            self._pause = _FIRST_PAUSE
+        seconds = (due_at - self._clock.now()).total_seconds()
+        if seconds > 0 or progressed:
+            return max(seconds, self._shortest)
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+        return self._pause
+
+
+class RunPace:
+    """Decides, for `FlowEngine.run_flow`, whether to tick again and how long to wait before."""
 
     def __init__(self, engine: EngineServices, flow: Flow, max_ticks: int | None) -> None:
-        self._engine = engine
+        self._pacer = Pacer(engine.clock)
         self._flow = flow
         self._left = max_ticks
         self._max_ticks = max_ticks
-        self._pause = _FIRST_PAUSE
         self._waits_for_outside = False
 
     def may_tick(self) -> bool:
@@ -53,13 +83,7 @@ class Pacer:
         if report.next_tick_at is None:
             self._waits_for_outside = True
             return 0.0
-        if report.progressed:
-            self._pause = _FIRST_PAUSE
-        seconds = (report.next_tick_at - self._engine.clock.now()).total_seconds()
-        if seconds > 0 or report.progressed:
-            return max(seconds, 0.0)
-        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
-        return self._pause
+        return self._pacer.pause(report.next_tick_at, progressed=report.progressed)
 
 
 def raise_if_failed(flow: Flow) -> None:

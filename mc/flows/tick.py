@@ -1,6 +1,6 @@
 """One tick of one flow, as a generator of handler calls.
 
-Whoever runs it makes the calls (`make_calls`, `amake_calls`, or a runner that saves after each) and then
+Whoever asks for it makes the calls (an engine, or a runner that saves after each) and then
 asks for `finish()`. Nothing here calls a handler, sleeps or does I/O.
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,14 +19,14 @@ from mc.flows.signals.waits import wake_waits
 from mc.flows.tick_report import TickReport
 from mc.runners.runner_report import OnProgress
 from mc.runners.services.stored_parent import StoredParent
-from mc.runners.services.stored_resources import StoredResources
+from mc.runners.services.stored_resources import StoredResources, requests_held
 from mc.runners.services.stored_sub_flows import StoredSubFlows
 from mc.runners.services.task_transaction import TaskTransaction
 from mc.runners.waking import wake_tasks
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.final_save import FinalSave
 from mc.store.flow_store import FlowStore
-from mc.store.lease import Lease, LostCalls, Wake
+from mc.store.lease import NO_LOST_CALLS, Lease, LostCalls, Wake
 from mc.store.outbox import Outbox
 from mc.store.rows.wakes import CANCEL, CONTROL, FINISHED
 
@@ -34,13 +34,41 @@ if TYPE_CHECKING:
     from mc.flows.controls.control import Control
     from mc.flows.tick import Tick
 
-__all__ = ["ClaimedFlow"]
+__all__ = ["ClaimResult", "ClaimedFlow"]
 
 _SMALL: Final = 500  # tasks; larger flows are saved alone
 _MAX_QUICK_RETRIES: Final = 100  # else a retry without limit and delay would hold its runner for ever
 # So much a flow does before others have their turn, if it could go on at once.
 _MOST_TICKS: Final = 1_000
 _LONGEST_TURN: Final = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimResult:
+    """What became of a flow under one claim.
+
+    Attributes:
+        flow: as it is now.
+        ticks: how many were made.
+        progressed: whether anything but polling happened.
+        is_idle: the last tick found nothing but tasks to poll.
+        is_vain: it has failed so often that it waits for the next round.
+        gives_way: it could go on at once, but others come first.
+        final: the last save, with the end of the lease, where it may share a commit with others. Without
+            one the flow was saved and let go, unless it stays blocked.
+        missing_error: why the flow was made BLOCKED for want of a handler.
+        stays_blocked: it was BLOCKED so before, and no handler that it needs is here; it is held still.
+    """
+
+    flow: Flow
+    ticks: int = 0
+    progressed: bool = False
+    is_idle: bool = False
+    is_vain: bool = False
+    gives_way: bool = False
+    final: FinalSave | None = None
+    missing_error: McError | None = None
+    stays_blocked: bool = False
 
 
 class ClaimedFlow:
@@ -59,8 +87,9 @@ class ClaimedFlow:
         must_stop: asked between two calls whether to stop.
         on_progress: told of each tick.
         before_effects: called before each call with effects.
-        broken: calls whose outcome could not be saved when it was ticked before, and why. They are not
-            made again: their tasks fail. Each other call is saved by itself, to find what breaks the flow.
+        broken: calls whose outcome could not be saved when the flow was ticked before under this lease, and
+            why. They are not made again: their tasks fail. Each other call is saved by itself, to
+            find what breaks the flow.
     """
 
     def __init__(
@@ -78,16 +107,9 @@ class ClaimedFlow:
     ) -> None:
         self.flow = flow
         self.calls = 0
-        self.is_idle = False  # the last tick found nothing but tasks to poll
-        self.ticks = 0
-        self.gives_way = False  # it could go on at once, but others come first
-        self.is_vain = False  # it has failed so often that it waits for the next round
-        self.progressed = False
-        self._quick_retries = 0  # ticks in which a task was to be tried again without a delay
-        self.final: FinalSave | None = None  # the last save, where it may share a commit with others
         self.refused: list[tuple[Control, ControlError]] = []  # what a person asked for in vain
-        self.missing_error: McError | None = None  # why the flow was made BLOCKED for want of a handler
-        self.stays_blocked = False  # it was BLOCKED so before, and no handler that it needs is here
+        self._progressed = self._is_idle = False  # as in `ClaimResult`
+        self._quick_retries = 0  # ticks in which a task was to be tried again without a delay
         self._store = store
         self._engine = engine
         self._lease = lease
@@ -95,13 +117,21 @@ class ClaimedFlow:
         self._on_progress = on_progress
         self._before_effects = before_effects
         state = store.state_of(flow)
+        self._requests = state.requests
         self._outbox = Outbox(acted_upon=state.wakes)
         if state.source is not None:
             state.source.on_problem = self._note_problem
-        sub_flows = StoredSubFlows(store, self._outbox, self._note_problem)
-        self._resources = StoredResources(store, flow, lease, self._note_problem)
+        sub_flows = StoredSubFlows(store=store, outbox=self._outbox, on_outage=self._note_problem)
+        self._resources = StoredResources(
+            store=store,
+            flow=flow,
+            lease=lease,
+            requests=state.requests,
+            held=requests_held(flow, state.requests, lease) if state.requests else set(),
+            on_problem=self._note_problem,
+        )
         self._transaction = TaskTransaction(
-            store, lease, before=self._save_what_was_asked_for, on_problem=self._note_problem
+            store=store, lease=lease, before=self._save_what_was_asked_for, on_problem=self._note_problem
         )
         self._missing = MissingHandlers()  # for tasks of the tick under way
         services = replace(
@@ -132,7 +162,7 @@ class ClaimedFlow:
         """The calls of runners before, and those that this one is in."""
         return replace(self._lost_calls, under_way=tuple(self._under_way))
 
-    def steps(self) -> Generator[TaskCall | None, None, None]:
+    def tick(self) -> Generator[TaskCall | None, None, ClaimResult]:
         """Yield the calls that ticks want made, None where the runner must wait for all under way.
 
         The runner says `call_done` after each. At the end the flow is saved and the lease given back, or
@@ -145,41 +175,62 @@ class ClaimedFlow:
         """
         self.act_upon_wakes()
         if self.flow.status == "BLOCKED" and self.flow.missing_handlers:
-            self.stays_blocked = not carry_on(self.flow, self._engine)
-            if self.stays_blocked:
-                return
-        began_at = saved_at = self._store.clock.now()
-        stop = self.flow.status in FINISHED_FLOW_STATUSES
+            if not carry_on(self.flow, self._engine):
+                return ClaimResult(flow=self.flow, stays_blocked=True)
         try:
-            while not self._is_over:
-                while not stop:
-                    stop = yield from self._tick()
-                    self.ticks += 1
-                    now = self._store.clock.now()
-                    if not stop and (self.ticks >= _MOST_TICKS or now - began_at >= _LONGEST_TURN):
-                        stop = self.gives_way = True
-                    elif not stop and now - saved_at >= self._save_again_after:
-                        self._save()
-                        saved_at = self._store.clock.now()
-                self._is_over, stop = True, False
-                self._end()
+            return (yield from self._tick_on())
         except Exception as error:
             if self._problem is not None and error is not self._problem:
                 raise self._problem from error  # what could not be read broke the tick
             raise
         finally:
-            self._transaction.roll_back()
+            if self._transaction.held is not None:
+                self._transaction.roll_back()
 
-    def _end(self) -> None:
+    def _tick_on(self) -> Generator[TaskCall | None, None, ClaimResult]:
+        clock = self._store.clock
+        began_at = saved_at = clock.now()
+        stop = self.flow.status in FINISHED_FLOW_STATUSES
+        ticks, gives_way = 0, False
+        while True:
+            while not stop:
+                stop = yield from self._tick_once()
+                ticks += 1
+                now = clock.now()
+                if not stop and (ticks >= _MOST_TICKS or now - began_at >= _LONGEST_TURN):
+                    stop = gives_way = True
+                elif not stop and now - saved_at >= self._save_again_after:
+                    self._save()
+                    saved_at = clock.now()
+            self._is_over, stop = True, False
+            final, missing_error = self._end()
+            if self._is_over:
+                return ClaimResult(
+                    flow=self.flow,
+                    ticks=ticks,
+                    progressed=self._progressed,
+                    is_idle=self._is_idle,
+                    is_vain=self._is_vain,
+                    gives_way=gives_way,
+                    final=final,
+                    missing_error=missing_error,
+                )
+
+    def _end(self) -> tuple[FinalSave | None, McError | None]:
+        """Save the flow and let it go, or return the save that does so; and why it was made BLOCKED."""
         self._survived = True
         if not self._must_stop():
-            self._lost_calls = LostCalls()  # nothing that was to be called ended this runner
-        if self._missing and self.flow.status == "RUNNING":
-            self.missing_error = self._missing.first_error
+            self._lost_calls = NO_LOST_CALLS  # nothing that was to be called ended this runner
+        if self._missing.found and self.flow.status == "RUNNING":
+            error = self._missing.first_error
             block_for(self.flow, self._missing, format_time(self._engine.clock.now()))
             self._save(release=True)
-        else:
-            self._finish()
+            return None, error
+        return self._save_at_last(), None
+
+    @property
+    def _is_vain(self) -> bool:
+        return self._quick_retries >= _MAX_QUICK_RETRIES
 
     def call_done(self, call: TaskCall) -> None:
         """Take note that a call was made and settled; save it if it has effects."""
@@ -195,7 +246,7 @@ class ClaimedFlow:
         self._problem = self._problem or error
 
     def blame(self, error: Exception) -> dict[str, Exception] | None:
-        """Return the calls whose outcome cannot be saved for an error that ended its ticks.
+        """Return the calls whose outcome cannot be saved for an error that ended the ticks.
 
         It is the one since the last save. Where there were several, it is empty: they are made once more,
         each saved by itself, to find out which. None if nobody is to blame.
@@ -206,9 +257,9 @@ class ClaimedFlow:
         culprits = [name for name, has_effects in made.items() if has_effects] or list(made)
         return dict.fromkeys(culprits, error) or None
 
-    def _tick(self) -> Generator[TaskCall | None, None, bool]:
+    def _tick_once(self) -> Generator[TaskCall | None, None, bool]:
         """Make one tick, and return whether it was the last for now."""
-        self._missing.clear()
+        self._missing.found.clear()
         fetch_ahead(self.flow.state, format_time(self._engine.clock.now()))
         tick = self._tick_at_hand = self._engine.begin_tick(self.flow, self._ctx)
         report = self._report = tick.report
@@ -234,21 +285,20 @@ class ClaimedFlow:
             raise self._problem
         tick.finish()
         self.calls += report.calls
-        self.progressed = self.progressed or report.progressed
+        self._progressed = self._progressed or report.progressed
         self._quick_retries += report.retried_at_once
-        self.is_vain = self._quick_retries >= _MAX_QUICK_RETRIES
-        self.is_idle = not report.progressed
+        self._is_idle = not report.progressed
         if self._on_progress is not None:
             self._on_progress(self.flow, report)
         due = report.next_tick_time
-        if self._resources.have_ended and self.flow.status == "RUNNING":
+        if self._requests and self._resources.have_ended and self.flow.status == "RUNNING":
             self._save()  # which gives back what others, or other tasks of this flow, may wait for
             if self._resources.retry(tick.at):
                 due = tick.at
         if not called:
             stop = self._must_stop()
-        stop = stop or self.is_vain or bool(self._missing)
-        return stop or self.is_idle or due is None or due > tick.at
+        stop = stop or self._is_vain or bool(self._missing.found)
+        return stop or self._is_idle or due is None or due > tick.at
 
     def act_upon_wakes(self) -> None:
         """Do what happened elsewhere means for the flow, and what people ask of it."""
@@ -259,16 +309,16 @@ class ClaimedFlow:
         now = format_time(self._engine.clock.now())
         if cancelled:
             self._engine.cancel_flow(flow, cancelled[0].reason, self._ctx)
-            self.progressed = True
+            self._progressed = True
         elif ended:
             wake_tasks(flow, ended, now)
         for wake in controls:
             self._do(wake)
         if controls:
             self._save()  # a flow that ends again after a retry is seen to have gone on meanwhile
-        if flow.status not in FINISHED_FLOW_STATUSES:
+        if flow.state.mailbox is not None and flow.status not in FINISHED_FLOW_STATUSES:
             wake_waits(flow, now)
-        if flow.status == "RUNNING" and self._resources.are_requested:
+        if flow.status == "RUNNING" and self._requests:
             self._resources.retry(now)
 
     def give_back(self) -> None:
@@ -278,7 +328,7 @@ class ClaimedFlow:
     def _do(self, asked: Wake) -> None:
         from mc.flows.controls.apply_control import apply_control
         from mc.flows.controls.control import ControlKind  # few flows need it
-        from mc.store.rows.pending_controls import control_of
+        from mc.store.rows.control_rows import control_of
 
         control = control_of(asked)
         try:
@@ -287,7 +337,7 @@ class ClaimedFlow:
             self._outbox.refused.append((control, error.message))
             self.refused.append((control, error))
             return
-        self.progressed = True
+        self._progressed = True
         if control.kind in (ControlKind.PAUSE, ControlKind.RESUME):
             self._outbox.passed_on.append(control)
 
@@ -310,16 +360,16 @@ class ClaimedFlow:
             try:
                 self._save()
             except Exception as error:  # noqa: BLE001 - what a task left of the flow may break anything
-                self._problem = error  # raised by `steps` as soon as the handlers are done
+                self._problem = error  # raised by `tick` as soon as the handlers are done
         return self._problem is None
 
-    def _finish(self) -> None:
+    def _save_at_last(self) -> FinalSave | None:
         lease, outbox = self._lease, self._outbox
         alone = self._is_careful or lease.num_tasks > _SMALL or not outbox.is_empty
-        if alone or self._transaction.is_open or self._resources.are_requested:
+        if alone or self._transaction.held is not None or self._requests:
             self._save(release=True)
-        else:
-            self.final = FinalSave(flow=self.flow, lease=lease, acted_upon=outbox.acted_upon)
+            return None
+        return FinalSave(flow=self.flow, lease=lease, acted_upon=outbox.acted_upon)
 
     def _save(self, *, release: bool = False) -> None:
         if self._problem is not None:
@@ -336,7 +386,7 @@ class ClaimedFlow:
                 keep_lost_leases=not self._survived,
                 lost_calls=calls,
                 outbox=self._outbox,
-                within=self._transaction.take(),
+                within=self._transaction.take() if self._transaction.held is not None else None,
             )
         except McError as error:
             if not self._fail_starter(error):
@@ -345,7 +395,8 @@ class ClaimedFlow:
             self._save(release=release and self.flow.status != "RUNNING")
             return
         finally:
-            self._transaction.roll_back()
+            if self._transaction.held is not None:
+                self._transaction.roll_back()
         if calls is not None:
             self._lost_calls = calls
         for name in self._unsaved:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mc.durations import MAX_DURATION_SECONDS
 from mc.errors import McError
+from mc.flows.calls.task_call import amake_steps, make_steps
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.pacer import raise_if_failed
@@ -18,7 +19,6 @@ from mc.interrupts import INTERRUPTS
 from mc.runners.outage import DEFAULT_OUTAGE_SECONDS
 from mc.runners.runner_loop import RunnerLoop, RunnerSettings
 from mc.runners.runner_report import OnProgress, RunnerReport
-from mc.runners.steps import amake_steps, make_steps
 from mc.runners.stop_signals import StopSignals
 from mc.store.flow_store import FlowStore
 from mc.store.history.tick_log import TickAccount

@@ -1,8 +1,9 @@
-"""One call of a runner: flows are claimed, ticked and saved until nothing is due or time is up."""
+"""The loop of a runner: claims flows, ticks them, saves them, until nothing is due or time is up."""
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,16 +19,17 @@ from mc.errors import (
     StoreBusyError,
     StoreError,
     StoreUnreachableError,
+    TaskHandlerError,
 )
-from mc.flows.calls.task_call import TaskCall
+from mc.flows.calls.task_call import Steps, TaskCall
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.formats.flow_rows import TRY_AGAIN_SECONDS
+from mc.flows.pacer import Pacer
 from mc.runners.final_saves import FinalSaves
 from mc.runners.heartbeat import Heartbeat, give_back
 from mc.runners.outage import Outage
 from mc.runners.runner_report import OnProgress, RunnerReport
-from mc.runners.steps import Steps
 from mc.runners.turns import Turns
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
@@ -35,16 +37,16 @@ from mc.store.history.tick_log import TickAccount, TickRecord
 from mc.store.lease import Lease, LostCalls
 
 if TYPE_CHECKING:
-    from mc.runners.claimed_flow import ClaimedFlow
+    from mc.runners.claimed_flow import ClaimedFlow, ClaimResult
 
 __all__ = ["RunnerLoop", "RunnerSettings"]
 
 _logger = logging.getLogger(__name__)
 
 _LOAD_TASKS: Final = 2_000  # so many tasks of waiting flows are loaded at once
-_FIRST_PAUSE: Final = 0.001  # seconds between ticks that find nothing but tasks to poll; doubled up to
+_SHORTEST_PAUSE: Final = 0.001  # seconds between two ticks of a runner
+_LONGEST_NAP: Final = 0.25
 _MOST_BREAKS: Final = 100  # of one flow in a row; then it is BLOCKED
-_LONGEST_PAUSE: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ class RunnerSettings:
 
 
 class RunnerLoop:
-    """What one call of a runner's method does, as steps to be made.
+    """What one call of a runner's method does, as steps that are made one after the other or awaited.
 
     Args:
         store: the flows.
@@ -94,22 +96,33 @@ class RunnerLoop:
         self._ends_at: datetime | None = None
         if max_seconds is not None:
             self._ends_at = self._began_at + timedelta(seconds=max_seconds)
-        self._claimed: ClaimedFlow | None = None
+        self._at_hand: ClaimedFlow | None = None
         self._finals = FinalSaves(store)
-        self._outage = Outage(self.clock, settings.owner, settings.outage_seconds)
+        self._outage: Outage | None = None  # a tick waits for no end of one
+        self._recursion_limit = sys.getrecursionlimit()
         self._kept: list[Lease] = []  # that could not be given back during an outage
         self._outcomes: dict[str, str] = {}  # of one round: flow key -> field of the report
 
     def call_done(self, call: TaskCall) -> None:
         """Take note that a call was made and settled."""
-        if self._claimed is not None:
-            self._claimed.call_done(call)
+        if sys.getrecursionlimit() < self._recursion_limit:
+            sys.setrecursionlimit(self._recursion_limit)  # which a handler lowered, and the runner needs
+        if self._at_hand is not None:
+            self._at_hand.call_done(call)
 
     def call_broke(self, call: TaskCall, error: Exception) -> None:
         """Take note that a call could not be settled: its flow could not be read, or was broken by it."""
-        if self._claimed is None:
+        found, limit = sys.getrecursionlimit(), self._recursion_limit
+        if found < limit:
+            sys.setrecursionlimit(limit)
+            error = TaskHandlerError(
+                f"The task's function lowered the recursion limit of the process from {limit} to {found}, "
+                f"with which its outcome could not be settled ({type(error).__name__}). Let it do so in a "
+                f"process of its own."
+            )
+        if self._at_hand is None:
             raise error
-        self._claimed.call_broke(call, error)
+        self._at_hand.call_broke(call, error)
 
     def stop(self) -> None:
         """End after the task under way; may be called by a signal handler and from any thread."""
@@ -129,20 +142,19 @@ class RunnerLoop:
 
     def run_steps(self, interval: float) -> Steps[RunnerReport]:
         """Take up what is due, again and again."""
-        pause = _FIRST_PAUSE
+        pacer, outage = self._begin_loop()
         while not self.is_over():
             try:
                 self._take_up_again()
                 progressed = yield from self._round(goes_on=True)
-                pause = _FIRST_PAUSE if progressed else min(pause * 2, _LONGEST_PAUSE)
                 if not progressed:
                     self._store.tidy()
-                wait = self._pause_until(self._store.next_due_at(), pause, interval)
+                due_at = self._store.next_due_at()
+                wait = min(interval, pacer.pause(due_at, progressed=progressed)) if due_at else interval
             except StoreUnreachableError as error:
-                wait = self._pause_until(None, 0, self._outage.meet(error))
-            if not self.is_over():
-                yield wait
-        if not self._outage.is_on:
+                wait = outage.meet(error)
+            yield from self._sleep(wait)
+        if not outage.is_on:
             self._finish()
         return self.report
 
@@ -156,12 +168,12 @@ class RunnerLoop:
         self._end_row()
 
     def _follow(self, key: str, interval: float) -> Steps[None]:
-        store, pause, was_idle = self._store, _FIRST_PAUSE, False
+        store, was_idle = self._store, False
+        pacer, outage = self._begin_loop()
         while True:
             try:
                 self._take_up_again()
                 progressed = yield from self._round(family_of=key, goes_on=True)
-                pause = _FIRST_PAUSE if progressed else min(pause * 2, _LONGEST_PAUSE)
                 status = store.summary(key).status
                 if status not in ("PENDING", "RUNNING") or self.is_over():
                     return
@@ -173,16 +185,21 @@ class RunnerLoop:
                     continue
                 elif not store.resources.are_awaited(family_of=key):  # until others give something back
                     return  # waits for an event from outside
-                wait = self._pause_until(due_at, pause, interval)
+                wait = min(interval, pacer.pause(due_at, progressed=progressed)) if due_at else interval
             except StoreUnreachableError as error:
-                wait = self._pause_until(None, 0, self._outage.meet(error))
+                wait = outage.meet(error)
                 if self.is_over():
                     raise
-            yield wait
+            yield from self._sleep(wait)
+
+    def _begin_loop(self) -> tuple[Pacer, Outage]:
+        settings = self._settings
+        self._outage = Outage(self.clock, settings.owner, settings.outage_seconds)
+        return Pacer(self.clock, _SHORTEST_PAUSE), self._outage
 
     def _take_up_again(self) -> None:
         """Give back, after an outage, what could not be given back before it."""
-        if self._outage.is_on:
+        if self._outage is not None and self._outage.is_on:
             kept, self._kept = self._kept, []
             if kept:
                 self._give_back(*kept)
@@ -195,13 +212,14 @@ class RunnerLoop:
             self._kept += leases
             raise
 
-    def _pause_until(self, due_at: datetime | None, pause: float, longest: float) -> float:
-        now = self.clock.now()
-        if due_at is not None:
-            longest = min(longest, max((due_at - now).total_seconds(), pause))
+    def _sleep(self, seconds: float) -> Steps[None]:
+        """Sleep in parts: Python goes on sleeping after a signal, so a long one would hold up the end."""
         if self._ends_at is not None:
-            longest = min(longest, (self._ends_at - now).total_seconds())
-        return float(max(longest, 0.0))
+            seconds = min(seconds, (self._ends_at - self.clock.now()).total_seconds())
+        while seconds > 0 and not self.is_over():
+            nap = min(float(seconds), _LONGEST_NAP)
+            yield nap
+            seconds -= nap
 
     # --- one round --------------------------------------------------------------------------
 
@@ -235,8 +253,8 @@ class RunnerLoop:
     def _claim_and_tick(self, tick: TickRecord, max_flows: int | None, family_of: str | None) -> Steps[bool]:
         """Claim and tick until nothing is due; return whether any flow made progress.
 
-        What is only polled is polled once: it is due again later than the round began, and the round
-        looks at a later time only after other flows made progress.
+        What is only polled is polled once: it is due again later than the round began, which looks at a
+        later time only after other flows made progress.
         """
         settings = self._settings
         due_at = self.clock.now()
@@ -256,7 +274,8 @@ class RunnerLoop:
                         tick=tick,
                         **turns.options(settings.batch_size),
                     )
-                    self._outage.end()
+                    if self._outage is not None:
+                        self._outage.end()
                     if leases:
                         heartbeat.add(leases)
                         turns.begin(leases)
@@ -280,14 +299,12 @@ class RunnerLoop:
                 for lease in leases:
                     if self.is_over() or not heartbeat.begin(lease):
                         break
-                    claimed = yield from self._tick_one(heartbeat, lease, flows.pop(lease.flow_key))
-                    if claimed is not None:
-                        progressed |= claimed.progressed
-                        on_frozen_clock = claimed.is_idle and self.clock.now() <= due_at
-                        is_spent = on_frozen_clock or claimed.is_vain
-                        turns.end(
-                            lease.flow_key, claimed.ticks, gave_way=claimed.gives_way, is_spent=is_spent
-                        )
+                    result = yield from self._tick_one(heartbeat, lease, flows.pop(lease.flow_key))
+                    if result is not None:
+                        progressed |= result.progressed
+                        on_frozen_clock = result.is_idle and self.clock.now() <= due_at
+                        is_spent = on_frozen_clock or result.is_vain
+                        turns.end(lease.flow_key, result.ticks, gave_way=result.gives_way, is_spent=is_spent)
                     if self._finals.is_due():
                         self._write_finals()
         except StoreUnreachableError:
@@ -307,24 +324,23 @@ class RunnerLoop:
 
     def _tick_one(
         self, heartbeat: Heartbeat, lease: Lease, flow: Flow | McError
-    ) -> Generator[TaskCall | None, None, ClaimedFlow | None]:
+    ) -> Generator[TaskCall | None, None, ClaimResult | None]:
         """Tick one flow; what is wrong with it does not keep the others from being ticked."""
         released = is_busy = False
         try:
             if isinstance(flow, McError):
                 raise flow
-            claimed = yield from self._tick_claimed(heartbeat, lease, flow)
-            flow = claimed.flow
+            result = yield from self._tick_on(heartbeat, lease, flow)
             released = True
-            if claimed.stays_blocked:
-                self._set_aside(lease, claimed.flow)
-            elif claimed.missing_error is not None:
-                self._note_blocked(lease, claimed.missing_error, claimed.flow)
-            elif claimed.final is not None:
-                self._finals.add(claimed.final)
+            if result.stays_blocked:
+                self._set_aside(lease, result.flow)
+            elif result.missing_error is not None:
+                self._note_blocked(lease, result.missing_error, result.flow)
+            elif result.final is not None:
+                self._finals.add(result.final)
             else:
-                self._settle(lease, flow.status)
-            return claimed
+                self._settle(lease, result.flow.status)
+            return result
         except StoreBusyError:
             is_busy = True
             raise
@@ -335,10 +351,10 @@ class RunnerLoop:
             released = True
         finally:
             calls = lease.lost_calls
-            if self._claimed is not None:
-                self.report.tasks += self._claimed.calls
-                calls = self._claimed.lost_calls
-                self._claimed = None
+            if self._at_hand is not None:
+                self.report.tasks += self._at_hand.calls
+                calls = self._at_hand.lost_calls
+                self._at_hand = None
             heartbeat.end()
             if not released:
                 # The flow stays as it was saved last, and is under suspicion: whatever ends this runner,
@@ -346,15 +362,15 @@ class RunnerLoop:
                 self._give_back(lease, lost_calls=None if is_busy else calls)
         return None
 
-    def _tick_claimed(
+    def _tick_on(
         self, heartbeat: Heartbeat, lease: Lease, flow: Flow
-    ) -> Generator[TaskCall | None, None, ClaimedFlow]:
+    ) -> Generator[TaskCall | None, None, ClaimResult]:
         """Tick a flow as far as it gets; tasks whose outcome cannot be saved fail, each by itself."""
         from mc.runners.claimed_flow import ClaimedFlow  # a runner that finds nothing due does without
 
         broken: Mapping[str, Exception] | None = None
         for number in count(1):
-            claimed = self._claimed = ClaimedFlow(
+            claimed = self._at_hand = ClaimedFlow(
                 self._store,
                 self._engine,
                 lease,
@@ -366,8 +382,7 @@ class RunnerLoop:
                 broken=broken,
             )
             try:
-                yield from claimed.steps()
-                return claimed
+                return (yield from claimed.tick())
             except (LeaseLostError, FlowNotFoundError, SchemaVersionError, StoreUnreachableError):
                 raise
             except Exception as error:

@@ -18,9 +18,9 @@ from mc.runners.claimed_flow import ClaimedFlow
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease, LostCalls
-from mc.store.outbox import Outbox
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 from tests.support.invariants import Seen, check_store
+from tests.support.ticking import make_calls, save_at_last
 
 NAP = {"task_type": "wait", "task_params": {"duration": "1h"}}
 CHILD = {"task_type": "flow", "task_params": {"flow_spec": {"tasks": [{"key": "nap", **NAP}]}}}
@@ -170,19 +170,15 @@ class TestOfAFlowWithAStoredSubFlow:
             houston.tick(max_flows=1)
             houston.tick(max_flows=1)
             assert houston.summary(CHILD_KEY).status == "FAILED"
-            (lease,) = runner.claim(owner="runner", keys=["f"])
+            (lease,) = runner.claim(owner="driver", keys=["f"])
             flow = runner.load("f")
-            session = ClaimedFlow(runner, FlowEngine(), lease, flow, task_ctx={}, must_stop=lambda: False)
+            claimed = ClaimedFlow(runner, FlowEngine(), lease, flow, task_ctx={}, must_stop=lambda: False)
             assert houston.retry(CHILD_KEY, by="ada").status == "RUNNING"
-            for call in session.steps():
-                if call is not None:
-                    call.run()
-                    session.call_done(call)
+            result = make_calls(claimed)
             houston.tick(max_flows=1)
             assert houston.summary(CHILD_KEY).status == "COMPLETED"
-            assert session.final is not None
-            outbox = Outbox(acted_upon=session.final.acted_upon)
-            runner.save(flow, lease=lease, release=True, outbox=outbox)
+            assert result.final is not None
+            save_at_last(runner, lease, result)
             check(houston.store)
             houston.tick()
             assert houston.summary("f").status == "COMPLETED"

@@ -14,8 +14,8 @@ from mc.runners.claimed_flow import ClaimedFlow
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
-from mc.store.outbox import Outbox
 from tests.support.invariants import check_store
+from tests.support.ticking import make_calls, save_at_last
 
 SPEC = {
     "tasks": [{"key": "w", "task_type": "wait_for_signal", "task_params": {"signal": "go"}}],
@@ -23,15 +23,9 @@ SPEC = {
 
 
 def tick(store: FlowStore, lease: Lease, flow: Flow) -> None:
-    """Do what a runner does with a flow that it has claimed and loaded."""
-    session = ClaimedFlow(store, FlowEngine(), lease, flow, task_ctx={}, must_stop=lambda: False)
-    for call in session.steps():
-        if call is not None:
-            call.run()
-            session.call_done(call)
-    if session.final is not None:
-        outbox = Outbox(acted_upon=session.final.acted_upon)
-        store.save(flow, lease=lease, release=True, outbox=outbox)
+    """Do what a driver does with a flow that it has claimed and loaded."""
+    claimed = ClaimedFlow(store, FlowEngine(), lease, flow, task_ctx={}, must_stop=lambda: False)
+    save_at_last(store, lease, make_calls(claimed))
 
 
 @pytest.mark.parametrize("ticked", [False, True], ids=["before its first tick", "after it"])

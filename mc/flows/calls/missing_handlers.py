@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from mc.durations import format_time
@@ -53,18 +53,11 @@ class _Missing:
     tasks: int = 1  # that need it
 
 
+@dataclass(slots=True)
 class MissingHandlers:
     """The `MissingHandlerService` of a runner, for the tasks of one tick."""
 
-    def __init__(self) -> None:
-        self._found: dict[tuple[str, str | None], _Missing] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._found)
-
-    def clear(self) -> None:
-        """Forget what was noted."""
-        self._found.clear()
+    found: dict[tuple[str, str | None], _Missing] = field(default_factory=dict)
 
     def note(
         self,
@@ -76,23 +69,23 @@ class MissingHandlers:
     ) -> None:
         """Note a task that is left as it is."""
         task_type, version = str(task.get("task_type")), task.get("handler_version")
-        known = self._found.get((task_type, function or version))
+        known = self.found.get((task_type, function or version))
         if known is not None:
             known.tasks += 1
             return
         path = _path_of(str(task.get("key")), outer, ctx)
-        self._found[task_type, function or version] = _Missing(
+        self.found[task_type, function or version] = _Missing(
             path=path, task_type=task_type, version=version, error=error, function=function
         )
 
     @property
     def first_error(self) -> McError:
         """Why the first of the tasks cannot be called."""
-        return next(iter(self._found.values())).error
+        return next(iter(self.found.values())).error
 
     def describe(self) -> str:
         """Return why the flow is BLOCKED, for people."""
-        found = list(self._found.values())
+        found = list(self.found.values())
         parts = [_describe(missing) for missing in found[:_SHOWN]]
         if len(found) > _SHOWN:
             parts.append(f"{len(found) - _SHOWN} more handlers are missing")
@@ -110,7 +103,7 @@ class MissingHandlers:
                 "version": missing.version,
                 **({"function": missing.function} if missing.function is not None else {}),
             }
-            for missing in self._found.values()
+            for missing in self.found.values()
         ]
 
 

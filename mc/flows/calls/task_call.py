@@ -1,4 +1,4 @@
-"""One call of a handler: made, and settled right after.
+"""One call of a handler, settled right after it was made, and the two loops by which calls are made.
 
 The same object is the `task_ctx` that the handler is given.
 """
@@ -6,13 +6,13 @@ The same object is the `task_ctx` that the handler is given.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Coroutine, Generator, Iterable, Mapping
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mc.context.json_values import json_type_name, to_json_value
 from mc.context.sizes import json_size, largest_part
-from mc.errors import CoroutineHandlerError, NotJsonError, SizeError, StatusError
+from mc.errors import CoroutineHandlerError, NotJsonError, SizeError, StatusError, TaskHandlerError
 from mc.flows.calls.failure import describe_exception, describe_failure
 from mc.flows.calls.task_context import FlowView
 from mc.flows.services import SERVICES, SaveEffects
@@ -23,15 +23,29 @@ if TYPE_CHECKING:
     from asyncio import Task as AsyncTask
     from datetime import datetime
 
+    from mc.clock import Clock
     from mc.flows.flow import Flow, Task
     from mc.flows.handlers.handler_registry import Handler
     from mc.flows.services import EngineServices, Services
     from mc.flows.tick_report import TickReport
 
-__all__ = ["CallPutOffError", "Calls", "TaskCall", "amake_calls", "await_all", "make_calls"]
+__all__ = [
+    "CallHost",
+    "CallPutOffError",
+    "Calls",
+    "StepHost",
+    "Steps",
+    "TaskCall",
+    "amake_steps",
+    "make_steps",
+]
+
+T = TypeVar("T")
 
 # The handler calls that a tick wants made; None: wait here for those that are still under way.
 Calls = Generator["TaskCall | None", None, None]
+# A handler call to make; seconds to sleep; None: wait here for the calls that are under way.
+Steps = Generator["TaskCall | float | None", None, T]
 
 
 class CallPutOffError(Exception):
@@ -140,7 +154,8 @@ class TaskCall(dict[str, Any]):
 
     def _finish(self, result: Any) -> None:
         if isinstance(result, GeneratorType):
-            make_calls(result, self.services.save_effects)
+            host = CallHost(self.services.save_effects)
+            make_steps(host, host.steps(result))
         else:
             self.refuse_to_await(result)
 
@@ -172,7 +187,8 @@ class TaskCall(dict[str, Any]):
         own = _current_task()
         try:
             if isinstance(result, GeneratorType):
-                await amake_calls(result, self.services.save_effects)
+                host = CallHost(self.services.save_effects)
+                await amake_steps(host, host.steps(result))
             elif hasattr(result, "__await__"):
                 await result
         except BaseException as error:
@@ -324,43 +340,135 @@ def _json_or_none(value: Any) -> Any:
         return None
 
 
-def make_calls(calls: Iterable[TaskCall | None], save_effects: SaveEffects | None = None) -> None:
-    """Make the calls one after the other.
+class StepHost(Protocol):
+    """Who wants steps made."""
+
+    @property
+    def clock(self) -> Clock:
+        """By which steps sleep."""
+
+    def call_done(self, call: TaskCall) -> None:
+        """Take note that a call was made and settled."""
+
+    def call_broke(self, call: TaskCall, error: Exception) -> None:
+        """Take note that a call was made whose outcome could not be settled."""
+
+
+class CallHost:
+    """Who makes calls without a runner: those of a tick in memory, and those inside a call.
 
     Args:
-        calls: what a tick wants made.
         save_effects: called after each call with effects; where it returns False, no more are made.
     """
-    for call in calls:
-        if call is not None:
-            call.run()
-            if save_effects is not None and call.has_effects and not save_effects():
+
+    def __init__(self, save_effects: SaveEffects | None = None) -> None:
+        self._save_effects = save_effects
+        self._is_over = False
+
+    @property
+    def clock(self) -> Clock:
+        """Refuse to sleep.
+
+        Raises:
+            TaskHandlerError: always; what a tick wants made are calls.
+        """
+        raise TaskHandlerError("A handler that is a generator may yield calls of tasks, and nothing else.")
+
+    def steps(self, calls: Calls) -> Calls:
+        """Yield calls until what one of them did cannot be saved."""
+        if self._save_effects is None:
+            return calls
+        return self._until_over(calls)
+
+    def call_done(self, call: TaskCall) -> None:
+        """Save what a call with effects did."""
+        if self._save_effects is not None and call.has_effects and not self._save_effects():
+            self._is_over = True
+
+    def call_broke(self, call: TaskCall, error: Exception) -> None:
+        """Raise what broke the flow."""
+        raise error
+
+    def _until_over(self, calls: Calls) -> Calls:
+        for call in calls:
+            yield call
+            if self._is_over:
                 return
 
 
-async def amake_calls(calls: Iterable[TaskCall | None], save_effects: SaveEffects | None = None) -> None:
-    """Make the calls, and await those that are coroutines concurrently; see `make_calls`."""
+def make_steps(host: StepHost, steps: Steps[T]) -> T:
+    """Make steps one after the other, and return what they come to."""
+    try:
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            if step is None:
+                continue
+            if isinstance(step, float):
+                host.clock.sleep(step)
+                continue
+            try:
+                step.run()
+            except Exception as error:  # noqa: BLE001 - what the handler left of the flow broke it
+                host.call_broke(step, error)
+            else:
+                host.call_done(step)
+    finally:
+        steps.close()
 
-    async def complete(call: TaskCall, rest: Awaitable[None]) -> None:
+
+async def amake_steps(host: StepHost, steps: Steps[T]) -> T:
+    """Do what `make_steps` does, awaiting concurrently the calls whose handlers are coroutines.
+
+    Whatever is done between two of them, such as a store's short transaction, holds up the event loop.
+    """
+    from asyncio import sleep
+
+    pending: list[Coroutine[Any, Any, None]] = []
+    try:
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                due, pending = pending, []
+                await _await_all(due)
+                result: T = end.value
+                return result
+            if step is None:
+                due, pending = pending, []
+                await (_await_all(due) if due else sleep(0))  # others have their turn, too, in a long loop
+                continue
+            if isinstance(step, float):
+                await host.clock.asleep(step)
+                continue
+            try:
+                rest = step.begin()
+            except Exception as error:  # noqa: BLE001 - as above
+                host.call_broke(step, error)
+                continue
+            if rest is None:
+                host.call_done(step)
+            else:
+                pending.append(_complete(host, step, rest))
+    finally:
+        for coroutine in pending:
+            coroutine.close()
+        steps.close()
+
+
+async def _complete(host: StepHost, call: TaskCall, rest: Awaitable[None]) -> None:
+    try:
         await rest
-        if save_effects is not None and call.has_effects:
-            save_effects()
-
-    pending: list[Awaitable[None]] = []
-    for call in calls:
-        if call is None:
-            await await_all(pending)
-            pending.clear()
-        else:
-            rest = call.begin()
-            if rest is not None:
-                pending.append(complete(call, rest))
-            elif save_effects is not None and call.has_effects and not save_effects():
-                break
-    await await_all(pending)
+    except Exception as error:  # noqa: BLE001 - as above
+        host.call_broke(call, error)
+    else:
+        host.call_done(call)
 
 
-async def await_all(pending: Iterable[Awaitable[None]]) -> None:
+async def _await_all(pending: Iterable[Awaitable[None]]) -> None:
     """Await calls that are under way, each to its end, whatever becomes of the others."""
     from asyncio import CancelledError, gather
 

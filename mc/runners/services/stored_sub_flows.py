@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mc.durations import format_time
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["StoredSubFlows"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSubFlows:
     """The `SubFlowService` of one stored flow while it is ticked.
 
@@ -32,12 +34,9 @@ class StoredSubFlows:
             be saved of its call.
     """
 
-    def __init__(
-        self, store: FlowStore, outbox: Outbox, on_outage: Callable[[StoreUnreachableError], object]
-    ) -> None:
-        self._store = store
-        self._outbox = outbox
-        self._on_outage = on_outage
+    store: FlowStore
+    outbox: Outbox
+    on_outage: Callable[[StoreUnreachableError], object]
 
     def start(self, flow: Flow, parent: Flow) -> None:
         """Store a sub-flow with the flow's next save."""
@@ -47,7 +46,7 @@ class StoredSubFlows:
                 f"{MAX_KEY_LENGTH} can be stored. Choose shorter keys, or nest `flow` tasks less deep.",
                 key=flow.key,
             )
-        self._outbox.started.setdefault(flow.key, flow)
+        self.outbox.started.setdefault(flow.key, flow)
 
     def find(self, key: str) -> None:
         """Leave the sub-flow to whoever claims it."""
@@ -55,14 +54,14 @@ class StoredSubFlows:
 
     def poll(self, key: str) -> SubFlowState:
         """Return how far a sub-flow is."""
-        if key in self._outbox.started:
+        if key in self.outbox.started:
             return SubFlowState(status="PENDING")
         try:
-            flow = self._store.load(key)
+            flow = self.store.load(key)
         except FlowNotFoundError as error:
             raise FlowNotFoundError(f"The sub-flow {key!r} was deleted before it ended.", key=key) from error
         except StoreUnreachableError as error:
-            self._on_outage(error)
+            self.on_outage(error)
             raise
         return SubFlowState(
             status=flow.status,
@@ -80,25 +79,25 @@ class StoredSubFlows:
     def retry(self, key: str, flow_dict: dict[str, Any] | None, by: str, reason: str) -> bool:
         """Ask for a sub-flow's retry with the flow's next save; its end wakes the flow."""
         try:
-            summary = self._store.summary(key)
+            summary = self.store.summary(key)
         except FlowNotFoundError as error:
             raise FlowNotFoundError(f"The sub-flow {key!r} was deleted before it ended.", key=key) from error
         except StoreUnreachableError as error:
-            self._on_outage(error)
+            self.on_outage(error)
             raise
         if summary.status == "COMPLETED":
             return False
         from mc.flows.controls.control import Control, ControlKind  # few flows need it
 
-        at = format_time(self._store.clock.now())
+        at = format_time(self.store.clock.now())
         retry = Control(kind=ControlKind.RETRY, by=by, reason=reason, at=at)
-        self._outbox.asked[key] = retry
+        self.outbox.asked[key] = retry
         return True
 
     def cancel(self, key: str, reason: str) -> bool:
         """Cancel a sub-flow with the flow's next save, whoever ticks it at that moment."""
-        self._outbox.asked.pop(key, None)  # of a retry in the same tick, which is not wanted any more
-        if self._outbox.started.pop(key, None) is not None:
+        self.outbox.asked.pop(key, None)  # of a retry in the same tick, which is not wanted any more
+        if self.outbox.started.pop(key, None) is not None:
             return False  # it was begun since the last save, and is stored nowhere
-        self._outbox.cancelled[key] = reason
+        self.outbox.cancelled[key] = reason
         return True

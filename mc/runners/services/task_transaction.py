@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mc.errors import McError, StoreError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["TaskTransaction"]
 
 
+@dataclass(slots=True, kw_only=True)
 class TaskTransaction:
     """Holds a transaction from before a transactional task's function is called until its task is saved.
 
@@ -26,22 +28,15 @@ class TaskTransaction:
         before: called before the transaction begins.
         on_problem: told where the transaction could not begin, or its database went away: that is no failure
             of the task, so nothing may be saved of its call.
+        held: the transaction that waits for the save of its task; None if none does.
     """
 
-    def __init__(
-        self,
-        store: FlowStore,
-        lease: Lease,
-        *,
-        before: Callable[[], object],
-        on_problem: Callable[[McError], object],
-    ) -> None:
-        self._store = store
-        self._lease = lease
-        self._before = before
-        self._on_problem = on_problem
-        self._held: HeldTransaction | None = None
-        self._call: OpenCall | None = None
+    store: FlowStore
+    lease: Lease
+    before: Callable[[], object]
+    on_problem: Callable[[McError], object]
+    held: HeldTransaction | None = None
+    _call: OpenCall | None = None
 
     @contextmanager
     def begin(self, call: OpenCall) -> Iterator[Any]:
@@ -51,7 +46,7 @@ class TaskTransaction:
         SQLAlchemy's.
         """
         call.has_effects = True  # so that the outcome is saved before anything else is called
-        held = self._held = self._hold()
+        held = self.held = self._hold()
         self._call = call
         try:
             yield held.connection
@@ -59,7 +54,7 @@ class TaskTransaction:
         except BaseException as error:
             problem = held.was_lost(error)
             if problem is not None:
-                self._on_problem(problem)
+                self.on_problem(problem)
             self.roll_back()
             raise
 
@@ -68,7 +63,7 @@ class TaskTransaction:
 
         Where the task of the call is not COMPLETED, what was written is taken back first.
         """
-        held, call = self._held, self._call
+        held, call = self.held, self._call
         if held is None or call is None:
             return None
         if call.task.get("status") != "COMPLETED":
@@ -76,21 +71,16 @@ class TaskTransaction:
             return None
         return held
 
-    @property
-    def is_open(self) -> bool:
-        """Whether a transaction waits for the save of its task."""
-        return self._held is not None
-
     def roll_back(self) -> None:
         """Take back what was written and not committed; harmless when there is nothing."""
-        held, self._held, self._call = self._held, None, None
+        held, self.held, self._call = self.held, None, None
         if held is not None:
             held.roll_back()
 
     def _hold(self) -> HeldTransaction:
         try:
-            self._before()
-            return self._store.hold(self._lease)
+            self.before()
+            return self.store.hold(self.lease)
         except StoreError as error:
-            self._on_problem(error)
+            self.on_problem(error)
             raise

@@ -36,6 +36,7 @@ from mc.store.schema import tables
 from tests.reliability.stateful.model import Known, Model, Wake
 from tests.reliability.stateful.workload import HANDLERS, KINDS, make_engine
 from tests.support.invariants import Seen, check_store
+from tests.support.ticking import make_calls, save_at_last
 
 __all__ = ["Place", "StoreMachine"]
 
@@ -336,17 +337,11 @@ class StoreMachine(RuleBasedStateMachine):
         assert kinds == ({said} if stored else set())
 
     def finish(self, held: Held) -> None:
-        """Do what a runner does with a flow that it has claimed and loaded."""
-        session = ClaimedFlow(
+        """Do what a driver does with a flow that it has claimed and loaded."""
+        claimed = ClaimedFlow(
             held.store, self.engine, held.lease, held.flow, task_ctx={}, must_stop=lambda: False
         )
-        for call in session.steps():
-            if call is not None:
-                call.run()
-                session.call_done(call)
-        if session.final is not None:
-            outbox = Outbox(acted_upon=session.final.acted_upon)
-            held.store.save(held.flow, lease=held.lease, release=True, outbox=outbox)
+        save_at_last(held.store, held.lease, make_calls(claimed))
 
     @precondition(lambda self: self.held)
     @rule(index=INDEX)
