@@ -56,7 +56,7 @@ WINGS: dict[str, tuple[str, ...]] = {
     "simulation": ("simulation", "script", "scripted_handlers", "timeline", "scripted_results", "task_paths"),
     "store": (
         *("history_check", "flow_facts", "flow_store", "upkeep", "messages", "saving", "resource_store"),
-        *("reading", "leases", "rows", "nearest_names", "history", "database", "outbox", "final_save"),
+        *("reading", "leases", "rows", "nearest_names", "history", "database"),
         *("lease", "schema", "sql", "flow_summary", "event", "databases", "finding"),
     ),
     "spec": (

@@ -24,11 +24,10 @@ from mc.runners.services.stored_sub_flows import StoredSubFlows
 from mc.runners.services.task_transaction import TaskTransaction
 from mc.runners.waking import wake_tasks
 from mc.statuses import FINISHED_FLOW_STATUSES
-from mc.store.final_save import FinalSave
 from mc.store.flow_store import FlowStore
 from mc.store.lease import NO_LOST_CALLS, Lease, LostCalls, Wake
-from mc.store.outbox import Outbox
 from mc.store.rows.wakes import CANCEL, CONTROL, FINISHED
+from mc.store.saving.flow_saver import FinalSave, Outbox
 
 if TYPE_CHECKING:
     from mc.flows.controls.control import Control

@@ -7,9 +7,9 @@ from threading import Lock
 from typing import Final, NamedTuple
 
 from mc.errors import McError, StoreError, StoreUnreachableError
-from mc.store.final_save import FinalSave
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
+from mc.store.saving.flow_saver import FinalSave
 
 __all__ = ["FinalSaves", "SaveResult"]
 

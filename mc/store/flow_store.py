@@ -21,20 +21,18 @@ from mc.flows.flow import Flow
 from mc.store.database import BUSY_SECONDS, Database
 from mc.store.databases.held_transaction import HeldTransaction
 from mc.store.databases.kinds import DEFAULT_URL, FILE_MODE
-from mc.store.final_save import FinalSave
 from mc.store.flow_summary import FlowSummary
 from mc.store.history.tick_log import TickLog, TickRecord, begin_tick
 from mc.store.lease import DEFAULT_LEASE_SECONDS, Lease, LostCalls
 from mc.store.leases import blocking, claims, held_leases
-from mc.store.leases.recollection import Recollection
+from mc.store.leases.claims import Recollection
 from mc.store.leases.refusals import lease_lost
-from mc.store.outbox import Outbox
 from mc.store.reading.flow_reader import FlowRows, flow_of, read_flows, read_frontier
 from mc.store.reading.flow_summaries import read_summaries, summary_query
 from mc.store.reading.sql_task_source import partial_flow_of
 from mc.store.rows.flow_and_task_rows import StoredState
-from mc.store.saving.flow_saver import FlowSaver
-from mc.store.saving.flow_writer import NewFlow, draft_new_flow, insert_flows
+from mc.store.saving.flow_saver import FinalSave, FlowSaver, Outbox
+from mc.store.saving.new_flow import NewFlow, draft_new_flow, insert_flows
 from mc.store.schema.tables import flow as flow_table
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from mc.flows.observer import ChangeEvent
 from mc.runners.flow_runner import FlowRunner
 from mc.statuses import TASK_CHANGES
 from mc.store.event import Event, EventKind, replay
-from mc.store.final_save import FinalSave
 from mc.store.flow_store import FlowStore
 from mc.store.history_check import check_history
 from mc.store.lease import Lease
+from mc.store.saving.flow_saver import FinalSave
 from tests.support.databases import DATABASES, fresh_url
 from tests.support.partial_flows import never_read_whole
 from tests.support.random_specs import Act, meddling_specs, wild_specs

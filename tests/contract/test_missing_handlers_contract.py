@@ -389,7 +389,7 @@ def test_it_can_be_cancelled_while_it_is_blocked(runners: Runners, store: FlowSt
     runner.tick()
     (child_key,) = [flow.key for flow in store.query(status="BLOCKED")]
     from mc.runners.services.stored_sub_flows import StoredSubFlows
-    from mc.store.outbox import Outbox
+    from mc.store.saving.flow_saver import Outbox
 
     flow, outbox = store.load("f"), Outbox()
     service = StoredSubFlows(store, outbox, pytest.fail)

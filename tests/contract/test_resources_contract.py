@@ -12,8 +12,8 @@ from mc.clock import ManualClock
 from mc.errors import FlowError, ResourceError
 from mc.flows.flow import Flow
 from mc.houston import Houston
-from mc.store.outbox import Outbox
 from mc.store.resource_store import ResourceStatus
+from mc.store.saving.flow_saver import Outbox
 from tests.support.invariants import check_store
 
 WAIT = {"key": "w", "task_type": "wait_for_signal", "task_params": {"signal": "go"}}

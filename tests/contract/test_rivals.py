@@ -20,8 +20,8 @@ from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Wake
-from mc.store.outbox import Outbox
 from mc.store.rows.wakes import FINISHED, add_wake
+from mc.store.saving.flow_saver import Outbox
 from mc.store.schema import tables
 
 CHAIN = {"tasks": [{"key": "one", "task_type": "noop"}, {"key": "two", "task_type": "noop"}]}

@@ -13,9 +13,8 @@ from mc.errors import LeaseLostError, NotJsonError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.store.event import EventKind
-from mc.store.final_save import FinalSave
 from mc.store.flow_store import FlowStore
-from mc.store.outbox import Outbox
+from mc.store.saving.flow_saver import FinalSave, Outbox
 
 CHAIN = {"tasks": [{"key": "one", "task_type": "noop"}, {"key": "two", "task_type": "noop"}]}
 Tick = Callable[..., list[FinalSave]]

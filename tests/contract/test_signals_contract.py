@@ -14,7 +14,7 @@ from mc.errors import FlowNotFoundError, SignalError
 from mc.houston import Houston
 from mc.spec.schema import params_schema
 from mc.store.event import EventKind
-from mc.store.outbox import Outbox
+from mc.store.saving.flow_saver import Outbox
 from mc.store.schema import tables
 from tests.support.invariants import check_store
 

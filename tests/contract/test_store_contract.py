@@ -28,7 +28,7 @@ from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
-from mc.store.outbox import Outbox
+from mc.store.saving.flow_saver import Outbox
 
 START = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 CHAIN = {

@@ -10,9 +10,9 @@ from mc.errors import LeaseLostError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
-from mc.store.final_save import FinalSave
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
+from mc.store.saving.flow_saver import FinalSave
 from tests.support.invariants import check_store
 
 INNER = {"tasks": [{"key": "inner", "task_type": "noop"}]}

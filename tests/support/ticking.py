@@ -5,7 +5,7 @@ from __future__ import annotations
 from mc.runners.claimed_flow import ClaimedFlow, ClaimResult
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
-from mc.store.outbox import Outbox
+from mc.store.saving.flow_saver import Outbox
 
 __all__ = ["make_calls", "save_at_last"]
 

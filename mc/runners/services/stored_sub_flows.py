@@ -11,7 +11,7 @@ from mc.errors import FlowNotFoundError, StoreError, StoreUnreachableError
 from mc.flows.calls.failure import failure_names
 from mc.flows.services import SubFlowState
 from mc.store.flow_store import FlowStore
-from mc.store.outbox import Outbox
+from mc.store.saving.flow_saver import Outbox
 from mc.store.schema.tables import MAX_KEY_LENGTH
 
 if TYPE_CHECKING:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from threading import Lock
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, literal, or_, select, update
@@ -20,8 +21,7 @@ from mc.store.history.event_log import EventRow, insert_events
 from mc.store.history.tick_log import LATEST_TURN
 from mc.store.lease import MAX_LOST_CALLS, Lease, LostCalls
 from mc.store.leases.blocking import block_after_losses
-from mc.store.leases.recollection import Recollection
-from mc.store.leases.refusals import new_epoch
+from mc.store.leases.refusals import gone_backwards, new_epoch
 from mc.store.schema.epochs import PRESENT_EPOCH
 from mc.store.schema.tables import flow
 from mc.store.sql.prepared import Prepared, Row
@@ -29,6 +29,7 @@ from mc.store.sql.prepared import Prepared, Row
 __all__ = [
     "FAIR_SHARE",
     "Claimed",
+    "Recollection",
     "Search",
     "claim",
     "claim_query",
@@ -40,7 +41,43 @@ __all__ = [
 ]
 
 FAIR_SHARE: Final = 8  # one place in so many goes to the flows that are due longest
+_MOST_SEEN: Final = 10_000  # flows of which a store remembers what it saw last
 _CANDIDATES: Final = 8  # times as many as wanted are looked at where others may have locked the first
+
+
+class Recollection:
+    """The newest token and revision of each of the flows that a store claimed or saved last.
+
+    They only grow unless a backup was restored.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._lock = Lock()
+
+    def note(self, key: str, token: int, revision: int) -> None:
+        """Remember how a flow was saved; without a lease, the token is 0."""
+        with self._lock:
+            before, _ = self._seen.pop(key, (0, 0))
+            self._seen[key] = (max(token, before), revision)
+            if len(self._seen) > _MOST_SEEN:
+                del self._seen[next(iter(self._seen))]
+
+    def forget(self) -> None:
+        """Begin anew."""
+        with self._lock:
+            self._seen.clear()
+
+    def check(self, rows: Iterable[Any]) -> None:
+        """Compare rows of flows with what was seen of them.
+
+        Raises:
+            StoreReplacedError: one of them is older.
+        """
+        for row in rows:
+            token, revision = self._seen.get(row.key, (0, 0))
+            if row.lease_token < token or row.revision < revision:
+                raise gone_backwards(row.key)
 
 
 class Claimed(NamedTuple):

@@ -14,7 +14,7 @@ from mc.store.database import Database
 from mc.store.history.event_log import insert_events
 from mc.store.leases.claims import family_of
 from mc.store.rows.wakes import has_controls
-from mc.store.saving.flow_writer import draft_new_flow, insert_flows
+from mc.store.saving.new_flow import draft_new_flow, insert_flows
 
 if TYPE_CHECKING:
     from mc.flows.controls.control import Control

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
@@ -20,31 +21,59 @@ from mc.errors import (
 from mc.flows.flow import Flow
 from mc.store.database import Database
 from mc.store.databases.held_transaction import HeldTransaction
-from mc.store.final_save import FinalSave
 from mc.store.history.event_log import add_events
 from mc.store.lease import Lease, LostCalls, Wake
-from mc.store.leases.recollection import Recollection
+from mc.store.leases.claims import Recollection
 from mc.store.leases.refusals import explain_refusal
-from mc.store.outbox import Outbox
 from mc.store.rows.flow_and_task_rows import StoredState
 from mc.store.rows.request_rows import give_back
 from mc.store.rows.resource_queue import take_turn
-from mc.store.saving.flow_statements import save_statement
-from mc.store.saving.flow_writer import (
-    FlowDraft,
-    NewFlow,
-    Update,
-    draft_new_flow,
-    draft_save,
-    insert_flows,
-    update_flows,
-)
+from mc.store.saving.flow_writer import FlowDraft, Update, draft_save, save_statement, update_flows
 from mc.store.saving.history_draft import draft_lost_result
+from mc.store.saving.new_flow import NewFlow, draft_new_flow, insert_flows
 from mc.store.sql.prepared import Prepared, Row
 
-__all__ = ["FlowSaver"]
+if TYPE_CHECKING:
+    from mc.flows.controls.control import Control
+
+__all__ = ["FinalSave", "FlowSaver", "Outbox"]
 
 _MOST_TASKS: Final = 2_000  # in one transaction, which keeps the rows locked
+
+
+@dataclass(slots=True)
+class Outbox:
+    """What a flow's tasks want done to other stored flows, and what the tick acted upon."""
+
+    started: dict[str, Flow] = field(default_factory=dict)  # new sub-flows by key
+    cancelled: dict[str, str] = field(default_factory=dict)  # sub-flows to be cancelled: key -> reason
+    asked: dict[str, Control] = field(default_factory=dict)  # of stored sub-flows by key
+    passed_on: list[Control] = field(default_factory=list)  # to all stored sub-flows that it concerns
+    refused: list[tuple[Control, str]] = field(default_factory=list)  # what a person asked in vain, and why
+    acted_upon: tuple[Wake, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to be done to other flows, and nothing to be told."""
+        return not (self.started or self.cancelled or self.asked or self.passed_on or self.refused)
+
+    def clear(self) -> None:
+        """Forget what has been committed."""
+        self.started.clear()
+        self.cancelled.clear()
+        self.asked.clear()
+        self.passed_on.clear()
+        self.refused.clear()
+        self.acted_upon = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalSave:
+    """A flow that was ticked under a lease and is to be saved and let go."""
+
+    flow: Flow
+    lease: Lease
+    acted_upon: tuple[Wake, ...] = ()  # what the flow need not be woken for again
 
 
 class FlowSaver:

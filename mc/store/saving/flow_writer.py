@@ -1,28 +1,25 @@
-"""Drafts of saves: a new flow whole, a known one as far as it differs from what is stored."""
+"""Writes of flows, as far as they differ from what is stored."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, and_, bindparam, delete, insert, not_, null
+from sqlalchemy import update as update_of
 
-from mc.context.json_values import dumps, loads
-from mc.durations import format_time
-from mc.errors import FlowExistsError, StoreError
+from mc.errors import StoreError
 from mc.flows.flow import Flow
 from mc.flows.formats.flow_rows import FlowChanges, collect_changes, mark_saved
-from mc.flows.resources.requests import ask_anew
-from mc.spec.digest import spec_digest
 from mc.statuses import FINISHED_FLOW_STATUSES
+from mc.store.databases.base import Dialect
 from mc.store.history.event_log import EventRow, HistoryDraft, write_history
 from mc.store.lease import Lease, Wake
+from mc.store.leases.claims import is_leased
 from mc.store.leases.refusals import tasks_changed
-from mc.store.reading.awaited_flows import refuse_awaited_flows
-from mc.store.reading.flow_reader import chunks
 from mc.store.rows.flow_and_task_rows import (
     StoredState,
     TaskColumns,
@@ -33,37 +30,41 @@ from mc.store.rows.flow_and_task_rows import (
 )
 from mc.store.rows.request_rows import ended_requests
 from mc.store.rows.signal_rows import SignalDraft, draft_signals
-from mc.store.rows.spec_rows import keep_spec
-from mc.store.rows.used_keys import find_taken_keys
 from mc.store.rows.wakes import FINISHED, add_wake, remove_wakes, remove_wakes_of_finished, wake_if_noted
-from mc.store.saving.flow_statements import (
-    DELETE_EDGES,
-    DELETE_TASK,
-    INSERT_EDGE,
-    INSERT_FLOW,
-    INSERT_TASK,
-    NEW_FLOW_COLUMNS,
-    SAVED_COLUMNS,
-    UPDATE_DATA,
-    UPDATE_TASK_STATUSES,
-    UPDATE_TASKS,
-    UPDATE_TASKS_WITH_POSITIONS,
-)
 from mc.store.saving.history_draft import draft_history
+from mc.store.schema import tables
+from mc.store.schema.epochs import PRESENT_EPOCH
+from mc.store.sql.bulk_update import BulkUpdate
 from mc.store.sql.prepared import Prepared, Row
 
 if TYPE_CHECKING:
     from mc.store.saving.spec_change import SpecChange
 
 __all__ = [
+    "INSERT_EDGE",
+    "INSERT_TASK",
+    "SAVED_COLUMNS",
     "FlowDraft",
-    "NewFlow",
     "Update",
-    "draft_new_flow",
     "draft_save",
-    "insert_flows",
+    "save_statement",
     "update_flows",
 ]
+
+# columns of a flow's row that each save writes
+SAVED_COLUMNS: Final = (
+    "label",
+    "status",
+    "blocked_reason",
+    "priority",
+    "parent_key",
+    "parent_task_key",
+    "modified_at",
+    "finished_at",
+    "task_counts",
+    "body",
+    "next_tick_at",
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -219,9 +220,9 @@ def update_flows(connection: Connection, statement: Prepared, updates: Sequence[
         _settle_wakes(connection, update)
     for draft in drafts:
         if draft.data is not None:
-            UPDATE_DATA.run(connection, (draft.data, draft.flow.key))
+            _UPDATE_DATA.run(connection, (draft.data, draft.flow.key))
     _update_tasks(connection, drafts)
-    DELETE_EDGES.run_many(
+    _DELETE_EDGES.run_many(
         connection, [(draft.flow.key,) for draft in drafts if draft.changes.has_other_edges]
     )
     INSERT_TASK.run_many(connection, [row for draft in drafts for row in draft.new_tasks])
@@ -243,9 +244,9 @@ def _update_tasks(connection: Connection, drafts: Sequence[FlowDraft]) -> None:
     changed = [row for draft in drafts for row in draft.changed_tasks]
     moved = [row for draft in drafts for row in draft.moved_tasks]
     placed = [row for draft in drafts for row in draft.placed_tasks]
-    found = UPDATE_TASKS.run(connection, changed) + UPDATE_TASK_STATUSES.run(connection, moved)
+    found = _UPDATE_TASKS.run(connection, changed) + _UPDATE_TASK_STATUSES.run(connection, moved)
     removed = [row for draft in drafts for row in draft.removed_tasks]
-    found += UPDATE_TASKS_WITH_POSITIONS.run(connection, placed) + DELETE_TASK.run_many(connection, removed)
+    found += _UPDATE_TASKS_WITH_POSITIONS.run(connection, placed) + _DELETE_TASK.run_many(connection, removed)
     expected = len(changed) + len(moved) + len(placed) + len(removed)
     if found != expected:
         raise tasks_changed([draft.flow.key for draft in drafts], expected, found)
@@ -267,93 +268,81 @@ def _settle_wakes(connection: Connection, update: Update) -> None:
     wake_if_noted(connection, flow.key, flow.status in ("PENDING", "RUNNING"), now)
 
 
-@dataclass(slots=True, kw_only=True)
-class NewFlow:
-    """A flow that is to be stored for the first time."""
+@cache
+def save_statement(
+    *,
+    dialect: Dialect,
+    leased: bool,
+    release: bool = False,
+    keep_lost_leases: bool = False,
+    notes_calls: bool = False,
+) -> Prepared:
+    """Return the statement that writes a flow's row, if nobody has saved it and the lease is the saver's.
 
-    draft: FlowDraft
-    row: dict[str, Any]
-    spec_text: str | None
-
-
-def draft_new_flow(
-    flow: Flow, now: datetime, waiter_key: str | None = None, lease: Lease | None = None
-) -> NewFlow:
-    """Return all rows of a flow.
+    Its parameters are the saved columns, the flow's key, the revision that is known, and the token and the id
+    of the lease; without one, the epoch.
 
     Args:
-        flow: what is to be stored.
-        now: the present.
-        waiter_key: the stored flow that waits for it.
-        lease: of the runner that stores it, for the history.
-
-    Raises:
-        StoreError: a key is too long.
-        NotJsonError: JSON cannot hold a part of the flow.
-        FlowFormatError: it had begun, and waits for a stored sub-flow.
+        dialect: of the database.
+        leased: whether the saver names the token that it holds.
+        release: whether the lease ends with the save.
+        keep_lost_leases: whether the count of vanished runners stays as it is.
+        notes_calls: whether the calls under way are written; the text is the last parameter.
     """
-    check_key(flow.key, "flow key")
-    flow.filter_tasks()  # what is handed out is written; the flow may have been saved elsewhere
-    if flow.status == "RUNNING":
-        ask_anew(flow, format_time(now))  # what it held is another's, or its own elsewhere
-    state = StoredState(data="", waiter_key=waiter_key)
-    draft = draft_save(flow, state, now, lease)
-    if flow.status != "PENDING":
-        refuse_awaited_flows(flow.key, draft.changes.task_rows)
-    digest = spec_digest(flow.spec) if flow.spec is not None else None
-    row = {
-        **draft.columns,
-        "data": draft.data,
-        "waiter_key": waiter_key,
-        "spec_digest": digest,
-        "created_at": format_time(now),
-        "lease_token": 0,
-        "lost_leases": 0,
-        "revision": 1,
-    }
-    text = encode_json(flow.spec, f"spec of flow {flow.key!r}") if digest is not None else None
-    return NewFlow(draft=draft, row=row, spec_text=text)
-
-
-def insert_flows(connection: Connection, flows: Sequence[NewFlow]) -> None:
-    """Write new flows.
-
-    Raises:
-        FlowExistsError: one of the keys is taken; nothing may be committed.
-    """
-    keys = [new.row["key"] for new in flows]
-    taken = [key for key, count in Counter(keys).items() if count > 1]
-    for chunk in chunks(keys):
-        for found in find_taken_keys(connection, chunk):
-            if found.deleted_at is not None:
-                raise _used_before(found.key, found.deleted_at)
-            taken.append(found.key)
-    if taken:
-        raise FlowExistsError(
-            f"A flow with the key {taken[0]!r} is stored already. Choose another key.", key=taken[0]
+    row = tables.flow.c
+    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in SAVED_COLUMNS}
+    values["revision"] = row.revision + 1
+    if not keep_lost_leases:
+        values["lost_leases"] = 0
+    if notes_calls:
+        values["lost_calls"] = bindparam("calls")
+    elif not keep_lost_leases:
+        values["lost_calls"] = null()
+    if release or not leased:
+        values["lease_owner"] = values["lease_expires_at"] = null()
+    names = ["flow", "known"]
+    if leased:
+        names += ["token", "id"]
+        condition = and_(
+            row.lease_token == bindparam("token"),
+            row.lease_id == bindparam("id"),
+            row.lease_owner.is_not(None),
         )
-    for new in flows:
-        if new.spec_text is not None:
-            _insert_spec(connection, new, new.spec_text)
-    INSERT_FLOW.run_many(connection, [[new.row[name] for name in NEW_FLOW_COLUMNS] for new in flows])
-    INSERT_TASK.run_many(connection, [row for new in flows for row in new.draft.new_tasks])
-    INSERT_EDGE.run_many(connection, [row for new in flows for row in new.draft.new_edges])
-    for new in flows:
-        if new.draft.signals is not None:
-            new.draft.signals.write(connection)
-    write_history(connection, [new.draft.history for new in flows])
+    else:
+        names += ["epoch"]
+        # what a runner does at this moment would overwrite the save
+        condition = and_(not_(is_leased(dialect)), bindparam("epoch") == PRESENT_EPOCH)
+        values["lease_token"] = row.lease_token + 1  # a runner whose lease ran out is shut out
+    if notes_calls:
+        names += ["calls"]
+    is_known = and_(row.key == bindparam("flow"), row.revision == bindparam("known"))
+    statement = update_of(tables.flow).where(is_known, condition).values(values)
+    return Prepared(statement, (*(f"new_{name}" for name in SAVED_COLUMNS), *names))
 
 
-def _used_before(key: str, deleted_at: str) -> FlowExistsError:
-    return FlowExistsError(
-        f"The key {key!r} was used before, by a flow that was deleted at {deleted_at}. Choose another key; "
-        f"each names one flow for ever, so that none is taken for another.",
-        key=key,
-        deleted_at=deleted_at,
-    )
+INSERT_TASK: Final = Prepared(
+    insert(tables.task), ("flow_key", "key", "position", "rank", "status", "unmet", "due_at", "body")
+)
+INSERT_EDGE: Final = Prepared(insert(tables.edge), ("flow_key", "src_key", "dest_key", "position"))
+_UPDATE_DATA: Final = Prepared(
+    update_of(tables.flow).where(tables.flow.c.key == bindparam("flow")).values(data=bindparam("new_data")),
+    ("new_data", "flow"),
+)
 
 
-def _insert_spec(connection: Connection, new: NewFlow, text: str) -> None:
-    if not keep_spec(connection, new.row["spec_digest"], text):
-        new.draft.state.own_spec = new.draft.flow.spec
-        new.row["body"] = dumps({**loads(new.row["body"]), "spec": new.draft.flow.spec})
+_UPDATE_TASK_STATUSES: Final = BulkUpdate(tables.task, ("rank", "status", "unmet", "due_at"), guard="status")
+_UPDATE_TASKS: Final = BulkUpdate(tables.task, ("rank", "status", "unmet", "due_at", "body"), guard="status")
+_UPDATE_TASKS_WITH_POSITIONS: Final = BulkUpdate(
+    tables.task, ("position", "rank", "status", "unmet", "due_at", "body"), guard="status"
+)
+_DELETE_TASK: Final = Prepared(
+    delete(tables.task).where(
+        tables.task.c.flow_key == bindparam("flow"),
+        tables.task.c.key == bindparam("task"),
+        tables.task.c.status == bindparam("known_status"),
+    ),
+    ("flow", "task", "known_status"),
+)
+_DELETE_EDGES: Final = Prepared(
+    delete(tables.edge).where(tables.edge.c.flow_key == bindparam("flow")), ("flow",)
+)

@@ -22,8 +22,8 @@ from mc.runners.services.stored_sub_flows import StoredSubFlows
 from mc.runners.stored_migration import migrate_stored_flow
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
-from mc.store.outbox import Outbox
 from mc.store.rows.request_rows import ended_requests
+from mc.store.saving.flow_saver import Outbox
 from tests.reliability.crash.world import SPECS, World
 from tests.support.trials import Trial
 

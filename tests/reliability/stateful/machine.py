@@ -31,7 +31,7 @@ from mc.runners.services.stored_sub_flows import StoredSubFlows
 from mc.store.event import EventKind
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
-from mc.store.outbox import Outbox
+from mc.store.saving.flow_saver import Outbox
 from mc.store.schema import tables
 from tests.reliability.stateful.model import Known, Model, Wake
 from tests.reliability.stateful.workload import HANDLERS, KINDS, make_engine

@@ -17,8 +17,8 @@ from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.final_saves import FinalSaves
 from mc.runners.flow_runner import FlowRunner
-from mc.store.final_save import FinalSave
 from mc.store.flow_store import FlowStore
+from mc.store.saving.flow_saver import FinalSave
 
 PURE = {"tasks": [{"key": "t", "task_type": "noop"}]}
 
