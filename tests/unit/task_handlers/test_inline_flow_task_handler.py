@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mc.flows.calls.task_call import make_calls
+from mc.flows.calls.task_call import CallHost, make_steps
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.services import SERVICES
@@ -112,7 +112,7 @@ class TestTicks:
             flow = Flow.from_flow_spec({"tasks": [nest({"task_type": inner}, 3)]})
             tick = engine.begin_tick(flow)
             calls = []
-            make_calls(calls.append(call) or call for call in tick.calls())
+            make_steps(CallHost(), (calls.append(call) or call for call in tick.calls()))
             tick.finish()
             assert [call.has_effects for call in calls if call] == [expected]
 
