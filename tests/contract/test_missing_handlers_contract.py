@@ -392,7 +392,7 @@ def test_it_can_be_cancelled_while_it_is_blocked(runners: Runners, store: FlowSt
     from mc.store.saving.flow_saver import Outbox
 
     flow, outbox = store.load("f"), Outbox()
-    service = StoredSubFlows(store, outbox, pytest.fail)
+    service = StoredSubFlows(store=store, outbox=outbox, on_outage=pytest.fail)
     engine = FlowEngine(clock=store.clock)
     ctx = {SERVICES: replace(engine.services, sub_flows=service)}
     engine.cancel_flow(flow, "a person wants it", ctx)

@@ -17,7 +17,7 @@ from mc.flows.flow_engine import FlowEngine
 from mc.flows.services import SERVICES, ResourceRequest
 from mc.houston_control_methods import ControlMethods
 from mc.runners.flow_runner import FlowRunner
-from mc.runners.services.stored_resources import StoredResources
+from mc.runners.services.stored_resources import StoredResources, claims_held
 from mc.runners.services.stored_sub_flows import StoredSubFlows
 from mc.runners.stored_migration import migrate_stored_flow
 from mc.store.flow_store import FlowStore
@@ -110,7 +110,7 @@ def _complain(problem: object) -> None:
 
 
 def _stored_services(world: World, outbox: Outbox, **others: Any) -> dict[str, Any]:
-    sub_flows = StoredSubFlows(world.store, outbox, on_outage=_complain)
+    sub_flows = StoredSubFlows(store=world.store, outbox=outbox, on_outage=_complain)
     return {SERVICES: replace(world.engine.services, sub_flows=sub_flows, **others)}
 
 
@@ -299,9 +299,21 @@ def _add_limited(world: World) -> None:
     world.add("limited", "limited_too")
 
 
+def _resources_of(world: World, flow: Flow, lease: Lease) -> StoredResources:
+    claims = world.store.state_of(flow).claims
+    return StoredResources(
+        store=world.store,
+        flow=flow,
+        lease=lease,
+        claims=claims,
+        held=claims_held(flow, claims, lease),
+        on_problem=_complain,
+    )
+
+
 def _tick_limited(world: World, key: str) -> tuple[Lease, Flow, Outbox]:
     lease, flow, outbox = _hold(world, key)
-    resources = StoredResources(world.store, flow, lease, on_problem=_complain)
+    resources = _resources_of(world, flow, lease)
     world.engine.tick_flow(flow, _stored_services(world, outbox, resources=resources))
     return lease, flow, outbox
 
@@ -309,7 +321,7 @@ def _tick_limited(world: World, key: str) -> tuple[Lease, Flow, Outbox]:
 def _grant(world: World, arm: Arm) -> None:
     """Get a resource, and save nothing of the task that got it."""
     lease, flow, _ = _hold(world, "limited")
-    resources = StoredResources(world.store, flow, lease, on_problem=_complain)
+    resources = _resources_of(world, flow, lease)
     requests = [
         ResourceRequest(
             id=f"limited/{key}/1",

@@ -212,7 +212,7 @@ class StoreMachine(RuleBasedStateMachine):
     def change(self, flow: Flow, act: str, outbox: Outbox) -> Callable[[Known], None]:
         """Change a flow in memory, and return what does the same to the model."""
         if act == "cancel":
-            service = StoredSubFlows(self.store, outbox, pytest.fail)
+            service = StoredSubFlows(store=self.store, outbox=outbox, on_outage=pytest.fail)
             ctx = {SERVICES: replace(self.engine.services, sub_flows=service)}
             self.engine.cancel_flow(flow, "a person wants it", ctx)
             return self.model.cancel
