@@ -12,8 +12,7 @@ from mc.context.json_values import dumps
 from mc.store.event import EventKind
 from mc.store.lease import Lease
 from mc.store.schema.tables import attempt, event, flow
-from mc.store.sql.bulk_insert import BulkInsert
-from mc.store.sql.prepared import Prepared, Row
+from mc.store.sql.statements import BulkInsert, Prepared, Row
 
 __all__ = [
     "EventRow",

@@ -15,7 +15,7 @@ from mc.durations import format_time, parse_time
 from mc.store.database import Database
 from mc.store.schema.tables import MAX_KEY_LENGTH, schema, tick
 from mc.store.schema.upgrade import NEWEST_VERSION, newer_schema
-from mc.store.sql.prepared import Prepared
+from mc.store.sql.statements import Prepared
 
 __all__ = [
     "LATEST_TURN",

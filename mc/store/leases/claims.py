@@ -24,7 +24,7 @@ from mc.store.leases.blocking import block_after_losses
 from mc.store.leases.refusals import gone_backwards, new_epoch
 from mc.store.schema.epochs import PRESENT_EPOCH
 from mc.store.schema.tables import flow
-from mc.store.sql.prepared import Prepared, Row
+from mc.store.sql.statements import Prepared, Row
 
 __all__ = [
     "FAIR_SHARE",

@@ -14,7 +14,7 @@ from mc.store.lease import Lease, LostCalls
 from mc.store.rows.request_rows import withdraw
 from mc.store.rows.wakes import wake_if_noted
 from mc.store.schema.tables import flow
-from mc.store.sql.prepared import Prepared
+from mc.store.sql.statements import Prepared
 
 __all__ = ["IS_HELD", "is_held_by", "keep", "names_of", "release", "renew", "set_aside"]
 

@@ -15,7 +15,7 @@ from mc.store.history.event_log import EventRow, insert_events
 from mc.store.lease import Lease, Wake
 from mc.store.rows.wakes import CANCEL, CONTROL, add_wake, has_controls
 from mc.store.schema.tables import flow, task, wake
-from mc.store.sql.prepared import Row
+from mc.store.sql.statements import Row
 
 __all__ = [
     "add_control",

@@ -17,7 +17,7 @@ from mc.store.history.event_log import EventRow
 from mc.store.lease import Wake
 from mc.store.rows.wakes import SIGNAL, add_wake
 from mc.store.schema.tables import signal
-from mc.store.sql.prepared import Prepared, Row
+from mc.store.sql.statements import Prepared, Row
 
 __all__ = ["SignalDraft", "draft_signals", "find_signal", "insert_signal", "list_signals", "sent_event"]
 

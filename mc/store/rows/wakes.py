@@ -15,7 +15,7 @@ from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.lease import Wake
 from mc.store.schema.tables import flow, wake
 from mc.store.sql.column_types import LongText, storable_text
-from mc.store.sql.prepared import Prepared
+from mc.store.sql.statements import Prepared
 
 __all__ = [
     "CANCEL",

@@ -31,7 +31,7 @@ from mc.store.rows.resource_queue import take_turn
 from mc.store.saving.flow_writer import FlowDraft, Update, draft_save, save_statement, update_flows
 from mc.store.saving.history_draft import draft_lost_result
 from mc.store.saving.new_flow import NewFlow, draft_new_flow, insert_flows
-from mc.store.sql.prepared import Prepared, Row
+from mc.store.sql.statements import Prepared, Row
 
 if TYPE_CHECKING:
     from mc.flows.controls.control import Control

@@ -34,8 +34,7 @@ from mc.store.rows.wakes import FINISHED, add_wake, remove_wakes, remove_wakes_o
 from mc.store.saving.history_draft import draft_history
 from mc.store.schema import tables
 from mc.store.schema.epochs import PRESENT_EPOCH
-from mc.store.sql.bulk_update import BulkUpdate
-from mc.store.sql.prepared import Prepared, Row
+from mc.store.sql.statements import BulkUpdate, Prepared, Row
 
 if TYPE_CHECKING:
     from mc.store.saving.spec_change import SpecChange

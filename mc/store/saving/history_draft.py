@@ -15,7 +15,7 @@ from mc.store.history.event_log import EventRow, HistoryDraft, to_number
 from mc.store.lease import Lease
 from mc.store.rows.flow_and_task_rows import StoredState, TaskColumns, encode_json
 from mc.store.sql.column_types import storable_text
-from mc.store.sql.prepared import Row
+from mc.store.sql.statements import Row
 
 __all__ = ["draft_history", "draft_lost_result"]
 

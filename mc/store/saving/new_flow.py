@@ -25,7 +25,7 @@ from mc.store.rows.spec_rows import keep_spec
 from mc.store.rows.used_keys import find_taken_keys
 from mc.store.saving.flow_writer import INSERT_EDGE, INSERT_TASK, SAVED_COLUMNS, FlowDraft, draft_save
 from mc.store.schema import tables
-from mc.store.sql.prepared import Prepared
+from mc.store.sql.statements import Prepared
 
 __all__ = ["NewFlow", "draft_new_flow", "insert_flows"]
 
