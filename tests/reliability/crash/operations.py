@@ -17,7 +17,7 @@ from mc.flows.flow_engine import FlowEngine
 from mc.flows.services import SERVICES, ResourceRequest
 from mc.houston_control_methods import ControlMethods
 from mc.runners.flow_runner import FlowRunner
-from mc.runners.services.stored_resources import StoredResources, claims_held
+from mc.runners.services.stored_resources import StoredResources, requests_held
 from mc.runners.services.stored_sub_flows import StoredSubFlows
 from mc.runners.stored_migration import migrate_stored_flow
 from mc.store.flow_store import FlowStore
@@ -300,13 +300,13 @@ def _add_limited(world: World) -> None:
 
 
 def _resources_of(world: World, flow: Flow, lease: Lease) -> StoredResources:
-    claims = world.store.state_of(flow).claims
+    requests = world.store.state_of(flow).requests
     return StoredResources(
         store=world.store,
         flow=flow,
         lease=lease,
-        claims=claims,
-        held=claims_held(flow, claims, lease),
+        requests=requests,
+        held=requests_held(flow, requests, lease),
         on_problem=_complain,
     )
 
