@@ -327,7 +327,7 @@ class ClaimedFlow:
     def _do(self, asked: Wake) -> None:
         from mc.flows.controls.apply_control import apply_control
         from mc.flows.controls.control import ControlKind  # few flows need it
-        from mc.store.rows.control_rows import control_of
+        from mc.store.rows.pending_controls import control_of
 
         control = control_of(asked)
         try:
