@@ -33,7 +33,6 @@ from mc.flows.services import SERVICES
 from mc.flows.signals.waits import free_signals_of_ended_waits, wake_waits
 from mc.flows.state.task_node import Task, TaskNode
 from mc.flows.state.task_queues import ReadyEntry, may_start
-from mc.flows.state.task_states import ChangeListener
 from mc.flows.tick_report import TickReport
 from mc.interrupts import INTERRUPTS
 from mc.spec.task_types import canonical_task_type
@@ -116,7 +115,8 @@ class Tick:
             return
         state = self.state
         tasks = state.tasks
-        tasks.on_change = self._listener()
+        is_heard = self.engine.observers or state.unsaved.journal is not None
+        tasks.on_change = self._notify if is_heard else None
         if state.outside_changes:
             self._tell_outside_changes()
         if tasks.running:
@@ -139,9 +139,10 @@ class Tick:
             tasks.skip_doomed()
         if state.mailbox is not None and state.mailbox.is_new:
             wake_waits(self.flow, self.at, self.engine.find_sub_flow)
-        if tasks.queues.due:
+        queues = tasks.queues
+        if queues.due:
             self._wake_due()
-        ready = tasks.queues.take_ready()
+        ready = queues.take_ready()
         is_limited = tasks.is_limited
         if is_limited:
             ready = grant_resources(self, ready)
@@ -205,7 +206,7 @@ class Tick:
         """Let observers and the journal hear of what is changed meanwhile, as of a tick's changes."""
         tasks = self.state.tasks
         told = tasks.on_change
-        tasks.on_change = self._listener()
+        tasks.on_change = self._notify
         self._tell_outside_changes()
         try:
             yield
@@ -464,10 +465,6 @@ class Tick:
                 if INTERRUPTS.caused(error):
                     raise
                 call.record_failure(error)
-
-    def _listener(self) -> ChangeListener | None:
-        """Return who hears of changes of status; None where that would be nobody."""
-        return self._notify if self.engine.observers or self.state.unsaved.journal is not None else None
 
     def _tell_outside_changes(self) -> None:
         """Tell observers what was changed between two ticks; the journal has it already."""

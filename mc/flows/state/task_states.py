@@ -103,7 +103,8 @@ class TaskStates:
                 elif dest.unmet and dest.status == "PENDING":
                     dest.unmet -= 1
                     if not dest.touched:
-                        self.touch(dest)
+                        dest.touched = True
+                        self.unsaved.touched.append(dest)
                     if not dest.unmet:
                         self.queues.push_ready(dest)
         elif new == "FAILED":
