@@ -51,7 +51,7 @@ def fill(url: str, count: int = FLOWS) -> None:
             store.create_many(Flow.from_flow_spec(chain(10)) for _ in range(500))
 
 
-def drive(url: str) -> int:
+def run_flows(url: str) -> int:
     with FlowStore(url) as store:
         return FlowRunner(store, FlowEngine()).tick().completed
 
@@ -89,8 +89,8 @@ def test_many_small_flows_by_one_runner(database: str, url: str, table: Any) -> 
         return url
 
     bare = 200 / bare_commits(url, 200)
-    drive(url)
-    rate = FLOWS / best_seconds(make, drive, FLOWS, 3)
+    run_flows(url)
+    rate = FLOWS / best_seconds(make, run_flows, FLOWS, 3)
     table.add(
         f"{FLOWS:,} stored flows of 10 on {database}, flows per second",
         f"{rate:.0f}",
@@ -105,14 +105,14 @@ def test_four_runners_do_more_than_one(database: str, url: str, table: Any) -> N
     with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
         fill(url, 500)
         list(pool.map(warm_up, [url] * 8))
-        drive(url)
+        run_flows(url)
 
         def make() -> str:
             fill(url, 2 * FLOWS)
             return url
 
         def drive_by(count: int) -> Callable[[str], int]:
-            return lambda made: sum(pool.map(drive, [made] * count))
+            return lambda made: sum(pool.map(run_flows, [made] * count))
 
         one = 2 * FLOWS / best_seconds(make, drive_by(1), 2 * FLOWS, 2)
         four = 2 * FLOWS / best_seconds(make, drive_by(4), 2 * FLOWS, 2)

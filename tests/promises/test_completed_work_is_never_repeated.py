@@ -170,7 +170,7 @@ def test_when_runners_are_killed_in_between(tmp_path: Path) -> None:
     with FlowStore(url) as store:
         store.create(Flow.from_flow_spec(SPEC, key="f"))
     for hang_at in (2, 5, 9, 14):
-        command = f"from {__name__} import drive; drive({url!r}, {str(path)!r}, {hang_at})"
+        command = f"from {__name__} import run_flows; run_flows({url!r}, {str(path)!r}, {hang_at})"
         runner = subprocess.Popen(
             [sys.executable, "-c", command], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
@@ -185,7 +185,7 @@ def test_when_runners_are_killed_in_between(tmp_path: Path) -> None:
     log.check()
 
 
-def drive(url: str, log: str, hang_at: int) -> None:
+def run_flows(url: str, log: str, hang_at: int) -> None:
     """Be the runner that is killed."""
     with open_houston(url, Log(Path(log), hang_at), lease_seconds=0.4) as houston:
         finish(houston)

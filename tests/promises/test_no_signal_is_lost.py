@@ -95,13 +95,13 @@ def test_many_senders_and_runners_at_once(url: str) -> None:
 
         return work
 
-    def drive() -> None:
+    def run_flows() -> None:
         with FlowStore(url) as own:
             runner = FlowRunner(own, FlowEngine())
             while not sent.is_set():
                 runner.tick()
 
-    runners = [threading.Thread(target=guarded(drive)) for _ in range(2)]
+    runners = [threading.Thread(target=guarded(run_flows)) for _ in range(2)]
     threads = [threading.Thread(target=guarded(send(name))) for name in range(senders)]
     for thread in [*runners, *threads]:
         thread.start()

@@ -302,8 +302,8 @@ def test_a_rival_waits_or_passes_by_while_the_function_runs(world: World, functi
     assert world.markers() == [("f", "t0")]
 
 
-@pytest.mark.parametrize("front", ["sync", "async"])
-def test_it_may_be_inside_other_tasks(world: World, front: str) -> None:
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_it_may_be_inside_other_tasks(world: World, way: str) -> None:
     case = {"condition": {"op": "eq", "arg": 1}, "task": make_call("write", "chosen")}
     switch = {"key": "s", "task_type": "switch", "task_params": {"control_value": 1, "cases": [case]}}
     inner = {
@@ -314,7 +314,7 @@ def test_it_may_be_inside_other_tasks(world: World, front: str) -> None:
     spread = {"key": "many", "task_type": "spread", "task_params": items}
     world.store.create(Flow.from_flow_spec({"tasks": [switch, outer, spread]}, key="f"))
     runner = world.runner()
-    report = runner.tick() if front == "sync" else asyncio.run(runner.atick())
+    report = runner.tick() if way == "sync" else asyncio.run(runner.atick())
     assert report.completed == 1, world.store.load("f").describe_failure()
     keys = [task_key for _, task_key in world.markers()]
     assert sorted(keys) == ["a", "b", "chosen", "item_0", "item_1"]

@@ -52,7 +52,7 @@ async def a_run(engine: FlowEngine, flow: Flow) -> None:
     await engine.arun_flow(flow)
 
 
-FRONTS: list[Callable[[FlowEngine, Flow], Any]] = [
+WAYS: list[Callable[[FlowEngine, Flow], Any]] = [
     lambda engine, flow: engine.tick_flow(flow),
     lambda engine, flow: engine.run_flow(flow),
     lambda engine, flow: asyncio.run(a_run(engine, flow)),
@@ -61,15 +61,15 @@ NAMES = ["tick_flow", "run_flow", "arun_flow"]
 
 
 @pytest.mark.parametrize("error_class", RAISED)
-@pytest.mark.parametrize("front", FRONTS, ids=NAMES)
+@pytest.mark.parametrize("way", WAYS, ids=NAMES)
 def test_whatever_a_handler_raises_fails_its_task(
-    front: Callable[[FlowEngine, Flow], Any], error_class: type[BaseException]
+    way: Callable[[FlowEngine, Flow], Any], error_class: type[BaseException]
 ) -> None:
     def bad() -> None:
         raise make(error_class)
 
     flow = flow_of("bad", "noop")
-    front(FlowEngine(task_handlers={"bad": bad}), flow)
+    way(FlowEngine(task_handlers={"bad": bad}), flow)
     assert (statuses(flow), flow.status) == ({"bad": "FAILED", "noop": "COMPLETED"}, "COMPLETED")
     assert flow.tasks["bad"]["error"]["type"] == error_class.__name__
 
@@ -110,9 +110,9 @@ def test_what_a_value_raises_that_is_looked_at_fails_its_task(error_class: type[
     assert statuses(flow) == {"value": "FAILED", "mute": "FAILED", "noop": "COMPLETED"}
 
 
-@pytest.mark.parametrize("front", FRONTS, ids=NAMES)
+@pytest.mark.parametrize("way", WAYS, ids=NAMES)
 def test_a_real_ctrl_c_interrupts_the_program_and_leaves_the_task_to_be_called_again(
-    front: Callable[[FlowEngine, Flow], Any],
+    way: Callable[[FlowEngine, Flow], Any],
 ) -> None:
     interrupts = [True]
 
@@ -127,11 +127,11 @@ def test_a_real_ctrl_c_interrupts_the_program_and_leaves_the_task_to_be_called_a
         work()
         await asyncio.sleep(60)
 
-    handler = a_work if front is FRONTS[2] else work
+    handler = a_work if way is WAYS[2] else work
     before = signal.getsignal(signal.SIGINT)
     flow = flow_of("work", "noop")
     with pytest.raises(KeyboardInterrupt):
-        front(FlowEngine(task_handlers={"work": handler}), flow)
+        way(FlowEngine(task_handlers={"work": handler}), flow)
     assert signal.getsignal(signal.SIGINT) is before
     assert flow.tasks["work"]["status"] == "RUNNING"
     FlowEngine(task_handlers={"work": work}).run_flow(flow)
