@@ -52,7 +52,7 @@ TASK_CHANGES: Final[Mapping[str, Mapping[str, str]]] = {
     "PENDING": {
         "RUNNING": "its start rule holds",
         "SKIPPED": "its start rule can no longer hold, its condition is false, or a person skips it",
-        "CANCELLED": "another task decided that it is not to run",
+        "CANCELLED": "the flow ended before its call, or another task decided that it is not to run",
     },
     "RUNNING": {
         "WAITING": "nothing to do until a time or an event",

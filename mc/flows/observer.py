@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-__all__ = ["ChangeEvent", "MigrationRecord", "Observer"]
+from mc.interrupts import INTERRUPTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from logging import Logger
+
+__all__ = ["ChangeEvent", "MigrationRecord", "Observer", "tell_observers"]
 
 
 class ChangeEvent(NamedTuple):
@@ -28,6 +34,17 @@ class Observer(Protocol):
 
     def on_change(self, event: ChangeEvent) -> None:
         """Take note of a change that has just been made in memory (and is not saved yet)."""
+
+
+def tell_observers(observers: Sequence[Observer], event: ChangeEvent, logger: Logger) -> None:
+    """Tell observers of a change; what they raise is logged."""
+    for observer in observers:
+        try:
+            observer.on_change(event)
+        except BaseException as error:  # an observer must not change what the engine does
+            if INTERRUPTS.caused(error):
+                raise
+            logger.exception("observer %r failed on %s", observer, event, extra={"action": "observer_failed"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

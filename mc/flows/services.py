@@ -302,7 +302,7 @@ class OpenTick(Protocol):
     """What the parts of a tick ask of it; `Tick` is one.
 
     Attributes:
-        at: its time, ISO 8601.
+        at: the time of what it does at this moment, ISO 8601.
         has_pending_calls: whether outcomes of calls are awaited.
         state: of the flow.
     """
@@ -321,7 +321,10 @@ class OpenTick(Protocol):
 
     @property
     def now(self) -> datetime:
-        """The time of the tick."""
+        """The same as `at`."""
+
+    def read_clock(self) -> None:
+        """Go on with the present time."""
 
     def between_ticks(self) -> AbstractContextManager[None]:
         """Let observers and the journal hear of what is changed meanwhile."""

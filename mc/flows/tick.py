@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from heapq import heappop
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from mc.context.conditions import evaluate_condition
@@ -27,12 +27,13 @@ from mc.flows.calls.task_call import Calls, TaskCall
 from mc.flows.calls.task_context import FlowView
 from mc.flows.formats.flow_rows import next_tick_time
 from mc.flows.handlers.handler_registry import NO_HANDLER, Handler
+from mc.flows.observer import tell_observers
 from mc.flows.resource import read_needs
 from mc.flows.resources.grants import grant_resources, may_call, refuse_inside_holder
 from mc.flows.services import SERVICES
 from mc.flows.signals.waits import free_signals_of_ended_waits, wake_waits
 from mc.flows.state.task_node import Task, TaskNode
-from mc.flows.state.task_queues import ReadyEntry, may_start
+from mc.flows.state.task_queues import may_start
 from mc.flows.tick_report import TickReport
 from mc.interrupts import INTERRUPTS
 from mc.spec.task_types import canonical_task_type
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from mc.flows.services import EngineServices, Services
 
 __all__ = ["Tick"]
+
+_position = attrgetter("position")
 
 
 class Tick:
@@ -57,6 +60,7 @@ class Tick:
 
     __slots__ = (
         "_base_ctx",
+        "_known",
         "_live",
         "_missing",
         "_overrides",
@@ -95,6 +99,7 @@ class Tick:
             services = replace(services, overrides=overrides)
         self._base_ctx[SERVICES] = self.services = services
         self._overrides = services.overrides  # sub-flows are ticked by the same ones
+        self._known: Mapping[str, Handler] = {} if self._overrides else engine.known_handlers
         self._missing = services.missing_handlers
         self._live = state.status == "RUNNING" or state.status == "PENDING"
         self.has_pending_calls = False  # set under asyncio
@@ -106,10 +111,15 @@ class Tick:
 
     @property
     def now(self) -> datetime:
-        """The time of the tick."""
+        """The time of what the tick does at this moment."""
         return datetime.fromtimestamp(self._timestamp, UTC)
 
-    def calls(self) -> Calls:  # noqa: C901, PLR0912 - the hot path in one piece
+    def read_clock(self) -> None:
+        """Go on with the present time, before and after a call that may last."""
+        self._timestamp = self.engine.read_timestamp()
+        self.at = self.engine.format_timestamp(self._timestamp)
+
+    def calls(self) -> Calls:  # noqa: C901, PLR0912, PLR0915 - the hot path in one piece
         """Start what is ready, then yield a call for every task that runs, in the order of the spec."""
         if not self._live:
             return
@@ -127,7 +137,13 @@ class Tick:
             state.check_data()
         if state.status == "PENDING":
             self._begin_flow()
-        state.ticks += 1
+        queues = tasks.queues
+        left = queues.take_left() if queues.left else None  # by a tick that was interrupted
+        if left:
+            nodes = [node for node in left if node.status == "RUNNING"]
+            ready = [queues.entry_of(node) for node in left if may_start(node)]
+        else:
+            state.ticks += 1
         if state.deadline_at and state.deadline_at <= self.at:
             self._fail_flow(
                 TimeoutError(f"The flow ran for longer than its cfg.timeout ({state.cfg.get('timeout')}).")
@@ -139,31 +155,27 @@ class Tick:
             tasks.skip_doomed()
         if state.mailbox is not None and state.mailbox.is_new:
             wake_waits(self.flow, self.at, self.engine.find_sub_flow)
-        queues = tasks.queues
-        if queues.due:
-            self._wake_due()
-        ready = queues.take_ready()
-        is_limited = tasks.is_limited
-        if is_limited:
+        if not left:
+            if queues.due:
+                tasks.wake_due(self.at)
+            nodes = list(tasks.running)
+            ready = queues.take_ready()
+        if tasks.is_limited:
             ready = grant_resources(self, ready)
-        if ready:
-            if state.cfg.get("max_running_tasks") is not None:
-                self._start_some(ready, state.cfg["max_running_tasks"])
-            else:
-                if len(ready) > 1:
-                    ready.sort()
-                for _, _, node in ready:
-                    self._start(node)
-        nodes = list(tasks.running)
+        if ready and state.cfg.get("max_running_tasks") is not None:
+            ready = queues.choose(ready, state.cfg["max_running_tasks"] - len(tasks.running))
+        for _, _, node in ready:
+            nodes.append(node)
         if len(nodes) > 1:
             nodes.sort(key=_position)
+            queues.left = dict.fromkeys(nodes)
+            nodes = list(queues.left)
         for node in nodes:
-            if node.status == "RUNNING":
-                if is_limited and not may_call(self, node):
-                    continue
-                call = self._prepare(node)
-                if call is not None:
-                    yield call
+            call = self._turn_to(node)
+            if call is not None:
+                yield call
+            elif queues.left:
+                queues.left.pop(node, None)
         if self.has_pending_calls:
             yield None
 
@@ -253,32 +265,14 @@ class Tick:
     def _time_after(self, duration: Any) -> str:
         return format_time(self.now + timedelta(seconds=parse_duration(duration)))
 
-    def _wake_due(self) -> None:
-        tasks, at = self.state.tasks, self.at
-        for node in tasks.queues.take_due(at):
-            task = node.task
-            if node.status == "WAITING":
-                times = (task.get("next_tick_at"), task.get("deadline_at"))
-                if any(time and time <= at for time in times):
-                    task.pop("next_tick_at", None)
-                    tasks.change(node, "RUNNING")
-            elif may_start(node) and (task.get("next_tick_at") or "") <= at:
-                task.pop("next_tick_at", None)
-                tasks.queues.push_ready(node)
-
-    def _start_some(self, ready: list[ReadyEntry], limit: int) -> None:
-        tasks = self.state.tasks
-        while ready and len(tasks.running) < limit:
-            self._start(heappop(ready)[2])
-        tasks.queues.put_back(ready)
-
-    def _start(self, node: TaskNode) -> None:
+    def _start(self, node: TaskNode) -> bool:
+        """Begin an attempt; False where the task is not to be called."""
         task, tasks = node.task, self.state.tasks
         if task["status"] != "PENDING":
             tasks.hand_out([node])
             tasks.reconcile()
         if node.status != "PENDING" or node.unmet:
-            return
+            return False
         problem: Exception | None = None
         if "cfg" in task:
             try:
@@ -286,13 +280,13 @@ class Tick:
                     refuse_inside_holder(task, {}, self.ctx)
                 if not self._is_wanted(node):
                     tasks.skip(node)
-                    return
+                    return False
             except Exception as error:  # noqa: BLE001 - recorded in the task
                 problem = error
         if problem is None and self._missing is not None and self._lacks_handler(task):
             task.pop("deadline_at", None)
             tasks.queues.push_ready(node)  # it starts where its handler is
-            return
+            return False
         if task["attempt"]:
             task.pop("error", None)  # of the attempt before; `attempts` has it
         task["attempt"] += 1
@@ -301,6 +295,8 @@ class Tick:
         self.report.started.append(node.key)
         if problem is not None:
             self.new_call(node, NO_HANDLER).settle(problem)
+            return False
+        return True
 
     def _lacks_handler(self, task: Task) -> bool:
         """Tell whether the task cannot be called here, and note it."""
@@ -325,12 +321,23 @@ class Tick:
             task["deadline_at"] = self._time_after(cfg["timeout"])
         return True
 
-    def _prepare(self, node: TaskNode) -> TaskCall | None:
-        """Return the call of a task, or None where it failed before it could be called."""
+    def _turn_to(  # noqa: C901, PLR0912 - the hot path in one piece
+        self, node: TaskNode
+    ) -> TaskCall | None:
+        """Start a task that is ready, and return its call; None where it is not to be called."""
         task = node.task
         task_type = task.get("task_type")
+        handler = self._known.get(task_type) if type(task_type) is str else None
+        if handler is None or not handler.is_plain:
+            self.read_clock()
+        if node.status == "PENDING":
+            if not self._start(node):
+                return None
+        elif node.status != "RUNNING":
+            return None
+        if self.state.tasks.is_limited and not may_call(self, node):
+            return None
         try:
-            handler = None if self._overrides else self.engine.known_handlers.get(task_type)  # type: ignore[arg-type]
             if handler is None:
                 handler = self._resolve_handler(task_type)
             if (handler.version is not None or "handler_version" in task) and not self._overrides:
@@ -396,6 +403,8 @@ class Tick:
                 self._end_flow("FAILED")
             else:
                 self._complete_flow()
+        elif queues.left:
+            pass  # the tick is not over
         elif state.cfg.get("max_ticks") is not None and state.ticks >= state.cfg["max_ticks"]:
             left = [node.key for node in (*tasks.running, *state.ready_nodes())][:10]
             self._fail_flow(
@@ -433,10 +442,12 @@ class Tick:
 
     def _end_flow(self, status: str) -> None:
         state, tasks = self.state, self.state.tasks
-        for node in sorted(tasks.running, key=_position):
+        left = [node for node in tasks.queues.take_left() if node.status == "PENDING"]
+        for node in sorted([*tasks.running, *left], key=_position):
             task = node.task
             task["finished_at"] = self.at
-            self._cancel_call(node)
+            if node.status != "PENDING":
+                self._cancel_call(node)
             tidy_task(task)
             tasks.change(node, "CANCELLED")
             self.report.add("cancelled", node.key)
@@ -468,10 +479,8 @@ class Tick:
 
     def _tell_outside_changes(self) -> None:
         """Tell observers what was changed between two ticks; the journal has it already."""
-        changes = self.state.take_outside_changes()
-        if self.engine.observers:
-            for node, old, new in changes:
-                self._tell(self.state.describe_change(node, old, new, self.at))
+        for node, old, new in self.state.take_outside_changes():
+            self._tell(self.state.describe_change(node, old, new, self.at))
 
     def _notify(self, node: TaskNode | None, old: str, new: str) -> None:
         event = self.state.describe_change(node, old, new, self.at)
@@ -480,16 +489,4 @@ class Tick:
         self._tell(event)
 
     def _tell(self, event: ChangeEvent) -> None:
-        for observer in self.engine.observers:
-            try:
-                observer.on_change(event)
-            except BaseException as error:  # an observer must not change what the engine does
-                if INTERRUPTS.caused(error):
-                    raise
-                self.engine.logger.exception(
-                    "observer %r failed on %s", observer, event, extra={"action": "observer_failed"}
-                )
-
-
-def _position(node: TaskNode) -> int:
-    return node.position
+        tell_observers(self.engine.observers, event, self.engine.logger)

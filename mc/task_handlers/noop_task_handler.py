@@ -14,4 +14,4 @@ def tick_noop(task: Task, task_ctx: TaskCall) -> None:
     task["status"] = "COMPLETED"
 
 
-TaskHandler = Handler(tick_noop, has_effects=False)
+TaskHandler = Handler(tick_noop, has_effects=False, is_plain=True)

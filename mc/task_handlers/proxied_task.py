@@ -150,6 +150,7 @@ def _try_again(task: dict[str, Any], task_ctx: TaskCall) -> None:
     note_failed_attempt(task, task.pop("error"), format_time(task_ctx.now()))
     for name in (
         "deadline_at",
+        "finished_at",
         "handler_version",
         "initialised",
         "kept",

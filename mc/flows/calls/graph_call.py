@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.json_values import copy_json
@@ -75,14 +74,19 @@ class FlowTaskCall(TaskCall):
         self.tick.state.tasks.under_way.discard(self.node)
         self.task["status"] = self.node.status
 
+    def put_off(self) -> None:
+        """Leave the task as it was before the call, which cannot be made here."""
+        self.give_up()
+        self.tick.state.tasks.queues.left.pop(self.node, None)
+
     def allow_failure(self) -> None:
         """Let the task's failure count for nothing."""
         super().allow_failure()
         self.cfg = copy_json(self.task["cfg"])
 
-    def now(self) -> datetime:
-        """Return the time of the tick."""
-        return self.tick.now
+    def time(self) -> str:
+        """Return the time at which the outcome is settled, ISO 8601."""
+        return self.tick.at
 
     def settle(self, error: BaseException | None = None) -> None:
         """Settle the outcome: completed, waiting, failed, or to be tried again."""
@@ -90,8 +94,12 @@ class FlowTaskCall(TaskCall):
         state = tick.state
         tasks = state.tasks
         tick.report.calls += 1
+        if not self.handler.is_plain:
+            tick.read_clock()
         if tasks.under_way:
             tasks.under_way.discard(node)
+        if tasks.queues.left:
+            tasks.queues.left.pop(node, None)
         new = task.get("status")
         if node.status != "RUNNING":
             self._settle_late(error)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mc.context.interpolation import has_references, interpolate
+from mc.durations import format_time
 from mc.flows.calls.missing_handlers import note_if_missing, settle_version
 from mc.flows.calls.task_call import TaskCall
 from mc.flows.handlers.handler_registry import NO_HANDLER, adapt_handler
@@ -31,7 +32,8 @@ def prepare_task_call(
     """
     task.setdefault("task_params", {})
     task.setdefault("data", {})
-    if task.setdefault("status", "PENDING") in FINISHED_TASK_STATUSES:
+    status = task.setdefault("status", "PENDING")
+    if status in FINISHED_TASK_STATUSES:
         return None
     if override is None and isinstance(task_ctx, TaskCall) and note_if_missing(task, task_ctx):
         return None
@@ -41,6 +43,8 @@ def prepare_task_call(
     call.setdefault(SERVICES, engine.services)
     call.outer_report = task_ctx.report if isinstance(task_ctx, TaskCall) else TickReport()
     task["status"] = "RUNNING"
+    if status == "PENDING":
+        task["started_at"] = format_time(call.now())
     try:
         if override is None:
             call.handler = engine.resolve_handler(task.get("task_type"))

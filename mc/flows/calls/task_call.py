@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mc.context.json_values import json_type_name, to_json_value
 from mc.context.sizes import json_size, largest_part
+from mc.durations import format_time
 from mc.errors import CoroutineHandlerError, NotJsonError, SizeError, StatusError, TaskHandlerError
 from mc.flows.calls.failure import describe_exception, describe_failure
 from mc.flows.calls.task_context import FlowView
 from mc.flows.services import SERVICES, SaveEffects
 from mc.interrupts import INTERRUPTS
-from mc.statuses import TASK_CHANGES
+from mc.statuses import FINISHED_TASK_STATUSES, TASK_CHANGES
 
 if TYPE_CHECKING:
     from asyncio import Task as AsyncTask
@@ -106,6 +107,10 @@ class TaskCall(dict[str, Any]):
         """Return the time by the engine's clock."""
         return self.engine.clock.now()
 
+    def time(self) -> str:
+        """Return the time at which the outcome is settled, ISO 8601."""
+        return format_time(self.now())
+
     def path_ctx(self) -> Mapping[str, Any]:
         """Return what paths such as `$ctx.flow.data.x` are read from."""
         return {**self, "flow": FlowView(self["flow"])} if "flow" in self else self
@@ -141,7 +146,7 @@ class TaskCall(dict[str, Any]):
             self.give_up()
             raise error
         if isinstance(error, CallPutOffError):
-            self.give_up()
+            self.put_off()
         else:
             self.settle(error)
 
@@ -151,6 +156,10 @@ class TaskCall(dict[str, Any]):
     def give_up(self) -> None:
         """Leave the task RUNNING after a call that was interrupted: the next tick makes it again."""
         self.task["status"] = "RUNNING"
+
+    def put_off(self) -> None:
+        """Leave the task RUNNING after a call that cannot be made here."""
+        self.give_up()
 
     def _finish(self, result: Any) -> None:
         if isinstance(result, GeneratorType):
@@ -218,6 +227,8 @@ class TaskCall(dict[str, Any]):
             task["status"] = "FAILED"
         elif task.get("status") in ("RUNNING", "WAITING"):
             task["initialised"] = True
+        if task["status"] in FINISHED_TASK_STATUSES:
+            task["finished_at"] = self.time()
 
     def check_output(self) -> None:
         """Make sure that JSON can hold what the handler left.
@@ -288,10 +299,8 @@ class TaskCall(dict[str, Any]):
 
     def record_failure(self, error: BaseException | None) -> dict[str, Any]:
         """Write the task's `error` once: type, message, bounded traceback."""
-        from mc.durations import format_time
-
         task, engine = self.task, self.engine
-        at = format_time(self.now())
+        at = self.time()
         if error is None:
             task["error"] = describe_failure(task, at, engine.max_msg_len)
         else:
@@ -306,7 +315,7 @@ class TaskCall(dict[str, Any]):
 def _to_time_text(time: Any) -> str:
     from datetime import datetime
 
-    from mc.durations import format_time, parse_time
+    from mc.durations import parse_time
 
     return format_time(time if isinstance(time, datetime) else parse_time(time))
 

@@ -220,7 +220,7 @@ def next_tick_time(state: FlowState, at: str) -> str | None:
         limit = state.cfg.get("max_running_tasks")
         if limit is None or len(tasks.running) < limit:
             return at
-    if tasks.counts["RUNNING"] or tasks.doomed or not tasks.unfinished_count():
+    if tasks.counts["RUNNING"] or tasks.queues.left or tasks.doomed or not tasks.unfinished_count():
         return at
     times = [time for time in (state.deadline_at, tasks.queues.next_due_time()) if time]
     return max(at, min(times)) if times else None

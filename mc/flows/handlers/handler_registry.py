@@ -33,7 +33,7 @@ class Handler:
         cancel: `(task, task_ctx)`, called when the flow ends before the task does.
         version: noted by the tasks that begin with it; None: it has none.
         accepts: other versions whose tasks it can go on with.
-        is_plain: whether it is built in and calls no code but the engine's.
+        is_plain: whether it is built in and calls no code but the engine's; it shares the time of its tick.
         params: names of the task parameters that it takes; None: any.
 
     Raises:
@@ -106,7 +106,8 @@ class LateResult:
 
 
 _PLAIN = frozenset(f"mc.task_handlers.{name}_task_handler" for name in ("noop", "wait", "wire"))
-NO_HANDLER = Handler(lambda task, task_ctx: None, has_effects=False)  # of a task that failed before its call
+# of a task that failed before its call
+NO_HANDLER = Handler(lambda task, task_ctx: None, has_effects=False, is_plain=True)
 
 
 def task_handler(

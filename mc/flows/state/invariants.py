@@ -38,7 +38,7 @@ def check_invariants(state: FlowState) -> None:
     strangers = [node.key for node in queues.awaiting if tasks.nodes.get(node.key) is not node]
     if strangers:
         raise AssertionError(f"{strangers} wait for resources and are no tasks of the flow")
-    listed = {*queues.awaiting, *(node for _, _, node in [*queues.ready, *queues.due])}
+    listed = {*queues.awaiting, *queues.left, *(node for _, _, node in [*queues.ready, *queues.due])}
     for node in nodes:
         if node.status == "PENDING":
             _check_pending(state, node, listed)

@@ -19,15 +19,17 @@ class TaskQueues:
         ready: heap of the tasks whose start rule holds.
         due: heap of (time, position, node): when tasks that wait can be ticked next; stale entries included.
         awaiting: tasks that are ready but for resources that they were refused.
+        left: tasks that the tick under way has still to call, in order, where it calls more than one.
         is_stale: whether `ready` has entries that may not start any more.
     """
 
-    __slots__ = ("awaiting", "due", "is_stale", "ready")
+    __slots__ = ("awaiting", "due", "is_stale", "left", "ready")
 
     def __init__(self) -> None:
         self.ready: list[ReadyEntry] = []
         self.due: list[tuple[str, int, TaskNode]] = []
         self.awaiting: dict[TaskNode, None] = {}
+        self.left: dict[TaskNode, None] = {}
         self.is_stale = False
 
     def push_ready(self, node: TaskNode) -> None:
@@ -38,9 +40,15 @@ class TaskQueues:
             if "resource_claim" in task:
                 self.awaiting[node] = None
         elif "cfg" in task:
-            heappush(self.ready, (-task["cfg"].get("priority", 0), node.position, node))
+            heappush(self.ready, self.entry_of(node))
         else:
             heappush(self.ready, (0, node.position, node))
+
+    @staticmethod
+    def entry_of(node: TaskNode) -> ReadyEntry:
+        """Return the place of a task among those that are ready."""
+        cfg = node.task.get("cfg")
+        return (-cfg.get("priority", 0) if cfg else 0, node.position, node)
 
     def push_due(self, node: TaskNode) -> None:
         """Note when a task that waits can be ticked next."""
@@ -54,11 +62,22 @@ class TaskQueues:
         taken, self.ready = self.ready, []
         return taken
 
-    def put_back(self, heap: list[ReadyEntry]) -> None:
-        """Take back ready tasks of `take_ready` for which there was no room."""
+    def take_left(self) -> Collection[TaskNode]:
+        """Return the tasks that an interrupted tick did not come to, and may be called still."""
+        taken, self.left = self.left, {}
+        return [node for node in taken if node.status == "RUNNING" or self._is_startable(node)]
+
+    def choose(self, heap: list[ReadyEntry], room: int) -> list[ReadyEntry]:
+        """Return as many ready tasks of `take_ready` as there is room for, and take back the others."""
+        chosen: list[ReadyEntry] = []
+        while heap and len(chosen) < room:
+            entry = heappop(heap)
+            if entry[2].status == "PENDING":
+                chosen.append(entry)
         newly_ready, self.ready = self.ready, heap
         for entry in newly_ready:
             heappush(heap, entry)
+        return chosen
 
     def take_due(self, at: str) -> Iterator[TaskNode]:
         """Yield what is due, and forget when it was; some of it may wait no more, or for another time."""
@@ -98,7 +117,12 @@ class TaskQueues:
 
     def startable(self) -> Sequence[TaskNode]:
         """Return the ready tasks in the order in which they start, each once."""
-        return [node for _, _, node in sorted(set(self.ready)) if may_start(node)]
+        left = (self.entry_of(node) for node in self.left)
+        return [node for _, _, node in sorted({*self.ready, *left}) if may_start(node)]
+
+    @staticmethod
+    def _is_startable(node: TaskNode) -> bool:
+        return may_start(node) and "next_tick_at" not in node.task
 
 
 def may_start(node: TaskNode) -> bool:

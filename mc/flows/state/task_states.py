@@ -15,7 +15,7 @@ from mc.flows.state.lazy_nodes import StoredNodes
 from mc.flows.state.start_decision import ask_rule, decide
 from mc.flows.state.start_rules import NEVER, START, UNDECIDED, counted_status
 from mc.flows.state.task_node import Task, TaskNode, read_cfg
-from mc.flows.state.task_queues import TaskQueues
+from mc.flows.state.task_queues import TaskQueues, may_start
 from mc.flows.state.unsaved_changes import UnsavedChanges
 from mc.spec.task_graph import ROOT_TASK_KEY
 from mc.statuses import FINISHED_TASK_STATUSES, TASK_CHANGES, check_task_change, check_written_change
@@ -132,6 +132,19 @@ class TaskStates:
             self._recount_dependents(node)
         elif new in FINISHED_TASK_STATUSES and new != "COMPLETED":
             self.settle_dependents(node)
+
+    def wake_due(self, at: str) -> None:
+        """Let tasks whose time has come run, or start."""
+        for node in self.queues.take_due(at):
+            task = node.task
+            if node.status == "WAITING":
+                times = (task.get("next_tick_at"), task.get("deadline_at"))
+                if any(time and time <= at for time in times):
+                    task.pop("next_tick_at", None)
+                    self.change(node, "RUNNING")
+            elif may_start(node) and (task.get("next_tick_at") or "") <= at:
+                task.pop("next_tick_at", None)
+                self.queues.push_ready(node)
 
     def skip(self, node: TaskNode, cause: dict[str, str] | None = None) -> None:
         """Make a task SKIPPED, and what that dooms in turn, however long the chain.

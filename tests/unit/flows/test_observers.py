@@ -42,8 +42,8 @@ SPEC: dict[str, Any] = {
 CHANGES = [
     (None, "RUNNING"),
     ("a", "RUNNING"),
-    ("c", "RUNNING"),
     ("a", "PENDING"),
+    ("c", "RUNNING"),
     ("c", "COMPLETED"),
     ("a", "RUNNING"),
     ("a", "FAILED"),
@@ -69,7 +69,7 @@ class TestObservers:
     def test_an_event_tells_who_when_and_why(self, clock: ManualClock) -> None:
         recorder = Recorder()
         run(recorder, clock=clock)
-        retried, failed = recorder.events[3], recorder.events[6]
+        retried, failed = recorder.events[2], recorder.events[6]
         assert retried[:6] == ("f", "a", 1, "RUNNING", "PENDING", "2000-01-01T00:00:00.000000+00:00")
         assert failed[:5] == ("f", "a", 2, "RUNNING", "FAILED")
         assert retried.error is not None

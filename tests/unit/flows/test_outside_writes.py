@@ -172,9 +172,9 @@ class TestFromAHandler:
     def run(self, write: Any) -> Flow:
         engine = FlowEngine(task_handlers={"write": write, "forever": Forever})
         tasks = [
-            task("w", "write", precursors=[]),
             task("x", "forever", precursors=[]),
-            task("y"),
+            task("w", "write", precursors=[]),
+            task("y", precursors=["x"]),
             task("z", precursors=[]),
         ]
         flow = Flow.from_flow_spec({"cfg": {"fail_fast": False}, "tasks": tasks})
@@ -184,7 +184,7 @@ class TestFromAHandler:
     def test_it_may_finish_other_tasks(self) -> None:
         flow = self.run(lambda flow: flow.tasks["x"].update(status="COMPLETED"))
         assert statuses(flow) == {"w": "COMPLETED", "x": "COMPLETED", "y": "PENDING", "z": "COMPLETED"}
-        assert flow.tasks["x"]["data"] == {}
+        assert flow.tasks["x"]["data"] == {"ticks": 1}
 
     @pytest.mark.parametrize("status", ["COMPLETED", "DONE", 5])
     def test_what_is_not_allowed_fails_the_task_that_did_it(self, status: Any) -> None:

@@ -72,7 +72,7 @@ def test_a_flow_under_suspicion_is_saved_before_each_call(world: World) -> None:
     world.submit(task("a"), task("b"))
     world.vanish()
     assert world.runner(act=look).tick().completed == 1
-    assert seen[0] == {"a": ("RUNNING", 1), "b": ("RUNNING", 1)}
+    assert seen[0] == {"a": ("RUNNING", 1), "b": ("PENDING", 0)}
     assert seen[1] == {"a": ("COMPLETED", 1), "b": ("RUNNING", 1)}
 
 
