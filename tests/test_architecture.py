@@ -75,7 +75,7 @@ WINGS: dict[str, tuple[str, ...]] = {
             "waking",
         ),
         *("services", "stop_signals", "outage", "final_saves", "runner_report", "turns"),
-        "heartbeat",
+        *("flow_failure", "heartbeat"),
     ),
 }
 # Private attributes that are reached from outside of their object: module and attribute -> why.

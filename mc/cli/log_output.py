@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 from mc.printable import printable_lines
 from mc.store.databases.shown_url import mask_urls
 
-__all__ = ["log_to_stderr"]
+__all__ = ["MOST_FAILURES", "log_to_stderr", "some_failures"]
+
+MOST_FAILURES: Final = 20  # that one tick tells of, so that its mail can be read
+_STATUSES: Final = {"flow_failed": "FAILED", "flow_blocked": "BLOCKED"}  # by the action of the record
 
 
 class _StderrHandler(logging.StreamHandler[Any]):
@@ -53,3 +59,39 @@ def log_to_stderr(*, debug: bool) -> None:
     root.setLevel(logging.DEBUG if debug else logging.INFO)
     logging.getLogger("mc").setLevel(logging.NOTSET if debug else logging.WARNING)
     logging.getLogger("mc.task").setLevel(logging.NOTSET if debug else logging.INFO)
+
+
+@contextmanager
+def some_failures(most: int, *, count_rest: bool = True) -> Iterator[None]:
+    """Let no more records of flows that failed or were blocked reach stderr than so many.
+
+    Args:
+        most: how many.
+        count_rest: tell at the end how many more there were, and how to find them.
+    """
+    shown: Counter[str] = Counter()
+
+    def pass_on(record: logging.LogRecord) -> bool:
+        status = _STATUSES.get(getattr(record, "action", ""))
+        if status is None:
+            return True
+        shown[status] += 1
+        if shown.total() <= most:
+            return True
+        hidden[status] += 1
+        return False
+
+    hidden: Counter[str] = Counter()
+    handlers = [each for each in logging.getLogger().handlers if isinstance(each, _StderrHandler)]
+    for handler in handlers:
+        handler.addFilter(pass_on)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(pass_on)
+        if count_rest:
+            for status, number in hidden.items():
+                print(
+                    f"{number} more flows are {status}; see houston list --status {status}", file=sys.stderr
+                )

@@ -27,6 +27,7 @@ from mc.flows.flow_engine import FlowEngine
 from mc.flows.formats.flow_rows import TRY_AGAIN_SECONDS
 from mc.flows.pacer import Pacer
 from mc.runners.final_saves import FinalSaves
+from mc.runners.flow_failure import FlowFailure
 from mc.runners.heartbeat import Heartbeat, give_back
 from mc.runners.outage import Outage
 from mc.runners.runner_report import OnProgress, RunnerReport
@@ -339,7 +340,7 @@ class RunnerLoop:
             elif result.final is not None:
                 self._finals.add(result.final)
             else:
-                self._settle(lease, result.flow.status)
+                self._settle(lease, result.flow)
             return result
         except StoreBusyError:
             is_busy = True
@@ -404,12 +405,16 @@ class RunnerLoop:
 
     def _write_finals(self) -> None:
         for save, error in self._finals.write():
-            self._settle(save.lease, error or save.flow.status)
+            self._settle(save.lease, error or save.flow)
 
-    def _settle(self, lease: Lease, outcome: str | Exception) -> None:
-        """Note what became of a flow: the status with which it was saved, or why it was not."""
-        if isinstance(outcome, str):
-            self._outcomes[lease.flow_key] = _OUTCOMES.get(outcome, "waiting")
+    def _settle(self, lease: Lease, outcome: Flow | Exception) -> None:
+        """Note what became of a flow: as it was saved, or why it was not."""
+        if isinstance(outcome, Flow):
+            self._outcomes[lease.flow_key] = _OUTCOMES.get(outcome.status, "waiting")
+            if outcome.status == "FAILED":
+                failure = FlowFailure.of_failed(outcome)
+                self.report.add_failure(failure)
+                _logger.error("%s", failure, extra=failure.to_extra(lease.owner))
         elif isinstance(outcome, LeaseLostError | FlowNotFoundError):
             self._outcomes[lease.flow_key] = "lost"
             about = {"action": "lease_lost", "flow_key": lease.flow_key, "owner": lease.owner}
@@ -419,15 +424,9 @@ class RunnerLoop:
 
     def _note_blocked(self, lease: Lease, error: McError, flow: Flow) -> None:
         """Note that a flow was made BLOCKED because this process lacks a handler."""
-        self._outcomes[lease.flow_key] = "error"
-        reason, kind = flow.blocked_reason or error.message, type(error).__name__
-        self.report.errors.append({"flow": lease.flow_key, "type": kind, "message": reason})
-        _logger.error(
-            "flow %s is blocked: %s",
-            lease.flow_key,
-            reason,
-            extra={"action": "flow_blocked", "flow_key": lease.flow_key, "owner": lease.owner},
-        )
+        task = flow.missing_handlers[0]["task"] if flow.missing_handlers else None
+        failure = FlowFailure.of_blocked(flow.key, error, flow.blocked_reason or error.message, task)
+        self._note_error(failure, lease)
 
     def _set_aside(self, lease: Lease, flow: Flow) -> None:
         """Leave a flow BLOCKED whose handlers this process lacks too; the next runner looks again later."""
@@ -445,21 +444,17 @@ class RunnerLoop:
             _logger.warning("%s", lost, extra={"action": "lease_lost", "flow_key": lease.flow_key})
 
     def _block(self, lease: Lease, error: Exception) -> None:
-        kind, text = type(error).__name__, str(error)
-        self._outcomes[lease.flow_key] = "error"
-        self.report.errors.append({"flow": lease.flow_key, "type": kind, "message": text})
-        _logger.error(
-            "flow %s cannot be ticked and is blocked: %s: %s",
-            lease.flow_key,
-            kind,
-            text,
-            exc_info=error,
-            extra={"action": "flow_blocked", "flow_key": lease.flow_key, "owner": lease.owner},
-        )
+        reason = f"It could not be ticked or saved: {type(error).__name__}: {error}"
+        self._note_error(FlowFailure.of_blocked(lease.flow_key, error, reason), lease, error)
         try:
-            self._store.block(lease, f"It could not be ticked or saved: {kind}: {text}")
+            self._store.block(lease, reason)
         except LeaseLostError as lost:
             _logger.warning("%s", lost, extra={"action": "lease_lost", "flow_key": lease.flow_key})
+
+    def _note_error(self, failure: FlowFailure, lease: Lease, error: Exception | None = None) -> None:
+        self._outcomes[lease.flow_key] = "error"
+        self.report.errors.append(failure.to_dict())
+        _logger.error("%s", failure, exc_info=error, extra=failure.to_extra(lease.owner))
 
     # --- the report ------------------------------------------------------------------------
 

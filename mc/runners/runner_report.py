@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from mc.flows.flow import Flow
 from mc.flows.tick_report import TickReport
 from mc.json_data import JsonData
+from mc.runners.flow_failure import FlowFailure
 
 __all__ = ["OnProgress", "RunnerReport"]
+
+_MOST_FAILURES: Final = 1_000
 
 OnProgress = Callable[[Flow, TickReport], object]
 
@@ -32,7 +35,9 @@ class RunnerReport(JsonData):
         lost: flows that another runner took over; nothing of what was done was saved.
         next_tick_at: when the next flow is due; None if only an event from outside makes one due.
         seconds: how long it took, by the clock.
-        errors: flows that could not be ticked and are BLOCKED now: `{flow, type, message}`.
+        failures: why flows failed that are FAILED now, each a `FlowFailure` as a dict: `flow`, `task`,
+            `type`, `message` and more; of the first 1,000.
+        errors: flows that could not be ticked and are BLOCKED now, told likewise.
     """
 
     claimed: int = 0
@@ -44,7 +49,13 @@ class RunnerReport(JsonData):
     lost: int = 0
     next_tick_at: datetime | None = None
     seconds: float = 0.0
-    errors: list[dict[str, str]] = field(default_factory=list)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+
+    def add_failure(self, failure: FlowFailure) -> None:
+        """Note why a flow failed, unless there are so many that a loop of weeks would fill the memory."""
+        if len(self.failures) < _MOST_FAILURES:
+            self.failures.append(failure.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-safe data."""

@@ -18,6 +18,7 @@ from mc.context.gc_pause import gc_paused
 from mc.durations import format_time, parse_time
 from mc.errors import DurationError, FlowNotFoundError, McError, StoreError
 from mc.flows.flow import Flow
+from mc.printable import printable
 from mc.store.database import BUSY_SECONDS, Database
 from mc.store.databases.held_transaction import HeldTransaction
 from mc.store.databases.kinds import DEFAULT_URL, FILE_MODE
@@ -363,7 +364,10 @@ class FlowStore:
                 tick.was_sent = True
             return claimed
 
-        found, turn = self._database.write(work)
+        found, turn, blocked = self._database.write(work)
+        for key, reason in blocked.items():
+            about = {"action": "flow_blocked", "flow_key": key, "owner": owner}
+            _logger.error("flow %s is BLOCKED: %s", printable(key), printable(reason), extra=about)
         if tick is None:
             self._turn = turn
         else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from mc.cli.error_records import describe_error_record
 from mc.cli.options import common_options
 from mc.cli.output import format_time_short, print_json, print_table, printable, to_json_text
 from mc.cli.parameter_types import TEXT
@@ -72,7 +73,7 @@ def _to_row(event: Event) -> tuple[str, ...]:
         str(event.attempt or ""),
         _describe(event),
         event.owner or "",
-        printable(_note(event), _LONGEST_NOTE),
+        _note(event),
     )
 
 
@@ -85,9 +86,13 @@ def _describe(event: Event) -> str:
 
 
 def _note(event: Event) -> str:
-    error, detail = event.error, event.detail
-    if error is not None:
-        return f"{error.get('type', 'TaskFailed')}: {error.get('message', '')}"
+    if event.error is not None:
+        return describe_error_record(event.error, _LONGEST_NOTE)
+    return printable(_describe_detail(event), _LONGEST_NOTE)
+
+
+def _describe_detail(event: Event) -> str:
+    detail = event.detail
     if detail is None:
         return ""
     if "control" in detail:

@@ -46,8 +46,9 @@ def command(
     database; each flow is advanced by one of them. SIGTERM and Ctrl-C end it after the task that runs; what
     was done is saved, and the flows are free for others. A second Ctrl-C ends it at once.
 
-    It ends with 0 whether flows failed or not: they are found by `houston list --status FAILED`. Where the
-    database goes away it waits, and goes on when it is back.
+    It ends with 0 whether flows failed or not; of each that is FAILED or BLOCKED, stderr tells at once task,
+    error, and the command that tells more. Where the database goes away it waits, and goes on when it is
+    back.
     """
     with (
         stdout_for_json(settings.as_json),

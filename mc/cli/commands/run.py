@@ -49,6 +49,8 @@ def command(
     begun again: it goes on where it stood. Ctrl-C stops after the task that runs, a second one at once; what
     was done is saved.
     """
+    from mc.cli.log_output import some_failures  # of which the progress and the outcome tell
+
     progress = make_progress(silent=settings.as_json)
     with (
         stdout_for_json(settings.as_json),
@@ -64,7 +66,7 @@ def command(
             submission = houston.submit_once(value, data, key=key)
         _announce(settings, submission)
         try:
-            with progress.following(submission.key):
+            with progress.following(submission.key), some_failures(0, count_rest=False):
                 flow = houston.runner.run_flow(submission.key, max_seconds=max_seconds)
         except KeyboardInterrupt:
             click.echo(f"Interrupted. Flow {printable(submission.key)} is saved; {_HOW_TO_GO_ON}", err=True)
@@ -108,7 +110,10 @@ def _print_outcome(flow: Flow) -> None:
     if flow.results is not None:
         print(f"results: {printable(to_json_text(flow.results), _LONGEST_VALUE)}")
     if flow.status == "FAILED":
+        from mc.runners.flow_failure import FlowFailure
+
         print(f"failure: {printable(flow.describe_failure() or 'no reason given', _LONGEST_VALUE)}")
+        print(f"to see more: {printable(FlowFailure.of_failed(flow).command)}")
     elif flow.status == "BLOCKED":
         print(f"blocked: {printable(flow.blocked_reason or 'no reason given', _LONGEST_VALUE)}")
         print("It is saved, and no tick moves it any more.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mc.cli.error_records import describe_error_record
 from mc.cli.options import common_options
 from mc.cli.output import (
     format_counts,
@@ -39,17 +40,24 @@ _LONGEST_VALUE = 500  # characters of an error message or of the results
     type=click.Choice(["text", "mermaid", "dot"]),
     help="Draw the graph: as text, for Mermaid, or for Graphviz.",
 )
+@click.option(
+    "--task", "path", type=TEXT, metavar="T", help="Show all of one task, outer/inner inside others."
+)
 @common_options
 @click.pass_obj
-def command(settings: Settings, key: str, graph: str | None) -> None:
+def command(settings: Settings, key: str, graph: str | None, path: str | None) -> None:
     """Show one flow and its tasks.
 
-    Times are UTC. With --json, the flow dict is printed.
+    Times are UTC. With --json, the flow dict is printed, or the task dict.
     """
     with settings.open_houston(only_reads=True) as houston:
         flow = houston.load(key)
         summary = houston.summary(key)
-    if graph is not None:
+    if path is not None:
+        from mc.cli.task_output import print_task
+
+        print_task(flow, path, as_json=settings.as_json)
+    elif graph is not None:
         from mc.cli.graph_drawing import GRAPH_FORMATS
 
         drawing = GRAPH_FORMATS[graph](flow)
@@ -142,11 +150,12 @@ def _to_row(task: Task) -> tuple[str, ...]:
 
 
 def _note(task: Task) -> str:
+    from mc.flows.calls.failed_task import find_inner_failure
     from mc.flows.resources.requests import was_refused
 
     error: dict[str, Any] = task.get("error") or {}
     if error:
-        return _cut(f"{error.get('type', 'TaskFailed')}: {error.get('message', '')}")
+        return describe_error_record(error, _LONGEST_VALUE, find_inner_failure(task)[1])
     if task["status"] in ("WAITING", "PENDING") and was_refused(task):
         until = f", until {format_time_short(task['next_tick_at'])}" if task.get("next_tick_at") else ""
         return _cut(f"waits for {', '.join(task['resource_claim'].get('lacking') or [])}{until}")

@@ -33,15 +33,18 @@ def command(
     """Advance the flows that are due, then end.
 
     Made for cron: prints nothing when there was nothing to do. Any number of ticks may run at once on one
-    database; each flow is advanced by one of them. Ends with 1 if a flow failed in this tick. Ctrl-C and
+    database; each flow is advanced by one of them. Ends with 1 if a flow failed in this tick; of the first 20
+    that are FAILED or BLOCKED now, stderr tells task, error, and the command that tells more. Ctrl-C and
     SIGTERM end it after the task that runs; what was done is saved.
     """
+    from mc.cli.log_output import MOST_FAILURES, some_failures
     from mc.runners.stop_signals import StopSignals
 
     with (
         stdout_for_json(settings.as_json),
         KeptProcess() as kept,
         settings.open_houston(with_handlers=True, observers=(kept,), lease_seconds=lease_seconds) as houston,
+        some_failures(MOST_FAILURES),
         StopSignals(houston.runner.stop) as signals,
     ):
         report = houston.tick(max_flows=max_flows, max_seconds=max_seconds)

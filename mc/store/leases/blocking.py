@@ -43,8 +43,8 @@ def block(connection: Connection, dialect: Dialect, lease: Lease, reason: str, n
 
 def block_after_losses(
     connection: Connection, dialect: Dialect, key: str, calls: Sequence[str], now: str
-) -> None:
-    """Make a flow BLOCKED in which too many runners in a row made the same calls and vanished.
+) -> str:
+    """Make a flow BLOCKED in which too many runners in a row made the same calls and vanished; return why.
 
     Args:
         connection: in a transaction that has locked the flow's row.
@@ -66,6 +66,7 @@ def block_after_losses(
     _note_blocked(connection, EventRow(key, now), status, reason)
     lend(connection, dialect, key, parse_time(now))
     wake_if_noted(connection, key, False, _after_a_while(now))
+    return reason
 
 
 def _forget_missing_handlers(connection: Connection, key: str) -> None:

@@ -85,6 +85,7 @@ class Claimed(NamedTuple):
 
     leases: list[Lease]
     turn: int  # how many flows were claimed, by this and earlier claims
+    blocked: dict[str, str]  # flows that were made BLOCKED instead -> why
 
 
 def claim(
@@ -125,26 +126,26 @@ def claim(
         raise new_epoch()
     expires_at = parse_time(database_now) + timedelta(seconds=seconds)
     search = Search(due_at=due_at, database_now=database_now, turn=turn, among=tuple(among))
+    blocked: dict[str, str] = {}
     while True:
+        before = len(blocked)
         rows = find_due(connection, dialect, search, limit)
         seen.check(rows)
         chosen: list[Any] = []
-        blocked = False
         for row in rows:
             vanished = row.lease_owner is not None
             lost, calls = row.lost_leases + vanished, LostCalls.from_text(row.lost_calls)
             if vanished:
                 calls = calls.lose()
             if culprits := calls.reaching(MAX_LOST_CALLS):
-                block_after_losses(connection, dialect, row.key, culprits, now)
-                blocked = True
+                blocked[row.key] = block_after_losses(connection, dialect, row.key, culprits, now)
             elif (lost or calls) and chosen:
                 break  # a flow that may kill its runner is claimed alone
             else:
                 chosen.append((row, lost, calls))
                 if lost or calls:
                     break
-        if chosen or not blocked:
+        if chosen or len(blocked) == before:
             break
     claim_id = uuid.uuid4().hex
     leases = [_lease(row, claim_id, lost, calls, owner, expires_at, seconds) for row, lost, calls in chosen]
@@ -152,7 +153,7 @@ def claim(
         _CLAIM.run_many(connection, [_claim_row(lease) for lease in leases])
         _note_take_overs(connection, leases, [row for row, *_ in chosen], now)
     # Where one that may kill its runner was taken alone, the others' turn is still to come.
-    return Claimed(leases, turn + len(leases) if len(chosen) == len(rows) else turn)
+    return Claimed(leases, turn + len(leases) if len(chosen) == len(rows) else turn, blocked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

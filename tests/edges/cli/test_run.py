@@ -83,7 +83,7 @@ class TestPlainOutput:
         ended = houston("run", spec, "--handlers", "run_handlers")
         assert ended.code == 1
         assert re.search(r"a  FAILED  ValueError: no such planet\n", ended.out)
-        assert ended.out.splitlines()[-1] == "failure: task 'a': ValueError: no such planet"
+        assert ended.out.splitlines()[-2] == "failure: task 'a': ValueError: no such planet"
 
     def test_results_are_printed(self, houston: Callable[..., Any], write_spec: Callable[..., Path]) -> None:
         spec = write_spec([NAME], results={"who": "$ctx.flow.tasks.name.data.name"})

@@ -118,6 +118,7 @@ class TestTick:
             "lost": 0,
             "next_tick_at": None,
             "seconds": 0.0,
+            "failures": [],
             "errors": [],
         }
 

@@ -1,0 +1,80 @@
+"""One task as `houston show --task` prints it: all that is known, with whole tracebacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from mc.cli.error_records import trace_lines
+from mc.cli.output import format_time_short, print_json, printable, to_json_text
+from mc.flows.calls.failed_task import inner_tasks
+
+if TYPE_CHECKING:
+    from mc.flows.flow import Flow, Task
+
+__all__ = ["print_task"]
+
+_VALUES: Final = {"task_params": "params", "data": "data", "cfg": "cfg"}
+_LONGEST_VALUE: Final = 4_000  # characters
+
+
+def print_task(flow: Flow, path: str, *, as_json: bool) -> None:
+    """Print one task.
+
+    Args:
+        flow: that it is in.
+        path: its key, or `outer/inner` for a task inside of others.
+        as_json: print the task dict.
+
+    Raises:
+        click.BadParameter: there is no such task.
+    """
+    task = _find(dict(flow.tasks), path)
+    if as_json:
+        print_json(task, indent=2)
+        return
+    for name, value in _describe(task):
+        print(f"{name:<9} {printable(value, _LONGEST_VALUE)}")
+    for attempt in task.get("attempts") or ():
+        _print_error(f"attempt {attempt.get('attempt')}", attempt.get("error"))
+    _print_error(f"attempt {task.get('attempt', 1)}", task.get("error"))
+
+
+def _find(tasks: dict[str, Task], path: str) -> Task:
+    """Return a task by its path; keys may hold slashes themselves."""
+    if path in tasks:
+        return tasks[path]
+    for key, task in tasks.items():
+        if path.startswith(f"{key}/"):
+            return _find(inner_tasks(task), path.removeprefix(f"{key}/"))
+    from difflib import get_close_matches
+
+    near = get_close_matches(path, tasks, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise click.BadParameter(f"there is no task {path[:60]!r}.{hint}", param_hint="--task")
+
+
+def _describe(task: Task) -> Iterator[tuple[str, str]]:
+    yield "task", str(task.get("key"))
+    yield "type", str(task.get("task_type", ""))
+    yield "status", str(task.get("status"))
+    if task.get("attempt"):
+        yield "attempt", str(task["attempt"])
+    for name in ("started_at", "finished_at", "next_tick_at"):
+        if task.get(name):
+            yield name.removesuffix("_at").replace("_", " "), format_time_short(task[name])
+    for name, word in _VALUES.items():
+        if task.get(name):
+            yield word, to_json_text(task[name])
+    inside = [f"{key} {each.get('status')}" for key, each in inner_tasks(task).items()]
+    if inside:
+        yield "inside", ", ".join(inside)
+
+
+def _print_error(title: str, error: dict[str, Any] | None) -> None:
+    if error:
+        print(f"\n{title}, {format_time_short(error.get('at'))}:")
+        for line in trace_lines(error):
+            print(f"  {line}")

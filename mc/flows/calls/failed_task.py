@@ -1,0 +1,79 @@
+"""The task for which a flow failed, at any depth inside it, and the line of code that its error came from."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from mc.flows.flow import Flow, Task
+
+__all__ = ["FailedTask", "failure_place", "find_failed_task", "find_inner_failure", "inner_tasks"]
+
+_FRAME: Final = re.compile(r'^[ |+]*File "([^"\n]+)", line (\d+)', re.MULTILINE)
+_OWN_FOLDER: Final = f"{Path(__file__).parents[2]}{os.sep}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedTask:
+    """What made a flow fail.
+
+    Attributes:
+        path: keys of the tasks from the outermost to the one that failed; empty: the flow itself, by a limit.
+        error: its record: type, message, traceback where there is one.
+        others: how many more of the flow's own tasks failed.
+    """
+
+    path: tuple[str, ...]
+    error: Mapping[str, Any]
+    others: int = 0
+
+
+def find_failed_task(flow: Flow) -> FailedTask:
+    """Return what made a flow fail; of several tasks the first, and inside of it what failed first."""
+    failed = flow.state.tasks.failed_nodes()
+    if flow.error or not failed:
+        return FailedTask(path=(), error=flow.error or {}, others=len(failed))
+    path, error = find_inner_failure(failed[0].task)
+    return FailedTask(path=(failed[0].key, *path), error=error, others=len(failed) - 1)
+
+
+def find_inner_failure(task: Task) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+    """Return the path from a failed task to the one inside of it that failed first, and that one's error."""
+    for key, inner in inner_tasks(task).items():
+        if inner.get("status") == "FAILED":
+            path, error = find_inner_failure(inner)
+            return (key, *path), error
+    return (), task.get("error") or {}
+
+
+def inner_tasks(task: Task) -> dict[str, Task]:
+    """Return the tasks that are stored inside of a task, by key, also when it has ended."""
+    for holder in (task, task.get("kept") or {}):
+        flow_dict, proxied = holder.get("flow_dict"), holder.get("proxied_task")
+        if isinstance(flow_dict, dict):
+            return {key: each for key, each in flow_dict["graph"]["tasks"].items() if key != "ROOT"}
+        if isinstance(proxied, dict) and proxied.get("key") != task.get("key"):
+            return {str(proxied.get("key")): proxied}
+        if isinstance(proxied, dict):
+            return inner_tasks(proxied)
+    return {}
+
+
+def failure_place(error: Mapping[str, Any]) -> str | None:
+    """Return file and line that an error came from, `tasks.py:12`, by the last line of its traceback.
+
+    None where there is no traceback, and for errors that the engine itself made, which name what to mend.
+    """
+    text, message = error.get("traceback"), error.get("message")
+    if not isinstance(text, str):
+        return None
+    before = text.rpartition(message)[0] if isinstance(message, str) and message in text else text
+    frames = _FRAME.findall(before)
+    if not frames or frames[-1][0].startswith(_OWN_FOLDER):
+        return None
+    return ":".join(frames[-1])
