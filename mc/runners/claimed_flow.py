@@ -17,6 +17,7 @@ from mc.flows.formats.flow_rows import fetch_ahead
 from mc.flows.services import SERVICES
 from mc.flows.signals.waits import wake_waits
 from mc.flows.tick_report import TickReport
+from mc.runners.flow_failure import FlowFailure
 from mc.runners.runner_report import OnProgress
 from mc.runners.services.stored_parent import StoredParent
 from mc.runners.services.stored_resources import StoredResources, requests_held
@@ -55,6 +56,7 @@ class ClaimResult:
         gives_way: it could go on at once, but others come first.
         final: the last save, with the end of the lease, where it may share a commit with others. Without
             one the flow was saved and let go, unless it stays blocked.
+        failure: why it is FAILED, found while the lease was there to read it by.
         missing_error: why the flow was made BLOCKED for want of a handler.
         stays_blocked: it was BLOCKED so before, and no handler that it needs is here; it is held still.
     """
@@ -66,6 +68,7 @@ class ClaimResult:
     is_vain: bool = False
     gives_way: bool = False
     final: FinalSave | None = None
+    failure: FlowFailure | None = None
     missing_error: McError | None = None
     stays_blocked: bool = False
 
@@ -108,6 +111,7 @@ class ClaimedFlow:
         self.calls = 0
         self.refused: list[tuple[Control, ControlError]] = []  # what a person asked for in vain
         self._progressed = self._is_idle = False  # as in `ClaimResult`
+        self._failure: FlowFailure | None = None
         self._quick_retries = 0  # ticks in which a task was to be tried again without a delay
         self._store = store
         self._engine = engine
@@ -212,6 +216,7 @@ class ClaimedFlow:
                     is_vain=self._is_vain,
                     gives_way=gives_way,
                     final=final,
+                    failure=self._failure,
                     missing_error=missing_error,
                 )
 
@@ -362,7 +367,12 @@ class ClaimedFlow:
                 self._problem = error  # raised by `tick` as soon as the handlers are done
         return self._problem is None
 
+    def _note_failure(self) -> None:
+        if self.flow.status == "FAILED":
+            self._failure = FlowFailure.of_failed(self.flow)
+
     def _save_at_last(self) -> FinalSave | None:
+        self._note_failure()
         lease, outbox = self._lease, self._outbox
         alone = self._is_careful or lease.num_tasks > _SMALL or not outbox.is_empty
         if alone or self._transaction.held is not None or self._requests:
@@ -391,6 +401,7 @@ class ClaimedFlow:
             if not self._fail_starter(error):
                 raise
             self._is_over = self._is_over and self.flow.status != "RUNNING"
+            self._note_failure()
             self._save(release=release and self.flow.status != "RUNNING")
             return
         finally:

@@ -103,6 +103,7 @@ class RunnerLoop:
         self._recursion_limit = sys.getrecursionlimit()
         self._kept: list[Lease] = []  # that could not be given back during an outage
         self._outcomes: dict[str, str] = {}  # of one round: flow key -> field of the report
+        self._failures: dict[str, FlowFailure] = {}  # of flows that are FAILED, and not saved as such yet
 
     def call_done(self, call: TaskCall) -> None:
         """Take note that a call was made and settled."""
@@ -333,6 +334,8 @@ class RunnerLoop:
                 raise flow
             result = yield from self._tick_on(heartbeat, lease, flow)
             released = True
+            if result.failure is not None:
+                self._failures[lease.flow_key] = result.failure
             if result.stays_blocked:
                 self._set_aside(lease, result.flow)
             elif result.missing_error is not None:
@@ -340,7 +343,7 @@ class RunnerLoop:
             elif result.final is not None:
                 self._finals.add(result.final)
             else:
-                self._settle(lease, result.flow)
+                self._settle(lease, result.flow.status)
             return result
         except StoreBusyError:
             is_busy = True
@@ -405,14 +408,14 @@ class RunnerLoop:
 
     def _write_finals(self) -> None:
         for save, error in self._finals.write():
-            self._settle(save.lease, error or save.flow)
+            self._settle(save.lease, error or save.flow.status)
 
-    def _settle(self, lease: Lease, outcome: Flow | Exception) -> None:
-        """Note what became of a flow: as it was saved, or why it was not."""
-        if isinstance(outcome, Flow):
-            self._outcomes[lease.flow_key] = _OUTCOMES.get(outcome.status, "waiting")
-            if outcome.status == "FAILED":
-                failure = FlowFailure.of_failed(outcome)
+    def _settle(self, lease: Lease, outcome: str | Exception) -> None:
+        """Note what became of a flow: the status with which it was saved, or why it was not."""
+        failure = self._failures.pop(lease.flow_key, None)
+        if isinstance(outcome, str):
+            self._outcomes[lease.flow_key] = _OUTCOMES.get(outcome, "waiting")
+            if failure is not None:
                 self.report.add_failure(failure)
                 _logger.error("%s", failure, extra=failure.to_extra(lease.owner))
         elif isinstance(outcome, LeaseLostError | FlowNotFoundError):
