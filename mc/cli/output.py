@@ -7,9 +7,11 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
+from mc.durations import format_duration
 from mc.printable import printable, printable_lines
 from mc.statuses import TaskStatus
 
@@ -24,6 +26,8 @@ __all__ = [
     "print_table",
     "print_value",
     "printable",
+    "seconds_between",
+    "show_seconds",
     "stdout_for_json",
     "to_json_text",
 ]
@@ -141,6 +145,19 @@ def format_time_short(text: Any) -> str:
         return ""
     iso = text if isinstance(text, str) else text.isoformat()
     return f"{iso[:10]} {iso[11:19]}"
+
+
+def seconds_between(start: Any, end: Any) -> float | None:
+    """Return the seconds between two stored times, at least 0; None where one is missing."""
+    if not isinstance(start, str) or not isinstance(end, str):
+        return None
+    passed = datetime.fromisoformat(end) - datetime.fromisoformat(start)
+    return max(passed.total_seconds(), 0.0)
+
+
+def show_seconds(seconds: float | None) -> str:
+    """Return a duration for people; an empty text for None."""
+    return "" if seconds is None else format_duration(seconds)
 
 
 def print_table(

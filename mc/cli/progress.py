@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from mc.cli.output import STATUS_STYLES, format_counts, is_terminal, printable
+from mc.cli.output import STATUS_STYLES, format_counts, is_terminal, printable, seconds_between, show_seconds
 from mc.statuses import FINISHED_TASK_STATUSES
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ __all__ = ["LineProgress", "Progress", "TableProgress", "make_progress"]
 _SHOWN_TASKS: Final = 12
 _SHOWN_RUNNING: Final = 8  # among them
 _LONGEST_ERROR: Final = 300
+_SHORT_SECONDS: Final = 0.1  # of which nothing is said
 
 
 class Progress:
@@ -46,13 +47,21 @@ class LineProgress(Progress):
 
     def __init__(self) -> None:
         self.is_pipe_closed = False
+        self._begun: dict[tuple[str, str, int], str] = {}  # flow, task, attempt -> when
 
     def on_change(self, event: ChangeEvent) -> None:
+        place = (event.flow_key, event.task_key or "", event.attempt)
+        took = ""
+        if event.new_status == "RUNNING":
+            self._begun.setdefault(place, event.at)
+        elif event.new_status != "WAITING":
+            seconds = seconds_between(self._begun.pop(place, None), event.at) or 0.0
+            took = f" in {show_seconds(seconds)}" if seconds >= _SHORT_SECONDS else ""
         own = event.flow_key == self.flow_key
         if event.task_key is None or self.is_pipe_closed or not (own or event.new_status == "FAILED"):
             return
         try:
-            print(f"{event.at[11:19]}  {self.name_task(event)}  {_describe_change(event)}", flush=True)
+            print(f"{event.at[11:19]}  {self.name_task(event)}  {_describe_change(event, took)}", flush=True)
         except BrokenPipeError:  # the run goes on without its reader
             self.is_pipe_closed = True
 
@@ -112,11 +121,11 @@ def make_progress(*, silent: bool) -> Progress:
     return TableProgress() if is_terminal() else LineProgress()
 
 
-def _describe_change(event: ChangeEvent) -> str:
+def _describe_change(event: ChangeEvent, took: str) -> str:
     note = _describe_error(event)
     if event.new_status == "PENDING":
-        return f"attempt {event.attempt} failed, to be tried again  {note}".rstrip()
-    return f"{event.new_status}  {note}".rstrip()
+        return f"attempt {event.attempt} failed{took}, to be tried again  {note}".rstrip()
+    return f"{event.new_status}{took}  {note}".rstrip()
 
 
 def _describe_error(event: ChangeEvent) -> str:

@@ -21,3 +21,4 @@ class FlowSummary(JsonData):
     modified_at: datetime  # of the last save
     next_tick_at: datetime | None  # None: nothing to do until an event from outside, or never
     tasks: dict[str, int]  # status -> number of tasks
+    seconds: float | None  # from its first tick to its end; None: it is unfinished

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from mc.cli.error_records import describe_error_record
 from mc.cli.options import common_options
-from mc.cli.output import format_time_short, print_json, print_table, printable, to_json_text
+from mc.cli.output import (
+    format_time_short,
+    print_json,
+    print_table,
+    printable,
+    seconds_between,
+    show_seconds,
+    to_json_text,
+)
 from mc.cli.parameter_types import TEXT
 from mc.cli.settings import Settings
+from mc.durations import format_time
+from mc.statuses import FINISHED_TASK_STATUSES
 
 if TYPE_CHECKING:
     from mc.houston import Houston
@@ -20,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _LONGEST_NOTE: Final = 300  # characters
+_ENDS: Final = FINISHED_TASK_STATUSES | {"PENDING"}  # another attempt follows
 
 
 @click.command("history")
@@ -38,9 +49,23 @@ def command(settings: Settings, key: str, task_key: str | None) -> None:
         if task_key is not None:
             events = _only_task(houston, key, task_key, events)
     if settings.as_json:
-        print_json([event.to_dict() for event in events])
+        print_json([{**event.to_dict(), "seconds": seconds} for event, seconds in _with_seconds(events)])
     else:
-        print_table(("TIME", "TASK", "ATTEMPT", "WHAT", "BY", "NOTE"), [_to_row(event) for event in events])
+        headings = ("TIME", "TASK", "ATTEMPT", "WHAT", "DURATION", "BY", "NOTE")
+        print_table(headings, [_to_row(*each) for each in _with_seconds(events)])
+
+
+def _with_seconds(events: Sequence[Event]) -> Iterator[tuple[Event, float | None]]:
+    """Yield events, those that end an attempt, or the flow, with how long it took."""
+    begun: dict[tuple[str | None, int], str] = {}
+    for event in events:
+        place, at = (event.task_key, event.attempt), format_time(event.at)
+        seconds = None
+        if event.new_status == "RUNNING":
+            begun.setdefault(place, at)
+        elif event.new_status in _ENDS and event.old_status in ("RUNNING", "WAITING"):
+            seconds = seconds_between(begun.pop(place, None), at)
+        yield event, seconds
 
 
 def _only_task(houston: Houston, key: str, task_key: str, events: Sequence[Event]) -> Sequence[Event]:
@@ -66,12 +91,13 @@ def _only_task(houston: Houston, key: str, task_key: str, events: Sequence[Event
     return found
 
 
-def _to_row(event: Event) -> tuple[str, ...]:
+def _to_row(event: Event, seconds: float | None) -> tuple[str, ...]:
     return (
         format_time_short(event.at),
         event.task_key or "(flow)",
         str(event.attempt or ""),
         _describe(event),
+        show_seconds(seconds),
         event.owner or "",
         _note(event),
     )

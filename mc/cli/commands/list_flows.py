@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mc.cli.options import common_options
-from mc.cli.output import format_counts, format_time_short, print_json, print_table
+from mc.cli.output import format_counts, format_time_short, print_json, print_table, show_seconds
 from mc.cli.parameter_types import COUNT, TEXT
 from mc.cli.settings import Settings
 from mc.durations import format_time
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_HEADINGS = ("KEY", "STATUS", "TASKS", "CREATED", "MODIFIED", "LABEL")
-_DROPPABLE = ("MODIFIED", "CREATED", "LABEL", "TASKS")
+_HEADINGS = ("KEY", "STATUS", "TASKS", "CREATED", "MODIFIED", "DURATION", "LABEL")
+_DROPPABLE = ("MODIFIED", "CREATED", "DURATION", "LABEL", "TASKS")
 
 _MOST_ROWS = 100  # that a person looks at
 
@@ -66,6 +66,7 @@ def _to_dict(flow: FlowSummary) -> dict[str, Any]:
         "status": str(flow.status),
         "created_at": format_time(flow.created_at),
         "modified_at": format_time(flow.modified_at),
+        "seconds": flow.seconds,
         "tasks": {status: count for status, count in flow.tasks.items() if count},
     }
 
@@ -77,5 +78,6 @@ def _to_row(flow: FlowSummary) -> tuple[str, ...]:
         format_counts(flow.tasks),
         format_time_short(flow.created_at),
         format_time_short(flow.modified_at),
+        show_seconds(flow.seconds),
         flow.label or "",
     )

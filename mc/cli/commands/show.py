@@ -16,6 +16,8 @@ from mc.cli.output import (
     print_json,
     print_table,
     printable,
+    seconds_between,
+    show_seconds,
     to_json_text,
 )
 from mc.cli.parameter_types import TEXT
@@ -48,7 +50,7 @@ _LONGEST_VALUE = 500  # characters of an error message or of the results
 def command(settings: Settings, key: str, graph: str | None, path: str | None) -> None:
     """Show one flow and its tasks.
 
-    Times are UTC. With --json, the flow dict is printed, or the task dict.
+    Times are UTC. With --json, the flow dict is printed with durations, or the task dict.
     """
     with settings.open_houston(only_reads=True) as houston:
         flow = houston.load(key)
@@ -66,7 +68,7 @@ def command(settings: Settings, key: str, graph: str | None, path: str | None) -
         else:
             print(drawing)
     elif settings.as_json:
-        print_json(flow.to_flow_dict(), indent=2)
+        print_json(_to_dict(flow), indent=2)
     else:
         _print_for_people(flow, summary)
 
@@ -77,7 +79,20 @@ def _print_for_people(flow: Flow, summary: FlowSummary) -> None:
     tasks = flow.filter_tasks()
     if tasks:
         print()
-        print_table(("TASK", "TYPE", "STATUS", "ATTEMPT", "NOTE"), [_to_row(task) for task in tasks])
+        headings = ("TASK", "TYPE", "STATUS", "ATTEMPT", "DURATION", "NOTE")
+        print_table(headings, [_to_row(task) for task in tasks])
+
+
+def _to_dict(flow: Flow) -> dict[str, Any]:
+    flow_dict = flow.to_flow_dict()
+    flow_dict["seconds"] = seconds_between(flow.started_at, flow.finished_at)
+    flow_dict["task_seconds"] = {task["key"]: _seconds_of(task) for task in flow.filter_tasks()}
+    return flow_dict
+
+
+def _seconds_of(task: Task) -> float | None:
+    """Return how long the last attempt of a finished task took, one that waited included."""
+    return seconds_between(task.get("started_at"), task.get("finished_at"))
 
 
 def _describe(flow: Flow, summary: FlowSummary) -> Iterator[tuple[str, str]]:
@@ -98,6 +113,9 @@ def _describe(flow: Flow, summary: FlowSummary) -> Iterator[tuple[str, str]]:
     for name, time in times.items():
         if time:
             yield name, format_time_short(time)
+    seconds = seconds_between(flow.started_at, flow.finished_at)
+    if seconds is not None:
+        yield "took", show_seconds(seconds)
     yield from _describe_waits(flow)
     if flow.parent_key:
         yield "parent", flow.parent_key
@@ -145,6 +163,7 @@ def _to_row(task: Task) -> tuple[str, ...]:
         str(task.get("task_type", "")),
         str(task["status"]),
         str(task.get("attempt") or ""),
+        show_seconds(_seconds_of(task)),
         _note(task),
     )
 

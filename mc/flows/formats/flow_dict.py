@@ -84,7 +84,9 @@ _TYPE_NAMES: Final = {str: "text", dict: "a mapping", list: "a list", int: "a wh
     type(None): "null",
     object: "anything",
 }
-_COMPUTED: Final = frozenset({"schema_version", "graph", "num_tickable_tasks", "signals", "spec_digest"})
+_COMPUTED: Final = frozenset(
+    {"schema_version", "graph", "num_tickable_tasks", "signals", "spec_digest", "seconds", "task_seconds"}
+)
 
 
 def state_to_dict(state: FlowState) -> dict[str, Any]:

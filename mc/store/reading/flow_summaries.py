@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, case, select
 
 from mc.context.json_values import loads
 from mc.durations import parse_time
@@ -58,7 +58,15 @@ def _summary(row: Any) -> FlowSummary:
             modified_at=parse_time(row.modified_at),
             next_tick_at=parse_time(row.next_tick_at) if row.next_tick_at else None,
             tasks=loads(row.task_counts),
+            seconds=_seconds_of(row) if row.finished_at else None,
         )
+
+
+def _seconds_of(row: Any) -> float | None:
+    started_at = loads(row.body).get("started_at")
+    if not started_at:  # it ended before its first tick
+        return None
+    return max((parse_time(row.finished_at) - parse_time(started_at)).total_seconds(), 0.0)
 
 
 _SUMMARIES: Final = select(
@@ -69,4 +77,6 @@ _SUMMARIES: Final = select(
     flow.c.modified_at,
     flow.c.next_tick_at,
     flow.c.task_counts,
+    flow.c.finished_at,
+    case((flow.c.finished_at.is_not(None), flow.c.body)).label("body"),  # which has the start
 )

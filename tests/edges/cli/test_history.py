@@ -30,7 +30,7 @@ def test_the_time_line_is_for_people(ran: Callable[..., Any]) -> None:
     ended = ran("history", "f")
     assert ended.code == 0
     head, *lines = ended.out.splitlines()
-    assert head.split() == ["TIME", "TASK", "ATTEMPT", "WHAT", "BY", "NOTE"]
+    assert head.split() == ["TIME", "TASK", "ATTEMPT", "WHAT", "DURATION", "BY", "NOTE"]
     shown = [re.sub(r"^\S+ \S+ +", "", line) for line in lines]
     assert [re.split(r"  +", line)[:3] for line in shown] == [
         ["(flow)", "created: PENDING"],
@@ -41,8 +41,10 @@ def test_the_time_line_is_for_people(ran: Callable[..., Any]) -> None:
         ["b", "1", "RUNNING -> PENDING"],
         ["b", "2", "PENDING -> RUNNING"],
         ["b", "2", "RUNNING -> FAILED"],
-        ["(flow)", "RUNNING -> FAILED", shown[-1].split("  ")[-1].strip()],
+        ["(flow)", "RUNNING -> FAILED", re.split(r"  +", shown[-1])[2]],
     ]
+    ends = [line for line in shown if re.search(r"RUNNING -> [CFP]", line)]
+    assert all(re.search(r"RUNNING -> \w+ +\d[\d.]*m?s  ", line) for line in ends)
     assert "there is no 'x' in 'ctx.flow.data'" in lines[-2]
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", lines[0])
 
@@ -59,6 +61,7 @@ def test_with_json_all_that_is_known_is_printed(ran: Callable[..., Any]) -> None
         "new_status": "FAILED",
     }
     assert failed["error"]["type"] == "WiringError"
+    assert [event["number"] for event in events if event["seconds"] is not None] == [4, 6, 8, 9]
     assert failed["token"] == 1
 
 

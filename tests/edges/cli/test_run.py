@@ -375,3 +375,23 @@ class TestTerminal:
         houston("submit", write_spec([NAME]), "--key", "k" * 200)
         code, shown = run_on_terminal("list", columns=80)
         assert (code, shown.count("k")) == (0, 200)
+
+
+def test_a_line_says_how_long_a_task_took_that_was_not_short(capsys: pytest.CaptureFixture[str]) -> None:
+    from mc.cli.progress import LineProgress
+    from mc.clock import ManualClock
+    from mc.flows.flow import Flow
+    from mc.flows.flow_engine import FlowEngine
+
+    clock, progress = ManualClock(), LineProgress()
+    work = {"slow": lambda: clock.advance(8) and None, "quick": lambda: None}
+    engine = FlowEngine(task_handlers=work, clock=clock, observers=[progress])
+    tasks = [{"key": key, "task_type": key} for key in work]
+    with progress.following("f"):
+        engine.run_flow(Flow.from_flow_spec({"key": "f", "tasks": tasks}))
+    assert capsys.readouterr().out.splitlines() == [
+        "00:00:00  slow  RUNNING",
+        "00:00:08  slow  COMPLETED in 8s",
+        "00:00:08  quick  RUNNING",
+        "00:00:08  quick  COMPLETED",
+    ]

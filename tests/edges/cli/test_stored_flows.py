@@ -133,7 +133,7 @@ class TestList:
             submit(NOOP, key=key, label=f"label of {key}")
         listed = houston("list", "--json").document
         assert [flow["key"] for flow in listed] == ["two", "one"]
-        assert set(listed[0]) == {"key", "label", "status", "created_at", "modified_at", "tasks"}
+        assert set(listed[0]) == {"key", "label", "status", "created_at", "modified_at", "seconds", "tasks"}
         assert (listed[0]["label"], listed[0]["status"]) == ("label of two", "PENDING")
         assert datetime.fromisoformat(listed[0]["created_at"]).utcoffset() == timedelta(0)
 
@@ -143,7 +143,7 @@ class TestList:
         submit(NOOP, key="k", label="a\nlabel")
         submit(NOOP, key="longer")
         heading, *rows = houston("list").out.splitlines()
-        assert heading.split() == ["KEY", "STATUS", "TASKS", "CREATED", "MODIFIED", "LABEL"]
+        assert heading.split() == ["KEY", "STATUS", "TASKS", "CREATED", "MODIFIED", "DURATION", "LABEL"]
         assert [row.split()[:2] for row in rows] == [["longer", "PENDING"], ["k", "PENDING"]]
         assert {row.index("PENDING") for row in rows} == {heading.index("STATUS")}
         assert rows[1].endswith("  a\\nlabel")
@@ -191,7 +191,7 @@ class TestShow:
         assert "1 COMPLETED" in lines[4]
         assert "1 FAILED" in lines[4]
         rows = {row.split()[0]: row.split()[1:] for row in lines[lines.index("") + 2 :]}
-        assert rows["a"] == ["noop", "COMPLETED", "1"]
+        assert rows["a"] == ["noop", "COMPLETED", "1", "0s"]
         assert rows["wrong"][:3] == ["wire", "FAILED", "1"]
         assert "WiringError:" in rows["wrong"]
 
@@ -222,6 +222,7 @@ class TestShow:
         submit(NOOP, AFTER, key="k")
         shown = houston("show", "k", "--json").document
         assert (shown["schema_version"], shown["key"]) == (1, "k")
+        assert (shown.pop("seconds"), shown.pop("task_seconds")) == (None, {"a": None, "b": None})
         assert shown == houston("export", "k").document
 
     @pytest.mark.parametrize(
