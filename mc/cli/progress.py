@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.cli.output import STATUS_STYLES, format_counts, is_terminal, printable, seconds_between, show_seconds
+from mc.cli.stop_notice import write_to_stderr
 from mc.statuses import FINISHED_TASK_STATUSES
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LineProgress", "Progress", "TableProgress", "make_progress"]
 
+_STDERR: Final = 2
 _SHOWN_TASKS: Final = 12
 _SHOWN_RUNNING: Final = 8  # among them
 _LONGEST_ERROR: Final = 300
@@ -28,6 +31,10 @@ class Progress:
 
     def on_change(self, event: ChangeEvent) -> None:
         """Take note of a change of status."""
+
+    def notify(self, text: str) -> None:
+        """Show a line at once; called in a signal handler."""
+        write_to_stderr(text)
 
     @contextmanager
     def following(self, flow_key: str) -> Iterator[None]:
@@ -74,6 +81,7 @@ class TableProgress(Progress):
         self.finished: Counter[str] = Counter()
         self.running: dict[str, str] = {}  # task -> status
         self.recent: deque[tuple[str, str, str]] = deque(maxlen=_SHOWN_TASKS)  # task, status, note
+        self.notice = ""
 
     def on_change(self, event: ChangeEvent) -> None:
         if event.task_key is None:
@@ -90,6 +98,11 @@ class TableProgress(Progress):
             self.recent.append((name, "RETRY", _describe_error(event)))
         else:
             self.running[name] = status
+
+    def notify(self, text: str) -> None:
+        self.notice = text  # which the thread that draws the table shows below it
+        if not os.isatty(_STDERR):
+            write_to_stderr(text)
 
     @contextmanager
     def following(self, flow_key: str) -> Iterator[None]:
@@ -111,7 +124,7 @@ class TableProgress(Progress):
         for name, status, note in [*list(self.recent)[len(now) - _SHOWN_TASKS :], *now]:
             style = STATUS_STYLES.get(status, "yellow")
             table.add_row(Text(name), Text(status, style=style), Text(note))
-        return Group(Text(f"{printable(self.flow_key)}: {counts}", style="bold"), table)
+        return Group(Text(f"{printable(self.flow_key)}: {counts}", style="bold"), table, Text(self.notice))
 
 
 def make_progress(*, silent: bool) -> Progress:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mc.durations import format_time
 from mc.errors import ControlError, McError
@@ -34,13 +34,21 @@ if TYPE_CHECKING:
     from mc.flows.controls.control import Control
     from mc.flows.tick import Tick
 
-__all__ = ["ClaimResult", "ClaimedFlow"]
+__all__ = ["CallUnderWay", "ClaimResult", "ClaimedFlow"]
 
 _SMALL: Final = 500  # tasks; larger flows are saved alone
 _MAX_QUICK_RETRIES: Final = 100  # else a retry without limit and delay would hold its runner for ever
 # So much a flow does before others have their turn, if it could go on at once.
 _MOST_TICKS: Final = 1_000
 _LONGEST_TURN: Final = timedelta(seconds=1)
+
+
+class CallUnderWay(NamedTuple):
+    """A call of a task's handler that has not ended."""
+
+    flow_key: str
+    task_key: str
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +161,7 @@ class ClaimedFlow:
         self._is_careful = lease.is_suspect or broken is not None  # each call is saved before it is made
         self._survived = not lease.lost_leases
         self._lost_calls = lease.lost_calls  # of runners before
-        self._under_way: dict[str, None] = {}  # calls, in order
+        self._under_way: dict[str, datetime] = {}  # calls, in order, and when they began
         self._unsaved: dict[str, bool] = {}  # calls that were made since the last save; with effects?
         self._problem: Exception | None = None
         self._tick_at_hand: Tick | None = None
@@ -236,6 +244,13 @@ class ClaimedFlow:
     def _is_vain(self) -> bool:
         return self._quick_retries >= _MAX_QUICK_RETRIES
 
+    def calls_under_way(self) -> list[CallUnderWay]:
+        """Return the calls that are made at the moment; from any thread, and in a signal handler."""
+        return [
+            CallUnderWay(self.flow.key, name.rpartition("/")[0], since)
+            for name, since in list(self._under_way.items())
+        ]
+
     def call_done(self, call: TaskCall) -> None:
         """Take note that a call was made and settled; save it if it has effects."""
         self._unsaved[call.name] = call.has_effects
@@ -275,7 +290,7 @@ class ClaimedFlow:
                 continue
             if call is not None:
                 called = True
-                self._under_way[call.name] = None
+                self._under_way[call.name] = self._store.clock.now()
                 if self._is_careful:
                     self._save()  # so that it is known which call this was, should it end the process
                 if call.has_effects:

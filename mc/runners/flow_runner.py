@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +26,7 @@ from mc.store.lease import DEFAULT_LEASE_SECONDS
 
 if TYPE_CHECKING:
     from mc.flows.controls.control import Control
+    from mc.runners.claimed_flow import CallUnderWay
     from mc.runners.immediate_control import ControlReport
 
 __all__ = ["FlowRunner", "OnProgress", "RunnerReport"]
@@ -112,6 +113,8 @@ class FlowRunner:
         )
         self._account = TickAccount(store.ticks, self.settings.owner)
         self.stop_signal: int | None = None  # SIGINT or SIGTERM, where one ended the last run
+        # Called at the first of them, in the signal handler: it must take no lock, and not log.
+        self.on_stop_signal: Callable[[int], object] | None = None
         self._loops: list[RunnerLoop] = []
         self._stop_next = False
 
@@ -124,6 +127,10 @@ class FlowRunner:
         self._stop_next = not loops
         for loop in loops:
             loop.stop()
+
+    def calls_under_way(self) -> list[CallUnderWay]:
+        """Return which tasks this runner calls at the moment; from any thread, and in a signal handler."""
+        return [call for loop in list(self._loops) for call in loop.calls_under_way()]
 
     def tick(self, max_flows: int | None = None, max_seconds: float | None = None) -> RunnerReport:
         """Advance every flow that is due as far as it gets without waiting, and return what was done.
@@ -277,7 +284,7 @@ class FlowRunner:
                 with INTERRUPTS:
                     yield loop
                 return
-            with StopSignals(loop.stop) as caught, INTERRUPTS:
+            with StopSignals(loop.stop, self.on_stop_signal) as caught, INTERRUPTS:
                 yield loop
             self.stop_signal = caught.received
         finally:

@@ -38,7 +38,7 @@ from mc.store.history.tick_log import TickAccount, TickRecord
 from mc.store.lease import Lease, LostCalls
 
 if TYPE_CHECKING:
-    from mc.runners.claimed_flow import ClaimedFlow, ClaimResult
+    from mc.runners.claimed_flow import CallUnderWay, ClaimedFlow, ClaimResult
 
 __all__ = ["RunnerLoop", "RunnerSettings"]
 
@@ -129,6 +129,11 @@ class RunnerLoop:
     def stop(self) -> None:
         """End after the task under way; may be called by a signal handler and from any thread."""
         self._stopping = True
+
+    def calls_under_way(self) -> list[CallUnderWay]:
+        """Return which tasks are called at the moment; from any thread, and in a signal handler."""
+        claimed = self._at_hand
+        return claimed.calls_under_way() if claimed is not None else []
 
     def is_over(self) -> bool:
         """Tell whether time is up, or the runner is to stop."""

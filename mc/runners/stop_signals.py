@@ -22,11 +22,13 @@ class StopSignals:
 
     Args:
         stop: called at the first signal.
+        tell: called after that with its number, in the signal handler: it must take no lock, and not log.
     """
 
-    def __init__(self, stop: Callable[[], object]) -> None:
+    def __init__(self, stop: Callable[[], object], tell: Callable[[int], object] | None = None) -> None:
         self.received: int | None = None
         self._stop = stop
+        self._tell = tell
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -44,5 +46,7 @@ class StopSignals:
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
             raise INTERRUPTS.note(KeyboardInterrupt())
-        self.received = number
+        is_first, self.received = self.received is None, number
         self._stop()
+        if is_first and self._tell is not None:
+            self._tell(number)

@@ -15,6 +15,7 @@ from mc.cli.options import common_options, lease_option, max_seconds_option, out
 from mc.cli.output import print_json, stdout_for_json
 from mc.cli.parameter_types import DurationType
 from mc.cli.settings import Settings
+from mc.cli.stop_notice import StopNotice
 
 __all__ = ["command"]
 
@@ -57,6 +58,7 @@ def command(
             with_handlers=True, observers=(kept,), lease_seconds=lease_seconds, outage_seconds=outage_seconds
         ) as houston,
     ):
+        houston.runner.on_stop_signal = StopNotice(houston.runner)
         report = houston.runner.run(interval=interval.total_seconds(), max_seconds=max_seconds)
         stop_signal = houston.runner.stop_signal
     if settings.as_json:

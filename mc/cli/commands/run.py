@@ -14,6 +14,7 @@ from mc.cli.output import format_counts, print_json, printable, stdout_for_json,
 from mc.cli.progress import make_progress
 from mc.cli.settings import Settings
 from mc.cli.spec_source import spec_of
+from mc.cli.stop_notice import StopNotice
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def command(
         with spec_of(spec) as value:
             submission = houston.submit_once(value, data, key=key)
         _announce(settings, submission)
+        houston.runner.on_stop_signal = StopNotice(houston.runner, progress.notify)
         try:
             with progress.following(submission.key), some_failures(0, count_rest=False):
                 flow = houston.runner.run_flow(submission.key, max_seconds=max_seconds)

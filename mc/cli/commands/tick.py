@@ -38,6 +38,7 @@ def command(
     SIGTERM end it after the task that runs; what was done is saved.
     """
     from mc.cli.log_output import MOST_FAILURES, some_failures
+    from mc.cli.stop_notice import StopNotice
     from mc.runners.stop_signals import StopSignals
 
     with (
@@ -45,7 +46,7 @@ def command(
         KeptProcess() as kept,
         settings.open_houston(with_handlers=True, observers=(kept,), lease_seconds=lease_seconds) as houston,
         some_failures(MOST_FAILURES),
-        StopSignals(houston.runner.stop) as signals,
+        StopSignals(houston.runner.stop, StopNotice(houston.runner)) as signals,
     ):
         report = houston.tick(max_flows=max_flows, max_seconds=max_seconds)
     if settings.as_json:

@@ -131,7 +131,9 @@ def test_a_second_interrupt_ends_it_at_once(
         assert read_line(process) == line
         process.send_signal(signal.SIGINT)
     _, err = process.communicate()
-    assert (process.returncode, err) == (130, "Interrupted.\n")
+    notice, last = err.splitlines()
+    assert (process.returncode, last) == (130, "Interrupted.")
+    assert notice.startswith("SIGINT: waiting for task first of flow k ")
     assert read_statuses(tmp_path) == (["PENDING", "PENDING"], False)
 
 
