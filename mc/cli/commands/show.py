@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,7 +22,7 @@ from mc.cli.output import (
 )
 from mc.cli.parameter_types import TEXT
 from mc.cli.settings import Settings
-from mc.statuses import FINISHED_FLOW_STATUSES
+from mc.statuses import FINISHED_FLOW_STATUSES, TaskStatus
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow, Task
@@ -45,13 +45,27 @@ _LONGEST_VALUE = 500  # characters of an error message or of the results
 @click.option(
     "--task", "path", type=TEXT, metavar="T", help="Show all of one task, outer/inner inside others."
 )
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice([status.value for status in TaskStatus], case_sensitive=False),
+    metavar="STATUS",
+    multiple=True,
+    help="List only the tasks with this status; may be given several times.",
+)
 @common_options
 @click.pass_obj
-def command(settings: Settings, key: str, graph: str | None, path: str | None) -> None:
+def command(
+    settings: Settings, key: str, graph: str | None, path: str | None, statuses: tuple[str, ...]
+) -> None:
     """Show one flow and its tasks.
 
     Times are UTC. With --json, the flow dict is printed with durations, or the task dict.
     """
+    if statuses and (path is not None or graph is not None or settings.as_json):
+        raise click.UsageError(
+            "--status chooses rows of the table of tasks; leave out --task, --graph, --json."
+        )
     with settings.open_houston(only_reads=True) as houston:
         flow = houston.load(key)
         summary = houston.summary(key)
@@ -70,13 +84,13 @@ def command(settings: Settings, key: str, graph: str | None, path: str | None) -
     elif settings.as_json:
         print_json(_to_dict(flow), indent=2)
     else:
-        _print_for_people(flow, summary)
+        _print_for_people(flow, summary, statuses)
 
 
-def _print_for_people(flow: Flow, summary: FlowSummary) -> None:
+def _print_for_people(flow: Flow, summary: FlowSummary, statuses: Sequence[str]) -> None:
     for name, value in _describe(flow, summary):
         print(f"{name:<9} {printable(value)}")
-    tasks = flow.filter_tasks()
+    tasks = flow.filter_tasks(lambda task: not statuses or task["status"] in statuses)
     if tasks:
         print()
         headings = ("TASK", "TYPE", "STATUS", "ATTEMPT", "DURATION", "NOTE")

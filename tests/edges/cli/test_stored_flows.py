@@ -195,6 +195,22 @@ class TestShow:
         assert rows["wrong"][:3] == ["wire", "FAILED", "1"]
         assert "WiringError:" in rows["wrong"]
 
+    def test_the_tasks_can_be_chosen_by_status(
+        self, houston: Callable[..., Any], submit: Callable[..., str]
+    ) -> None:
+        submit(NOOP, WRONG, AFTER, key="k")
+        houston("tick")
+
+        def listed(*options: str) -> list[str]:
+            lines = houston("show", "k", *options).out.splitlines()
+            return [row.split()[0] for row in lines[lines.index("") + 2 :]] if "" in lines else []
+
+        assert listed("--status", "FAILED") == ["wrong"]
+        assert listed("--status", "failed", "--status", "COMPLETED") == ["a", "wrong"]
+        assert listed("--status", "RUNNING") == []
+        assert houston("show", "k", "--status", "LATE").code == 2
+        assert houston("show", "k", "--status", "FAILED", "--json").code == 2
+
     def test_a_waiting_task_shows_its_time(
         self, houston: Callable[..., Any], submit: Callable[..., str]
     ) -> None:
