@@ -9,9 +9,8 @@ from typing import Any, ClassVar, cast
 
 from mc.context.json_values import copy_json
 from mc.errors import GraphError
-from mc.flows.state.adding import add_edge, add_graph, add_task
-from mc.flows.state.edges import has_edge, shown_precursors
 from mc.flows.state.flow_state import FlowState, make_flow_key, refuse_non_mapping
+from mc.flows.state.graph import add_edge, add_graph, add_task, has_edge
 from mc.flows.state.mailbox import Mailbox
 from mc.flows.state.task_node import Task, TaskNode
 from mc.flows.state.task_states import TaskStates
@@ -258,14 +257,14 @@ class Flow:
 
     def get_precursors(self, task: Task | str) -> list[Task]:
         """Return the tasks that this one waits for; ROOT where it waits for none."""
-        return self.state.tasks.hand_out(shown_precursors(self._node_of(task)))
+        return self.state.tasks.hand_out(self._node_of(task).shown_precursors)
 
     def get_successors(self, task: Task | str) -> list[Task]:
         """Return the tasks that wait for this one."""
         tasks, node = self.state.tasks, self._node_of(task)
         after = node.successors
         if node is tasks.root:
-            after = [dest for dest in after if node in shown_precursors(dest)]
+            after = [dest for dest in after if node in dest.shown_precursors]
         return tasks.hand_out(after)
 
     def get_tail_tasks(self) -> list[Task]:

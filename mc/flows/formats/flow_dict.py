@@ -9,8 +9,8 @@ from mc.context.json_values import copy_json, json_type_name
 from mc.context.sizes import json_size
 from mc.durations import parse_time
 from mc.errors import DurationError, FlowFormatError
-from mc.flows.state.adding import add_graph
 from mc.flows.state.flow_state import FlowState
+from mc.flows.state.graph import add_graph
 from mc.flows.state.mailbox import signal_from_dict
 from mc.spec.task_graph import ROOT_TASK_KEY
 from mc.statuses import FLOW_CHANGES, TASK_CHANGES

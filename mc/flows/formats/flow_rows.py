@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from mc.context.json_values import copy_json
 from mc.durations import format_time
 from mc.flows.formats.flow_dict import FLOW_ATTRIBUTES, flush_sub_flows
-from mc.flows.state.adding import add_graph
-from mc.flows.state.edges import ROOT_RANK
 from mc.flows.state.flow_state import FlowState
+from mc.flows.state.graph import add_graph
 from mc.flows.state.lazy_nodes import StoredNodes, TaskSource
-from mc.flows.state.task_node import TaskNode
+from mc.flows.state.task_node import ROOT_RANK, TaskNode
 from mc.flows.state.task_row import DOOMED, TaskRow
 from mc.spec.task_graph import ROOT_TASK_KEY
 

@@ -10,8 +10,7 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, Sequence, V
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from mc.flows.state.edges import ROOT_RANK
-from mc.flows.state.task_node import TaskNode, read_cfg
+from mc.flows.state.task_node import ROOT_RANK, TaskNode, read_cfg
 
 if TYPE_CHECKING:
     from mc.flows.state.task_row import TaskRow

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mc.flows.state.adding import add_graph
 from mc.flows.state.flow_state import FlowState
+from mc.flows.state.graph import add_graph
 from mc.flows.state.task_node import Task
 
 __all__ = ["rebuild"]

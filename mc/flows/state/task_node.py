@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from mc.errors import GraphError, ResourceError
 from mc.flows.resource import read_needs
 from mc.flows.state.start_rules import StartRule, failure_behind, start_rule_for
 from mc.spec.task_graph import start_rule_task_keys
 
-__all__ = ["Task", "TaskNode", "read_cfg"]
+__all__ = ["ROOT_RANK", "Task", "TaskNode", "read_cfg"]
 
 Task = dict[str, Any]
+
+# Below all others, so that there is always room between ROOT and the first tasks.
+ROOT_RANK: Final = -(1 << 60)
 
 
 class TaskNode:
@@ -66,6 +69,14 @@ class TaskNode:
         """Higher ones start first where only some may start."""
         cfg = self.task.get("cfg")
         return cfg.get("priority", 0) if cfg else 0
+
+    @property
+    def shown_precursors(self) -> list[TaskNode]:
+        """What it waits for; ROOT only where it waits for nothing else."""
+        before = self.precursors
+        if len(before) > 1 and any(source.rank == ROOT_RANK for source in before):
+            return [source for source in before if source.rank != ROOT_RANK]
+        return before
 
     def find_cause(self, source: TaskNode | None = None) -> dict[str, str] | None:
         """Return the failure because of which this task can no longer start; None where there is none.

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from mc.errors import GraphError, StatusError
-from mc.flows.state.edges import ROOT_RANK, shown_precursors
 from mc.flows.state.lazy_nodes import StoredNodes
 from mc.flows.state.start_decision import ask_rule, decide
 from mc.flows.state.start_rules import NEVER, START, UNDECIDED, counted_status
-from mc.flows.state.task_node import Task, TaskNode, read_cfg
+from mc.flows.state.task_node import ROOT_RANK, Task, TaskNode, read_cfg
 from mc.flows.state.task_queues import TaskQueues, may_start
 from mc.flows.state.unsaved_changes import UnsavedChanges
 from mc.spec.task_graph import ROOT_TASK_KEY
@@ -427,5 +426,5 @@ class TaskStates:
         return [
             {"src_key": source.key, "dest_key": dest.key}
             for dest in self.nodes.values()
-            for source in shown_precursors(dest)
+            for source in dest.shown_precursors
         ]
