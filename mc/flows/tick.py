@@ -32,8 +32,8 @@ from mc.flows.resource import read_needs
 from mc.flows.resources.grants import grant_resources, may_call, refuse_inside_holder
 from mc.flows.services import SERVICES
 from mc.flows.signals.waits import free_signals_of_ended_waits, wake_waits
+from mc.flows.state.starting import may_start
 from mc.flows.state.task_node import Task, TaskNode
-from mc.flows.state.task_queues import may_start
 from mc.flows.tick_report import TickReport
 from mc.interrupts import INTERRUPTS
 from mc.spec.task_types import canonical_task_type
@@ -489,4 +489,5 @@ class Tick:
         self._tell(event)
 
     def _tell(self, event: ChangeEvent) -> None:
-        tell_observers(self.engine.observers, event, self.engine.logger)
+        if self.engine.observers:
+            tell_observers(self.engine.observers, event, self.engine.logger)

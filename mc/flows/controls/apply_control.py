@@ -19,8 +19,8 @@ from mc.flows.calls.attempts import add_attempt
 from mc.flows.controls.control import Control, ControlKind, check_control
 from mc.flows.flow import Flow
 from mc.flows.resources.requests import ask_anew
-from mc.flows.state.start_decision import decide
 from mc.flows.state.start_rules import START
+from mc.flows.state.starting import decide
 from mc.flows.state.task_node import Task, TaskNode
 from mc.flows.state.task_states import TaskStates
 from mc.flows.time_limits import extend_limits

@@ -13,8 +13,8 @@ from mc.errors import ResourceError
 from mc.flows.handlers.handler_registry import NO_HANDLER
 from mc.flows.resource import read_needs, request_id
 from mc.flows.services import SERVICES, Answer, ResourceRequest, ResourceService
+from mc.flows.state.starting import ReadyEntry
 from mc.flows.state.task_node import Task, TaskNode
-from mc.flows.state.task_queues import ReadyEntry
 from mc.flows.state.task_states import TaskStates
 
 if TYPE_CHECKING:

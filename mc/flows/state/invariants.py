@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from mc.flows.state.flow_state import FlowState
-from mc.flows.state.start_decision import decide
 from mc.flows.state.start_rules import NEVER, START, UNDECIDED
+from mc.flows.state.starting import decide
 from mc.flows.state.task_node import TaskNode
 from mc.statuses import FINISHED_FLOW_STATUSES, FINISHED_TASK_STATUSES
 

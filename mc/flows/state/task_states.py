@@ -11,10 +11,9 @@ from typing import Any
 
 from mc.errors import GraphError, StatusError
 from mc.flows.state.lazy_nodes import StoredNodes
-from mc.flows.state.start_decision import ask_rule, decide
 from mc.flows.state.start_rules import NEVER, START, UNDECIDED, counted_status
+from mc.flows.state.starting import TaskQueues, ask_rule, decide, may_start
 from mc.flows.state.task_node import ROOT_RANK, Task, TaskNode, read_cfg
-from mc.flows.state.task_queues import TaskQueues, may_start
 from mc.flows.state.unsaved_changes import UnsavedChanges
 from mc.spec.task_graph import ROOT_TASK_KEY
 from mc.statuses import FINISHED_TASK_STATUSES, TASK_CHANGES, check_task_change, check_written_change
