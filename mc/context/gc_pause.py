@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
-__all__ = ["gc_paused"]
+__all__ = ["MANY_TASKS", "gc_paused"]
+
+MANY_TASKS: Final = 500  # from which on a pause is worth its while
 
 
 @contextmanager

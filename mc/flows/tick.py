@@ -159,6 +159,8 @@ class Tick:
             if queues.due:
                 tasks.wake_due(self.at)
             nodes = list(tasks.running)
+            if queues.is_stale:  # what waits again must not start when another task of this tick ends
+                queues.drop_stale()
             ready = queues.take_ready()
         if tasks.is_limited:
             ready = grant_resources(self, ready)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -14,7 +15,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection
 
 from mc.clock import Clock, SystemClock
-from mc.context.gc_pause import gc_paused
+from mc.context.gc_pause import MANY_TASKS, gc_paused
 from mc.durations import format_time, parse_time
 from mc.errors import DurationError, FlowNotFoundError, McError, StoreError
 from mc.flows.flow import Flow
@@ -178,7 +179,8 @@ class FlowStore:
             FlowNotFoundError: there is none with that key.
             StoreError: its rows cannot be read.
         """
-        found = self._load_whole([key])[key]
+        with gc_paused():
+            found = self._load_whole([key])[key]
         if isinstance(found, McError):
             raise found
         return found
@@ -189,8 +191,9 @@ class FlowStore:
         Of a flow with many tasks only those are read with which a tick begins: what runs, waits or may
         start. The others are read when something asks for them, as long as the lease is held.
         """
-        small = [lease.flow_key for lease in claimed if lease.num_tasks < self._partial_from]
-        found = self._load_whole(small) if small else {}
+        small = {lease.flow_key: lease.num_tasks for lease in claimed if lease.num_tasks < self._partial_from}
+        with gc_paused() if sum(small.values()) >= MANY_TASKS else nullcontext():
+            found = self._load_whole(list(small)) if small else {}
         for lease in claimed:
             if lease.num_tasks >= self._partial_from:
                 found[lease.flow_key] = self._load_partly(lease)
@@ -473,9 +476,8 @@ class FlowStore:
         return self.clock.now()
 
     def _load_whole(self, keys: Sequence[str]) -> dict[str, Flow | McError]:
-        with gc_paused():
-            rows = self._database.read(lambda connection: read_flows(connection, keys))
-            return {key: self._take_up(key, rows.get(key), flow_of) for key in keys}
+        rows = self._database.read(lambda connection: read_flows(connection, keys))
+        return {key: self._take_up(key, rows.get(key), flow_of) for key in keys}
 
     def _load_partly(self, lease: Lease) -> Flow | McError:
         key, database = lease.flow_key, self._database

@@ -64,7 +64,7 @@ def collect_changes(state: FlowState) -> FlowChanges:
         flush_sub_flows(state)
         for node in state.nodes_with_sub_flows():
             tasks.touch(node)
-    nodes = tuple(sorted(unsaved.touched, key=_position))
+    nodes = tuple(sorted(tasks.touched, key=_position))
     doomed = tasks.doomed_nodes()
     return FlowChanges(
         attributes={name: getattr(state, name) for name in FLOW_ATTRIBUTES if name != "spec"},
@@ -82,7 +82,7 @@ def collect_changes(state: FlowState) -> FlowChanges:
 
 def mark_saved(state: FlowState, changes: FlowChanges) -> None:
     """Forget changes that a store has committed; from the first save on the flow keeps a journal."""
-    state.unsaved.mark_saved(
+    state.mark_saved(
         changes.nodes,
         edges=len(changes.edges),
         migrations=len(changes.migrations),
@@ -122,7 +122,7 @@ def state_from_rows(
     for row in rows:
         # Those that are stored: a row that is written later must fit to those that are not.
         state.tasks.nodes[row.key].rank = row.rank
-    state.unsaved.begin()
+    state.count_as_saved()
     return state
 
 
@@ -159,7 +159,7 @@ def state_from_frontier(
     tasks.read_later(nodes, counts, failures)
     for row in sorted(rows, key=_position):
         tasks.enter(nodes.add(row), is_doomed=row.unmet == DOOMED)
-    state.unsaved.begin()
+    state.count_as_saved()
     return state
 
 

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mc.context.json_values import copy_json, json_type_name, to_json_value
 from mc.errors import FlowFormatError, McError, StatusError
-from mc.flows.observer import ChangeEvent
+from mc.flows.observer import ChangeEvent, MigrationRecord
 from mc.flows.state.mailbox import Mailbox
 from mc.flows.state.task_node import Task, TaskNode
 from mc.flows.state.task_states import TaskStates
-from mc.flows.state.unsaved_changes import UnsavedChanges
 from mc.statuses import FINISHED_FLOW_STATUSES, FLOW_CHANGES, check_flow_change
 
-__all__ = ["FlowState", "LiveFlow", "make_flow_key", "refuse_non_mapping"]
+__all__ = ["FlowState", "LiveFlow", "UnsavedChanges", "make_flow_key", "refuse_non_mapping"]
 
 
 class LiveFlow(Protocol):
     """A flow that lives inside a task, as the flow around it knows it."""
 
     state: FlowState
+
+
+@dataclass(slots=True)
+class UnsavedChanges:
+    """What has changed in a flow since it was loaded or saved last, besides the tasks that were touched."""
+
+    edges: list[tuple[str, str]] = field(default_factory=list)  # (precursor, successor), that are new
+    is_rebuilt: bool = False  # tasks may be gone; all that there are have been touched
+    has_other_edges: bool = False  # edges are gone; all that there are stand in `edges`
+    migrations: list[MigrationRecord] = field(default_factory=list)  # to other specs
+    journal: list[ChangeEvent] | None = None  # changes of status; None: the flow was never in a store
 
 
 class FlowState:
@@ -32,7 +43,7 @@ class FlowState:
         data_handed_out: whether somebody may have changed `data` since they were looked at.
         data_bytes: of data that calls left in tasks, as far as it was counted.
         settled_status: the status as `change_status` left it.
-        unsaved: what no store has yet.
+        unsaved: what no store has yet, besides `tasks.touched`.
         mailbox: the signals that no task has taken yet; None until one comes.
         outside_changes: changes of status between two ticks, for the next tick's observers.
         outside_listener: hears of these changes, and keeps a journal of them.
@@ -95,7 +106,7 @@ class FlowState:
         self.data_bytes = 0
         self.mailbox: Mailbox | None = None
         self.unsaved = UnsavedChanges()
-        self.tasks = TaskStates(self.unsaved)
+        self.tasks = TaskStates()
         self._sub_flows: dict[int, tuple[Task, LiveFlow]] = {}  # by id of the task's dict
         self.outside_changes: list[tuple[TaskNode | None, str, str]] = []
         self.outside_listener = self._note_outside_change
@@ -140,7 +151,8 @@ class FlowState:
             StatusError: the change is not allowed.
         """
         old = self.status
-        check_flow_change(self.key, old, new)
+        if new not in FLOW_CHANGES.get(old, ()):
+            check_flow_change(self.key, old, new)
         self.status = self.settled_status = new
         if old in ("BLOCKED", "PAUSED"):
             self.blocked_reason = self.missing_handlers = self.stopped_at = None
@@ -148,6 +160,27 @@ class FlowState:
             self.tasks.count_anew()  # of what ended with the flow, those that wait for it were not told
         if self.tasks.on_change:
             self.tasks.on_change(None, old, new)
+
+    def count_as_saved(self) -> None:
+        """Count the flow as saved, and keep a journal from now on."""
+        unsaved = self.unsaved
+        self.mark_saved(self.tasks.touched, len(unsaved.edges), len(unsaved.migrations), 0)
+
+    def mark_saved(self, nodes: Iterable[TaskNode], edges: int, migrations: int, journal: int) -> None:
+        """Forget what a store has committed; from the first save on a journal is kept.
+
+        Args:
+            nodes: the tasks that it wrote.
+            edges: how many of the first edges it has.
+            migrations: likewise.
+            journal: likewise.
+        """
+        self.tasks.mark_saved(nodes)
+        unsaved = self.unsaved
+        unsaved.is_rebuilt = unsaved.has_other_edges = False
+        if unsaved.journal is None:
+            unsaved.journal = []
+        del unsaved.edges[:edges], unsaved.migrations[:migrations], unsaved.journal[:journal]
 
     def settle_status(self) -> None:
         """Take up a status that was assigned to the flow since the last tick.

@@ -24,7 +24,7 @@ def rebuild(state: FlowState, tasks: Sequence[Task], edges: Sequence[tuple[str, 
     """
     unsaved = state.unsaved
     are_saved, before = not unsaved.edges, _precursors(state)
-    unsaved.forget_graph()
+    unsaved.edges = []
     state.tasks.set_root(state.tasks.root.task)
     add_graph(state, tasks, edges)
     unsaved.is_rebuilt = True

@@ -1,4 +1,4 @@
-"""The start of tasks: the decision whether one may start, and the queues of those that do or wait for a time."""
+"""The start of tasks: the decision whether one may, and the queues of those that do or wait for a time."""
 
 from __future__ import annotations
 

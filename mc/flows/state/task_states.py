@@ -14,7 +14,6 @@ from mc.flows.state.lazy_nodes import StoredNodes
 from mc.flows.state.start_rules import NEVER, START, UNDECIDED, counted_status
 from mc.flows.state.starting import TaskQueues, ask_rule, decide, may_start
 from mc.flows.state.task_node import ROOT_RANK, Task, TaskNode, read_cfg
-from mc.flows.state.unsaved_changes import UnsavedChanges
 from mc.spec.task_graph import ROOT_TASK_KEY
 from mc.statuses import FINISHED_TASK_STATUSES, TASK_CHANGES, check_task_change, check_written_change
 
@@ -54,7 +53,7 @@ class TaskStates:
         under_way: tasks whose calls are awaited and will be settled.
         skipped: keys of tasks that were skipped since the last tick's report.
         on_change: who hears of changes of status.
-        unsaved: what no store has yet.
+        touched: tasks that the next save has to look at; each once, its `touched` is set.
     """
 
     nodes: dict[str, TaskNode]
@@ -62,8 +61,7 @@ class TaskStates:
     doomed: list[TaskNode]
     handed_out: set[TaskNode]
 
-    def __init__(self, unsaved: UnsavedChanges) -> None:
-        self.unsaved = unsaved
+    def __init__(self) -> None:
         self.is_limited = False
         self.under_way: set[TaskNode] = set()
         self.skipped: list[str] = []
@@ -102,7 +100,7 @@ class TaskStates:
                     dest.unmet -= 1
                     if not dest.touched:
                         dest.touched = True
-                        self.unsaved.touched.append(dest)
+                        self.touched.append(dest)
                     if not dest.unmet:
                         self.queues.push_ready(dest)
         elif new == "FAILED":
@@ -320,6 +318,7 @@ class TaskStates:
         self.root.rank = ROOT_RANK
         self.root.touched = True  # no save looks at it
         self.nodes = {ROOT_TASK_KEY: self.root}
+        self.touched: list[TaskNode] = []
         self.counts: dict[str, int] = dict.fromkeys(TASK_CHANGES, 0)
         self.running = {}
         self.failures = 0
@@ -358,7 +357,13 @@ class TaskStates:
         """Remember that the next save has to look at a task."""
         if not node.touched:
             node.touched = True
-            self.unsaved.touched.append(node)
+            self.touched.append(node)
+
+    def mark_saved(self, nodes: Iterable[TaskNode]) -> None:
+        """Forget that a save had to look at tasks, which a store has now."""
+        for node in nodes:
+            node.touched = False
+        self.touched = [node for node in self.touched if node.touched]
 
     def count_unmet(self, node: TaskNode) -> None:
         """Count a task's unfinished precursors anew and find out whether it may start."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, MutableMapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
-from mc.context.gc_pause import gc_paused
+from mc.context.gc_pause import MANY_TASKS, gc_paused
 from mc.durations import format_time
 from mc.errors import (
     FlowExistsError,
@@ -165,7 +166,7 @@ class FlowSaver:
         errors: dict[str, McError] = {}
         updates: dict[str, Update] = {}
         now = self._now()
-        with gc_paused():
+        with gc_paused() if sum(each.lease.num_tasks for each in saves) >= MANY_TASKS else nullcontext():
             for each in saves:
                 try:
                     draft = draft_save(each.flow, self.state_of(each.flow), now, each.lease)
