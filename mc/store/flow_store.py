@@ -34,7 +34,7 @@ from mc.store.reading.flow_summaries import read_summaries, summary_query
 from mc.store.reading.sql_task_source import partial_flow_of
 from mc.store.rows.flow_and_task_rows import StoredState
 from mc.store.saving.flow_saver import FinalSave, FlowSaver, Outbox
-from mc.store.saving.new_flow import NewFlow, draft_new_flow, insert_flows
+from mc.store.saving.new_flow import draft_new_flow, insert_flows
 from mc.store.schema.tables import flow as flow_table
 
 if TYPE_CHECKING:
@@ -170,7 +170,9 @@ class FlowStore:
             drafts = [draft_new_flow(flow, now) for flow in flows]
         if drafts:
             self._database.write(lambda connection: insert_flows(connection, drafts))
-            self._remember(drafts)
+            for new in drafts:
+                new.draft.mark_saved()
+                self._states[new.draft.flow] = new.draft.state
 
     def load(self, key: str) -> Flow:
         """Return a stored flow.
@@ -495,8 +497,3 @@ class FlowStore:
             return error
         self._states[flow] = state
         return flow
-
-    def _remember(self, drafts: Iterable[NewFlow]) -> None:
-        for new in drafts:
-            new.draft.mark_saved()
-            self._states[new.draft.flow] = new.draft.state
