@@ -57,7 +57,7 @@ WINGS: dict[str, tuple[str, ...]] = {
     "store": (
         *("history_check", "flow_facts", "flow_store", "upkeep", "messages", "saving", "resource_store"),
         *("reading", "leases", "rows", "nearest_names", "history", "database"),
-        *("lease", "schema", "sql", "flow_summary", "event", "databases", "finding"),
+        *("stored_state", "lease", "schema", "sql", "flow_summary", "event", "databases", "finding"),
     ),
     "spec": (
         *("task_override", "planning", "validation", "checks", "schema", "reading", "nested_specs"),

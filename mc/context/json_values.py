@@ -19,6 +19,7 @@ __all__ = [
     "copy_json",
     "count_nesting",
     "dumps",
+    "encode_json",
     "json_equal",
     "json_type_name",
     "loads",
@@ -158,6 +159,15 @@ def dumps(value: Any) -> str:
         NotJsonError: JSON cannot hold the value.
     """
     return _ENCODER.encode(to_json_value(value))
+
+
+def encode_json(value: Any, what: str, pointer: str = "") -> str:
+    """Return JSON text of what is to be stored; an error names it, and the place in it."""
+    try:
+        return dumps(value)
+    except NotJsonError as error:
+        at = f"{pointer}{getattr(error, 'pointer', '')}"
+        raise NotJsonError(f"The {what} cannot be stored: {error.message}", pointer=at) from error
 
 
 def parse(text: str) -> Any:

@@ -32,10 +32,10 @@ from mc.store.leases.refusals import lease_lost
 from mc.store.reading.flow_reader import FlowRows, flow_of, read_flows, read_frontier
 from mc.store.reading.flow_summaries import read_summaries, summary_query
 from mc.store.reading.sql_task_source import partial_flow_of
-from mc.store.rows.flow_and_task_rows import StoredState
 from mc.store.saving.flow_saver import FinalSave, FlowSaver, Outbox
 from mc.store.saving.new_flow import draft_new_flow, insert_flows
 from mc.store.schema.tables import flow as flow_table
+from mc.store.stored_state import StoredState
 
 if TYPE_CHECKING:
     from mc.store.history.flow_history import FlowHistory

@@ -13,11 +13,12 @@ from mc.flows.flow import Flow
 from mc.flows.state.mailbox import Signal
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.lease import StoredRequest, Wake
-from mc.store.rows.flow_and_task_rows import StoredState, TaskColumns, make_flow
+from mc.store.rows.flow_and_task_rows import make_flow
 from mc.store.rows.request_rows import list_requests
 from mc.store.rows.signal_rows import list_signals
 from mc.store.rows.wakes import list_wakes
 from mc.store.schema import tables
+from mc.store.stored_state import StoredState, TaskColumns
 
 __all__ = [
     "FlowRows",

@@ -28,13 +28,8 @@ from mc.store.reading.flow_reader import (
     read_tasks_by_status,
     state_of,
 )
-from mc.store.rows.flow_and_task_rows import (
-    StoredState,
-    TaskColumns,
-    decode_tasks,
-    explained,
-    make_partial_flow,
-)
+from mc.store.rows.flow_and_task_rows import decode_tasks, explained, make_partial_flow
+from mc.store.stored_state import StoredState, TaskColumns
 
 __all__ = ["SqlTaskSource", "partial_flow_of"]
 

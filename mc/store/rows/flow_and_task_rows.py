@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final
 
-from mc.context.json_values import dumps, loads
+from mc.context.json_values import dumps, encode_json, loads
 from mc.durations import format_time
-from mc.errors import FlowFormatError, McError, NotJsonError, StoreError
+from mc.errors import FlowFormatError, McError, StoreError
 from mc.flows.flow import Flow
 from mc.flows.formats.flow_rows import FlowChanges, next_tick_at, state_from_frontier, state_from_rows
 from mc.flows.state.lazy_nodes import TaskSource
 from mc.flows.state.task_row import TaskRow
 from mc.spec.names import find_key_fault, find_text_fault
-from mc.store.lease import StoredRequest, Wake
 from mc.store.sql.column_types import storable_text
+from mc.store.stored_state import StoredState, TaskColumns
 
 __all__ = [
-    "LateSource",
-    "StoredState",
-    "TaskColumns",
     "check_key",
     "decode_tasks",
     "encode_flow",
@@ -48,48 +44,6 @@ _COLUMNS: Final = (
 _FAILURES: Final = "failures"  # entry of `body` besides the attributes: see `FlowChanges`
 _IN_COLUMNS: Final = frozenset({*_COLUMNS, "data"})
 _MAX_PRIORITY: Final = 2**31 - 1
-
-
-class LateSource(TaskSource, Protocol):
-    """Where a store reads the tasks that are not in memory.
-
-    Attributes:
-        on_problem: told of an error before it is raised.
-    """
-
-    on_problem: Callable[[McError], object] | None
-
-    def count_edges(self) -> int:
-        """Return how many edges are stored."""
-
-
-class TaskColumns(NamedTuple):
-    """A row of `mc_task` as it stands in the database, its key and its flow's key left out."""
-
-    position: int
-    rank: int
-    status: str
-    unmet: int
-    due_at: str | None
-    body: str
-
-
-@dataclass(slots=True)
-class StoredState:
-    """What the database holds of a flow that is in memory, so that a save writes only what differs."""
-
-    revision: int = 0
-    status: str = "PENDING"
-    finished: bool = False
-    label: str | None = None
-    waiter_key: str | None = None  # the stored flow that waits for this one
-    num_edges: int | None = 0  # None: they were not counted
-    data: str = "{}"
-    tasks: dict[str, TaskColumns] = field(default_factory=dict)
-    own_spec: Any = None  # where it differs, in the order of its keys, from the text kept by digest
-    wakes: tuple[Wake, ...] = ()  # that the flow had when it was loaded
-    requests: dict[str, StoredRequest] = field(default_factory=dict)  # on resources, by id
-    source: LateSource | None = None  # where those of its tasks are that were not read yet
 
 
 def check_key(key: Any, what: str) -> None:
@@ -133,19 +87,6 @@ def encode_flow(flow: Flow, changes: FlowChanges, now: datetime, state: StoredSt
     return row
 
 
-def encode_json(value: Any, what: str, pointer: str = "") -> str:
-    """Return JSON text; an error names what could not be written."""
-    try:
-        return dumps(value)
-    except NotJsonError as error:
-        raise _not_json(error, what, pointer) from error
-
-
-def _not_json(error: NotJsonError, what: str, pointer: str) -> NotJsonError:
-    at = f"{pointer}{getattr(error, 'pointer', '')}"
-    return NotJsonError(f"The {what} cannot be stored: {error.message}", pointer=at)
-
-
 def encode_task(flow_key: str, row: TaskRow) -> TaskColumns:
     """Return a task's row.
 
@@ -156,11 +97,7 @@ def encode_task(flow_key: str, row: TaskRow) -> TaskColumns:
     task = row.task
     if task.get("status") != row.status:
         task = {**task, "status": row.status}  # its handler is at work, and what it wrote is not settled
-    try:
-        body = dumps(task)
-    except NotJsonError as error:
-        what = f"task {row.key!r} of flow {flow_key!r}"
-        raise _not_json(error, what, f"/graph/tasks/{row.key}") from error
+    body = encode_json(task, f"task {row.key!r} of flow {flow_key!r}", f"/graph/tasks/{row.key}")
     return TaskColumns(row.position, row.rank, row.status, row.unmet, due_at, body)
 
 

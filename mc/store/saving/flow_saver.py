@@ -22,17 +22,16 @@ from mc.errors import (
 from mc.flows.flow import Flow
 from mc.store.database import Database
 from mc.store.databases.held_transaction import HeldTransaction
-from mc.store.history.event_log import add_events
+from mc.store.history.event_log import add_events, draft_lost_result
 from mc.store.lease import Lease, LostCalls, Wake
 from mc.store.leases.claims import Recollection
 from mc.store.leases.refusals import explain_refusal
-from mc.store.rows.flow_and_task_rows import StoredState
 from mc.store.rows.request_rows import give_back
 from mc.store.rows.resource_queue import take_turn
 from mc.store.saving.flow_writer import FlowDraft, Update, draft_save, save_statement, update_flows
-from mc.store.saving.history_draft import draft_lost_result
 from mc.store.saving.new_flow import NewFlow, draft_new_flow, insert_flows
 from mc.store.sql.statements import Prepared, Row
+from mc.store.stored_state import StoredState
 
 if TYPE_CHECKING:
     from mc.flows.controls.control import Control

@@ -11,30 +11,24 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Connection, and_, bindparam, delete, insert, not_, null
 from sqlalchemy import update as update_of
 
+from mc.context.json_values import encode_json
 from mc.errors import StoreError
 from mc.flows.flow import Flow
 from mc.flows.formats.flow_rows import FlowChanges, collect_changes, mark_saved
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.databases.base import Dialect
-from mc.store.history.event_log import EventRow, HistoryDraft, write_history
+from mc.store.history.event_log import EventRow, HistoryDraft, draft_history, write_history
 from mc.store.lease import Lease, Wake
 from mc.store.leases.claims import is_leased
 from mc.store.leases.refusals import tasks_changed
-from mc.store.rows.flow_and_task_rows import (
-    StoredState,
-    TaskColumns,
-    check_key,
-    encode_flow,
-    encode_json,
-    encode_task,
-)
+from mc.store.rows.flow_and_task_rows import check_key, encode_flow, encode_task
 from mc.store.rows.request_rows import ended_requests
 from mc.store.rows.signal_rows import SignalDraft, draft_signals
 from mc.store.rows.wakes import FINISHED, add_wake, remove_wakes, remove_wakes_of_finished, wake_if_noted
-from mc.store.saving.history_draft import draft_history
 from mc.store.schema import tables
 from mc.store.schema.epochs import PRESENT_EPOCH
 from mc.store.sql.statements import BulkUpdate, Prepared, Row
+from mc.store.stored_state import StoredState, TaskColumns
 
 if TYPE_CHECKING:
     from mc.store.saving.spec_change import SpecChange

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, insert
 
-from mc.context.json_values import dumps, loads
+from mc.context.json_values import dumps, encode_json, loads
 from mc.durations import format_time
 from mc.errors import FlowExistsError
 from mc.flows.flow import Flow
@@ -20,12 +20,13 @@ from mc.store.history.event_log import write_history
 from mc.store.lease import Lease
 from mc.store.reading.awaited_flows import refuse_awaited_flows
 from mc.store.reading.flow_reader import chunks
-from mc.store.rows.flow_and_task_rows import StoredState, check_key, encode_json
+from mc.store.rows.flow_and_task_rows import check_key
 from mc.store.rows.spec_rows import keep_spec
 from mc.store.rows.used_keys import find_taken_keys
 from mc.store.saving.flow_writer import INSERT_EDGE, INSERT_TASK, SAVED_COLUMNS, FlowDraft, draft_save
 from mc.store.schema import tables
 from mc.store.sql.statements import Prepared
+from mc.store.stored_state import StoredState
 
 __all__ = ["NewFlow", "draft_new_flow", "insert_flows"]
 

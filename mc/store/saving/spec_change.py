@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from mc.context.json_values import dumps, loads
+from mc.context.json_values import dumps, encode_json, loads
 from mc.flows.flow import Flow
 from mc.spec.digest import spec_digest
-from mc.store.rows.flow_and_task_rows import StoredState, encode_json
 from mc.store.rows.spec_rows import delete_unused_spec, keep_spec
 from mc.store.schema.tables import flow
+from mc.store.stored_state import StoredState
 
 __all__ = ["SpecChange"]
 
