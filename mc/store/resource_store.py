@@ -21,7 +21,8 @@ from mc.store.leases.held_leases import keep
 from mc.store.leases.refusals import lease_lost
 from mc.store.reading.flow_reader import chunks
 from mc.store.rows.flow_and_task_rows import flow_priority
-from mc.store.rows.resource_queue import Asker, ResourceQueue, is_held, resource_of, take_turn, time_to_ask
+from mc.store.rows.request_rows import take_turn
+from mc.store.rows.resource_queue import Asker, ResourceQueue, is_held, resource_of, time_to_ask
 from mc.store.schema.tables import flow as flow_table
 from mc.store.schema.tables import resource, resource_request, resource_use, task
 from mc.store.stored_state import StoredState

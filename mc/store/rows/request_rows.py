@@ -13,13 +13,22 @@ from mc.flows.resources.requests import has_sub_flow, request_ids_in_task
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.databases.base import Dialect
 from mc.store.lease import StoredRequest
-from mc.store.rows.resource_queue import ResourceQueue, take_turn
 from mc.store.schema.tables import flow as flow_table
-from mc.store.schema.tables import resource_request
+from mc.store.schema.tables import resource_request, schema
 
-__all__ = ["ended_requests", "give_back", "give_back_all", "lend", "list_requests", "withdraw"]
+__all__ = ["ended_requests", "give_back", "give_back_all", "lend", "list_requests", "take_turn", "withdraw"]
 
+_TURN: Final = 6  # number of the upgrade that made the tables
 _LIVE: Final = ("PENDING", "RUNNING")
+
+
+def take_turn(connection: Connection) -> None:
+    """Wait until no other transaction grants or takes back resources, and keep others waiting.
+
+    What fits depends on several rows, and all who look at them must see what the others have done. It is
+    taken before any flow's row is locked, lest two transactions wait for each other.
+    """
+    connection.execute(select(schema.c.version).where(schema.c.version == _TURN).with_for_update())
 
 
 def list_requests(connection: Connection, flow_keys: Sequence[str]) -> dict[str, dict[str, StoredRequest]]:
@@ -70,7 +79,7 @@ def give_back(
     here = (resource_request.c.flow_key == flow_key) & (resource_request.c.claim_id.in_(request_ids))
     names = connection.scalars(select(resource_request.c.resource).where(here).distinct()).all()
     connection.execute(delete(resource_request).where(here))
-    ResourceQueue(connection, dialect, now).wake(names)
+    _wake(connection, dialect, names, now)
 
 
 def give_back_all(connection: Connection, dialect: Dialect, flow_keys: Sequence[str], now: datetime) -> None:
@@ -81,7 +90,7 @@ def give_back_all(connection: Connection, dialect: Dialect, flow_keys: Sequence[
         return
     take_turn(connection)
     connection.execute(delete(resource_request).where(here))
-    ResourceQueue(connection, dialect, now).wake(names)
+    _wake(connection, dialect, names, now)
 
 
 def lend(connection: Connection, dialect: Dialect, flow_key: str, now: datetime) -> None:
@@ -102,7 +111,13 @@ def withdraw(connection: Connection, dialect: Dialect, flow_key: str, now: datet
     if names:
         take_turn(connection)
         connection.execute(delete(resource_request).where(here))
-        ResourceQueue(connection, dialect, now).wake(names)
+        _wake(connection, dialect, names, now)
+
+
+def _wake(connection: Connection, dialect: Dialect, names: Sequence[str], now: datetime) -> None:
+    from mc.store.rows.resource_queue import ResourceQueue  # few flows need resources
+
+    ResourceQueue(connection, dialect, now).wake(names)
 
 
 _GOES_ON: Final = (

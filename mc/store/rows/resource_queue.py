@@ -28,7 +28,7 @@ from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.databases.base import Dialect
 from mc.store.lease import Wake
 from mc.store.rows.wakes import RESOURCE, add_wake
-from mc.store.schema.tables import flow, resource, resource_request, resource_use, schema, task
+from mc.store.schema.tables import flow, resource, resource_request, resource_use, task
 
 __all__ = [
     "Asker",
@@ -36,11 +36,9 @@ __all__ = [
     "is_held",
     "is_live_wait",
     "resource_of",
-    "take_turn",
     "time_to_ask",
 ]
 
-_TURN: Final = 6  # number of the upgrade that made the tables
 _CHUNK: Final = 100  # waiting requests that are looked at together
 
 _request = resource_request.c
@@ -57,15 +55,6 @@ class Asker:
     priority: int
     since: str
     begun: bool
-
-
-def take_turn(connection: Connection) -> None:
-    """Wait until no other transaction grants or takes back resources, and keep others waiting.
-
-    What fits depends on several rows, and all who look at them must see what the others have done. It is
-    taken before any flow's row is locked, lest two transactions wait for each other.
-    """
-    connection.execute(select(schema.c.version).where(schema.c.version == _TURN).with_for_update())
 
 
 class ResourceQueue:

@@ -26,8 +26,7 @@ from mc.store.history.event_log import add_events, draft_lost_result
 from mc.store.lease import Lease, LostCalls, Wake
 from mc.store.leases.claims import Recollection
 from mc.store.leases.refusals import explain_refusal
-from mc.store.rows.request_rows import give_back
-from mc.store.rows.resource_queue import take_turn
+from mc.store.rows.request_rows import give_back, take_turn
 from mc.store.saving.flow_writer import FlowDraft, Update, draft_save, save_statement, update_flows
 from mc.store.saving.new_flow import NewFlow, draft_new_flow, insert_flows
 from mc.store.sql.statements import Prepared, Row
