@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 from types import MethodType
-from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar
 
 from mc.context.json_values import to_json_value
 from mc.errors import SpecError
-from mc.flows.flow import Flow
 from mc.spec.names import find_key_fault, find_text_fault
+
+if TYPE_CHECKING:
+    from mc.flows.flow import Flow
 
 __all__ = ["ANY_TASK_TYPE", "FlowConverters"]
 
@@ -89,6 +91,8 @@ class FlowConverters:
             )
             if problems:
                 raise SpecError(problems=problems)
+        from mc.flows.flow import Flow
+
         return Flow.from_flow_spec(flow_spec, **overrides)
 
     @staticmethod
@@ -100,6 +104,7 @@ class FlowConverters:
             NotJsonError: JSON cannot hold a part of it.
             GraphError: its edges or start rules are wrong.
         """
+        from mc.flows.flow import Flow
         from mc.flows.flow_dict_checks import read_flow_dict
 
         return read_flow_dict(Flow, flow_dict)

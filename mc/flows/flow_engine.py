@@ -14,7 +14,6 @@ from mc.errors import FlowError, McError, TaskHandlerError
 from mc.flows.calls.in_memory_sub_flows import InMemorySubFlows
 from mc.flows.calls.task_call import CallHost, TaskCall, amake_steps
 from mc.flows.converters import ANY_TASK_TYPE, FlowConverters
-from mc.flows.flow import Flow, Task
 from mc.flows.handlers.handler_registry import Handler, HandlerRegistry, adapt_handler
 from mc.flows.observer import Observer
 from mc.flows.pacer import RunPace, max_ticks_error
@@ -26,6 +25,7 @@ from mc.interrupts import INTERRUPTS
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
+    from mc.flows.flow import Flow, Task
     from mc.flows.tick import Tick
 
 __all__ = ["FlowEngine", "flow_dict_to_flow", "flow_spec_to_flow", "run_flow", "tick_flow"]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from mc.clock import Clock
 from mc.errors import FlowError, MaxTicksError
-from mc.flows.flow import Flow
 from mc.flows.tick_report import TickReport
 
 if TYPE_CHECKING:
+    from mc.flows.flow import Flow
     from mc.flows.services import EngineServices
 
 __all__ = ["Pacer", "RunPace", "max_ticks_error", "raise_if_failed"]

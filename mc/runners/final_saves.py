@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from threading import Lock
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mc.errors import McError, StoreError, StoreUnreachableError
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
-from mc.store.saving.flow_saver import FinalSave
+
+if TYPE_CHECKING:
+    from mc.store.saving.flow_saver import FinalSave
 
 __all__ = ["FinalSaves", "SaveResult"]
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from mc.flows.calls.failed_task import failure_place, find_failed_task
 from mc.json_data import JsonData
 from mc.printable import printable
 
@@ -45,6 +44,8 @@ class FlowFailure(JsonData):
     @classmethod
     def of_failed(cls, flow: Flow) -> Self:
         """Return why a FAILED flow failed."""
+        from mc.flows.calls.failed_task import failure_place, find_failed_task
+
         failed = find_failed_task(flow)
         task = "/".join(failed.path) or None
         return cls(

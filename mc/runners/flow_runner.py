@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 from mc.durations import MAX_DURATION_SECONDS
 from mc.errors import McError
 from mc.flows.calls.task_call import amake_steps, make_steps
-from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.pacer import raise_if_failed
 from mc.interrupts import INTERRUPTS
@@ -26,6 +25,7 @@ from mc.store.lease import DEFAULT_LEASE_SECONDS
 
 if TYPE_CHECKING:
     from mc.flows.controls.control import Control
+    from mc.flows.flow import Flow
     from mc.runners.claimed_flow import CallUnderWay
     from mc.runners.immediate_control import ControlReport
 

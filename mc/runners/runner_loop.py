@@ -22,9 +22,7 @@ from mc.errors import (
     TaskHandlerError,
 )
 from mc.flows.calls.task_call import Steps, TaskCall
-from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
-from mc.flows.formats.flow_rows import TRY_AGAIN_SECONDS
 from mc.flows.pacer import Pacer
 from mc.runners.final_saves import FinalSaves
 from mc.runners.flow_failure import FlowFailure
@@ -38,6 +36,7 @@ from mc.store.history.tick_log import TickAccount, TickRecord
 from mc.store.lease import Lease, LostCalls
 
 if TYPE_CHECKING:
+    from mc.flows.flow import Flow
     from mc.runners.claimed_flow import CallUnderWay, ClaimedFlow, ClaimResult
 
 __all__ = ["RunnerLoop", "RunnerSettings"]
@@ -438,6 +437,8 @@ class RunnerLoop:
 
     def _set_aside(self, lease: Lease, flow: Flow) -> None:
         """Leave a flow BLOCKED whose handlers this process lacks too; the next runner looks again later."""
+        from mc.flows.formats.flow_rows import TRY_AGAIN_SECONDS
+
         later = self.clock.now() + timedelta(seconds=TRY_AGAIN_SECONDS)
         self._outcomes[lease.flow_key] = "waiting"
         _logger.info(

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from mc.flows.flow import Flow
 from mc.flows.tick_report import TickReport
 from mc.json_data import JsonData
-from mc.runners.flow_failure import FlowFailure
+
+if TYPE_CHECKING:
+    from mc.flows.flow import Flow
+    from mc.runners.flow_failure import FlowFailure
 
 __all__ = ["OnProgress", "RunnerReport"]
 
 _MOST_FAILURES: Final = 1_000
 
-OnProgress = Callable[[Flow, TickReport], object]
+OnProgress = Callable[["Flow", TickReport], object]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -18,7 +18,6 @@ from mc.clock import Clock, SystemClock
 from mc.context.gc_pause import MANY_TASKS, gc_paused
 from mc.durations import format_time, parse_time
 from mc.errors import DurationError, FlowNotFoundError, McError, StoreError
-from mc.flows.flow import Flow
 from mc.printable import printable
 from mc.store.database import BUSY_SECONDS, Database
 from mc.store.databases.held_transaction import HeldTransaction
@@ -26,21 +25,20 @@ from mc.store.databases.kinds import DEFAULT_URL, FILE_MODE
 from mc.store.flow_summary import FlowSummary
 from mc.store.history.tick_log import TickLog, TickRecord, begin_tick
 from mc.store.lease import DEFAULT_LEASE_SECONDS, Lease, LostCalls
-from mc.store.leases import blocking, claims, held_leases
+from mc.store.leases import claims, held_leases
 from mc.store.leases.claims import Recollection
 from mc.store.leases.refusals import lease_lost
-from mc.store.reading.flow_reader import FlowRows, flow_of, read_flows, read_frontier
 from mc.store.reading.flow_summaries import read_summaries, summary_query
-from mc.store.reading.sql_task_source import partial_flow_of
-from mc.store.saving.flow_saver import FinalSave, FlowSaver, Outbox
-from mc.store.saving.new_flow import draft_new_flow, insert_flows
 from mc.store.schema.tables import flow as flow_table
-from mc.store.stored_state import StoredState
 
 if TYPE_CHECKING:
+    from mc.flows.flow import Flow
     from mc.store.history.flow_history import FlowHistory
     from mc.store.messages.flow_messages import FlowMessages
+    from mc.store.reading.flow_reader import FlowRows
     from mc.store.resource_store import ResourceStore
+    from mc.store.saving.flow_saver import FinalSave, FlowSaver, Outbox
+    from mc.store.stored_state import StoredState
     from mc.store.upkeep.store_upkeep import StoreUpkeep
 
 __all__ = ["PARTIAL_FROM", "FlowStore", "FlowSummary"]
@@ -89,7 +87,6 @@ class FlowStore:
         self._states: WeakKeyDictionary[Flow, StoredState] = WeakKeyDictionary()
         self._seen = Recollection()
         self._turn: int | None = None  # of claims that are part of no tick
-        self._saver = FlowSaver(self._database, self._now, self._states, self._seen)
         self._partial_from = partial_from
 
     @cached_property
@@ -146,7 +143,11 @@ class FlowStore:
     def __repr__(self) -> str:
         return f"FlowStore({self.url!r})"
 
-    # --- flows -----------------------------------------------------------------------------
+    @cached_property
+    def _saver(self) -> FlowSaver:
+        from mc.store.saving.flow_saver import FlowSaver
+
+        return FlowSaver(self._database, self._now, self._states, self._seen)
 
     def create(self, flow: Flow) -> None:
         """Store a new flow.
@@ -165,6 +166,8 @@ class FlowStore:
 
     def create_many(self, flows: Iterable[Flow]) -> None:
         """Store new flows, all or none; see `create`."""
+        from mc.store.saving.new_flow import draft_new_flow, insert_flows
+
         now = self.clock.now()
         with gc_paused():
             drafts = [draft_new_flow(flow, now) for flow in flows]
@@ -253,7 +256,7 @@ class FlowStore:
             release=release,
             keep_lost_leases=keep_lost_leases,
             lost_calls=lost_calls,
-            outbox=outbox or Outbox(),
+            outbox=outbox,
             within=within,
         )
 
@@ -299,8 +302,6 @@ class FlowStore:
         if not found:
             raise FlowNotFoundError(f"No flow with the key {key!r} is stored.", key=key)
         return found[0]
-
-    # --- leases ----------------------------------------------------------------------------
 
     def claim(
         self,
@@ -385,9 +386,7 @@ class FlowStore:
         Raises:
             LeaseLostError: another runner took the flow over, or the lease was given back.
         """
-        expires_at = self._database.write(
-            lambda connection: held_leases.renew(connection, self._database.dialect, lease)
-        )
+        expires_at = self._database.write(lambda each: held_leases.renew(each, self._database.dialect, lease))
         if expires_at is None:
             raise lease_lost(lease)
         return replace(lease, expires_at=expires_at)
@@ -429,11 +428,10 @@ class FlowStore:
         Raises:
             LeaseLostError: another runner took the flow over.
         """
-        now = format_time(self.clock.now())
-        dialect = self._database.dialect
-        if not self._database.write(
-            lambda connection: blocking.block(connection, dialect, lease, reason, now)
-        ):
+        from mc.store.leases import blocking  # few flows are
+
+        dialect, now = self._database.dialect, format_time(self.clock.now())
+        if not self._database.write(lambda each: blocking.block(each, dialect, lease, reason, now)):
             raise lease_lost(lease)
 
     def set_aside(self, lease: Lease, until: datetime) -> None:
@@ -472,16 +470,19 @@ class FlowStore:
         """Give room back that work has taken (SQLite's write-ahead log), unless somebody is in the way."""
         self._database.tidy()
 
-    # --- inside ----------------------------------------------------------------------------
-
     def _now(self) -> datetime:
         return self.clock.now()
 
     def _load_whole(self, keys: Sequence[str]) -> dict[str, Flow | McError]:
+        from mc.store.reading.flow_reader import flow_of, read_flows
+
         rows = self._database.read(lambda connection: read_flows(connection, keys))
         return {key: self._take_up(key, rows.get(key), flow_of) for key in keys}
 
     def _load_partly(self, lease: Lease) -> Flow | McError:
+        from mc.store.reading.flow_reader import read_frontier
+        from mc.store.reading.sql_task_source import partial_flow_of  # few flows are so large
+
         key, database = lease.flow_key, self._database
         rows = database.read(lambda connection: read_frontier(connection, key))
         return self._take_up(key, rows, lambda found: partial_flow_of(found, database, lease))

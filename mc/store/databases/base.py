@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from sqlalchemy import URL, Column, Connection, Engine, Select, Table, create_mock_engine
 from sqlalchemy.engine.interfaces import Dialect as SqlalchemyDialect
@@ -16,7 +16,9 @@ from sqlalchemy.engine.mock import MockConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from mc.errors import StoreError
-from mc.store.finding import Finding
+
+if TYPE_CHECKING:
+    from mc.store.finding import Finding
 
 __all__ = ["SORTED_BY_KEY", "Dialect", "Place"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, func
@@ -20,7 +20,9 @@ from mc.errors import DatabaseUrlError, StoreBusyError, StoreError, StoreReplace
 from mc.store.databases.base import Dialect, Place
 from mc.store.databases.database_url import URL_FORMS, show_url
 from mc.store.databases.network_mounts import find_network_mount
-from mc.store.finding import Finding
+
+if TYPE_CHECKING:
+    from mc.store.finding import Finding
 
 __all__ = ["SQLITE", "SqliteDialect"]
 

@@ -16,11 +16,8 @@ from mc.context.json_values import loads
 from mc.durations import format_time, parse_time
 from mc.errors import McError
 from mc.store.databases.base import Dialect
-from mc.store.event import EventKind
-from mc.store.history.event_log import EventRow, insert_events
 from mc.store.history.tick_log import LATEST_TURN
 from mc.store.lease import MAX_LOST_CALLS, Lease, LostCalls
-from mc.store.leases.blocking import block_after_losses
 from mc.store.leases.refusals import gone_backwards, new_epoch
 from mc.store.schema.epochs import PRESENT_EPOCH
 from mc.store.schema.tables import flow
@@ -138,6 +135,8 @@ def claim(
             if vanished:
                 calls = calls.lose()
             if culprits := calls.reaching(MAX_LOST_CALLS):
+                from mc.store.leases.blocking import block_after_losses  # few flows are
+
                 blocked[row.key] = block_after_losses(connection, dialect, row.key, culprits, now)
             elif (lost or calls) and chosen:
                 break  # a flow that may kill its runner is claimed alone
@@ -288,17 +287,21 @@ def _claim_row(lease: Lease) -> Row:
 def _note_take_overs(
     connection: Connection, leases: Sequence[Lease], before: Sequence[Any], now: str
 ) -> None:
+    taken_over = [pair for pair in zip(leases, before, strict=True) if pair[1].lease_owner is not None]
+    if not taken_over:
+        return
+    from mc.store.event import EventKind
+    from mc.store.history.event_log import EventRow, insert_events
+
     events = [
         EventRow(lease.flow_key, now, lease).make(
             EventKind.TAKEN_OVER,
             None,
             detail={"from": row.lease_owner, "from_token": row.lease_token, "lost_leases": lease.lost_leases},
         )
-        for lease, row in zip(leases, before, strict=True)
-        if row.lease_owner is not None
+        for lease, row in taken_over
     ]
-    if events:
-        insert_events(connection, events)
+    insert_events(connection, events)
 
 
 _CLAIM: Final = Prepared(

@@ -11,8 +11,6 @@ from sqlalchemy import Connection, bindparam, null, select, update
 from mc.durations import format_time, parse_time
 from mc.store.databases.base import Dialect
 from mc.store.lease import Lease, LostCalls
-from mc.store.rows.request_rows import withdraw
-from mc.store.rows.wakes import wake_if_noted
 from mc.store.schema.tables import flow
 from mc.store.sql.statements import Prepared
 
@@ -61,6 +59,9 @@ def set_aside(connection: Connection, dialect: Dialect, lease: Lease, until: str
 
     What a person has asked for meanwhile makes it due at once.
     """
+    from mc.store.rows.request_rows import withdraw  # few flows are
+    from mc.store.rows.wakes import wake_if_noted
+
     statement = (
         update(flow).where(IS_HELD).values(next_tick_at=until, lease_owner=None, lease_expires_at=None)
     )

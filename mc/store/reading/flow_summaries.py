@@ -12,7 +12,6 @@ from mc.durations import parse_time
 from mc.errors import StoreError
 from mc.statuses import FLOW_CHANGES
 from mc.store.flow_summary import FlowSummary
-from mc.store.rows.flow_and_task_rows import explained
 from mc.store.schema.tables import flow
 
 __all__ = ["read_summaries", "summary_query"]
@@ -45,21 +44,26 @@ def summary_query(status: str | Iterable[str] | None, label: str | None, limit: 
 
 def read_summaries(connection: Connection, query: Select[Any]) -> list[FlowSummary]:
     """Return what a query for a list of flows finds."""
-    return [_summary(row) for row in connection.execute(query)]
+    from mc.store.rows.flow_and_task_rows import explained
+
+    found = []
+    for row in connection.execute(query):
+        with explained(row.key):
+            found.append(_summary(row))
+    return found
 
 
 def _summary(row: Any) -> FlowSummary:
-    with explained(row.key):
-        return FlowSummary(
-            key=row.key,
-            label=row.label,
-            status=row.status,
-            created_at=parse_time(row.created_at),
-            modified_at=parse_time(row.modified_at),
-            next_tick_at=parse_time(row.next_tick_at) if row.next_tick_at else None,
-            tasks=loads(row.task_counts),
-            seconds=_seconds_of(row) if row.finished_at else None,
-        )
+    return FlowSummary(
+        key=row.key,
+        label=row.label,
+        status=row.status,
+        created_at=parse_time(row.created_at),
+        modified_at=parse_time(row.modified_at),
+        next_tick_at=parse_time(row.next_tick_at) if row.next_tick_at else None,
+        tasks=loads(row.task_counts),
+        seconds=_seconds_of(row) if row.finished_at else None,
+    )
 
 
 def _seconds_of(row: Any) -> float | None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, bindparam, delete, select
 
-from mc.flows.flow import Flow
 from mc.flows.resources.requests import has_sub_flow, request_ids_in_task
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.databases.base import Dialect
 from mc.store.lease import StoredRequest
 from mc.store.schema.tables import flow as flow_table
 from mc.store.schema.tables import resource_request, schema
+
+if TYPE_CHECKING:
+    from mc.flows.flow import Flow
 
 __all__ = ["ended_requests", "give_back", "give_back_all", "lend", "list_requests", "take_turn", "withdraw"]
 

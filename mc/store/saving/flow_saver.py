@@ -119,10 +119,11 @@ class FlowSaver:
         release: bool,
         keep_lost_leases: bool,
         lost_calls: LostCalls | None,
-        outbox: Outbox,
+        outbox: Outbox | None,
         within: HeldTransaction | None,
     ) -> None:
         """Save one flow; see `FlowStore.save`."""
+        outbox = outbox or Outbox()
         state = self.state_of(flow)
         now = self._now()
         with gc_paused():
