@@ -71,7 +71,7 @@ def some_failures(most: int, *, count_rest: bool = True) -> Iterator[None]:
     """
     shown: Counter[str] = Counter()
 
-    def pass_on(record: logging.LogRecord) -> bool:
+    def may_show(record: logging.LogRecord) -> bool:
         status = _STATUSES.get(getattr(record, "action", ""))
         if status is None:
             return True
@@ -84,12 +84,12 @@ def some_failures(most: int, *, count_rest: bool = True) -> Iterator[None]:
     hidden: Counter[str] = Counter()
     handlers = [each for each in logging.getLogger().handlers if isinstance(each, _StderrHandler)]
     for handler in handlers:
-        handler.addFilter(pass_on)
+        handler.addFilter(may_show)
     try:
         yield
     finally:
         for handler in handlers:
-            handler.removeFilter(pass_on)
+            handler.removeFilter(may_show)
         if count_rest:
             for status, number in hidden.items():
                 print(
