@@ -60,7 +60,9 @@ class TestParts:
             text=True,
             check=True,
         )
-        assert {"sqlalchemy", "jsonschema", "mc.store.flow_store", "mc.flows"} & set(done.stdout.split()) == set()
+        assert {"sqlalchemy", "jsonschema", "mc.store.flow_store", "mc.flows"} & set(
+            done.stdout.split()
+        ) == set()
         assert not Path("mc.sqlite3").exists()
 
     def test_each_part_is_made_once(self, houston: Houston) -> None:
