@@ -16,6 +16,7 @@ __all__ = [
     "format_time",
     "parse_duration",
     "parse_time",
+    "to_time_text",
 ]
 
 MAX_DURATION_SECONDS: Final = 100 * 366 * 86_400.0  # longer ones are slips of the pen, or overflow a date
@@ -90,6 +91,11 @@ def format_time(time: datetime) -> str:
     if time.tzinfo is None or time.utcoffset() is None:
         raise DurationError(f"The datetime {time.isoformat()} names no time zone; give it one, such as UTC.")
     return time.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def to_time_text(time: Any) -> str:
+    """Return a time, given as a datetime or as text, like `format_time`; `DurationError` if it is none."""
+    return format_time(time if isinstance(time, datetime) else parse_time(time))
 
 
 def format_duration(seconds: float) -> str:

@@ -54,6 +54,9 @@ def _print_for_people(plan: FlowPlan) -> None:
         _print_flow(flow)
     if plan.inputs:
         print(f"\nneeds data: {printable(', '.join(plan.inputs))}")
+    if plan.not_interrupted:
+        names = printable(", ".join(plan.not_interrupted))
+        print(f"\ntimeouts that interrupt no call, but fail it when it ends: {names}")
     for finding in plan.findings:
         print(f"\n{_describe(finding)}")
     print(f"\n{count_of(len(plan.findings), 'finding')}")

@@ -120,7 +120,7 @@ class FlowTaskCall(TaskCall):
                     or task["task_params"]
                     or type(new) is not str
                 ):
-                    self.check_output()
+                    self.check_outcome()
                     new = str(new)
                 task["status"] = "RUNNING"
                 if tasks.handed_out or state.data_handed_out:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mc.context.json_values import json_type_name, to_json_value
 from mc.context.sizes import json_size, largest_part
-from mc.durations import format_time
+from mc.durations import format_time, to_time_text
 from mc.errors import CoroutineHandlerError, NotJsonError, SizeError, StatusError, TaskHandlerError
 from mc.flows.calls.failure import describe_exception, describe_failure
+from mc.flows.calls.late_calls import find_late, shorten_output
 from mc.flows.calls.task_context import FlowView
 from mc.flows.services import SERVICES, SaveEffects
 from mc.interrupts import INTERRUPTS
@@ -60,10 +61,11 @@ class TaskCall(dict[str, Any]):
     passed. Subclasses say where the outcome is settled: here it is in the task dict alone.
     """
 
-    __slots__ = ("_nested_effects", "handler", "task")
+    __slots__ = ("_nested_effects", "handler", "late_output", "task")
 
     task: Task
     handler: Handler
+    late_output: str  # JSON of what an attempt left that took longer than it may
 
     @property
     def has_effects(self) -> bool:
@@ -157,9 +159,7 @@ class TaskCall(dict[str, Any]):
         """Leave the task RUNNING after a call that was interrupted: the next tick makes it again."""
         self.task["status"] = "RUNNING"
 
-    def put_off(self) -> None:
-        """Leave the task RUNNING after a call that cannot be made here."""
-        self.give_up()
+    put_off = give_up  # after a call that cannot be made here
 
     def _finish(self, result: Any) -> None:
         if isinstance(result, GeneratorType):
@@ -217,7 +217,7 @@ class TaskCall(dict[str, Any]):
         task = self.task
         if error is None and task.get("status") != "FAILED":
             try:
-                self.check_output()
+                self.check_outcome()
             except BaseException as problem:
                 if INTERRUPTS.caused(problem):
                     raise
@@ -229,6 +229,17 @@ class TaskCall(dict[str, Any]):
             task["initialised"] = True
         if task["status"] in FINISHED_TASK_STATUSES:
             task["finished_at"] = self.time()
+
+    def check_outcome(self) -> None:
+        """Do what `check_output` does, and refuse what came too late: `TimeoutError`."""
+        self.check_output()
+        task, handler = self.task, self.handler
+        late = find_late(task, self.time()) if "deadline_at" in task and not handler.is_plain else None
+        if late is not None:
+            if task["status"] in ("RUNNING", "WAITING") and handler.cancel is not None:
+                self.refuse_to_await(handler.cancel(task, self))
+            self.late_output = shorten_output(task)
+            raise late
 
     def check_output(self) -> None:
         """Make sure that JSON can hold what the handler left.
@@ -243,7 +254,7 @@ class TaskCall(dict[str, Any]):
         status = task.get("status")
         self.check_status(status)
         if task.get("next_tick_at") is not None:
-            task["next_tick_at"] = _to_time_text(task["next_tick_at"])
+            task["next_tick_at"] = to_time_text(task["next_tick_at"])
         names: Iterable[Any] = ("data", "proxied_task")
         if "initialised" not in task or status not in ("RUNNING", "WAITING"):
             names = to_json_value(list(task))  # at the first tick and at the last, all of it
@@ -305,19 +316,13 @@ class TaskCall(dict[str, Any]):
             task["error"] = describe_failure(task, at, engine.max_msg_len)
         else:
             task["error"] = describe_exception(error, at, engine.max_msg_len)
+        if hasattr(self, "late_output"):
+            task["error"]["output"] = self.late_output
         drop_what_json_cannot_hold(task)
         if task["data"] and json_size(task["data"]) > engine.limits.task_bytes:
             task["data"] = {}
         record: dict[str, Any] = task["error"]
         return record
-
-
-def _to_time_text(time: Any) -> str:
-    from datetime import datetime
-
-    from mc.durations import parse_time
-
-    return format_time(time if isinstance(time, datetime) else parse_time(time))
 
 
 def drop_what_json_cannot_hold(task: Task) -> None:

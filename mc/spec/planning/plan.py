@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from mc.errors import SpecError
 from mc.json_data import JsonData
@@ -17,9 +17,16 @@ from mc.spec.planning.unwritten_references import find_inputs
 from mc.spec.spec_level import Level, make_level
 from mc.spec.task_graph import ROOT_TASK_KEY
 from mc.spec.task_outputs import task_type_of
+from mc.spec.task_types import canonical_task_type
 from mc.spec.validation import check_flow_data, validate_flow_spec
 
 __all__ = ["FlowPlan", "PlannedTask", "SubFlowPlan", "plan_flow_spec"]
+
+
+# types that wait, or hold a flow, and are stopped when the time of a task is up
+_INTERRUPTED: Final = frozenset(
+    {"approval", "flow", "inline_flow", "loop", "noop", "spread", "switch", "wait", "wait_for_signal", "wire"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +92,14 @@ class FlowPlan:
         flows: the outermost flow, then those inside its tasks, each before those inside it.
         inputs: names of the flow's data that are read, but neither given nor written by the spec.
         findings: what is probably not meant: flow by flow, what never runs and conditions before references.
+        not_interrupted: paths of the tasks with a `cfg.timeout` whose calls go on when it is up, and fail at
+            their end. Others wait, or hold a sub-flow, and are stopped.
     """
 
     flows: tuple[SubFlowPlan, ...]
     inputs: tuple[str, ...]
     findings: tuple[PlanFinding, ...]
+    not_interrupted: tuple[str, ...]
 
     @property
     def flow(self) -> SubFlowPlan:
@@ -103,6 +113,7 @@ class FlowPlan:
             "sub_flows": [flow.to_dict() for flow in self.flows[1:]],
             "inputs": list(self.inputs),
             "findings": [finding.to_dict() for finding in self.findings],
+            "not_interrupted": list(self.not_interrupted),
         }
 
 
@@ -133,7 +144,21 @@ def plan_flow_spec(
     flows: list[SubFlowPlan] = []
     findings: list[PlanFinding] = []
     _plan_level(level, flows, findings)
-    return FlowPlan(flows=tuple(flows), inputs=tuple(find_inputs(level)), findings=tuple(findings))
+    return FlowPlan(
+        flows=tuple(flows),
+        inputs=tuple(find_inputs(level)),
+        findings=tuple(findings),
+        not_interrupted=tuple(_find_not_interrupted(level)),
+    )
+
+
+def _find_not_interrupted(level: Level) -> Iterator[str]:
+    for task in level.tasks:
+        is_call = canonical_task_type(task_type_of(task.spec)) not in _INTERRUPTED
+        if is_call and (task.spec.get("cfg") or {}).get("timeout") is not None:
+            yield task.shown
+    for _, inner in level.sub_levels():
+        yield from _find_not_interrupted(inner)
 
 
 def _plan_level(level: Level, flows: list[SubFlowPlan], findings: list[PlanFinding]) -> float:

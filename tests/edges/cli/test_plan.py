@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mc.spec.planning.plan import plan_flow_spec
+
 TASKS = [
     {"key": "a", "task_type": "noop", "data": {"n": 1}},
     {"key": "b", "task_type": "wait", "task_params": {"duration": "1h"}},
@@ -35,7 +37,7 @@ def test_json_holds_the_whole_plan(houston: Callable[..., Any], write_spec: Call
     document = houston("plan", write_spec(TASKS), "--json").document
     assert set(document) == {
         *("path", "tasks", "critical_path", "width", "max_running"),
-        *("sub_flows", "inputs", "findings"),
+        *("sub_flows", "inputs", "not_interrupted", "findings"),
     }
     assert document["critical_path"] == {"tasks": ["a", "b"], "seconds": 3600.0}
     assert [finding["kind"] for finding in document["findings"]] == ["nobody-writes"]
@@ -63,3 +65,20 @@ def test_a_spec_is_read_from_stdin_and_nothing_is_stored(
 ) -> None:
     assert houston_process("plan", "-", stdin=json.dumps({"tasks": TASKS})).code == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_names_the_calls_that_a_timeout_does_not_interrupt() -> None:
+    timeout = {"cfg": {"timeout": "1h"}}
+    inner = {"key": "deep", "task_type": "print", "task_params": {"msg": "x"}, **timeout}
+    tasks = [
+        {"key": "act", "task_type": "print", "task_params": {"msg": "x"}, **timeout},
+        {"key": "sleep", "task_type": "wait", "task_params": {"duration": "1d"}, **timeout},
+        {
+            "key": "box",
+            "task_type": "inline_flow",
+            "task_params": {"flow_spec": {"tasks": [inner]}},
+            **timeout,
+        },
+        {"key": "free", "task_type": "print", "task_params": {"msg": "x"}},
+    ]
+    assert plan_flow_spec({"tasks": tasks}).not_interrupted == ("act", "box/deep")

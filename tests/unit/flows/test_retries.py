@@ -341,10 +341,59 @@ class TestTaskTimeout:
             engine.run_flow(flow)
         assert clock.now() == ManualClock().now() + timedelta(seconds=120)
 
-    def test_time_that_passes_inside_the_last_tick_does_not_count(self, clock: ManualClock) -> None:
-        engine = FlowEngine(task_handlers={"slow": lambda: clock.advance(100) and None}, clock=clock)
+    @pytest.mark.parametrize(("seconds", "status"), [(60, "COMPLETED"), (60.001, "FAILED")])
+    def test_a_call_that_ends_too_late_has_failed(
+        self, clock: ManualClock, seconds: float, status: str
+    ) -> None:
+        engine = FlowEngine(
+            task_handlers={"slow": lambda: {"to": clock.advance(seconds).isoformat()}}, clock=clock
+        )
         flow = Flow.from_flow_spec({"tasks": [task("a", "slow", cfg={"timeout": 60})]})
-        assert engine.run_flow(flow).status == "COMPLETED"
+        engine.tick_flow(flow)
+        assert flow.tasks["a"]["status"] == status
+        assert "to" in flow.tasks["a"]["data"]
+
+    def test_what_a_late_attempt_left_is_kept_and_it_is_tried_again(self, clock: ManualClock) -> None:
+        seconds = iter([8, 1])
+        calls = {"slow": lambda task: {"n": task["attempt"], "at": clock.advance(next(seconds)).second}}
+        engine = FlowEngine(task_handlers=calls, clock=clock)
+        cfg = {"timeout": "2s", "retry": {"max_attempts": 2, "delay": "4s"}}
+        flow = engine.run_flow(Flow.from_flow_spec({"tasks": [task("a", "slow", cfg=cfg)]}))
+        (first,) = flow.tasks["a"]["attempts"]
+        assert (first["error"]["type"], first["error"]["output"]) == ("TimeoutError", '{"n":1,"at":8}')
+        assert flow.tasks["a"]["data"] == {"n": 2, "at": 13}
+
+    def test_an_error_of_its_own_stays(self, clock: ManualClock) -> None:
+        engine = FlowEngine(task_handlers={"slow": lambda: clock.advance(8) and 1 / 0}, clock=clock)
+        flow = Flow.from_flow_spec({"tasks": [task("a", "slow", cfg={"timeout": 2})]})
+        engine.tick_flow(flow)
+        assert flow.tasks["a"]["error"]["type"] == "ZeroDivisionError"
+
+    def test_one_that_goes_on_is_stopped(self, clock: ManualClock) -> None:
+        class Slow(Waiting):
+            stopped = 0
+
+            def tick_task(self) -> None:
+                clock.advance(8)
+                super().tick_task()
+
+            def cancel(self) -> None:
+                Slow.stopped += 1
+
+        engine = FlowEngine(task_handlers={"slow": Slow}, clock=clock)
+        flow = Flow.from_flow_spec({"tasks": [task("a", "slow", cfg={"timeout": 2})]})
+        engine.tick_flow(flow)
+        assert (flow.tasks["a"]["status"], Slow.stopped) == ("FAILED", 1)
+        assert flow.tasks["a"]["error"]["type"] == "TimeoutError"
+
+    def test_it_holds_for_a_task_inside_a_switch(self, clock: ManualClock) -> None:
+        engine = FlowEngine(task_handlers={"slow": lambda: {"at": clock.advance(8).second}}, clock=clock)
+        inner = {"task": {"task_type": "slow", "cfg": {"timeout": 2}}}
+        params = {"control_value": 1, "cases": [], "default_case": inner}
+        flow = Flow.from_flow_spec({"tasks": [task("s", "switch", task_params=params)]})
+        engine.tick_flow(flow)
+        error = flow.tasks["s"]["error"]
+        assert (error["type"], error["output"]) == ("TimeoutError", '{"at":8}')
 
 
 class TestFlowTimeout:
