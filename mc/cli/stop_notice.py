@@ -1,4 +1,4 @@
-"""What the first Ctrl-C, or SIGTERM, is answered with: what is waited for, and what a second one does."""
+"""Answer to the first Ctrl-C, or SIGTERM: what is waited for, and what a second one does."""
 
 from __future__ import annotations
 
