@@ -15,7 +15,7 @@ from mc.flows.flow_engine import FlowEngine
 from mc.flows.handlers.handler_registry import HandlerRegistry, task_handler
 from mc.flows.observer import ChangeEvent, Observer
 from mc.flows.tick_report import TickReport
-from mc.runners.control_run import ControlReport
+from mc.runners.immediate_control import ControlReport
 from mc.runners.runner_report import RunnerReport
 from mc.statuses import FlowStatus, TaskStatus
 from mc.store.flow_summary import FlowSummary
