@@ -26,20 +26,20 @@ BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
 TOP = 10
 
 
-def list_modules(library: str | None = None) -> dict[str, Any]:
+def list_modules(folder: str | None = None) -> dict[str, Any]:
     """Return the folder, the names of its top-level modules that have Python source, and the other names.
 
     Args:
-        library: a folder of modules; the standard library unless given, of which some modules are
+        folder: a folder of modules; the standard library unless given, of which some modules are
             compiled and have no source.
     """
-    root = Path(library or sysconfig.get_path("stdlib"))
+    root = Path(folder or sysconfig.get_path("stdlib"))
     with_source = {
         entry.stem if entry.is_file() else entry.name
         for entry in root.iterdir()
         if entry.name.isidentifier() or entry.suffix == ".py"
     }
-    names = set(sys.stdlib_module_names) if library is None else with_source
+    names = set(sys.stdlib_module_names) if folder is None else with_source
     modules = sorted(name for name in names & with_source if source_files(root, name))
     return {"root": str(root), "modules": modules, "without_source": sorted(names - set(modules))}
 

@@ -14,6 +14,7 @@ from mc.houston import Houston
 from mc.store.event import EventKind
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
+from tests.support.databases import DATABASES
 from tests.support.invariants import Seen, check_store
 
 
@@ -129,11 +130,11 @@ class TestCancel:
             houston.cancel("f", by="ann")
         assert asked(houston) == []
 
+    # a store in memory belongs to one object
+    @pytest.mark.parametrize("store_name", [*DATABASES, "sqlite in parts"], indirect=True)
     def test_without_the_handler_it_is_left_to_a_runner_that_has_it(
         self, houston: Houston, workshop: Workshop, store_url: str, clock: ManualClock
     ) -> None:
-        if "memory" in store_url or store_url == "sqlite://":
-            pytest.skip("a store in memory belongs to one object")
         submit(houston, {"key": "g", "task_type": "guarded"})
         houston.tick()
         with Houston(store_url, clock=clock) as stranger:

@@ -320,10 +320,8 @@ def test_it_may_be_inside_other_tasks(world: World, way: str) -> None:
     assert sorted(keys) == ["a", "b", "chosen", "item_0", "item_1"]
 
 
+@pytest.mark.parametrize("world", [name for name in DATABASES if name != "sqlite"], indirect=True)
 def test_a_lost_connection_is_no_failure_of_the_task(world: World, functions: Any) -> None:
-    if world.name == "sqlite":
-        pytest.skip("SQLite has no server that could go away")
-
     def cut(connection: Connection, task_ctx: Any) -> None:
         functions.write(connection, task_ctx)
         if len(functions.calls) == 1:

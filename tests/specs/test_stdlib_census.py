@@ -139,7 +139,7 @@ def library(tmp_path: Path) -> Path:
 class TestAnyFolder:
     def test_what_cannot_be_read_is_counted_as_such(self, library: Path, tmp_path: Path) -> None:
         engine = make_engine()
-        flow = make_flow(engine, tmp_path / "census.md", library=str(library))
+        flow = make_flow(engine, tmp_path / "census.md", folder=str(library))
         engine.run_flow(flow)
         columns = ("files", "lines", "functions", "classes", "undecodable", "unparsable")
         assert {name: [module[what] for what in columns] for name, module in ranking_of(flow).items()} == {
@@ -158,10 +158,10 @@ class TestAnyFolder:
     def test_a_store_ends_with_the_same_ranking(self, library: Path, tmp_path: Path) -> None:
         url = f"sqlite:///{tmp_path / 'mc.sqlite3'}"
         engine = make_engine()
-        in_memory = make_flow(engine, tmp_path / "census.md", library=str(library))
+        in_memory = make_flow(engine, tmp_path / "census.md", folder=str(library))
         engine.run_flow(in_memory)
         with FlowStore(url) as store:
-            store.create(make_flow(engine, tmp_path / "census.md", library=str(library)))
+            store.create(make_flow(engine, tmp_path / "census.md", folder=str(library)))
             assert FlowRunner(store, engine).run_flow("census").status == "COMPLETED"
         with FlowStore(url) as store:
             stored = store.load("census")
@@ -174,7 +174,7 @@ class TestAnyFolder:
         self, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         engine = make_engine()
-        engine.run_flow(make_flow(engine, tmp_path / "census.md", library=str(library)))
+        engine.run_flow(make_flow(engine, tmp_path / "census.md", folder=str(library)))
         head, first, *rest = capsys.readouterr().out.splitlines()
         assert head.split() == ["module", "files", "lines", "functions", "classes"]
         assert first.split() == ["package", "2", "5", "2", "0"]
