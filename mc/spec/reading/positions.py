@@ -13,7 +13,7 @@ from mc.spec.problems import join_pointer
 
 __all__ = ["locate"]
 
-_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]|[^\s,:{}\[\]"]+')
+_TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]|[^\s,:{}\[\]"]+')
 _KINDS: Final = {"{": "mapping", "[": "list", "}": "end", "]": "end"}
 
 
