@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from mc.spec.reading.reading import read_spec_file
     from mc.spec.validation import find_problems, inspect_flow_spec, validate_flow_spec
     from mc.store.event import replay
+    from mc.store.flow_selection import FlowSelection
     from mc.store.flow_store import FlowStore
     from mc.store.history_check import check_history
     from mc.task_handlers.base_proxying_task_handler import BaseProxyingTaskHandler
@@ -64,6 +65,7 @@ __all__ = [
     "FlowExistsError",
     "FlowNotFoundError",
     "FlowRunner",
+    "FlowSelection",
     "FlowStore",
     "Houston",
     "Limits",
@@ -113,6 +115,7 @@ _MODULES = {
     "FlowExistsError": "mc.errors",
     "FlowNotFoundError": "mc.errors",
     "FlowRunner": "mc.runners.flow_runner",
+    "FlowSelection": "mc.store.flow_selection",
     "FlowStore": "mc.store.flow_store",
     "Houston": "mc.houston",
     "Limits": "mc.context.sizes",

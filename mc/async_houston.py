@@ -122,6 +122,7 @@ class AsyncHouston:
     # --- stored flows ----------------------------------------------------------------------
 
     list = _in_thread(Houston.list)
+    count = _in_thread(Houston.count)
     summary = _in_thread(Houston.summary)
     load = _in_thread(Houston.load)
     history = _in_thread(Houston.history)

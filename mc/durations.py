@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from mc.errors import DurationError
@@ -15,6 +15,7 @@ __all__ = [
     "format_duration",
     "format_time",
     "parse_duration",
+    "parse_moment",
     "parse_time",
     "to_time_text",
 ]
@@ -31,6 +32,7 @@ _ISO: Final = re.compile(
 )
 _ISO_CALENDAR: Final = re.compile(r"P(?=.*[0-9][YM])[^T]*[YM].*")
 _TIME: Final = re.compile(r"[0-9]{4}[0-9W-]*T[0-9:.,]+(?:Z|[+-][0-9:]+)?")
+_DATE: Final = re.compile(r"[0-9]{4}-|[0-9]{8}T")
 _MAX_TEXT: Final = 100
 
 
@@ -80,6 +82,32 @@ def parse_time(text: Any) -> datetime:
         return time.astimezone(UTC)
     except OverflowError as error:
         raise DurationError(f"{_shown(text)} lies outside the years 1 to 9999 in UTC.") from error
+
+
+def parse_moment(value: Any, now: datetime) -> datetime:
+    """Return a time that is given as one, or by how long ago it is, as an aware UTC datetime.
+
+    Args:
+        value: an aware datetime or ISO 8601; or a timedelta, or whatever `parse_duration` reads.
+        now: the present.
+
+    Raises:
+        DurationError: it is neither.
+    """
+    if isinstance(value, datetime):
+        return parse_time(format_time(value))
+    if isinstance(value, str) and _DATE.match(value):
+        return parse_time(value)
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    try:
+        return now - timedelta(seconds=parse_duration(seconds))
+    except DurationError as error:
+        raise DurationError(
+            f"{_shown(value)} is neither how long ago something was, nor a time. Write {_FORMS}; or "
+            f"{_TIME_FORM}."
+        ) from error
+    except OverflowError as error:
+        raise DurationError(f"{_shown(value)} ago was before the year 1.") from error
 
 
 def format_time(time: datetime) -> str:

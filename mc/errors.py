@@ -31,6 +31,7 @@
         │   ├── StoreBusyError    a lock was held for longer than the busy timeout
         │   └── StoreReplacedError  the database is another one than the process began with
         ├── DatabaseUrlError      a text is no URL of a database that can be used
+        ├── SelectionError        flows cannot be chosen so
         ├── SchemaVersionError    the tables are missing, older or newer than this code
         ├── FlowNotFoundError     no flow has that key; .key
         ├── FlowExistsError       a flow with that key is stored already; .key
@@ -73,6 +74,7 @@ __all__ = [
     "Problem",
     "ResourceError",
     "SchemaVersionError",
+    "SelectionError",
     "SignalError",
     "SizeError",
     "SpecError",
@@ -404,6 +406,12 @@ class DatabaseUrlError(StoreError):
     """The text is no URL of a database that the store can use; write one such as sqlite:///mc.sqlite3."""
 
     code = "database-url"
+
+
+class SelectionError(StoreError):
+    """Flows cannot be chosen so; see which statuses and times there are."""
+
+    code = "selection"
 
 
 class SchemaVersionError(StoreError):

@@ -7,7 +7,7 @@ from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from mc.houston_control_methods import ControlMethods
+from mc.houston_selection_methods import SelectionMethods
 from mc.store.databases.kinds import DEFAULT_URL
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Submission(NamedTuple):
     created: bool  # False: the same flow had been submitted before
 
 
-class Houston(ControlMethods):
+class Houston(SelectionMethods):
     """Store, engine and runner, put together; each is made when it is first needed.
 
     A `with` block, or `close()`, gives the database's connections back.
@@ -288,18 +288,6 @@ class Houston(ControlMethods):
         self.runner.stop()
 
     # --- stored flows ----------------------------------------------------------------------
-
-    def list(
-        self, status: str | None = None, label: str | None = None, limit: int | None = None
-    ) -> Sequence[FlowSummary]:
-        """Return what the database knows of its flows, newest first.
-
-        Args:
-            status: only flows with this status.
-            label: only flows with this label.
-            limit: at most so many; all unless given.
-        """
-        return self.store.query(status=status, label=label, limit=limit)
 
     def summary(self, key: str) -> FlowSummary:
         """Return what the database knows of one flow, without its tasks.

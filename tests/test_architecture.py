@@ -35,7 +35,8 @@ ALLOWED_ROOMS: dict[str, frozenset[str]] = {
     "observers": CORE | {"store"},
     "deployments": CORE | {"store", "runners", "jobs", "observers"},
     "houston_control_methods": CORE | {"store", "runners"},
-    "houston": CORE | {"store", "runners", "jobs", "observers", "deployments", "houston_control_methods"},
+    "houston_selection_methods": CORE | {"store", "runners", "houston_control_methods"},
+    "houston": CORE | {"store", "runners", "jobs", "observers", "deployments", "houston_selection_methods"},
     "async_houston": CORE | {"store", "runners", "houston"},
     **dict.fromkeys(
         ("cli", "web", "testing"),
@@ -57,7 +58,8 @@ WINGS: dict[str, tuple[str, ...]] = {
     "store": (
         *("history_check", "flow_facts", "flow_store", "upkeep", "messages", "saving", "resource_store"),
         *("reading", "leases", "rows", "nearest_names", "history", "database"),
-        *("stored_state", "lease", "schema", "sql", "flow_summary", "event", "databases", "finding"),
+        *("stored_state", "lease", "schema", "sql", "flow_selection", "flow_summary", "event", "databases"),
+        "finding",
     ),
     "spec": (
         *("task_override", "planning", "validation", "checks", "schema", "reading", "nested_specs"),

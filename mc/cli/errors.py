@@ -16,6 +16,7 @@ from mc.errors import (
     FlowNotFoundError,
     MaxTicksError,
     McError,
+    SelectionError,
     StoreError,
 )
 from mc.printable import printable_lines
@@ -67,7 +68,7 @@ def _exit_code_of(error: McError) -> ExitCode:
         return ExitCode.FLOW_FAILED
     if isinstance(error, MaxTicksError):
         return ExitCode.UNFINISHED
-    if isinstance(error, FlowNotFoundError | FlowExistsError | DatabaseUrlError):
+    if isinstance(error, FlowNotFoundError | FlowExistsError | DatabaseUrlError | SelectionError):
         return ExitCode.BAD_INPUT
     if isinstance(error, StoreError):
         return ExitCode.STORE_UNREACHABLE

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from mc.cli.output import LOCAL_TIMES
 from mc.cli.parameter_types import TEXT, SecondsRange
 from mc.cli.settings import Settings
 from mc.cli.spec_source import check_key, parse_data
@@ -17,6 +18,7 @@ __all__ = [
     "common_options",
     "data_option",
     "lease_option",
+    "local_option",
     "max_seconds_option",
     "outage_option",
     "sender_option",
@@ -85,6 +87,18 @@ def data_option(command: Decorated) -> Decorated:
     return option(command)
 
 
+def local_option(command: Decorated) -> Decorated:
+    """Give a command that shows times the option `--local`."""
+    option = click.option(
+        "--local",
+        is_flag=True,
+        expose_value=False,
+        callback=_show_local_times,
+        help="Show times as this machine has them, with their offset from UTC; JSON has UTC always.",
+    )
+    return option(command)
+
+
 def max_seconds_option(what_then: str) -> Callable[[Decorated], Decorated]:
     """Return what gives a command the option `--max-seconds`; the help ends with `what_then`."""
     return click.option(
@@ -134,6 +148,10 @@ def sender_option(what: str) -> Callable[[Decorated], Decorated]:
         callback=_login_name_unless_given,
         help=f"{what}; your login name unless given.",
     )
+
+
+def _show_local_times(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.meta[LOCAL_TIMES] = value
 
 
 def _login_name_unless_given(ctx: click.Context, param: click.Parameter, value: str | None) -> str:

@@ -5,24 +5,29 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
+
+import click
 
 from mc.durations import format_duration
 from mc.printable import printable, printable_lines
 from mc.statuses import TaskStatus
 
 __all__ = [
+    "LOCAL_TIMES",
     "STATUS_FILLS",
     "STATUS_STYLES",
     "count_of",
     "format_counts",
     "format_time_short",
+    "is_local",
     "is_terminal",
     "print_json",
+    "print_json_items",
     "print_table",
     "print_value",
     "printable",
@@ -58,6 +63,8 @@ STATUS_FILLS: Final[Mapping[str, str]] = MappingProxyType(  # in drawings; light
     }
 )
 
+LOCAL_TIMES: Final = "mc.cli.local_times"  # in the context of a command
+
 _LONGEST_WORD: Final = 16  # characters; longer ones may be folded
 _BETWEEN_COLUMNS: Final = 3
 
@@ -74,13 +81,31 @@ def to_json_text(value: Any, *, indent: int | None = None) -> str:
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
     """Print one JSON document on stdout; one line of it unless `indent` is given."""
+    print(_to_shown_json(value, indent))
+
+
+def print_json_items(values: Iterable[Any]) -> None:
+    """Print an array, item by item, on one line of stdout; it is closed whatever the values end with."""
+    before = "["
+    try:
+        for value in values:
+            print(before + _to_shown_json(value), end="")
+            before = ", "
+    except BaseException:
+        if before != "[":  # else nothing was written
+            print("]")
+        raise
+    print("]" if before != "[" else "[]")
+
+
+def _to_shown_json(value: Any, indent: int | None = None) -> str:
     text = to_json_text(value, indent=indent)
     encoding = sys.stdout.encoding or "utf-8"
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
         text = json.dumps(value, allow_nan=False, indent=indent)
-    print(printable_lines(text))  # the escapes mean the same characters in JSON
+    return printable_lines(text)  # the escapes mean the same characters in JSON
 
 
 @contextmanager
@@ -140,11 +165,23 @@ def format_counts(counts: Mapping[str, int]) -> str:
 
 
 def format_time_short(text: Any) -> str:
-    """Return a stored time (ISO 8601, UTC) to the second, for people; an empty text for None."""
+    """Return a stored time (ISO 8601, UTC) to the second, for people; an empty text for None.
+
+    With `--local` it is the time of this machine, which is said.
+    """
     if text is None:
         return ""
+    if is_local():
+        time = datetime.fromisoformat(text) if isinstance(text, str) else text
+        return f"{time.astimezone():%Y-%m-%d %H:%M:%S%z}"
     iso = text if isinstance(text, str) else text.isoformat()
     return f"{iso[:10]} {iso[11:19]}"
+
+
+def is_local() -> bool:
+    """Tell whether times are shown as this machine has them; see `local_option`."""
+    ctx = click.get_current_context(silent=True)
+    return ctx is not None and bool(ctx.meta.get(LOCAL_TIMES))
 
 
 def seconds_between(start: Any, end: Any) -> float | None:

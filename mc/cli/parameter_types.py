@@ -1,13 +1,14 @@
-"""The types of options and arguments: text, counts, durations and seconds."""
+"""The types of options and arguments: text, counts, statuses, times, durations and seconds."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import click
 
-__all__ = ["COUNT", "TEXT", "DurationType", "SecondsRange", "TextType"]
+__all__ = ["COUNT", "MOMENT", "TEXT", "DurationType", "MomentType", "SecondsRange", "StatusType", "TextType"]
 
 
 class TextType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -27,6 +28,46 @@ class TextType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return text
 
 
+class StatusType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A status, in capitals or not."""
+
+    name = "status"
+
+    def __init__(self, statuses: Iterable[str]) -> None:
+        self._statuses = [str(status) for status in statuses]
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the status, or fail as bad usage."""
+        status = str(value).upper()
+        if status not in self._statuses:
+            from difflib import get_close_matches  # only a wrong name needs it
+
+            near = get_close_matches(status, self._statuses, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            known = ", ".join(self._statuses)
+            self.fail(f"{str(value)[:60]!r} is not a status.{hint} There are {known}.", param, ctx)
+        return status
+
+
+class MomentType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A time: ISO 8601 with a time zone, or how long ago it was."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the time, or fail as bad usage."""
+        from mc.clock import SystemClock
+        from mc.durations import parse_moment
+        from mc.errors import DurationError
+
+        if isinstance(value, datetime):
+            return value
+        try:
+            return parse_moment(_number_or_text(value), SystemClock().now())
+        except DurationError as error:
+            self.fail(error.message, param, ctx)
+
+
 class DurationType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """A duration as specs write it: `90`, `15m`, `30d`."""
 
@@ -43,7 +84,7 @@ class DurationType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         if isinstance(value, timedelta):
             return value
         try:
-            seconds = parse_duration(float(value) if value.replace(".", "", 1).isdecimal() else value)
+            seconds = parse_duration(_number_or_text(value))
         except DurationError as error:
             self.fail(error.message, param, ctx)
         if not seconds and not self._may_be_zero:
@@ -64,5 +105,10 @@ class SecondsRange(click.FloatRange):
         return seconds
 
 
+def _number_or_text(text: str) -> float | str:
+    return float(text) if text.replace(".", "", 1).isdecimal() else text
+
+
 TEXT: Final = TextType()
+MOMENT: Final = MomentType()
 COUNT: Final = click.IntRange(1, 1_000_000_000)  # of what is told or done; every database can count so far

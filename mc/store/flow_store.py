@@ -22,13 +22,13 @@ from mc.printable import printable
 from mc.store.database import BUSY_SECONDS, Database
 from mc.store.databases.held_transaction import HeldTransaction
 from mc.store.databases.kinds import DEFAULT_URL, FILE_MODE
+from mc.store.flow_selection import FlowSelection
 from mc.store.flow_summary import FlowSummary
 from mc.store.history.tick_log import TickLog, TickRecord, begin_tick
 from mc.store.lease import DEFAULT_LEASE_SECONDS, Lease, LostCalls
 from mc.store.leases import claims, held_leases
 from mc.store.leases.claims import Recollection
 from mc.store.leases.refusals import lease_lost
-from mc.store.reading.flow_summaries import read_summaries, summary_query
 from mc.store.schema.tables import flow as flow_table
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mc.store.history.flow_history import FlowHistory
     from mc.store.messages.flow_messages import FlowMessages
     from mc.store.reading.flow_reader import FlowRows
+    from mc.store.reading.selected_flows import SelectedFlows
     from mc.store.resource_store import ResourceStore
     from mc.store.saving.flow_saver import FinalSave, FlowSaver, Outbox
     from mc.store.stored_state import StoredState
@@ -271,6 +272,16 @@ class FlowStore:
         """
         return self._saver.save_many(saves)
 
+    def select(self, selection: FlowSelection) -> SelectedFlows:
+        """Return the flows that a selection means at this moment.
+
+        Raises:
+            SelectionError: its times make no sense.
+        """
+        from mc.store.reading.selected_flows import SelectedFlows  # runners do without
+
+        return SelectedFlows(self._database, selection.resolve(self.clock.now()))
+
     def query(
         self,
         *,
@@ -278,18 +289,8 @@ class FlowStore:
         label: str | None = None,
         limit: int | None = None,
     ) -> list[FlowSummary]:
-        """Return flows at a glance, newest first.
-
-        Args:
-            status: one flow status or several.
-            label: exactly this label.
-            limit: at most so many.
-
-        Raises:
-            StoreError: a status is none, or the limit is negative.
-        """
-        query = summary_query(status, label, limit)
-        return self._database.read(lambda connection: read_summaries(connection, query))
+        """Return flows, stored sub-flows too, at a glance, newest first; see `FlowSelection`."""
+        return [*self.select(FlowSelection(status=status, label=label, sub_flows=True)).read(limit)]
 
     def summary(self, key: str) -> FlowSummary:
         """Return one flow at a glance.
@@ -297,11 +298,9 @@ class FlowStore:
         Raises:
             FlowNotFoundError: there is none with that key.
         """
-        query = summary_query(None, None, None).where(flow_table.c.key == key)
-        found = self._database.read(lambda connection: read_summaries(connection, query))
-        if not found:
-            raise FlowNotFoundError(f"No flow with the key {key!r} is stored.", key=key)
-        return found[0]
+        for summary in self.select(FlowSelection(keys=[key])).read(1):
+            return summary
+        raise FlowNotFoundError(f"No flow with the key {key!r} is stored.", key=key)
 
     def claim(
         self,

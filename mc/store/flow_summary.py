@@ -19,6 +19,7 @@ class FlowSummary(JsonData):
     status: str
     created_at: datetime
     modified_at: datetime  # of the last save
+    finished_at: datetime | None
     next_tick_at: datetime | None  # None: nothing to do until an event from outside, or never
     tasks: dict[str, int]  # status -> number of tasks
     seconds: float | None  # from its first tick to its end; None: it is unfinished

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,8 +19,11 @@ from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.databases.database_url import parse_url
+from mc.store.flow_selection import FlowSelection
 from mc.store.flow_store import FlowStore
 from mc.store.leases.claims import Search, claim_query, next_due_query
+from mc.store.reading.flow_summaries import SUMMARIES
+from mc.store.reading.selected_flows import count_query, page_query
 from tests.support.databases import server_url
 
 
@@ -196,12 +200,12 @@ class TestText:
         keys = ["b", "B", "a", "A", "_", "é", "z", "a-1", "a1", "a_1", " a", "\N{CAT FACE}", "\uffff"]
         with FlowStore(shared_url, clock=ManualClock()) as store:
             store.create_many(Flow(key=key) for key in keys)
-            assert [flow.key for flow in store.query()] == sorted(keys)
+            assert [flow.key for flow in store.query()] == sorted(keys, reverse=True)
             assert [lease.flow_key for lease in store.claim(owner="d", limit=99)] == sorted(keys)
 
 
 class TestPlans:
-    """An idle tick looks at an index, however many flows sleep or are finished."""
+    """An idle tick and a list look at an index, however many flows sleep or are finished."""
 
     @pytest.fixture
     def full_store(self, store: FlowStore, database: str) -> FlowStore:
@@ -215,13 +219,17 @@ class TestPlans:
         }[database]
         key = "CONCAT('many ', i)" if database == "mariadb" else "'many ' || CAST(i AS VARCHAR(8))"
         columns = (
-            "status, priority, next_tick_at, lease_token, lost_leases, revision, created_at, modified_at"
+            "status, priority, next_tick_at, lease_token, lost_leases, revision, created_at, modified_at, "
+            "label, waiter_key, finished_at"
         )
+        number = "LPAD(i, 4, '0')" if database == "mariadb" else "SUBSTR(CAST(i + 10000 AS VARCHAR(5)), 2)"
+        at = f"CONCAT('2026-', {number})" if database == "mariadb" else f"'2026-' || {number}"
         fill = (
             f"INSERT INTO mc_flow ({'`key`' if database == 'mariadb' else 'key'}, {columns}, "
             f"task_counts, data, body) "
-            f"SELECT {key}, 'RUNNING', 0, CASE WHEN i < 300 THEN '9999' END, 0, 0, 1, '2026', '2026', "
-            f"'{{}}', '{{}}', '{{}}' FROM {numbers} AS n"
+            f"SELECT {key}, CASE WHEN i < 10 THEN 'FAILED' ELSE 'RUNNING' END, 0, "
+            f"CASE WHEN i < 300 THEN '9999' END, 0, 0, 1, {at}, {at}, {at}, 'f', "
+            f"CASE WHEN i < 99 THEN {at} END, '{{}}', '{{}}', '{{}}' FROM {numbers} AS n"
         )
         notice = "ANALYZE TABLE mc_flow" if database == "mariadb" else "ANALYZE mc_flow"
         for statement in (fill, notice):
@@ -244,6 +252,30 @@ class TestPlans:
         for by_priority in (True, False):
             plan = self.explain(full_store, claim_query(search, 50, by_priority=by_priority))
             assert "mc_flow_next_tick_at" in plan
+            assert "Seq Scan" not in plan
+
+    @pytest.mark.parametrize(
+        ("filters", "index", "position"),
+        [
+            ({}, "mc_flow_waiter|mc_flow_created_at", ("2026-2", "f")),
+            ({"sub_flows": True}, "mc_flow_created_at", ("2026-2", "f")),
+            ({"since": "2026-01-01T00:00:00Z"}, "mc_flow_waiter|mc_flow_created_at", None),
+            ({"status": "FAILED"}, "mc_flow_status", ("2026-2", "f")),
+            ({"status": ["FAILED", "CANCELLED"]}, "mc_flow_status|mc_flow_created_at", None),
+            ({"label": "2026-0007"}, "mc_flow_label", None),
+            ({"prefix": "many 77"}, "mc_flow_pkey|PRIMARY|autoindex_mc_flow_1", None),
+            ({"time": "finished"}, "mc_flow_finished_at", ("2026-0070", "many 70")),
+        ],
+        ids=str,
+    )
+    def test_a_page_of_flows_is_found_by_an_index(
+        self, full_store: FlowStore, filters: dict[str, Any], index: str, position: tuple[str, str] | None
+    ) -> None:
+        selection = FlowSelection(**filters).pin(datetime(2026, 6, 1, tzinfo=UTC))
+        page, count = page_query(selection, SUMMARIES, 100, position), count_query(selection)
+        for query in (page, count) if selection.has_filters else (page,):
+            plan = self.explain(full_store, query)
+            assert re.search(index, plan), plan
             assert "Seq Scan" not in plan
 
     def test_the_next_time_is_the_first_entry_of_an_index(self, full_store: FlowStore) -> None:

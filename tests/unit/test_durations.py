@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mc.durations import MAX_DURATION_SECONDS, format_duration, format_time, parse_duration, parse_time
+from mc.durations import (
+    MAX_DURATION_SECONDS,
+    format_duration,
+    format_time,
+    parse_duration,
+    parse_moment,
+    parse_time,
+)
 from mc.errors import DurationError
 
 aware_times = st.datetimes(
@@ -200,3 +207,42 @@ class TestFormatTime:
     @given(aware_times, aware_times)
     def test_text_order_is_time_order(self, one: datetime, other: datetime) -> None:
         assert (one < other) == (format_time(one) < format_time(other))
+
+
+class TestMoments:
+    NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+    @pytest.mark.parametrize(
+        ("value", "ago"),
+        [
+            ("1d", timedelta(days=1)),
+            ("200000ms", timedelta(seconds=200)),
+            ("PT15M", timedelta(minutes=15)),
+            (90, timedelta(seconds=90)),
+            (timedelta(hours=2), timedelta(hours=2)),
+            ("2026-01-01T12:00:00Z", timedelta(days=1)),
+            ("20260102T140000+0200", timedelta()),
+            ("2026-W01-4T12:00:00Z", timedelta(days=1)),
+            (datetime(2026, 1, 3, tzinfo=UTC), timedelta(hours=-12)),
+        ],
+    )
+    def test_a_moment_is_a_time_or_how_long_ago_it_was(self, value: object, ago: timedelta) -> None:
+        assert parse_moment(value, self.NOW) == self.NOW - ago
+
+    @pytest.mark.parametrize(
+        ("value", "said"),
+        [
+            ("soon", "neither how long ago something was, nor a time. Write seconds"),
+            ("2026-01-02", "is not a date and a time"),
+            (timedelta(seconds=-1), "neither how long ago"),
+            (None, "neither how long ago"),
+            (datetime(2026, 1, 2), "names no time zone"),  # noqa: DTZ001 - that is what is tried
+        ],
+    )
+    def test_what_is_neither_is_refused(self, value: object, said: str) -> None:
+        with pytest.raises(DurationError, match=said):
+            parse_moment(value, self.NOW)
+
+    def test_a_moment_lies_in_the_years_that_there_are(self) -> None:
+        with pytest.raises(DurationError, match="before the year 1"):
+            parse_moment("3650d", datetime(9, 1, 1, tzinfo=UTC))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mc.cli.error_records import describe_error_record
-from mc.cli.options import common_options
+from mc.cli.options import common_options, local_option
 from mc.cli.output import (
     format_time_short,
     print_json,
@@ -36,6 +36,7 @@ _ENDS: Final = FINISHED_TASK_STATUSES | {"PENDING"}  # another attempt follows
 @click.command("history")
 @click.argument("key", type=TEXT)
 @click.option("--task", "task_key", type=TEXT, metavar="T", help="Only what happened to this task.")
+@local_option
 @common_options
 @click.pass_obj
 def command(settings: Settings, key: str, task_key: str | None) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mc.cli.options import common_options
-from mc.cli.output import format_counts, format_time_short, print_json, print_table, show_seconds
+from mc.cli.options import common_options, local_option
+from mc.cli.output import (
+    format_counts,
+    format_time_short,
+    print_json_items,
+    print_table,
+    printable,
+    show_seconds,
+)
 from mc.cli.parameter_types import COUNT, TEXT
+from mc.cli.selection_options import filter_options
 from mc.cli.settings import Settings
 from mc.durations import format_time
-from mc.statuses import FlowStatus
 
 if TYPE_CHECKING:
     from mc.store.flow_summary import FlowSummary
@@ -25,38 +33,40 @@ _MOST_ROWS = 100  # that a person looks at
 
 
 @click.command("list")
-@click.option(
-    "--status",
-    type=click.Choice([status.value for status in FlowStatus], case_sensitive=False),
-    metavar="STATUS",
-    help=f"Only flows with this status: {', '.join(FlowStatus)}.",
-)
-@click.option("--label", type=TEXT, metavar="TEXT", help="Only flows with exactly this label.")
+@filter_options
+@click.option("--all", "sub_flows", is_flag=True, help="List the stored sub-flows of other flows too.")
 @click.option(
     "--limit",
     type=COUNT,
     metavar="N",
     help="At most N flows; 100 unless given, with --json all.",
 )
+@click.option(
+    "--after", type=TEXT, metavar="FLOW", help="Only flows that come after FLOW: the last of a list before."
+)
+@local_option
 @common_options
 @click.pass_obj
-def command(settings: Settings, status: str | None, label: str | None, limit: int | None) -> None:
+def command(settings: Settings, /, limit: int | None, after: str | None, **filters: Any) -> None:
     """List the stored flows, newest first.
 
-    Times are UTC.
+    Sub-flows that are stored by themselves are left out. Times are UTC.
     """
+    from mc.store.flow_selection import FlowSelection
+
     with settings.open_houston(only_reads=True) as houston:
+        selected = houston.store.select(FlowSelection(**filters))
         if settings.as_json:
-            flows = houston.list(status=status, label=label, limit=limit)
-            print_json([_to_dict(flow) for flow in flows])
+            print_json_items(map(_to_dict, selected.read(limit, after=after)))
             return
         limit = limit or _MOST_ROWS
-        flows = houston.list(status=status, label=label, limit=limit + 1)
+        flows = list(selected.read(limit + 1, after=after))
     shown = flows[:limit]
     if shown:
         print_table(_HEADINGS, [_to_row(flow) for flow in shown], _DROPPABLE)
     if len(flows) > limit:
-        click.echo(f"There are more; these are the newest {limit}. Raise --limit to see them.", err=True)
+        last = shlex.quote(printable(shown[-1].key))
+        click.echo(f"There are more than {limit}. Raise --limit, or go on with --after {last}.", err=True)
 
 
 def _to_dict(flow: FlowSummary) -> dict[str, Any]:
@@ -66,6 +76,7 @@ def _to_dict(flow: FlowSummary) -> dict[str, Any]:
         "status": str(flow.status),
         "created_at": format_time(flow.created_at),
         "modified_at": format_time(flow.modified_at),
+        "finished_at": format_time(flow.finished_at) if flow.finished_at else None,
         "seconds": flow.seconds,
         "tasks": {status: count for status, count in flow.tasks.items() if count},
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mc.cli.error_records import describe_error_record
-from mc.cli.options import common_options
+from mc.cli.options import common_options, local_option
 from mc.cli.output import (
     format_counts,
     format_time_short,
@@ -20,7 +20,7 @@ from mc.cli.output import (
     show_seconds,
     to_json_text,
 )
-from mc.cli.parameter_types import TEXT
+from mc.cli.parameter_types import TEXT, StatusType
 from mc.cli.settings import Settings
 from mc.statuses import FINISHED_FLOW_STATUSES, TaskStatus
 
@@ -48,11 +48,12 @@ _LONGEST_VALUE = 500  # characters of an error message or of the results
 @click.option(
     "--status",
     "statuses",
-    type=click.Choice([status.value for status in TaskStatus], case_sensitive=False),
+    type=StatusType(TaskStatus),
     metavar="STATUS",
     multiple=True,
     help="List only the tasks with this status; may be given several times.",
 )
+@local_option
 @common_options
 @click.pass_obj
 def command(

@@ -193,6 +193,17 @@ class Dialect(ABC):
         """Return the type of texts of any length, compared like `exact_text`."""
         return "TEXT"
 
+    def sparse_index(self, name: str, table: str, column: str, *, is_long: bool) -> str:
+        """Return the statement for an index on a column that few rows have, without the others if possible.
+
+        Args:
+            name: of the index.
+            table: its name.
+            column: its name.
+            is_long: texts in it are of any length, and are only looked up by what they equal.
+        """
+        return f"CREATE INDEX {name} ON {table} ({column}) WHERE {column} IS NOT NULL"
+
     def row_id(self) -> str:
         """Return the type of a primary key of 64 bits that the database counts up."""
         return "BIGINT"

@@ -147,6 +147,9 @@ class MysqlDialect(Dialect):
     def long_text(self) -> str:
         return f"LONGTEXT {_EXACT}"  # TEXT ends at 64 KiB
 
+    def sparse_index(self, name: str, table: str, column: str, *, is_long: bool) -> str:
+        return f"CREATE INDEX {name} ON {table} ({column}{'(100)' if is_long else ''})"
+
     def json_entry(self, column: str, name: str) -> str:
         return f"json_value({column}, '$.{name}')"
 

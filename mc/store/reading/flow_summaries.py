@@ -1,49 +1,22 @@
-"""Flows at a glance: which there are, and how each stands."""
+"""Flows at a glance: how each stands."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, case, select
 
 from mc.context.json_values import loads
 from mc.durations import parse_time
-from mc.errors import StoreError
-from mc.statuses import FLOW_CHANGES
 from mc.store.flow_summary import FlowSummary
 from mc.store.schema.tables import flow
 
-__all__ = ["read_summaries", "summary_query"]
-
-_MOST_ROWS: Final = 2**31 - 1
-
-
-def summary_query(status: str | Iterable[str] | None, label: str | None, limit: int | None) -> Select[Any]:
-    """Return the query for a list of flows, newest first.
-
-    Raises:
-        StoreError: a status is none, or the limit is negative.
-    """
-    query = _SUMMARIES.order_by(flow.c.created_at.desc(), flow.c.key)
-    if status is not None:
-        statuses = [str(status)] if isinstance(status, str) else [str(each) for each in status]
-        for each in statuses:
-            if each not in FLOW_CHANGES:
-                known = ", ".join(FLOW_CHANGES)
-                raise StoreError(f"{each!r} is not a flow status; use one of {known}.", found=each)
-        query = query.where(flow.c.status.in_(statuses))
-    if label is not None:
-        query = query.where(flow.c.label == label)
-    if limit is not None:
-        if limit < 0:
-            raise StoreError(f"A limit of {limit} flows makes no sense; use 0 or more.", found=limit)
-        query = query.limit(min(limit, _MOST_ROWS))
-    return query
+__all__ = ["SUMMARIES", "read_summaries"]
 
 
 def read_summaries(connection: Connection, query: Select[Any]) -> list[FlowSummary]:
-    """Return what a query for a list of flows finds."""
+    """Return what a query that was made of `SUMMARIES` finds."""
     from mc.store.rows.flow_and_task_rows import explained
 
     found = []
@@ -60,10 +33,15 @@ def _summary(row: Any) -> FlowSummary:
         status=row.status,
         created_at=parse_time(row.created_at),
         modified_at=parse_time(row.modified_at),
-        next_tick_at=parse_time(row.next_tick_at) if row.next_tick_at else None,
+        finished_at=_time_of(row.finished_at),
+        next_tick_at=_time_of(row.next_tick_at),
         tasks=loads(row.task_counts),
         seconds=_seconds_of(row) if row.finished_at else None,
     )
+
+
+def _time_of(text: str | None) -> datetime | None:
+    return parse_time(text) if text else None
 
 
 def _seconds_of(row: Any) -> float | None:
@@ -73,7 +51,7 @@ def _seconds_of(row: Any) -> float | None:
     return max((parse_time(row.finished_at) - parse_time(started_at)).total_seconds(), 0.0)
 
 
-_SUMMARIES: Final = select(
+SUMMARIES: Final = select(
     flow.c.key,
     flow.c.label,
     flow.c.status,

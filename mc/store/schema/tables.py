@@ -14,6 +14,7 @@ from sqlalchemy import (
 
 from mc.store.databases.base import SORTED_BY_KEY
 from mc.store.sql.column_types import ExactText, LongText, RowId
+from mc.store.sql.sparse_index import SparseIndex
 
 __all__ = [
     "MAX_KEY_LENGTH",
@@ -110,8 +111,10 @@ flow = Table(
     Index("mc_flow_next_tick_at", "next_tick_at"),
     Index("mc_flow_created_at", "created_at"),
     Index("mc_flow_status", "status", "created_at"),
-    Index("mc_flow_waiter_key", "waiter_key"),
+    Index("mc_flow_waiter", "waiter_key", "created_at"),
     Index("mc_flow_spec_digest", "spec_digest"),
+    SparseIndex("mc_flow_label", "label"),
+    SparseIndex("mc_flow_finished_at", "finished_at"),
 )
 
 task = Table(

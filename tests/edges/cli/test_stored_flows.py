@@ -133,7 +133,8 @@ class TestList:
             submit(NOOP, key=key, label=f"label of {key}")
         listed = houston("list", "--json").document
         assert [flow["key"] for flow in listed] == ["two", "one"]
-        assert set(listed[0]) == {"key", "label", "status", "created_at", "modified_at", "seconds", "tasks"}
+        times = {"created_at", "modified_at", "finished_at", "seconds"}
+        assert set(listed[0]) == {"key", "label", "status", "tasks"} | times
         assert (listed[0]["label"], listed[0]["status"]) == ("label of two", "PENDING")
         assert datetime.fromisoformat(listed[0]["created_at"]).utcoffset() == timedelta(0)
 

@@ -16,6 +16,7 @@ from mc.store.schema.upgrades import (
     u0006_resources,
     u0007_claims,
     u0008_lost_calls,
+    u0009_selections,
 )
 
 __all__ = ["UPGRADES"]
@@ -31,4 +32,5 @@ UPGRADES: Final[Mapping[int, Callable[[Connection], None]]] = {
     6: u0006_resources.upgrade,
     7: u0007_claims.upgrade,
     8: u0008_lost_calls.upgrade,
+    9: u0009_selections.upgrade,
 }
