@@ -67,85 +67,50 @@ def find_width(keys: Collection[str], edges: Edges) -> int:
     """Return how many tasks can be under way at the same time, as far as edges say.
 
     That is the size of the largest set of tasks of which none precedes another. By Dilworth's theorem it is
-    the smallest number of chains that cover all tasks, and that is the number of tasks less the largest
-    flow in a network where each task is left and entered once, and passed through as often as one
-    likes (so that edges need not be closed transitively first).
+    the smallest number of chains that cover all tasks, where a chain may leave out tasks between two of its
+    own. Task by task, from the last to the first, a chain is led on to one that no chain has come to yet, or
+    that another chain can do without.
 
     Args:
-        keys: the tasks.
+        keys: the tasks; quickest where each comes after its precursors.
         edges: (precursor, successor); those from and to other tasks are left out.
     """
-    numbers = {key: number for number, key in enumerate(keys)}
-    network = _Network(2 * len(numbers) + 2)
-    source, sink = 2 * len(numbers), 2 * len(numbers) + 1
-    for number in range(len(numbers)):
-        network.add(source, 2 * number, 1)  # leaves the task
-        network.add(2 * number + 1, sink, 1)  # enters it
-        network.add(2 * number + 1, 2 * number, len(numbers))  # passes through it
-    for before, after in edges:
-        if before in numbers and after in numbers:
-            network.add(2 * numbers[before], 2 * numbers[after] + 1, len(numbers))
-    return len(numbers) - network.push_all(source, sink)
+    after: dict[str, list[str]] = {key: [] for key in keys}
+    for source, dest in edges:
+        if source in after and dest in after:
+            after[source].append(dest)
+    before_it: dict[str, str] = {}  # task -> the one before it in its chain
+    after_it: dict[str, str] = {}
+    in_vain: set[str] = set()  # what was reached by a search that failed never leads anywhere
+    for key in reversed(after):
+        reached: dict[str, str] = {}  # task -> the one that a chain may lead on to it from
+        free = _reach_free(key, after, before_it, reached, in_vain)
+        if free is None:
+            in_vain.update(reached)
+        while free is not None:
+            one = reached[free]
+            makes_way = after_it.get(one)
+            before_it[free], after_it[one], free = one, free, makes_way
+    return len(after) - len(before_it)
 
 
-class _Network:
-    """A flow network for Dinic's algorithm, without recursion."""
-
-    __slots__ = ("_arcs", "_capacity", "_heads")
-
-    def __init__(self, nodes: int) -> None:
-        self._arcs: list[list[int]] = [[] for _ in range(nodes)]
-        self._heads: list[int] = []  # of arc n; its reverse is n ^ 1
-        self._capacity: list[int] = []
-
-    def add(self, tail: int, head: int, capacity: int) -> None:
-        for node, end, room in ((tail, head, capacity), (head, tail, 0)):
-            self._arcs[node].append(len(self._heads))
-            self._heads.append(end)
-            self._capacity.append(room)
-
-    def push_all(self, source: int, sink: int) -> int:
-        """Return the largest flow."""
-        total = 0
-        while (levels := self._find_levels(source, sink)) is not None:
-            places = [0] * len(self._arcs)
-            while self._push_one(source, sink, levels, places):
-                total += 1
-        return total
-
-    def _find_levels(self, source: int, sink: int) -> list[int] | None:
-        levels = [-1] * len(self._arcs)
-        levels[source] = 0
-        waiting = deque([source])
-        while waiting:
-            node = waiting.popleft()
-            for arc in self._arcs[node]:
-                head = self._heads[arc]
-                if self._capacity[arc] and levels[head] < 0:
-                    levels[head] = levels[node] + 1
-                    waiting.append(head)
-        return levels if levels[sink] >= 0 else None
-
-    def _push_one(self, source: int, sink: int, levels: list[int], places: list[int]) -> bool:
-        """Push one unit along a shortest path; every arc from the source holds one."""
-        path: list[int] = []
-        node = source
-        while node != sink:
-            arcs = self._arcs[node]
-            while places[node] < len(arcs):
-                arc = arcs[places[node]]
-                if self._capacity[arc] and levels[self._heads[arc]] == levels[node] + 1:
-                    break
-                places[node] += 1
-            else:
-                if not path:
-                    return False
-                node = self._heads[path.pop() ^ 1]
-                places[node] += 1
+def _reach_free(
+    key: str,
+    after: Mapping[str, Sequence[str]],
+    before_it: Mapping[str, str],
+    reached: dict[str, str],
+    in_vain: Collection[str],
+) -> str | None:
+    """Return a task that no chain has come to and that one can be led on to, if others make way for it."""
+    waiting = deque([(key, key)])  # a task to lead on from, and one after it that is passed through
+    while waiting:
+        one, passed = waiting.popleft()
+        for task in after[passed]:
+            if task in reached or task in in_vain:
                 continue
-            path.append(arc)
-            node = self._heads[arc]
-        for arc in path:
-            self._capacity[arc] -= 1
-            self._capacity[arc ^ 1] += 1
-        return True
+            reached[task] = one
+            if task not in before_it:
+                return task
+            waiting.append((one, task))
+            waiting.append((before_it[task], before_it[task]))
+    return None
