@@ -86,7 +86,7 @@ _READ_LATE = "the nodes make each other's edges, which a property reads when the
 _SAME_CLASS = "another object of the same class"
 _STORE_ALONE = "a reader of a store's rows that the class itself has no room for"
 REACHES: dict[tuple[str, str], str] = {
-    ("mc.context.destinations", "_roots"): _SAME_CLASS,
+    ("mc.context.destinations", "_in_item"): _SAME_CLASS,
     ("mc.context.destinations", "_undo"): _SAME_CLASS,
     ("mc.flows.state.lazy_nodes", "_after"): _READ_LATE,
     ("mc.flows.state.lazy_nodes", "_before"): _READ_LATE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -25,20 +25,19 @@ class Writer:
 
     Args:
         ctx: the context.
-        roots: paths of further mappings and lists below which to write, beside `DESTINATIONS`.
     """
 
-    __slots__ = ("_ctx", "_roots", "_undo")
+    __slots__ = ("_ctx", "_in_item", "_undo")
 
-    def __init__(self, ctx: Mapping[str, Any], roots: Sequence[str] = ()) -> None:
+    def __init__(self, ctx: Mapping[str, Any]) -> None:
         self._ctx = ctx
-        self._roots = tuple(parse_path(root) for root in roots)
+        self._in_item = False  # `ctx.skeleton` is there, and may be written too
         self._undo: list[tuple[Container, Any, Any]] = []
 
-    def below(self, ctx: Mapping[str, Any], root: str) -> Writer:
-        """Return a writer for an extended context and one more root; this one undoes what that one wrote."""
+    def below(self, ctx: Mapping[str, Any]) -> Writer:
+        """Return a writer for the context of items and their skeletons; this one undoes what it wrote."""
         inner = Writer(ctx)
-        inner._roots = (*self._roots, parse_path(root))
+        inner._in_item = True
         inner._undo = self._undo
         return inner
 
@@ -97,7 +96,7 @@ class Writer:
         """Return the container that stands at the destination's root, and the place of the next step."""
         length = self._count_root_steps(steps)
         if length == 0:
-            allowed = ", ".join([*DESTINATIONS, *map(format_path, self._roots)])
+            allowed = ", ".join([*DESTINATIONS, *(("ctx.skeleton",) if self._in_item else ())])
             raise WiringError(
                 f"A wiring cannot write to {quote_for_message(dest)}; it may write below {allowed}.",
                 dest=dest,
@@ -120,12 +119,7 @@ class Writer:
             return 3
         if steps[:3] == ("ctx", "flow", "tasks") and len(steps) > 5 and steps[4] in _TASK_PARTS:
             return 4  # the task itself: where it has no `data` yet, it gets it
-        longest = 0
-        for root in self._roots:
-            length = len(root)
-            if longest < length < len(steps) and steps[:length] == root:
-                longest = length
-        return longest
+        return 2 if self._in_item and steps[:2] == ("ctx", "skeleton") and len(steps) > 2 else 0
 
 
 # A spread asks for the same one or two roots for each of its items.

@@ -21,7 +21,6 @@ __all__ = ["Wiring", "map_items", "parse_wiring", "parse_wirings", "run_wirings"
 
 _ARROW = "=>"
 _KEYS = frozenset({"source", "value", "dest", "transform"})
-_ITEM_ROOT = "ctx.skeleton"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,24 +96,18 @@ def parse_wirings(items: object) -> tuple[Wiring, ...]:
     return tuple(parsed)
 
 
-def run_wirings(
-    wirings: Sequence[Wiring | str | Mapping[str, Any]],
-    ctx: Mapping[str, Any],
-    destinations: Sequence[str] = (),
-) -> None:
+def run_wirings(wirings: Sequence[Wiring | str | Mapping[str, Any]], ctx: Mapping[str, Any]) -> None:
     """Carry out wirings in order, all or none.
 
     Args:
         wirings: parsed or as written.
         ctx: what paths begin from.
-        destinations: paths of mappings or lists below which these wirings may write, beside
-            `mc.context.destinations.DESTINATIONS`.
 
     Raises:
         WiringError: one cannot be carried out; the context is as it was.
     """
     parsed = parse_wirings(wirings)
-    writer = Writer(ctx, destinations)
+    writer = Writer(ctx)
     try:
         _run_all(parsed, ctx, writer, room_for(ctx, whole_flow=True))
     except BaseException:
@@ -183,7 +176,7 @@ def _map_items(
     room: Room,
 ) -> list[Any]:
     item_ctx = {**ctx, "items": items}
-    inner = writer.below(item_ctx, _ITEM_ROOT)
+    inner = writer.below(item_ctx)
     plain = to_json_value(skeleton)
     size = json_size(plain)
     mapped: list[Any] = []

@@ -180,13 +180,6 @@ class TestRunWirings:
             run_wirings([{"value": 1, "dest": dest}], ctx)
         assert state(ctx) == before
 
-    def test_a_caller_can_allow_further_places(self) -> None:
-        ctx = {**make_ctx(), "skeleton": {}}
-        run_wirings([{"value": 1, "dest": "ctx.skeleton.x"}], ctx, destinations=["ctx.skeleton"])
-        assert ctx["skeleton"] == {"x": 1}
-        with pytest.raises(WiringError, match=r"may write below .*ctx\.skeleton"):
-            run_wirings([{"value": 1, "dest": "ctx.skeleton"}], ctx, destinations=["ctx.skeleton"])
-
     @pytest.mark.parametrize(
         ("dest", "message"),
         [
@@ -369,6 +362,10 @@ class TestTransforms:
 
 
 class TestMapItems:
+    def test_a_skeleton_is_not_replaced_as_a_whole(self) -> None:
+        with pytest.raises(WiringError, match=r"may write below .*ctx\.skeleton"):
+            map_items([1], {}, [{"value": 1, "dest": "ctx.skeleton"}], make_ctx())
+
     def test_each_item_fills_a_copy_of_the_skeleton(self) -> None:
         ctx = make_ctx(prefix="p")
         skeleton = {"task_type": "print", "task_params": {}}
