@@ -64,11 +64,6 @@ class ScriptedHandlers(HandlerRegistry):
         """Return the names of the parameters that a type's handler takes, if it will be called."""
         return None if self._has_result(task_type) else self._real.known_params(task_type)
 
-    def check_allowed(self, module_name: str, asked_for: str) -> None:
-        """Raise `TaskTypeNotAllowedError` unless a module may be used, or nothing of it will be called."""
-        if not self._has_result("call"):
-            self._real.check_allowed(module_name, asked_for)
-
     def examine_function(self, path: str) -> str | None:
         """Return what stays unclear of a function that a spec calls, if it will be called."""
         return None if self._has_result("call") else self._real.examine_function(path)
@@ -144,9 +139,6 @@ class StandInHandlers(ScriptedHandlers):
         """Return a reason for types that the format knows and this version does not run, else None."""
         name = canonical_task_type(task_type)
         return "" if name in TASK_TYPES_NOT_YET_RUN and not self._has_result(name) else None
-
-    def check_allowed(self, module_name: str, asked_for: str) -> None:
-        """Allow every module, as nothing of it is called."""
 
     def examine_function(self, path: str) -> str | None:
         """Allow every function, as none is called."""

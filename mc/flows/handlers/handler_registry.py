@@ -148,33 +148,35 @@ def adapt_handler(handler: Any) -> Handler:
     """
     if isinstance(handler, Handler):
         return handler
+    cancel: Callable[..., Any] | None = None
+    params: frozenset[str] | None = None
     if isinstance(handler, type):
-        return _adapt_class(handler)
-    if hasattr(handler, "tick_task"):
+        call, cancel = _adapt_class(handler)
+    elif hasattr(handler, "tick_task"):
         arguments = HandlerArguments(handler.tick_task)
-        return Handler(
-            arguments.call,
-            has_effects=getattr(handler, "has_effects", True),
-            uninterpolated_params=getattr(handler, "uninterpolated_params", ()),
-            cancel=HandlerArguments(handler.cancel).call if hasattr(handler, "cancel") else None,
-            params=arguments.params,
-            **_versions_of(handler),
-        )
-    if callable(handler):
+        call, params = arguments.call, arguments.params
+        cancel = HandlerArguments(handler.cancel).call if hasattr(handler, "cancel") else None
+    elif callable(handler):
         arguments = HandlerArguments(handler)
-        return Handler(
-            _adapt_function(arguments.call),
-            has_effects=getattr(handler, "has_effects", True),
-            params=arguments.params,
-            **_versions_of(handler),
+        call, params = _adapt_function(arguments.call), arguments.params
+    else:
+        raise TaskHandlerError(
+            f"{handler!r} cannot be a task handler. Give a BaseTaskHandler subclass, an object with "
+            f"tick_task(task, task_ctx), or a function."
         )
-    raise TaskHandlerError(
-        f"{handler!r} cannot be a task handler. Give a BaseTaskHandler subclass, an object with "
-        f"tick_task(task, task_ctx), or a function."
+    return Handler(
+        call,
+        has_effects=getattr(handler, "has_effects", True),
+        uninterpolated_params=getattr(handler, "uninterpolated_params", ()),
+        cancel=cancel,
+        version=getattr(handler, "version", None),
+        accepts=getattr(handler, "accepts", ()),
+        is_plain=isinstance(handler, type) and handler.__module__ in _PLAIN,
+        params=params,
     )
 
 
-def _adapt_class(cls: Any) -> Handler:
+def _adapt_class(cls: Any) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
     if not hasattr(cls, "tick_task"):
         raise TaskHandlerError(
             f"The class {cls.__qualname__} cannot be a task handler: it has no tick_task. Derive it from "
@@ -187,18 +189,7 @@ def _adapt_class(cls: Any) -> Handler:
     def cancel(task: Any, task_ctx: Any) -> Any:
         return cls(task, task_ctx).cancel()
 
-    return Handler(
-        call,
-        has_effects=getattr(cls, "has_effects", True),
-        uninterpolated_params=getattr(cls, "uninterpolated_params", ()),
-        cancel=cancel if hasattr(cls, "cancel") else None,
-        is_plain=cls.__module__ in _PLAIN,
-        **_versions_of(cls),
-    )
-
-
-def _versions_of(handler: Any) -> dict[str, Any]:
-    return {"version": getattr(handler, "version", None), "accepts": getattr(handler, "accepts", ())}
+    return call, cancel if hasattr(cls, "cancel") else None
 
 
 def _adapt_function(invoke: Callable[[Any, Any], Any]) -> Callable[..., Any]:
@@ -316,7 +307,16 @@ class HandlerRegistry:
             return importlib.import_module(f"mc.task_handlers.{task_type}_task_handler").TaskHandler
         plugin = self._entry_points().get(task_type)
         if plugin is not None:
-            return load_plugin(plugin, task_type)
+            try:
+                return plugin.load()
+            except BaseException as error:
+                if INTERRUPTS.caused(error):
+                    raise
+                what = f"{type(error).__name__}: {error}".rstrip(".: ")
+                raise UnknownTaskTypeError(
+                    f"{task_type!r}: the plugin {plugin.value!r} cannot be loaded: {what}.",
+                    task_type=task_type,
+                ) from error
         self._scan()
         if task_type in self.known:
             return self.known[task_type]
@@ -342,10 +342,6 @@ class HandlerRegistry:
             module_name = f"{package}.task_handlers.{name}_task_handler"
             attribute = "TaskHandler"
         return module_name, attribute
-
-    def check_allowed(self, module_name: str, asked_for: str) -> None:
-        """Raise `TaskTypeNotAllowedError` unless a module is one of, or below, the allowed ones."""
-        self.callables.check_allowed(module_name, asked_for)
 
     def examine_function(self, path: str) -> str | None:
         """Return what stays unclear of a function that a spec calls; see `CallableFinder.examine_function`.
@@ -376,23 +372,6 @@ class HandlerRegistry:
 
     def _is_free(self, name: str) -> bool:
         return not (name in self.known or name in BUILT_IN_TASK_TYPES or name in self._entry_points())
-
-
-def load_plugin(plugin: Any, asked_for: str) -> Any:
-    """Load an entry point, or raise `UnknownTaskTypeError` telling why it cannot be."""
-    try:
-        return plugin.load()
-    except BaseException as error:
-        if INTERRUPTS.caused(error):
-            raise
-        raise UnknownTaskTypeError(
-            f"{asked_for!r}: the plugin {plugin.value!r} cannot be loaded: {_say(error)}.",
-            task_type=asked_for,
-        ) from error
-
-
-def _say(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(".: ")
 
 
 def _name_handlers(task_handlers: Mapping[str, Any] | Iterable[Any] | None) -> Iterator[tuple[str, Any]]:
