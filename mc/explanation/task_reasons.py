@@ -185,17 +185,14 @@ class _Walk:
     def in_task(self, task: Task, status: str, path: str) -> Iterator[Reason]:
         """Yield the reasons of a RUNNING or WAITING task."""
         proxied, flow_dict = task.get("proxied_task"), task.get("flow_dict")
-        found = False
+        inside: Iterator[Reason] = iter(())
         if isinstance(proxied, dict):
-            for reason in self._in_proxied(proxied, path):
-                found = True
-                yield reason
+            inside = self._in_proxied(proxied, path)
         elif isinstance(flow_dict, dict):
-            for reason in self._in_flow_dict(flow_dict, path):
-                found = True
-                yield reason
-        if not found:
-            yield self._of_task(task, status, path)
+            inside = self._in_flow_dict(flow_dict, path)
+        first = next(inside, None)
+        yield self._of_task(task, status, path) if first is None else first
+        yield from inside
 
     def _in_proxied(self, task: Task, path: str) -> Iterator[Reason]:
         key, status = str(task.get("key")), task.get("status", "PENDING")
@@ -244,35 +241,25 @@ class _Walk:
         key = task["data"]["flow_key"]
         below = self._facts.sub_flows.get(key)
         since, until = read_time(task.get("started_at")), read_time(task.get("deadline_at"))
-        at_the_end = _AT_ITS_TIMEOUT if until is not None else ""
-        if below is None:
-            text = f"The task waits for the sub-flow {key!r}"
-            if key in self._facts.sub_flows:
-                return Reason(
-                    kind=ReasonKind.SUB_FLOW,
-                    task=path,
-                    text=f"{text}, which is not stored any more.",
-                    moves="A person: the sub-flow will not come to its end.",
-                    since=since,
-                    commands=(command("cancel", self._facts.key),),
-                )
+        text = f"The task waits for the sub-flow {key!r}"
+        if below is None and key in self._facts.sub_flows:
             return Reason(
                 kind=ReasonKind.SUB_FLOW,
                 task=path,
-                text=f"{text}.",
-                moves=f"The end of the sub-flow.{at_the_end}",
+                text=f"{text}, which is not stored any more.",
+                moves="A person: the sub-flow will not come to its end.",
                 since=since,
-                until=until,
-                commands=(command("explain", key),),
+                commands=(command("cancel", self._facts.key),),
             )
         return Reason(
             kind=ReasonKind.SUB_FLOW,
             task=path,
-            text=f"The task waits for the sub-flow {key!r}, which is {below.status}.",
-            moves=f"The end of the sub-flow.{at_the_end}",
+            text=f"{text}, which is {below.status}." if below is not None else f"{text}.",
+            moves=f"The end of the sub-flow.{_AT_ITS_TIMEOUT if until is not None else ''}",
             since=since,
             until=until,
-            sub_flow=self._explain(below),
+            commands=(command("explain", key),) if below is None else (),
+            sub_flow=self._explain(below) if below is not None else None,
         )
 
 
