@@ -25,6 +25,7 @@ __all__ = [
     "loads",
     "make_plain",
     "parse",
+    "parse_as_written",
     "to_json_value",
 ]
 
@@ -57,9 +58,16 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return mapping
 
 
+def _refuse_infinity(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return number
+
+
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 _STRICT_DECODER: Final = json.JSONDecoder(
-    parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates
+    parse_constant=_refuse_constant, parse_float=_refuse_infinity, object_pairs_hook=_refuse_duplicates
 )
 
 
@@ -177,7 +185,16 @@ def parse(text: str) -> Any:
         NotJsonError: as by `loads` and `to_json_value`, and for a name that stands twice in one mapping, of
             which all values but one would be lost.
     """
-    return to_json_value(_decode(_STRICT_DECODER, text))
+    return to_json_value(parse_as_written(text))
+
+
+def parse_as_written(text: str) -> Any:
+    """Do what `parse` does, but leave it to others to look at depth, size and halves of characters.
+
+    Raises:
+        NotJsonError: as by `loads`; a `json.JSONDecodeError` that caused it says where.
+    """
+    return _decode(_STRICT_DECODER, text)
 
 
 def loads(text: str) -> Any:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mc.context.json_values import MAX_NESTING
-from mc.errors import Problem, SpecError, SpecSyntaxError
+from mc.context.json_values import MAX_NESTING, parse_as_written
+from mc.errors import NotJsonError, Problem, SpecError, SpecSyntaxError
 from mc.spec.problems import make_problem, shorten
 from mc.spec.reading.json_text import find_text_fault
 
@@ -85,13 +84,14 @@ def _to_text(text: str | bytes, source: str) -> str:
 
 def _parse_json(text: str, source: str) -> Any:
     try:
-        return _DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        position = _find_fault(error, text)
-        raise _syntax_error(text, source, position, _explain(error, text, position)) from error
-    except (_RefusedError, RecursionError, ValueError) as error:
+        return parse_as_written(text)
+    except NotJsonError as error:
+        cause = error.__cause__
+        if isinstance(cause, json.JSONDecodeError):
+            position = _find_fault(cause, text)
+            raise _syntax_error(text, source, position, _explain(cause, text, position)) from error
         # The decoder does not say where; a second look does.
-        position, reason = find_text_fault(text, MAX_NESTING, _MAX_DIGITS) or (0, str(error))
+        position, reason = find_text_fault(text, MAX_NESTING, _MAX_DIGITS) or (0, error.message)
         raise _syntax_error(text, source, position, reason) from error
 
 
@@ -144,33 +144,6 @@ def open_spec_file(path: str | Path) -> SpecText:
         raise _file_error(path, f"The file {shown} cannot be read: {reason}.") from error
     as_yaml = Path(path).suffix.lower() in (".yaml", ".yml")
     return SpecText(text=_to_text(content, str(path)), source=str(path), as_yaml=as_yaml)
-
-
-class _RefusedError(Exception):
-    """The text is JSON to Python's reader, but not to JSON."""
-
-
-def _refuse_constant(name: str) -> Any:
-    raise _RefusedError(f"JSON has no {name}")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise _RefusedError(f"the number {text[:40]} is too large")
-    return number
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    mapping = dict(pairs)
-    if len(mapping) != len(pairs):
-        raise _RefusedError("a name stands twice in one mapping")
-    return mapping
-
-
-_DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant, parse_float=_finite
-)
 
 
 def _decode(content: bytes, source: str) -> str:
