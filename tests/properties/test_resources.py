@@ -72,6 +72,7 @@ def after_a_pause(kind: str) -> list[tuple[Any, ...]]:
 @example(after_a_pause("wait"))
 @example(after_a_pause("signal"))
 @example(after_a_pause("below"))
+@example([("submit", [("noop", {"db": 1}, 0)], 0), ("pause", 0), ("copy", 0)])
 def test_limits_are_kept_and_all_flows_end(steps: list[tuple[Any, ...]]) -> None:
     clock = ManualClock()
     keys: list[str] = []

@@ -20,6 +20,7 @@ __all__ = [
     "flows_asked_to",
     "paused_by_somebody",
     "read_controlled_events",
+    "read_created_paused",
     "tasks_set_back",
     "was_set_back",
     "what_is_asked_for_is_done",
@@ -35,6 +36,15 @@ _FLOW_CHANGES: Final[Mapping[str, frozenset[tuple[str, str]]]] = {
     "resume": frozenset((old, new) for old in ("PAUSED", "BLOCKED") for new in ("PENDING", "RUNNING")),
     "retry": frozenset((old, "RUNNING") for old in ("FAILED", "CANCELLED")),
 }
+
+
+def read_created_paused(connection: Connection) -> set[str]:
+    """Return the keys of flows that were PAUSED when they were stored first."""
+    event = tables.event.c
+    query = select(event.flow_key).where(
+        event.kind == "created", event.task_key.is_(None), event.new_status == "PAUSED"
+    )
+    return set(connection.scalars(query))
 
 
 def read_controlled_events(connection: Connection) -> list[Row]:
@@ -69,16 +79,23 @@ def will_be_acted_upon(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
 
 
 def paused_by_somebody(snapshot: Snapshot, seen: Seen) -> Iterator[str]:
-    """Yield PAUSED flows whose history does not name who paused them, where it was asked as people do."""
+    """Yield PAUSED flows whose history does not name who paused them, where it was asked as people do.
+
+    Those that were imported when they were PAUSED already are passed over.
+    """
     if not seen.people_act:
         return
     by_flow = _by_flow(snapshot.controlled_events)
     for key, row in snapshot.flows.items():
-        if row["status"] == "PAUSED" and not any(
-            detail.get("control") == "pause" and detail.get("by")
-            for event in by_flow.get(key, ())
-            if event["kind"] == "control"
-            for detail in [_detail(event)]
+        if (
+            row["status"] == "PAUSED"
+            and key not in snapshot.created_paused
+            and not any(
+                detail.get("control") == "pause" and detail.get("by")
+                for event in by_flow.get(key, ())
+                if event["kind"] == "control"
+                for detail in [_detail(event)]
+            )
         ):
             yield f"flow {key} is PAUSED, and its history does not tell by whom"
 

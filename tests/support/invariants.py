@@ -24,6 +24,7 @@ from tests.support.control_invariants import (
     flows_asked_to,
     paused_by_somebody,
     read_controlled_events,
+    read_created_paused,
     was_set_back,
     what_is_asked_for_is_done,
     will_be_acted_upon,
@@ -77,6 +78,7 @@ class Snapshot:
     others: dict[str, list[str]]  # table -> the flow keys that it names
     markers: set[tuple[str, str]] | None = None
     controlled_events: list[Row] = field(default_factory=list)  # of flows of which something was asked
+    created_paused: set[str] = field(default_factory=set)  # flows that were imported when they were PAUSED
 
     def body(self, row: Row) -> dict[str, Any]:
         """Return a task's dict."""
@@ -125,6 +127,7 @@ def take_snapshot(connection: Connection, markers: str | None = None) -> Snapsho
         specs=set(connection.scalars(select(tables.spec.c.digest))),
         others={},
         controlled_events=read_controlled_events(connection),
+        created_paused=read_created_paused(connection),
     )
     for row in _rows(connection, tables.task):
         snapshot.tasks[row["flow_key"]][row["key"]] = row
