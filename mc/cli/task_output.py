@@ -10,9 +10,11 @@ import click
 from mc.cli.error_records import trace_lines
 from mc.cli.output import format_time_short, print_json, printable, to_json_text
 from mc.flows.calls.failed_task import inner_tasks
+from mc.flows.formats.flow_dict import task_to_dict
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow, Task
+    from mc.flows.state.flow_state import FlowState
 
 __all__ = ["print_task"]
 
@@ -31,24 +33,24 @@ def print_task(flow: Flow, path: str, *, as_json: bool) -> None:
     Raises:
         click.BadParameter: there is no such task.
     """
-    task = _find(dict(flow.tasks), path)
+    state, task = _find({key: (flow.state, task) for key, task in flow.tasks.items()}, path)
     if as_json:
-        print_json(task, indent=2)
+        print_json(task_to_dict(state, task), indent=2)
         return
-    for name, value in _describe(task):
+    for name, value in _describe(state, task):
         print(f"{name:<9} {printable(value, _LONGEST_VALUE)}")
     for attempt in task.get("attempts") or ():
         _print_error(f"attempt {attempt.get('attempt')}", attempt.get("error"))
     _print_error(f"attempt {task.get('attempt', 1)}", task.get("error"))
 
 
-def _find(tasks: dict[str, Task], path: str) -> Task:
-    """Return a task by its path; keys may hold slashes themselves."""
+def _find(tasks: dict[str, tuple[FlowState, Task]], path: str) -> tuple[FlowState, Task]:
+    """Return a task by its path, with its flow; keys may hold slashes themselves."""
     if path in tasks:
         return tasks[path]
-    for key, task in tasks.items():
+    for key, (state, task) in tasks.items():
         if path.startswith(f"{key}/"):
-            return _find(inner_tasks(task), path.removeprefix(f"{key}/"))
+            return _find(inner_tasks(state, task), path.removeprefix(f"{key}/"))
     from difflib import get_close_matches
 
     near = get_close_matches(path, tasks, n=1)
@@ -56,7 +58,7 @@ def _find(tasks: dict[str, Task], path: str) -> Task:
     raise click.BadParameter(f"there is no task {path[:60]!r}.{hint}", param_hint="--task")
 
 
-def _describe(task: Task) -> Iterator[tuple[str, str]]:
+def _describe(state: FlowState, task: Task) -> Iterator[tuple[str, str]]:
     yield "task", str(task.get("key"))
     yield "type", str(task.get("task_type", ""))
     yield "status", str(task.get("status"))
@@ -68,7 +70,7 @@ def _describe(task: Task) -> Iterator[tuple[str, str]]:
     for name, word in _VALUES.items():
         if task.get(name):
             yield word, to_json_text(task[name])
-    inside = [f"{key} {each.get('status')}" for key, each in inner_tasks(task).items()]
+    inside = [f"{key} {each.get('status')}" for key, (_, each) in inner_tasks(state, task).items()]
     if inside:
         yield "inside", ", ".join(inside)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from operator import attrgetter
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from mc.context.json_values import copy_json
 from mc.errors import GraphError
@@ -403,7 +403,8 @@ class Flow:
 
     def find_sub_flow(self, task: Task) -> Flow | None:
         """Return the flow that lives inside a task, or inside what it proxies."""
-        return cast("Flow | None", self.state.find_sub_flow(task))  # only flows are kept there
+        state = self.state.find_sub_flow(task)
+        return Flow.from_state(state) if state is not None else None
 
     def _node_of(self, task: Task | str) -> TaskNode:
         key = task if isinstance(task, str) else task["key"]

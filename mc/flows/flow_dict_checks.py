@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from mc.context.json_values import append_pointer, json_type_name, to_json_value
 from mc.durations import parse_time
 from mc.errors import DurationError, FlowFormatError, McError, Problem
+from mc.flows.formats.flow_dict import begin_inside, state_from_dict
 from mc.spec.checks.tasks import check_flow_head, check_task_cfg
 from mc.spec.findings import Findings
 from mc.spec.names import find_key_fault, find_text_fault
@@ -37,8 +38,9 @@ def read_flow_dict(cls: type[Flow], flow_dict: Mapping[str, Any]) -> Flow:
     flow_dict = to_json_value(flow_dict)
     if type(flow_dict) is dict and flow_dict.get("key") == "":
         _refuse("/key", "a key is a text that is not empty")  # a flow without a key is given one
-    flow = cls.from_flow_dict(flow_dict)
+    flow = cls.from_state(state_from_dict(flow_dict, with_inside=False))
     _check_flow(flow, "")
+    begin_inside(flow.state)
     return flow
 
 
@@ -134,7 +136,7 @@ def _check_task(task: Mapping[str, Any], pointer: str) -> None:
         from mc.flows.flow import Flow
 
         try:
-            inner = Flow.from_flow_dict(flow_dict)
+            inner = Flow.from_state(state_from_dict(flow_dict, with_inside=False))
         except McError as error:
             below = error.details.get("pointer") or ""
             _refuse(

@@ -29,33 +29,26 @@ def extend_limits(state: FlowState, by: timedelta, find_flow: FindFlow | None = 
     """
     if state.deadline_at:
         state.deadline_at = _later(state.deadline_at, by)
+        state.note_change()
     for node in state.tasks.running:
         _extend_task(node.task, by, state, find_flow)
         state.tasks.touch(node)
         state.tasks.queues.push_due(node)
 
 
-def _extend_task(
-    task: dict[str, Any], by: timedelta, state: FlowState | None, find_flow: FindFlow | None
-) -> None:
+def _extend_task(task: dict[str, Any], by: timedelta, state: FlowState, find_flow: FindFlow | None) -> None:
     if task.get("deadline_at"):
         task["deadline_at"] = _later(task["deadline_at"], by)
-    waits_for, proxied, flow_dict = task.get("waits_for"), task.get("proxied_task"), task.get("flow_dict")
+    waits_for, proxied = task.get("waits_for"), task.get("proxied_task")
     if isinstance(waits_for, dict) and waits_for.get("until"):
         if task.get("next_tick_at") == waits_for["until"]:
             task["next_tick_at"] = _later(task["next_tick_at"], by)
         waits_for["until"] = _later(waits_for["until"], by)
     if isinstance(proxied, dict):
         _extend_task(proxied, by, state, find_flow)
-    live = state.find_sub_flow(task) if state is not None else None
+    live = state.find_sub_flow(task)
     if live is not None:
-        extend_limits(live.state, by, find_flow)
-    elif isinstance(flow_dict, dict):
-        if flow_dict.get("deadline_at"):
-            flow_dict["deadline_at"] = _later(flow_dict["deadline_at"], by)
-        for inner in flow_dict["graph"]["tasks"].values():
-            if inner.get("status") in ("RUNNING", "WAITING"):
-                _extend_task(inner, by, None, find_flow)
+        extend_limits(live, by, find_flow)
     elif find_flow is not None and isinstance(task.get("data"), dict):
         below = find_flow(str(task["data"].get("flow_key")))
         if below is not None:

@@ -130,8 +130,8 @@ class ClaimedFlow:
         state = store.state_of(flow)
         self._requests = state.requests
         self._outbox = Outbox(acted_upon=state.wakes)
-        if state.source is not None:
-            state.source.on_problem = self._note_problem
+        if state.reads is not None:
+            state.reads.on_problem = self._note_problem
         sub_flows = StoredSubFlows(store=store, outbox=self._outbox, on_outage=self._note_problem)
         self._resources = StoredResources(
             store=store,
@@ -330,7 +330,7 @@ class ClaimedFlow:
             self._engine.cancel_flow(flow, cancelled[0].reason, self._ctx)
             self._progressed = True
         elif ended:
-            wake_tasks(flow, ended, now)
+            wake_tasks(flow.state, ended, now)
         for wake in controls:
             self._do(wake)
         if controls:

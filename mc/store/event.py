@@ -23,6 +23,7 @@ class EventKind(StrEnum):
     MIGRATED = "migrated"  # the flow moved to another spec
     REMOVED = "removed"  # a task went away with that
     CHANGED = "changed"  # a status changed, of a task or of the flow
+    INSIDE = "inside"  # a status changed of a task inside of others, whose path is `task_key`
     TAKEN_OVER = "taken_over"  # a runner claimed the flow over the expired lease of another
     SIGNAL_SENT = "signal_sent"  # a signal came
     SIGNAL_TAKEN = "signal_taken"  # a task took it
@@ -40,7 +41,7 @@ class Event(JsonData):
     flow_key: str
     number: int  # place in the history of the flow, from 1
     kind: EventKind
-    task_key: str | None  # None: the flow itself
+    task_key: str | None  # None: the flow itself; inside of others its path, `outer/inner`
     attempt: int  # of the task, from 1; 0 before the first and for flows
     old_status: str | None
     new_status: str | None
@@ -56,7 +57,7 @@ class Event(JsonData):
 class Attempt(JsonData):
     """One try of a task; later ones leave it as it is."""
 
-    task_key: str
+    task_key: str  # inside of others its path
     attempt: int  # from 1
     status: str  # RUNNING until it is finished; FAILED where another attempt followed
     started_at: datetime | None
@@ -82,10 +83,16 @@ def replay(events: Iterable[Event]) -> Replayed:
     """Return what a flow is after its events, which come in order.
 
     A break is a change whose old status is not the one that the events before it led to: a change that
-    is missing, or was recorded twice.
+    is missing, or was recorded twice. Tasks inside of others begin anew with each attempt and round of these.
     """
     after = Replayed()
+    inside: dict[str, str] = {}
     for event in events:
+        if event.kind is EventKind.INSIDE and event.task_key is not None:
+            known = inside.get(event.task_key, event.old_status)
+            if event.old_status not in (known, "PENDING"):
+                after.breaks.append(_break(event, event.task_key, known))
+            inside[event.task_key] = event.new_status or "PENDING"
         if event.kind is EventKind.REMOVED and event.task_key is not None:
             after.tasks.pop(event.task_key, None)
             after.attempts.pop(event.task_key, None)
@@ -94,13 +101,15 @@ def replay(events: Iterable[Event]) -> Replayed:
         key, new = event.task_key, event.new_status or "PENDING"
         known = after.status if key is None else after.tasks.get(key, "PENDING")
         if event.kind is EventKind.CHANGED and event.old_status != known:
-            after.breaks.append(
-                f"event {event.number}: {key or 'the flow'} goes from {event.old_status} to {new}, "
-                f"but was {known}"
-            )
+            after.breaks.append(_break(event, key or "the flow", known))
         if key is None:
             after.status = new
         else:
             after.tasks[key] = new
             after.attempts[key] = event.attempt
     return after
+
+
+def _break(event: Event, what: str, known: str | None) -> str:
+    changes = f"goes from {event.old_status} to {event.new_status or 'PENDING'}"
+    return f"event {event.number}: {what} {changes}, but was {known}"

@@ -29,6 +29,7 @@ from mc.store.flow_store import FlowStore
 from mc.store.history.tick_log import read_ticks, ticks_query
 from mc.store.leases.claims import is_leased
 from mc.store.reading.awaited_flows import find_awaited
+from mc.store.reading.inner_tasks import put_inside, under_way
 from mc.store.rows.flow_and_task_rows import explained, read_failures
 from mc.store.rows.pending_controls import control_of
 from mc.store.rows.resource_queue import resource_of
@@ -130,6 +131,8 @@ class _Reader:
             if left > 0:
                 rows = self._connection.execute(query.limit(left), {"flow": key}).all()
                 found += [self._make_task(key, *row[1:]) for row in sorted(rows)]
+        begun = [each.task for each in found if each.status in ("RUNNING", "WAITING")]
+        put_inside(self._connection, key, begun, under_way(), self._max_tasks)
         return tuple(found)
 
     def _make_task(self, flow_key: str, key: str, status: str, unmet: int, body: str) -> TaskFacts:

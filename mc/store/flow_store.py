@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -15,9 +14,9 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection
 
 from mc.clock import Clock, SystemClock
-from mc.context.gc_pause import MANY_TASKS, gc_paused
+from mc.context.gc_pause import gc_paused
 from mc.durations import format_time, parse_time
-from mc.errors import DurationError, FlowNotFoundError, McError, StoreError
+from mc.errors import DurationError, FlowNotFoundError, McError
 from mc.printable import printable
 from mc.store.database import BUSY_SECONDS, Database
 from mc.store.databases.held_transaction import HeldTransaction
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from mc.flows.flow import Flow
     from mc.store.history.flow_history import FlowHistory
     from mc.store.messages.flow_messages import FlowMessages
-    from mc.store.reading.flow_reader import FlowRows
+    from mc.store.reading.flow_loader import FlowLoader
     from mc.store.reading.selected_flows import SelectedFlows
     from mc.store.resource_store import ResourceStore
     from mc.store.saving.flow_saver import FinalSave, FlowSaver, Outbox
@@ -150,6 +149,12 @@ class FlowStore:
 
         return FlowSaver(self._database, self._now, self._states, self._seen)
 
+    @cached_property
+    def _loader(self) -> FlowLoader:
+        from mc.store.reading.flow_loader import FlowLoader
+
+        return FlowLoader(self._database, self._states, self._partial_from)
+
     def create(self, flow: Flow) -> None:
         """Store a new flow.
 
@@ -185,25 +190,16 @@ class FlowStore:
             FlowNotFoundError: there is none with that key.
             StoreError: its rows cannot be read.
         """
-        with gc_paused():
-            found = self._load_whole([key])[key]
-        if isinstance(found, McError):
-            raise found
-        return found
+        return self._loader.load(key)
 
     def load_claimed(self, claimed: Sequence[Lease]) -> dict[str, Flow | McError]:
         """Return claimed flows by key, for a runner to tick; in the place of an unreadable one, why.
 
         Of a flow with many tasks only those are read with which a tick begins: what runs, waits or may
-        start. The others are read when something asks for them, as long as the lease is held.
+        start. The others, and the flows inside of tasks, are read when something asks for them, as long as
+        the lease is held.
         """
-        small = {lease.flow_key: lease.num_tasks for lease in claimed if lease.num_tasks < self._partial_from}
-        with gc_paused() if sum(small.values()) >= MANY_TASKS else nullcontext():
-            found = self._load_whole(list(small)) if small else {}
-        for lease in claimed:
-            if lease.num_tasks >= self._partial_from:
-                found[lease.flow_key] = self._load_partly(lease)
-        return found
+        return self._loader.load_claimed(claimed)
 
     def state_of(self, flow: Flow) -> StoredState:
         """Return what is stored of a flow that was loaded from this store or created in it.
@@ -471,29 +467,3 @@ class FlowStore:
 
     def _now(self) -> datetime:
         return self.clock.now()
-
-    def _load_whole(self, keys: Sequence[str]) -> dict[str, Flow | McError]:
-        from mc.store.reading.flow_reader import flow_of, read_flows
-
-        rows = self._database.read(lambda connection: read_flows(connection, keys))
-        return {key: self._take_up(key, rows.get(key), flow_of) for key in keys}
-
-    def _load_partly(self, lease: Lease) -> Flow | McError:
-        from mc.store.reading.flow_reader import read_frontier
-        from mc.store.reading.sql_task_source import partial_flow_of  # few flows are so large
-
-        key, database = lease.flow_key, self._database
-        rows = database.read(lambda connection: read_frontier(connection, key))
-        return self._take_up(key, rows, lambda found: partial_flow_of(found, database, lease))
-
-    def _take_up(
-        self, key: str, rows: FlowRows | None, make: Callable[[FlowRows], tuple[Flow, StoredState]]
-    ) -> Flow | McError:
-        if rows is None:
-            return FlowNotFoundError(f"No flow with the key {key!r} is stored.", key=key)
-        try:
-            flow, state = make(rows)
-        except StoreError as error:
-            return error
-        self._states[flow] = state
-        return flow

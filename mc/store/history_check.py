@@ -59,7 +59,7 @@ def _compare_attempts(events: Sequence[Event], attempts: Sequence[Attempt]) -> I
     told: dict[str, list[tuple[int, str]]] = {}
     for event in events:
         key, old, new = event.task_key, event.old_status, event.new_status
-        if key is None or key in begun_before or event.kind is not EventKind.CHANGED:
+        if key is None or key in begun_before or event.kind not in (EventKind.CHANGED, EventKind.INSIDE):
             continue
         if old == "PENDING" and new == "RUNNING":
             told.setdefault(key, []).append((event.attempt, "RUNNING"))

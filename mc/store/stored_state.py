@@ -5,25 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 from mc.errors import McError
+from mc.flows.state.flow_state import FlowState
 from mc.flows.state.lazy_nodes import TaskSource
 from mc.store.lease import StoredRequest, Wake
 
-__all__ = ["LateSource", "StoredState", "TaskColumns"]
+__all__ = ["LateReads", "LateSource", "StoredState", "TaskColumns"]
 
 
 class LateSource(TaskSource, Protocol):
-    """Where a store reads the tasks that are not in memory.
+    """Where a store reads the tasks that are not in memory."""
+
+    def count_edges(self) -> int:
+        """Return how many edges are stored."""
+
+
+class LateReads(Protocol):
+    """Reads of what belongs to a claimed flow, while it is ticked.
 
     Attributes:
         on_problem: told of an error before it is raised.
     """
 
     on_problem: Callable[[McError], object] | None
-
-    def count_edges(self) -> int:
-        """Return how many edges are stored."""
 
 
 class TaskColumns(NamedTuple):
@@ -53,3 +59,5 @@ class StoredState:
     wakes: tuple[Wake, ...] = ()  # that the flow had when it was loaded
     requests: dict[str, StoredRequest] = field(default_factory=dict)  # on resources, by id
     source: LateSource | None = None  # where those of its tasks are that were not read yet
+    reads: LateReads | None = None  # of what belongs to a claimed flow and was not read yet
+    inner: WeakKeyDictionary[FlowState, StoredState] = field(default_factory=WeakKeyDictionary)

@@ -79,6 +79,8 @@ class BaseProxyingTaskHandler(BaseTaskHandler):
             if self.task["status"] in FINISHED_TASK_STATUSES:
                 self.task.pop("proxied_task", None)
                 self._keep(proxied)
+                if "sub_flow" in proxied:
+                    self.task["sub_flow"] = proxied["sub_flow"]  # what it ran, for those who look at it
         elif proxied["status"] == "WAITING" or proxied.get("next_tick_at") or was_refused(proxied):
             self.wait_until(due_time(proxied))
 

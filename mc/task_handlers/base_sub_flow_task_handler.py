@@ -19,9 +19,10 @@ __all__ = ["BaseSubFlowTaskHandler", "drop_sub_flow"]
 class BaseSubFlowTaskHandler(BaseTaskHandler):
     """Runs a sub-flow inside the task: one tick of the task is one tick of the sub-flow.
 
-    The living sub-flow is kept beside the flow, so that a tick costs what it does and not what the
-    sub-flow is big; it is written into the task as `flow_dict` when the flow is saved or serialised. Where
-    it ends in another way than COMPLETED, it is kept for a person's retry, which goes on inside of it.
+    The living sub-flow is kept beside the flow, and `sub_flow` in the task dict is its key, so that a tick
+    costs what it does and not what the sub-flow is big; a store writes it as rows of its own, `to_flow_dict`
+    writes it into the task as `flow_dict`. Where it ends in another way than COMPLETED, it is kept for a
+    person's retry, which goes on inside of it.
     """
 
     has_effects: ClassVar[bool] = False  # its tasks tell
@@ -49,42 +50,38 @@ class BaseSubFlowTaskHandler(BaseTaskHandler):
             sub_flow = self.begin_sub_flow()
             if sub_flow is None:
                 return
-            self.task_ctx.flow.state.keep_sub_flow(self.task, sub_flow)
+            self.task_ctx.flow.state.keep_sub_flow(self.task, sub_flow.state)
         yield from tick_sub_flow(sub_flow, self.task_ctx, self.make_extra_ctx())
         if sub_flow.status in FINISHED_FLOW_STATUSES:
-            drop_sub_flow(self.task_ctx, self.task)
             if sub_flow.status != "COMPLETED":
-                self.task["kept"] = {"flow_dict": sub_flow.to_flow_dict()}
+                self.keep_for_retry(sub_flow)
                 failure, names = sub_flow.describe_failure(), failure_names(sub_flow)
                 raise make_failure(sub_flow.status, failure, names, self.describe_sub_flow())
+            drop_sub_flow(self.task_ctx, self.task)
             self.task["status"] = "RUNNING"
             self.on_sub_flow_completed(sub_flow)
+            if self.task["status"] == "COMPLETED":
+                self.task["sub_flow"] = sub_flow.key  # what it ran, for those who look at it
 
     def cancel(self) -> None:
         """Cancel the sub-flow and what runs in it."""
         sub_flow = self._find_sub_flow()
         if sub_flow is not None:
-            drop_sub_flow(self.task_ctx, self.task)
             if sub_flow.status not in FINISHED_FLOW_STATUSES:
                 ctx = make_sub_flow_ctx(self.task_ctx, self.make_extra_ctx())
                 self.task_ctx.engine.begin_tick(sub_flow, ctx).cancel()
-            self.task["kept"] = {"flow_dict": sub_flow.to_flow_dict()}
+            self.keep_for_retry(sub_flow)
+
+    def keep_for_retry(self, sub_flow: Flow) -> None:
+        """Keep the sub-flow, which ended, for a person's retry, which goes on inside of it."""
+        self.task_ctx.flow.state.keep_for_retry(self.task, sub_flow.state)
 
     def _find_sub_flow(self) -> Flow | None:
-        """Return the living sub-flow; after a restart, the one that was saved."""
-        saved = self.task.pop("flow_dict", None)
-        around = self.task_ctx.flow if "flow" in self.task_ctx else None
-        live = around.find_sub_flow(self.task) if around is not None else None
-        if live is not None or saved is None:
-            return live
-        sub_flow = Flow.from_flow_dict(saved)
-        if around is not None:
-            around.state.keep_sub_flow(self.task, sub_flow)
-        return sub_flow
+        """Return the living sub-flow."""
+        return self.task_ctx.flow.find_sub_flow(self.task) if "flow" in self.task_ctx else None
 
 
 def drop_sub_flow(task_ctx: TaskCall, task: dict[str, Any]) -> None:
-    """Forget the sub-flow of a task, living or saved."""
+    """Forget the sub-flow of a task."""
     if "flow" in task_ctx:
         task_ctx.flow.state.drop_sub_flow(task)
-    task.pop("flow_dict", None)

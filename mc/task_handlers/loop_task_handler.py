@@ -60,7 +60,7 @@ class LoopTaskHandler(BaseSubFlowTaskHandler):
         try:
             is_done = until and self._holds("until")
         except McError:
-            self.task["kept"] = {"flow_dict": sub_flow.to_flow_dict()}  # to be asked again of the same round
+            self.keep_for_retry(sub_flow)  # to be asked again of the same round
             self.data["iterations"] += 1
             raise
         if is_done:

@@ -140,8 +140,9 @@ def test_a_retry_without_limit_and_delay_gives_way_to_others(
         flow = tick()
         outer = flow.tasks["t"]
         inner = outer.get("proxied_task", outer)
-        if "flow_dict" in outer:
-            inner = outer["flow_dict"]["graph"]["tasks"]["t"]
+        sub_flow = flow.find_sub_flow(outer)
+        if sub_flow is not None:
+            inner = sub_flow.tasks["t"]
         assert inner["attempt"] == 100 * number
         assert flow.status == "RUNNING"
     assert store.load("other").status == "COMPLETED"

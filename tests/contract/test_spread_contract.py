@@ -75,7 +75,6 @@ def test_items_run_a_few_at_a_time_and_leave_their_results_in_order(
 
 
 def count_active(store: FlowStore, flow: Flow, container: str) -> int:
-    sub_flow = (
-        store.load("f/s/1") if container == "flow" else Flow.from_flow_dict(flow.tasks["s"]["flow_dict"])
-    )
+    sub_flow = store.load("f/s/1") if container == "flow" else flow.find_sub_flow(flow.tasks["s"])
+    assert sub_flow is not None
     return sum(task["status"] in ("RUNNING", "WAITING") for task in sub_flow.filter_tasks())

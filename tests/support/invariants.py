@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Table, inspect, select, text
 from mc.flows.state.start_rules import START, UNDECIDED, counted_status, start_rule_for
 from mc.statuses import FINISHED_FLOW_STATUSES, FINISHED_TASK_STATUSES, FLOW_CHANGES, TASK_CHANGES
 from mc.store.flow_store import FlowStore
+from mc.store.rows.inner_flow_rows import inner_flow_key
 from mc.store.schema import tables
 from tests.support.control_invariants import (
     controlled_flows,
@@ -29,6 +30,7 @@ from tests.support.control_invariants import (
     what_is_asked_for_is_done,
     will_be_acted_upon,
 )
+from tests.support.inner_flow_invariants import flows_inside_fit, hash_of_inside, sub_flow_markers
 from tests.support.resource_invariants import ResourceRows, find_resource_violations, read_resource_rows
 
 __all__ = ["INVARIANTS", "Seen", "Snapshot", "check_store", "find_violations", "take_snapshot"]
@@ -80,10 +82,26 @@ class Snapshot:
     controlled_events: list[Row] = field(default_factory=list)  # of flows of which something was asked
     created_paused: set[str] = field(default_factory=set)  # flows that were imported when they were PAUSED
 
+    inner_flows: dict[str, Row] = field(default_factory=dict)
+    inner_tasks: dict[str, dict[str, Row]] = field(default_factory=dict)  # row of the flow -> task -> row
+    inner_edges: dict[str, list[Row]] = field(default_factory=dict)
+
     def body(self, row: Row) -> dict[str, Any]:
-        """Return a task's dict."""
+        """Return a task's dict, with the flows that live inside of it as flow dicts."""
         found: dict[str, Any] = json.loads(row["body"])
+        if row["flow_key"] in self.flows:
+            self._put_inside(row["flow_key"], (), found)
         return found
+
+    def _put_inside(self, root_key: str, path: tuple[str, ...], task: dict[str, Any]) -> None:
+        for holder, key in sub_flow_markers(task):
+            inner_key = inner_flow_key(root_key, path, key)
+            tasks = {
+                name: json.loads(row["body"]) for name, row in self.inner_tasks.get(inner_key, {}).items()
+            }
+            for inner in tasks.values():
+                self._put_inside(root_key, (*path, task["key"]), inner)
+            holder["flow_dict"] = {"graph": {"tasks": tasks}}
 
 
 def check_store(
@@ -133,8 +151,16 @@ def take_snapshot(connection: Connection, markers: str | None = None) -> Snapsho
         snapshot.tasks[row["flow_key"]][row["key"]] = row
     for row in _rows(connection, tables.edge):
         snapshot.edges[row["flow_key"]].append(row)
+    snapshot.inner_flows = {row["key"]: row for row in _rows(connection, tables.inner_flow)}
+    snapshot.inner_tasks = {key: {} for key in snapshot.inner_flows}
+    snapshot.inner_edges = {key: [] for key in snapshot.inner_flows}
+    for row in _rows(connection, tables.inner_task):
+        snapshot.inner_tasks[row["flow_key"]][row["key"]] = row
+    for row in _rows(connection, tables.inner_edge):
+        snapshot.inner_edges[row["flow_key"]].append(row)
+    snapshot.others["mc_inner_flow"] = [row["root_key"] for row in snapshot.inner_flows.values()]
     for name, table in tables.metadata.tables.items():
-        if "flow_key" in table.c and name not in _OUTLIVES_FLOW:
+        if "flow_key" in table.c and name not in _OUTLIVES_FLOW | {"mc_inner_task", "mc_inner_edge"}:
             snapshot.others[name] = list(connection.scalars(select(table.c.flow_key).distinct()))
     if markers is not None:
         found = inspect(connection).has_table(markers)
@@ -231,6 +257,7 @@ def _changed_by_saves_only(snapshot: Snapshot, seen: Seen) -> Iterator[str]:
                     sorted((name, hash(tuple(task.values()))) for name, task in snapshot.tasks[key].items())
                 ),
                 len(snapshot.edges[key]),
+                hash_of_inside(snapshot, key),
             )
         )
         revision, before = seen.revisions.get(key, (0, shape))
@@ -540,6 +567,7 @@ INVARIANTS: Mapping[str, Callable[[Snapshot, Seen], Iterator[str]]] = {
     "a paused flow tells who paused it": paused_by_somebody,
     "task_counts equal the rows": _counts_equal_rows,
     "columns equal the task dict": _bodies_equal_columns,
+    "flows inside of tasks fit": flows_inside_fit,
     "edges have ends": _edges_have_ends,
     "nothing refers to a deleted flow": _nothing_refers_to_deleted,
     "a transactional task's marker exists exactly if it is COMPLETED": _marker_if_completed,

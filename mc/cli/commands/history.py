@@ -109,7 +109,7 @@ def _describe(event: Event) -> str:
     if event.new_status is None:
         return kind
     change = f"{event.old_status} -> {event.new_status}" if event.old_status else event.new_status
-    return change if kind == "changed" else f"{kind}: {change}"
+    return change if kind in ("changed", "inside") else f"{kind}: {change}"
 
 
 def _note(event: Event) -> str:

@@ -95,7 +95,7 @@ def _print_for_people(flow: Flow, summary: FlowSummary, statuses: Sequence[str])
     if tasks:
         print()
         headings = ("TASK", "TYPE", "STATUS", "ATTEMPT", "DURATION", "NOTE")
-        print_table(headings, [_to_row(task) for task in tasks])
+        print_table(headings, [_to_row(flow, task) for task in tasks])
 
 
 def _to_dict(flow: Flow) -> dict[str, Any]:
@@ -172,24 +172,24 @@ def describe_wait(wait: Wait) -> str:
     return f"signal {waits_for.get('signal')} in {path}{until}"
 
 
-def _to_row(task: Task) -> tuple[str, ...]:
+def _to_row(flow: Flow, task: Task) -> tuple[str, ...]:
     return (
         str(task["key"]),
         str(task.get("task_type", "")),
         str(task["status"]),
         str(task.get("attempt") or ""),
         show_seconds(_seconds_of(task)),
-        _note(task),
+        _note(flow, task),
     )
 
 
-def _note(task: Task) -> str:
+def _note(flow: Flow, task: Task) -> str:
     from mc.flows.calls.failed_task import find_inner_failure
     from mc.flows.resources.requests import was_refused
 
     error: dict[str, Any] = task.get("error") or {}
     if error:
-        return describe_error_record(error, _LONGEST_VALUE, find_inner_failure(task)[1])
+        return describe_error_record(error, _LONGEST_VALUE, find_inner_failure(flow.state, task)[1])
     if task["status"] in ("WAITING", "PENDING") and was_refused(task):
         until = f", until {format_time_short(task['next_tick_at'])}" if task.get("next_tick_at") else ""
         return _cut(f"waits for {', '.join(task['resource_claim'].get('lacking') or [])}{until}")

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mc.flows.formats.flow_dict import kept_sub_flow
+
 if TYPE_CHECKING:
     from mc.flows.flow import Flow, Task
+    from mc.flows.state.flow_state import FlowState
 
 __all__ = ["FailedTask", "failure_place", "find_failed_task", "find_inner_failure", "inner_tasks"]
 
@@ -38,30 +41,43 @@ def find_failed_task(flow: Flow) -> FailedTask:
     failed = flow.state.tasks.failed_nodes()
     if flow.error or not failed:
         return FailedTask(path=(), error=flow.error or {}, others=len(failed))
-    path, error = find_inner_failure(failed[0].task)
+    path, error = find_inner_failure(flow.state, failed[0].task)
     return FailedTask(path=(failed[0].key, *path), error=error, others=len(failed) - 1)
 
 
-def find_inner_failure(task: Task) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+def find_inner_failure(state: FlowState, task: Task) -> tuple[tuple[str, ...], Mapping[str, Any]]:
     """Return the path from a failed task to the one inside of it that failed first, and that one's error."""
-    for key, inner in inner_tasks(task).items():
-        if inner.get("status") == "FAILED":
-            path, error = find_inner_failure(inner)
-            return (key, *path), error
+    inside, proxied = _look_into(state, task)
+    if inside is not None:
+        for node in inside.tasks.nodes_with_status("FAILED"):
+            path, error = find_inner_failure(inside, node.task)
+            return (node.key, *path), error
+    if proxied is not None and proxied.get("status") == "FAILED":
+        path, error = find_inner_failure(state, proxied)
+        return (path if proxied.get("key") == task.get("key") else (str(proxied.get("key")), *path)), error
     return (), task.get("error") or {}
 
 
-def inner_tasks(task: Task) -> dict[str, Task]:
-    """Return the tasks that are stored inside of a task, by key, also when it has ended."""
-    for holder in (task, task.get("kept") or {}):
-        flow_dict, proxied = holder.get("flow_dict"), holder.get("proxied_task")
-        if isinstance(flow_dict, dict):
-            return {key: each for key, each in flow_dict["graph"]["tasks"].items() if key != "ROOT"}
-        if isinstance(proxied, dict) and proxied.get("key") != task.get("key"):
-            return {str(proxied.get("key")): proxied}
-        if isinstance(proxied, dict):
-            return inner_tasks(proxied)
-    return {}
+def inner_tasks(state: FlowState, task: Task) -> dict[str, tuple[FlowState, Task]]:
+    """Return the tasks inside of a task, by key, each with its flow; also when it has ended."""
+    inside, proxied = _look_into(state, task)
+    if inside is not None:
+        nodes = inside.tasks.nodes
+        return {key: (inside, node.task) for key, node in nodes.items() if key != "ROOT"}
+    if proxied is None:
+        return {}
+    if proxied.get("key") != task.get("key"):
+        return {str(proxied.get("key")): (state, proxied)}
+    return inner_tasks(state, proxied)
+
+
+def _look_into(state: FlowState, task: Task) -> tuple[FlowState | None, Task | None]:
+    """Return the flow inside of a task, or the task that it proxies; of one that ended what was kept."""
+    if task.get("status") in ("RUNNING", "WAITING"):
+        proxied = task.get("proxied_task")
+        return state.find_sub_flow(task), proxied if isinstance(proxied, dict) else None
+    proxied = (task.get("kept") or {}).get("proxied_task")
+    return kept_sub_flow(state, task), proxied if isinstance(proxied, dict) else None
 
 
 def failure_place(error: Mapping[str, Any]) -> str | None:

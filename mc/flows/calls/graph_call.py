@@ -24,7 +24,6 @@ _WHILE_ACTIVE: Final = (
     "next_tick_at",
     "deadline_at",
     "initialised",
-    "flow_dict",
     "resource_claim",
     "waits_for",
 )

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from mc.durations import format_time
 from mc.flows.calls.task_call import Calls, TaskCall
+from mc.flows.formats.flow_rows import fetch_ahead
 from mc.flows.services import SERVICES, Nesting, graph_task_key
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ def tick_sub_flow(flow: Flow, task_ctx: TaskCall, extra: Mapping[str, Any] | Non
         extra: more entries for the `task_ctx` of the sub-flow's tasks.
     """
     ctx = make_sub_flow_ctx(task_ctx, extra)
+    fetch_ahead(flow.state, format_time(task_ctx.now()))
     tick = task_ctx.engine.begin_tick(flow, ctx)
     made: list[TaskCall] = []
     try:
@@ -61,6 +64,7 @@ def tick_sub_flow(flow: Flow, task_ctx: TaskCall, extra: Mapping[str, Any] | Non
         if any(call.has_effects for call in made):
             task_ctx.has_effects = True
     report = tick.finish()
+    flow.state.note_change()
     outer = task_ctx.report
     outer.calls += report.calls
     outer.progressed = outer.progressed or report.progressed

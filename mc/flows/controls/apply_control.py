@@ -18,6 +18,7 @@ from mc.errors import ControlError, McError
 from mc.flows.calls.attempts import add_attempt
 from mc.flows.controls.control import Control, ControlKind, check_control
 from mc.flows.flow import Flow
+from mc.flows.formats.flow_dict import kept_sub_flow
 from mc.flows.resources.requests import ask_anew
 from mc.flows.state.start_rules import START
 from mc.flows.state.starting import decide
@@ -28,6 +29,7 @@ from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
     from mc.flows.services import EngineServices, OpenTick
+    from mc.flows.state.flow_state import FlowState
 
 __all__ = ["apply_control", "runs_tasks_without_handler"]
 
@@ -209,7 +211,9 @@ def _retry_task(tick: OpenTick, node: TaskNode, *, goes_on_inside: bool) -> None
     task = node.task
     record = {name: task.get(name) for name in ("attempt", "started_at", "finished_at", "error")}
     params: Task = {name: task[name] for name in ("task_params", "raw_task_params") if name in task}
-    kept = task.get("kept") if goes_on_inside else None
+    kept, inside = None, None
+    if goes_on_inside and task.get("kept"):
+        kept, inside = task["kept"], _kept_inside(tick.state, task)
     tick.state.data_bytes = max(tick.state.data_bytes - json_size(task.get("data") or {}), 0)
     was_failed = node.status == "FAILED"
     tick.state.tasks.change_from_outside(node, "PENDING")
@@ -219,18 +223,34 @@ def _retry_task(tick: OpenTick, node: TaskNode, *, goes_on_inside: bool) -> None
         add_attempt(task, record)
     if kept:
         task |= params
-        _go_on_inside(tick.engine, task, kept)
+        _go_on_inside(tick, task, kept, inside)
 
 
-def _go_on_inside(engine: EngineServices, task: Task, kept: Mapping[str, Any]) -> None:
-    """Put back what a task had inside it when it ended, so that its handler goes on there."""
+def _kept_inside(state: FlowState, task: Task) -> FlowState | None:
+    """Return the flow that was kept in a task or, at any depth, in the task that it proxied."""
+    sub_flow, proxied = kept_sub_flow(state, task), task["kept"].get("proxied_task")
+    if sub_flow is not None or not isinstance(proxied, dict) or not proxied.get("kept"):
+        return sub_flow
+    return _kept_inside(state, proxied)
+
+
+def _go_on_inside(tick: OpenTick, task: Task, kept: Mapping[str, Any], inside: FlowState | None) -> None:
+    """Put back what a task had inside it when it ended, so that its handler goes on there.
+
+    Args:
+        tick: of the flow.
+        task: the task.
+        kept: what it kept.
+        inside: the flow that is to live inside of it, or inside of what it proxies.
+    """
     task["initialised"] = True
-    if "flow_dict" in kept:
-        sub_flow = Flow.from_flow_dict(kept["flow_dict"])
-        if sub_flow.status in ("FAILED", "CANCELLED"):
-            retry = Control(kind=ControlKind.RETRY, by="the flow that it is inside of")
-            apply_control(engine, sub_flow, retry)
-        task["flow_dict"] = sub_flow.to_flow_dict()
+    if "flow_key" in kept:
+        task["retries_sub_flow"] = True
+        if "flow_dict" in kept:
+            task["flow_dict"] = _retried_flow_dict(tick, kept["flow_dict"])
+    elif inside is not None and ("sub_flow" in kept or "flow_dict" in kept):
+        tick.state.keep_sub_flow(task, inside)
+        _retry_inside(tick, Flow.from_state(inside))
     if "proxied_task" in kept:
         proxied = task["proxied_task"] = copy_json(kept["proxied_task"])
         inner = proxied.pop("kept", None)
@@ -239,9 +259,19 @@ def _go_on_inside(engine: EngineServices, task: Task, kept: Mapping[str, Any]) -
         proxied["status"] = "PENDING"
         proxied["attempts_before"] = proxied.get("attempt", 0)
         if inner:
-            _go_on_inside(engine, proxied, inner)
-    if "flow_key" in kept:
-        task["retries_sub_flow"] = True
+            _go_on_inside(tick, proxied, inner, inside)
+
+
+def _retry_inside(tick: OpenTick, sub_flow: Flow) -> None:
+    if sub_flow.status in ("FAILED", "CANCELLED"):
+        retry = Control(kind=ControlKind.RETRY, by="the flow that it is inside of")
+        apply_control(tick.engine, sub_flow, retry)
+
+
+def _retried_flow_dict(tick: OpenTick, flow_dict: Mapping[str, Any]) -> dict[str, Any]:
+    sub_flow = Flow.from_flow_dict(flow_dict)
+    _retry_inside(tick, sub_flow)
+    return sub_flow.to_flow_dict()
 
 
 # --- tasks -----------------------------------------------------------------------------------

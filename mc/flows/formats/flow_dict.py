@@ -12,16 +12,19 @@ from mc.errors import DurationError, FlowFormatError
 from mc.flows.state.flow_state import FlowState
 from mc.flows.state.graph import add_graph
 from mc.flows.state.mailbox import signal_from_dict
+from mc.flows.state.task_node import Task
 from mc.spec.task_graph import ROOT_TASK_KEY
 from mc.statuses import FLOW_CHANGES, TASK_CHANGES
 
 __all__ = [
     "FLOW_ATTRIBUTES",
     "FLOW_DICT_VERSION",
-    "flush_sub_flows",
+    "begin_inside",
+    "kept_sub_flow",
     "read_attributes",
     "state_from_dict",
     "state_to_dict",
+    "task_to_dict",
 ]
 
 FLOW_DICT_VERSION: Final = 1
@@ -92,7 +95,6 @@ _COMPUTED: Final = frozenset(
 def state_to_dict(state: FlowState) -> dict[str, Any]:
     """Return a flow as data; see `Flow.to_flow_dict`."""
     state.tasks.reconcile()
-    flush_sub_flows(state)
     flow_dict: dict[str, Any] = {"schema_version": FLOW_DICT_VERSION}
     for name in FLOW_ATTRIBUTES:
         flow_dict[name] = copy_json(getattr(state, name))
@@ -101,21 +103,89 @@ def state_to_dict(state: FlowState) -> dict[str, Any]:
     flow_dict["num_tickable_tasks"] = state.count_tickable()
     nodes = state.tasks.nodes
     flow_dict["graph"] = {
-        "tasks": {key: copy_json(node.task) for key, node in nodes.items()},
+        "tasks": {key: task_to_dict(state, node.task) for key, node in nodes.items()},
         "edges": state.tasks.list_edges(),
         "order": [key for key in nodes if key != ROOT_TASK_KEY],
     }
     return flow_dict
 
 
-def flush_sub_flows(state: FlowState) -> None:
-    """Write the live flows inside tasks into their task dicts."""
-    for task, sub_flow in state.list_sub_flows():
-        task["flow_dict"] = {**state_to_dict(sub_flow.state), "spec": None}  # the task's parameters hold it
+def task_to_dict(state: FlowState, task: Task) -> Task:
+    """Return a copy of a task dict that holds the flows which live inside of it as flow dicts."""
+    copied: Task = copy_json(task)
+    _write_sub_flows(state, task, copied)
+    return copied
 
 
-def state_from_dict(flow_dict: Mapping[str, Any]) -> FlowState:
-    """Make the state of a flow from data; see `Flow.from_flow_dict`."""
+def _write_sub_flows(state: FlowState, task: Task, copied: Task) -> None:
+    """Write flows that a task dict names into the copy of it, a proxied task and what is kept included."""
+    if task.get("status") in ("RUNNING", "WAITING"):
+        sub_flow = state.find_sub_flow(task)
+        if sub_flow is not None:
+            del copied["sub_flow"]
+            copied["flow_dict"] = _sub_flow_to_dict(sub_flow)
+    if isinstance(task.get("proxied_task"), dict):
+        _write_sub_flows(state, task["proxied_task"], copied["proxied_task"])
+    kept = task.get("kept")
+    if not isinstance(kept, dict):
+        return
+    sub_flow = state.find_kept_sub_flow(task)
+    if sub_flow is not None:
+        copied["kept"] = {"flow_dict": _sub_flow_to_dict(sub_flow)}
+    if isinstance(kept.get("proxied_task"), dict):
+        _write_sub_flows(state, kept["proxied_task"], copied["kept"]["proxied_task"])
+
+
+def _sub_flow_to_dict(sub_flow: FlowState) -> dict[str, Any]:
+    return {**state_to_dict(sub_flow), "spec": None}  # the task's parameters hold it
+
+
+def begin_inside(state: FlowState, *, has_source: bool = False) -> None:
+    """Let the flows live whose flow dicts stand in tasks that are under way.
+
+    Args:
+        state: of the flow, just read.
+        has_source: flows that task dicts name without holding them can be read.
+    """
+    for node in state.tasks.running:
+        task: Any = node.task
+        while isinstance(task, dict):
+            if not has_source:
+                task.pop("sub_flow", None)
+            if "retries_sub_flow" not in task:  # else its handler takes it up
+                flow_dict = task.pop("flow_dict", None)
+                if isinstance(flow_dict, dict):
+                    sub_flow = state_from_dict(flow_dict)
+                    sub_flow.parent_task_key = node.key
+                    _refuse_twin(state, sub_flow)
+                    state.keep_sub_flow(task, sub_flow)
+            task = task.get("proxied_task")
+
+
+def _refuse_twin(state: FlowState, sub_flow: FlowState) -> None:
+    if any(other.key == sub_flow.key for other in state.list_sub_flows()):
+        pointer = f"/graph/tasks/{sub_flow.parent_task_key}/flow_dict/key"
+        raise FlowFormatError(
+            f"{pointer}: the flow inside of another task has the key {sub_flow.key!r} as well.",
+            pointer=pointer,
+        )
+
+
+def kept_sub_flow(state: FlowState, task: Task) -> FlowState | None:
+    """Return the flow that lived inside a task when it ended, which a person's retry goes on in."""
+    flow_dict = (task.get("kept") or {}).get("flow_dict")
+    if isinstance(flow_dict, dict) and "flow_key" not in task["kept"]:
+        return state_from_dict(flow_dict)
+    return state.find_kept_sub_flow(task)
+
+
+def state_from_dict(flow_dict: Mapping[str, Any], *, with_inside: bool = True) -> FlowState:
+    """Make the state of a flow from data; see `Flow.from_flow_dict`.
+
+    Args:
+        flow_dict: the data.
+        with_inside: let the flows inside its tasks live; else they stay flow dicts.
+    """
     attributes = read_attributes(flow_dict)
     state = FlowState(**{name: attributes[name] for name in _BY_ARGUMENT if name in attributes})
     for name in FLOW_ATTRIBUTES:
@@ -124,6 +194,8 @@ def state_from_dict(flow_dict: Mapping[str, Any]) -> FlowState:
     tasks, edges = _read_graph(flow_dict.get("graph") or {})
     add_graph(state, tasks, edges)
     state.data_bytes = sum(json_size(task["data"]) for task in tasks if task.get("data"))
+    if with_inside:
+        begin_inside(state)
     for at, value in enumerate(_read_signals(flow_dict)):
         signal = signal_from_dict(value, f"/signals/{at}")
         if not state.open_mailbox().put(signal):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import nsmallest
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.json_values import copy_json
 from mc.durations import format_time
-from mc.flows.formats.flow_dict import FLOW_ATTRIBUTES, flush_sub_flows
+from mc.flows.formats.flow_dict import FLOW_ATTRIBUTES, begin_inside
 from mc.flows.state.flow_state import FlowState
 from mc.flows.state.graph import add_graph
 from mc.flows.state.lazy_nodes import StoredNodes, TaskSource
-from mc.flows.state.task_node import ROOT_RANK, TaskNode
+from mc.flows.state.task_node import ROOT_RANK, Task, TaskNode
 from mc.flows.state.task_row import DOOMED, TaskRow
 from mc.spec.task_graph import ROOT_TASK_KEY
 
@@ -60,10 +60,6 @@ def collect_changes(state: FlowState) -> FlowChanges:
     """
     tasks, unsaved = state.tasks, state.unsaved
     tasks.reconcile()
-    if state.list_sub_flows():
-        flush_sub_flows(state)
-        for node in state.nodes_with_sub_flows():
-            tasks.touch(node)
     nodes = tuple(sorted(tasks.touched, key=_position))
     doomed = tasks.doomed_nodes()
     return FlowChanges(
@@ -123,6 +119,8 @@ def state_from_rows(
         # Those that are stored: a row that is written later must fit to those that are not.
         state.tasks.nodes[row.key].rank = row.rank
     state.count_as_saved()
+    if state.tasks.running:
+        begin_inside(state, has_source=True)
     return state
 
 
@@ -160,6 +158,8 @@ def state_from_frontier(
     for row in sorted(rows, key=_position):
         tasks.enter(nodes.add(row), is_doomed=row.unmet == DOOMED)
     state.count_as_saved()
+    if state.tasks.running:
+        begin_inside(state, has_source=True)
     return state
 
 
@@ -177,11 +177,13 @@ def fetch_ahead(state: FlowState, at: str) -> None:
     """Read at once what the next tick needs of a flow that is not wholly in memory.
 
     Args:
-        state: one that `state_from_frontier` made; for another one nothing is to do.
+        state: of the flow; for one that is wholly in memory nothing is to do.
         at: the present, ISO 8601.
     """
     tasks = state.tasks
     nodes, running, queues = tasks.nodes, tasks.running, tasks.queues
+    if running and state.outermost.sub_flow_source is not None:
+        state.read_sub_flows(_tasks_with_sub_flows(running, at))
     if not isinstance(nodes, StoredNodes) or nodes.is_whole:
         return
     ready = queues.ready
@@ -190,6 +192,16 @@ def fetch_ahead(state: FlowState, at: str) -> None:
         ready = nsmallest(max(int(limit) - len(running), 0), ready)
     due = [node for time, _, node in queues.due if time <= at]
     nodes.fetch_edges(out_of=[*running, *(node for _, _, node in ready), *due])
+
+
+def _tasks_with_sub_flows(running: Iterable[TaskNode], at: str) -> Iterator[Task]:
+    """Yield the task dicts that say which flow lives inside of them, of the tasks that are to be called."""
+    for node in running:
+        if node.status == "RUNNING" or (node.task.get("next_tick_at") or at) <= at:
+            task: Any = node.task
+            while isinstance(task, dict):
+                yield task
+                task = task.get("proxied_task")
 
 
 def next_tick_at(state: FlowState, now: datetime) -> datetime | None:

@@ -30,6 +30,7 @@ _BEGUN_WITH_THEM: Final = (
     "proxied_task",
     "raw_task_params",
     "retries_sub_flow",
+    "sub_flow",
     "waits_for",
 )
 

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 FindFlow = Callable[[str], "Flow | None"]
-# What has to be ticked for a task to be ticked, the outermost first: nodes of flows in memory, and dicts.
+# What has to be ticked for a task to be ticked, the outermost first: nodes of flows, dicts of proxied tasks.
 _Holders = tuple["tuple[TaskStates, TaskNode] | Task", ...]
 
 
@@ -70,18 +70,17 @@ def ask_anew(flow: Flow, at: str, find_flow: FindFlow | None = None) -> None:
 def has_sub_flow(flow: Flow, key: str) -> bool:
     """Tell whether a task is under way and it, or one inside it, has a sub-flow with a record of its own."""
     node = flow.state.tasks.nodes.get(key)
-    return node is not None and _has_sub_flow(node.task)
+    return node is not None and _has_sub_flow(flow.state, node.task)
 
 
-def _has_sub_flow(task: Task) -> bool:
+def _has_sub_flow(state: FlowState, task: Task) -> bool:
     if task.get("status") not in ("RUNNING", "WAITING"):
         return False
-    data, proxied, flow_dict = task.get("data"), task.get("proxied_task"), task.get("flow_dict")
-    inside = [proxied] if isinstance(proxied, dict) else []
-    if isinstance(flow_dict, dict):
-        inside += flow_dict["graph"]["tasks"].values()
-    return (isinstance(data, dict) and isinstance(data.get("flow_key"), str)) or any(
-        _has_sub_flow(each) for each in inside
+    data, proxied, live = task.get("data"), task.get("proxied_task"), state.find_sub_flow(task)
+    return (
+        (isinstance(data, dict) and isinstance(data.get("flow_key"), str))
+        or (isinstance(proxied, dict) and _has_sub_flow(state, proxied))
+        or (live is not None and any(_has_sub_flow(live, node.task) for node in live.tasks.running))
     )
 
 
@@ -94,7 +93,11 @@ def was_refused(task: Mapping[str, Any]) -> bool:
 def _in_flow(
     state: FlowState, holders: _Holders, find_flow: FindFlow | None
 ) -> Iterator[tuple[Task, _Holders]]:
-    for node in sorted({*state.tasks.running, *state.tasks.queues.awaiting}, key=lambda node: node.position):
+    tasks, queues = state.tasks, state.tasks.queues
+    asking = {*tasks.running, *queues.awaiting}
+    if tasks.is_limited:  # as long as it was not ticked since it was read
+        asking.update(node for _, _, node in queues.ready if "resource_claim" in node.task)
+    for node in sorted(asking, key=lambda node: node.position):
         yield from _in_node(state, node, holders, find_flow)
 
 
@@ -105,7 +108,7 @@ def _in_node(
 
 
 def _in_task(
-    task: Task, status: str, state: FlowState | None, holders: _Holders, find_flow: FindFlow | None
+    task: Task, status: str, state: FlowState, holders: _Holders, find_flow: FindFlow | None
 ) -> Iterator[tuple[Task, _Holders]]:
     noted = task.get("resource_claim")
     is_active = status in ("RUNNING", "WAITING")
@@ -117,13 +120,9 @@ def _in_task(
     if isinstance(proxied, dict):
         inner_status = proxied.get("status", "PENDING")
         yield from _in_task(proxied, inner_status, state, (*holders, proxied), find_flow)
-    live = state.find_sub_flow(task) if state is not None else None
-    flow_dict = task.get("flow_dict")
+    live = state.find_sub_flow(task)
     if live is not None:
-        yield from _in_flow(live.state, holders, find_flow)
-    elif isinstance(flow_dict, dict):
-        for inner in flow_dict["graph"]["tasks"].values():
-            yield from _in_task(inner, inner.get("status", "PENDING"), None, (*holders, inner), find_flow)
+        yield from _in_flow(live, holders, find_flow)
     elif find_flow is not None and isinstance(task.get("data"), dict):
         child = find_flow(str(task["data"].get("flow_key")))
         if child is not None:

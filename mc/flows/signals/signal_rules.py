@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.json_values import dumps, loads, to_json_value
 from mc.errors import Problem, SignalError
-from mc.flows.formats.flow_dict import flush_sub_flows
+from mc.flows.formats.flow_dict import task_to_dict
 from mc.flows.signals.waits import wake_waits
 from mc.flows.state.mailbox import Signal
 from mc.flows.state.task_node import Task
@@ -327,9 +327,9 @@ def put_signal(engine: EngineServices, flow: Flow, signal: Signal) -> bool:
         same_signal(flow.key, signal, known.name, known.data)
         return False
     refuse_finished(flow.key, flow.status)
-    flush_sub_flows(flow.state)
     nodes = flow.state.tasks.nodes.values()
-    tasks = [node.task for node in nodes if node.status not in FINISHED_TASK_STATUSES]
+    unfinished = (node.task for node in nodes if node.status not in FINISHED_TASK_STATUSES)
+    tasks = [task_to_dict(flow.state, task) for task in unfinished]
     DataCheck(flow.key, signal).make(find_schemas(tasks, signal.name, into_flows=True))
     flow.mailbox.put(signal)
     wake_waits(flow, signal.sent_at, engine.find_sub_flow)
@@ -350,7 +350,8 @@ def decide_in_memory(
     ]
     paths = {path for path, _ in found}
     for node in flow.state.tasks.nodes.values():
-        found += [entry for entry in find_approvals(node.task, (node.key,)) if entry[0] not in paths]
+        task = task_to_dict(flow.state, node.task)
+        found += [entry for entry in find_approvals(task, (node.key,)) if entry[0] not in paths]
     signal = decision_signal(flow.key, found, name, approved=approved, by=by, comment=comment, at=at)
     if signal is None:
         return False

@@ -26,7 +26,7 @@ class Wait:
         task: the task; `waits_for` holds `signal`, `since`, `until` and `wait_id`.
         path: keys of the tasks from the outermost to this one.
         holders: what has to be ticked for it to be ticked, the outermost first, itself at the end: nodes of
-            flows in memory, and dicts of tasks that are not.
+            flows, and dicts of proxied tasks.
     """
 
     task: Task
@@ -112,7 +112,7 @@ def _in_flow(
 def _in_task(
     task: Task,
     status: str,
-    state: FlowState | None,
+    state: FlowState,
     path: tuple[str, ...],
     holders: tuple[Any, ...],
     find_flow: FindFlow | None,
@@ -126,14 +126,9 @@ def _in_task(
         yield from _in_task(
             proxied, inner_status, state, _path_inside(path, proxied), (*holders, proxied), find_flow
         )
-    live = state.find_sub_flow(task) if state is not None else None
-    flow_dict = task.get("flow_dict")
+    live = state.find_sub_flow(task) if status in ("RUNNING", "WAITING") else None
     if live is not None:
-        yield from _in_flow(live.state, path, holders, find_flow)
-    elif isinstance(flow_dict, dict):
-        for key, inner in flow_dict["graph"]["tasks"].items():
-            if inner.get("status") in ("RUNNING", "WAITING"):
-                yield from _in_task(inner, inner["status"], None, (*path, key), (*holders, inner), find_flow)
+        yield from _in_flow(live, path, holders, find_flow)
     elif find_flow is not None and isinstance(task.get("data"), dict):
         child = find_flow(str(task["data"].get("flow_key")))
         if child is not None:

@@ -15,13 +15,18 @@ from mc.flows.state.task_node import Task, TaskNode
 from mc.flows.state.task_states import TaskStates
 from mc.statuses import FINISHED_FLOW_STATUSES, FLOW_CHANGES, check_flow_change
 
-__all__ = ["FlowState", "LiveFlow", "UnsavedChanges", "make_flow_key", "refuse_non_mapping"]
+__all__ = ["FlowState", "SubFlowSource", "UnsavedChanges", "make_flow_key", "refuse_non_mapping"]
 
 
-class LiveFlow(Protocol):
-    """A flow that lives inside a task, as the flow around it knows it."""
+class SubFlowSource(Protocol):
+    """Where the flows inside tasks are that are not in memory."""
 
-    state: FlowState
+    def read(self, around: FlowState, keys: Sequence[str]) -> Iterable[FlowState]:
+        """Return flows by key that live inside tasks of a flow.
+
+        Raises:
+            StoreError: one of them is not there, or cannot be read.
+        """
 
 
 @dataclass(slots=True)
@@ -43,7 +48,10 @@ class FlowState:
         data_handed_out: whether somebody may have changed `data` since they were looked at.
         data_bytes: of data that calls left in tasks, as far as it was counted.
         settled_status: the status as `change_status` left it.
-        unsaved: what no store has yet, besides `tasks.touched`.
+        unsaved: what no store has yet, besides `tasks.touched` and `changed_sub_flows`.
+        outer: the flow around it, where it lives inside of a task.
+        sub_flow_source: of the outermost flow: where flows inside tasks are that are not in memory.
+        changed_sub_flows: the flows inside tasks, by key of the task, that the next save has to look at.
         mailbox: the signals that no task has taken yet; None until one comes.
         outside_changes: changes of status between two ticks, for the next tick's observers.
         outside_listener: hears of these changes, and keeps a journal of them.
@@ -107,7 +115,11 @@ class FlowState:
         self.mailbox: Mailbox | None = None
         self.unsaved = UnsavedChanges()
         self.tasks = TaskStates()
-        self._sub_flows: dict[int, tuple[Task, LiveFlow]] = {}  # by id of the task's dict
+        self.outer: FlowState | None = None
+        self.sub_flow_source: SubFlowSource | None = None
+        self.changed_sub_flows: dict[str, FlowState] = {}
+        self._sub_flows: dict[str, FlowState] = {}  # that live, by their keys
+        self._kept: dict[str, FlowState] = {}  # that ended, for a retry; by the key of the task
         self.outside_changes: list[tuple[TaskNode | None, str, str]] = []
         self.outside_listener = self._note_outside_change
         self.tasks.on_change = self.outside_listener
@@ -180,6 +192,8 @@ class FlowState:
         unsaved.is_rebuilt = unsaved.has_other_edges = False
         if unsaved.journal is None:
             unsaved.journal = []
+            for sub_flow in self.list_flows_inside():
+                sub_flow.join_journal()
         del unsaved.edges[:edges], unsaved.migrations[:migrations], unsaved.journal[:journal]
 
     def settle_status(self) -> None:
@@ -225,34 +239,128 @@ class FlowState:
         """Return how many tasks run, wait or could start now."""
         return len(self.ready_nodes()) + len(self.tasks.running)
 
-    def find_sub_flow(self, task: Task) -> LiveFlow | None:
-        """Return the flow that lives inside a task, in a proxied one too."""
-        found = self._sub_flows.get(id(task))
-        return found[1] if found is not None else None
+    # --- flows inside tasks ----------------------------------------------------------------
 
-    def keep_sub_flow(self, task: Task, sub_flow: LiveFlow) -> None:
-        """Let a flow live inside a task, in memory, until the flow is serialised."""
-        self._sub_flows[id(task)] = (task, sub_flow)
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Keys of the tasks that the flow is inside of, the outermost first."""
+        return (*self.outer.path, self.parent_task_key or "") if self.outer is not None else ()
+
+    def find_sub_flow(self, task: Task) -> FlowState | None:
+        """Return the flow that lives inside a task, or inside a task that is proxied by one."""
+        key = task.get("sub_flow")
+        if key is None:
+            return None
+        if key not in self._sub_flows:
+            self._read([key])
+        return self._sub_flows[key]
+
+    def find_kept_sub_flow(self, task: Task) -> FlowState | None:
+        """Return the flow that lived inside a task when it ended, which was kept for a person's retry."""
+        key = (task.get("kept") or {}).get("sub_flow")
+        if key is None:
+            return None
+        for kept in self._kept.values():
+            if kept.key == key:
+                return kept
+        (kept,) = self._source().read(self, [key])
+        self._kept[kept.parent_task_key or ""] = kept
+        self._link(kept)
+        return kept
+
+    def keep_sub_flow(self, task: Task, sub_flow: FlowState) -> None:
+        """Let a flow live inside a task, or inside one that is proxied by it."""
+        task["sub_flow"] = sub_flow.key
+        self._take_in(sub_flow)
+        sub_flow.note_change()
+        node = self.tasks.nodes.get(sub_flow.parent_task_key or "")
+        if node is not None:
+            self.tasks.touch(node)  # it says which flow it is
 
     def drop_sub_flow(self, task: Task) -> None:
         """Let no flow live inside a task any more."""
-        self._sub_flows.pop(id(task), None)
+        self._sub_flows.pop(task.pop("sub_flow", None), None)
 
-    def list_sub_flows(self) -> Collection[tuple[Task, LiveFlow]]:
-        """Return the tasks in which flows live, with these."""
+    def keep_for_retry(self, task: Task, sub_flow: FlowState) -> None:
+        """Keep for a person's retry the flow that lived inside a task."""
+        self.drop_sub_flow(task)
+        task["kept"] = {"sub_flow": sub_flow.key}
+        self._kept[sub_flow.parent_task_key or ""] = sub_flow
+
+    def list_sub_flows(self) -> Collection[FlowState]:
+        """Return the flows that live inside tasks, as far as they are in memory."""
         return self._sub_flows.values()
 
-    def nodes_with_sub_flows(self) -> list[TaskNode]:
-        """Return the tasks of the graph that have a live sub-flow, in a proxied task too."""
-        nodes = []
-        for node in self.tasks.running if self._sub_flows else ():
-            task: Any = node.task
-            while isinstance(task, dict):
-                if id(task) in self._sub_flows:
-                    nodes.append(node)
-                    break
-                task = task.get("proxied_task")
-        return nodes
+    def list_flows_inside(self) -> Collection[FlowState]:
+        """Return these, and those that ended and are kept for a retry."""
+        return [*self._sub_flows.values(), *self._kept.values()]
+
+    def read_sub_flows(self, tasks: Iterable[Task]) -> None:
+        """Read at once the flows that live inside tasks, as far as they are not in memory."""
+        if self.outermost.sub_flow_source is not None:
+            keys = [task["sub_flow"] for task in tasks if "sub_flow" in task]
+            missing = [key for key in keys if key not in self._sub_flows]
+            if missing:
+                self._read(missing)
+
+    def note_change(self) -> None:
+        """Let the next save of the outermost flow look at this one."""
+        outer, key = self.outer, self.parent_task_key or ""
+        if outer is None or outer.unsaved.journal is None or outer.changed_sub_flows.get(key) is self:
+            return
+        outer.changed_sub_flows[key] = self
+        outer.note_change()
+
+    @property
+    def outermost(self) -> FlowState:
+        """The flow that is inside of no task."""
+        return self.outer.outermost if self.outer is not None else self
+
+    def _source(self) -> SubFlowSource:
+        source = self.outermost.sub_flow_source
+        if source is None:
+            raise FlowFormatError(
+                f"Flow {self.key!r}: a task names a flow inside of it by `sub_flow` that is not there. Only "
+                f"the engine may write that entry of a task dict."
+            )
+        return source
+
+    def _read(self, keys: Sequence[str]) -> None:
+        for sub_flow in self._source().read(self, keys):
+            self._take_in(sub_flow)
+
+    def _take_in(self, sub_flow: FlowState) -> None:
+        self._kept.pop(sub_flow.parent_task_key or "", None)
+        self._sub_flows[sub_flow.key] = sub_flow
+        self._link(sub_flow)
+
+    def _link(self, sub_flow: FlowState) -> None:
+        sub_flow.outer = self
+        sub_flow.tasks.on_touch = sub_flow.note_change
+        if self.unsaved.journal is not None:
+            sub_flow.join_journal()
+
+    def join_journal(self) -> None:
+        """Write what changes here into the journal of the flow around it."""
+        self.unsaved.journal = _InnerJournal(self)
+        for sub_flow in self.list_flows_inside():
+            sub_flow.join_journal()
+
+
+class _InnerJournal(list[ChangeEvent]):
+    """The journal of a flow inside a task: what tasks did is passed on to that of the flow around it."""
+
+    def __init__(self, state: FlowState) -> None:
+        super().__init__()
+        self._state = state
+
+    def append(self, event: ChangeEvent) -> None:
+        """Pass an event on, with the path of its task; that of the flow itself the outer task tells."""
+        state = self._state
+        if event.task_key is None or state.outer is None or state.outer.unsaved.journal is None:
+            return
+        path = f"{state.parent_task_key}/{event.task_key}"
+        state.outer.unsaved.journal.append(ChangeEvent(event.flow_key, path, *event[2:]))
 
 
 def make_flow_key() -> str:

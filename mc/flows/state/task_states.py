@@ -31,6 +31,7 @@ _OF_ONE_ATTEMPT = (
     "proxied_task",
     "resource_claim",
     "skipped_for",
+    "sub_flow",
     "waits_for",
 )
 
@@ -53,6 +54,7 @@ class TaskStates:
         under_way: tasks whose calls are awaited and will be settled.
         skipped: keys of tasks that were skipped since the last tick's report.
         on_change: who hears of changes of status.
+        on_touch: called when there is something to save, and was nothing before.
         touched: tasks that the next save has to look at; each once, its `touched` is set.
     """
 
@@ -66,6 +68,7 @@ class TaskStates:
         self.under_way: set[TaskNode] = set()
         self.skipped: list[str] = []
         self.on_change: ChangeListener | None = None
+        self.on_touch: Callable[[], None] | None = None
         self.set_root({"key": ROOT_TASK_KEY, "status": "COMPLETED", "data": {}})
 
     # --- changes of status -----------------------------------------------------------------
@@ -358,6 +361,8 @@ class TaskStates:
         if not node.touched:
             node.touched = True
             self.touched.append(node)
+            if self.on_touch and len(self.touched) == 1:
+                self.on_touch()
 
     def mark_saved(self, nodes: Iterable[TaskNode]) -> None:
         """Forget that a save had to look at tasks, which a store has now."""

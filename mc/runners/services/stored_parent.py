@@ -71,17 +71,17 @@ class StoredParent(Mapping[str, Any]):
             node = flow.state.tasks.nodes.get(self._flow.parent_task_key or "")
             return {**here, "task": node.task} if node is not None else here
         for node in flow.state.tasks.running:
-            for task, flow_dict in _flows_inside(node.task):
+            for task, inner in _flows_inside(flow, node.task):
                 # a sub-flow's key begins with that of the flow around it
-                if f"{wanted}/".startswith(f"{flow_dict['key']}/"):
-                    return self._look_in(Flow.from_flow_dict(flow_dict), {"parent": {**here, "task": task}})
+                if f"{wanted}/".startswith(f"{inner.key}/"):
+                    return self._look_in(inner, {"parent": {**here, "task": task}})
         return {}
 
 
-def _flows_inside(task: Task) -> Iterator[tuple[Task, dict[str, Any]]]:
-    """Yield the saved sub-flow of a task, or of the task that is proxied by it."""
-    flow_dict, proxied = task.get("flow_dict"), task.get("proxied_task")
-    if isinstance(flow_dict, dict):
-        yield task, flow_dict
+def _flows_inside(flow: Flow, task: Task) -> Iterator[tuple[Task, Flow]]:
+    """Yield the flow that lives inside of a task, or of the task that is proxied by it."""
+    inner, proxied = flow.find_sub_flow(task), task.get("proxied_task")
+    if inner is not None:
+        yield task, inner
     if isinstance(proxied, dict):
-        yield from _flows_inside(proxied)
+        yield from _flows_inside(flow, proxied)

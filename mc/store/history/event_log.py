@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, select, update
@@ -16,6 +17,7 @@ from mc.flows.state.task_row import TaskRow
 from mc.store.event import ACTIVE_STATUSES, EventKind
 from mc.store.lease import Lease
 from mc.store.schema import tables
+from mc.store.schema.tables import MAX_KEY_LENGTH
 from mc.store.sql.column_types import storable_text
 from mc.store.sql.statements import BulkInsert, Prepared, Row
 from mc.store.stored_state import StoredState, TaskColumns
@@ -27,11 +29,13 @@ __all__ = [
     "draft_history",
     "draft_lost_result",
     "insert_events",
+    "shorten_path",
     "write_history",
 ]
 
 _MAX_ATTEMPT: Final = 2**31 - 1  # that the column holds
 _CHANGED: Final = str(EventKind.CHANGED)
+_INSIDE: Final = str(EventKind.INSIDE)
 _MAX_LOST_TASKS: Final = 100  # of one lost save that are kept as evidence
 _MAX_LOST_DATA: Final = 2_000  # characters of the JSON text of a task's data
 _TIME_LENGTH: Final = 32  # characters that the columns hold
@@ -130,7 +134,7 @@ def draft_history(
             continue
         before = state.tasks.get(key)
         if before is None:
-            number, first, at = _first_of(row, changes.journal)
+            number, first, at = _first_of(flow.key, row, changes.journal)
             added.append(rows.make(EventKind.ADDED, first, task_key=key, number=number, at=at))
         known = last.get(key) or (before.status if before is not None else status)
         if known != status:  # changed past the journal
@@ -228,14 +232,17 @@ def _draft_journal(
     draft = HistoryDraft()
     last: dict[str | None, str] = {}
     begun: dict[tuple[str, int], list[Any]] = {}
-    for _, key, attempt, old, new, time, error in journal:
+    for source, path, attempt, old, new, time, error in journal:
+        key = path if path is None or len(path) <= MAX_KEY_LENGTH else shorten_path(path)
         text = _encode_error(flow_key, error) if error else None
         detail = None
         if new == "BLOCKED" and error:
             text, detail = None, dumps({"reason": storable_text(str(error.get("message")))})
         at, number = time or now, _to_number(attempt)
-        draft.events.append((flow_key, key, number, _CHANGED, old, new, at, now, owner, token, text, detail))
-        last[key] = new
+        kind = _CHANGED if source == flow_key else _INSIDE
+        draft.events.append((flow_key, key, number, kind, old, new, at, now, owner, token, text, detail))
+        if source == flow_key:
+            last[key] = new
         if key is None:
             continue
         if old == "PENDING":
@@ -267,13 +274,19 @@ def _insert_migrations(rows: EventRow, draft: HistoryDraft, changes: FlowChanges
     return begun
 
 
-def _first_of(row: TaskRow, journal: Sequence[ChangeEvent]) -> tuple[Any, str, str]:
+def _first_of(flow_key: str, row: TaskRow, journal: Sequence[ChangeEvent]) -> tuple[Any, str, str]:
     """Return the attempt and the status with which a task was added, and when it began to change."""
     for change in journal:
-        if change.task_key == row.key:
+        if change.task_key == row.key and change.flow_key == flow_key:
             number = change.attempt - (change.new_status == "RUNNING")
             return number, change.old_status, change.at
     return row.task.get("attempt"), row.status, ""
+
+
+def shorten_path(path: str) -> str:
+    """Return what stands for the path of a task in columns that cannot hold it; others have another one."""
+    digest = sha256(path.encode()).hexdigest()[:32]
+    return f"{path[: MAX_KEY_LENGTH - 33]}~{digest}"
 
 
 def _encode_error(flow_key: str, error: Any) -> str | None:

@@ -24,6 +24,7 @@ from mc.flows.state.task_node import Task
 from mc.statuses import FINISHED_TASK_STATUSES
 from mc.store.database import Database
 from mc.store.history.event_log import EventRow, insert_events
+from mc.store.reading.inner_tasks import mentions, put_inside
 from mc.store.rows.signal_rows import find_signal, insert_signal, sent_event
 from mc.store.schema.tables import flow, task
 
@@ -138,7 +139,9 @@ def _send(connection: Connection, flow_key: str, new: Signal) -> None:
 def _read_tasks(connection: Connection, flow_key: str, task_type: str, named: str = "") -> list[Task]:
     """Return the unfinished tasks in which there is a task of a type, and the task that is named."""
     params = {"flow": flow_key, "pattern": f"%{task_type}%", "named": named, "finished": _FINISHED}
-    return [loads(body) for body in connection.scalars(_TASKS, params)]
+    tasks: list[Task] = [loads(body) for body in connection.scalars(_TASKS, params)]
+    put_inside(connection, flow_key, tasks, mentions(task_type))
+    return tasks
 
 
 _FINISHED: Final = sorted(map(str, FINISHED_TASK_STATUSES))
@@ -148,7 +151,7 @@ _TASKS: Final = (
     select(task.c.body)
     .where(
         task.c.flow_key == bindparam("flow"),
-        task.c.body.like(bindparam("pattern")),
+        or_(task.c.body.like(bindparam("pattern")), task.c.body.like('%"sub_flow"%')),
         or_(task.c.status.not_in(bindparam("finished", expanding=True)), task.c.key == bindparam("named")),
     )
     .order_by(task.c.position)

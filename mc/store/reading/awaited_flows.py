@@ -6,32 +6,30 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mc.errors import FlowFormatError
-from mc.flows.state.task_row import TaskRow
+from mc.flows.flow import Flow
+from mc.flows.formats.flow_dict import task_to_dict
 
 __all__ = ["find_awaited", "refuse_awaited_flows"]
 
 
-def refuse_awaited_flows(flow_key: str, rows: list[TaskRow]) -> None:
+def refuse_awaited_flows(flow: Flow) -> None:
     """Refuse to store, as a new flow, one that waits for a stored sub-flow.
 
     When a sub-flow ends, it tells the flow that started it, and no other. A copy would wait for ever.
 
     Args:
-        flow_key: of the new flow.
-        rows: its tasks.
+        flow: the new flow.
 
     Raises:
         FlowFormatError: a task waits for a sub-flow; `.pointer` leads to the task.
     """
-    for row in rows:
-        if row.status not in ("RUNNING", "WAITING"):
-            continue
-        for awaited in find_awaited(row.task):
+    for node in flow.state.tasks.running:
+        for awaited in find_awaited(task_to_dict(flow.state, node.task)):
             raise FlowFormatError(
-                f"Flow {flow_key!r} cannot be stored anew: its task {row.key!r} waits for the sub-flow "
+                f"Flow {flow.key!r} cannot be stored anew: its task {node.key!r} waits for the sub-flow "
                 f"{awaited!r}, which would not tell it of its end. Let the sub-flow end, tick the flow "
                 f"that it belongs to, and export that again; or copy the whole database.",
-                pointer=f"/graph/tasks/{row.key}",
+                pointer=f"/graph/tasks/{node.key}",
             )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, exists, select
+from sqlalchemy import Connection, Table, bindparam, exists, select
 
 from mc.context.json_values import loads
 from mc.flows.flow import Flow
@@ -21,22 +21,26 @@ from mc.store.schema import tables
 from mc.store.stored_state import StoredState, TaskColumns
 
 __all__ = [
+    "INNER_GRAPHS",
+    "OUTER_GRAPHS",
     "FlowRows",
+    "GraphReader",
+    "KeyedRows",
     "chunks",
     "flow_of",
     "holds_spec",
+    "named",
     "put_signals",
-    "read_edges_of",
-    "read_flow_tasks",
     "read_flows",
     "read_frontier",
     "read_spec_text",
-    "read_tasks_by_key",
-    "read_tasks_by_status",
     "state_of",
 ]
 
+
 _CHUNK: Final = 500  # keys in one statement; databases limit the number of parameters
+
+KeyedRows = list[tuple[str, TaskColumns]]
 
 
 @dataclass(slots=True)
@@ -58,6 +62,108 @@ def chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
         yield keys[start : start + _CHUNK]
 
 
+def named(column: Any, name: str = "keys") -> Any:
+    """Return the condition that a column is among the values of a parameter."""
+    return column.in_(bindparam(name, expanding=True))
+
+
+class GraphReader:
+    """Reads the tasks and edges of flows.
+
+    Args:
+        task: the table of the tasks.
+        edge: the table of the edges.
+    """
+
+    def __init__(self, task: Table, edge: Table) -> None:
+        names = ("key", "position", "rank", "status", "unmet", "due_at", "body")
+        columns = [task.c[name] for name in names]
+        of_one_flow = select(*columns).where(task.c.flow_key == bindparam("flow"))
+        pairs = select(edge.c.position, edge.c.src_key, edge.c.dest_key).where(
+            edge.c.flow_key == bindparam("flow")
+        )
+        self._tasks_of_many: Final = (
+            select(task.c.flow_key, *columns)
+            .where(named(task.c.flow_key))
+            .order_by(task.c.flow_key, task.c.position)
+        )
+        self._edges_of_many: Final = (
+            select(edge.c.flow_key, edge.c.src_key, edge.c.dest_key)
+            .where(named(edge.c.flow_key))
+            .order_by(edge.c.flow_key, edge.c.position)
+        )
+        self._active: Final = of_one_flow.where(task.c.status.in_(("RUNNING", "WAITING")))
+        self._startable: Final = of_one_flow.where(task.c.status == "PENDING", task.c.unmet <= 0)
+        self._by_key: Final = of_one_flow.where(named(task.c.key))
+        self._by_status: Final = of_one_flow.where(task.c.status == bindparam("status"))
+        self._all_edges: Final = pairs
+        self._edges_from: Final = pairs.where(named(edge.c.src_key))
+        self._edges_into: Final = pairs.where(named(edge.c.dest_key))
+
+    def read_many(
+        self, connection: Connection, keys: Sequence[str]
+    ) -> tuple[Iterable[tuple[str, str, TaskColumns]], Iterable[tuple[str, str, str]]]:
+        """Return the tasks of flows, and their edges, each after the key of its flow and in order."""
+        tasks = connection.execute(self._tasks_of_many, {"keys": keys}).all()
+        edges = connection.execute(self._edges_of_many, {"keys": keys}).all()
+        return ((row[0], row[1], TaskColumns._make(row[2:])) for row in tasks), map(tuple, edges)
+
+    def read_frontier(self, connection: Connection, flow_key: str) -> KeyedRows:
+        """Return the tasks of a flow with which a tick begins."""
+        found = _task_rows(connection.execute(self._active, {"flow": flow_key}))
+        return found + _task_rows(connection.execute(self._startable, {"flow": flow_key}))
+
+    def read_tasks(self, connection: Connection, flow_key: str, keys: Sequence[str]) -> KeyedRows:
+        """Return tasks of a flow by key; those that are not stored are left out."""
+        found: KeyedRows = []
+        for chunk in chunks(keys):
+            found += _task_rows(connection.execute(self._by_key, {"flow": flow_key, "keys": chunk}))
+        return found
+
+    def read_tasks_with_status(self, connection: Connection, flow_key: str, status: str) -> KeyedRows:
+        """Return the tasks of a flow that have a status."""
+        return _task_rows(connection.execute(self._by_status, {"flow": flow_key, "status": status}))
+
+    def read_all(self, connection: Connection, flow_key: str) -> tuple[KeyedRows, list[tuple[str, str]]]:
+        """Return all tasks and all edges of a flow."""
+        found = connection.execute(self._tasks_of_many, {"keys": [flow_key]})
+        return _task_rows(row[1:] for row in found), self.read_edges(connection, flow_key)
+
+    def read_edges(
+        self,
+        connection: Connection,
+        flow_key: str,
+        *,
+        sources: Sequence[str] | None = None,
+        dests: Sequence[str] = (),
+    ) -> list[tuple[str, str]]:
+        """Return the edges of a flow that lead out of or into some tasks, all where none are named.
+
+        They come in the order in which they were added.
+        """
+        found: list[tuple[int, str, str]] = []
+        if sources is None and not dests:
+            found += _edges(connection.execute(self._all_edges, {"flow": flow_key}))
+        for chunk in chunks(sources or ()):
+            found += _edges(connection.execute(self._edges_from, {"flow": flow_key, "keys": chunk}))
+        for chunk in chunks(dests):
+            found += _edges(connection.execute(self._edges_into, {"flow": flow_key, "keys": chunk}))
+        found.sort()
+        return [(source, dest) for _, source, dest in found]
+
+
+def _task_rows(result: Iterable[Any]) -> KeyedRows:
+    return [(row[0], TaskColumns._make(row[1:])) for row in result]
+
+
+def _edges(result: Iterable[Any]) -> Iterator[tuple[int, str, str]]:
+    return (tuple(row) for row in result)
+
+
+OUTER_GRAPHS: Final = GraphReader(tables.task, tables.edge)
+INNER_GRAPHS: Final = GraphReader(tables.inner_task, tables.inner_edge)
+
+
 def read_flows(connection: Connection, keys: Sequence[str]) -> dict[str, FlowRows]:
     """Return the rows of flows by key; those that are not stored are left out."""
     found: dict[str, FlowRows] = {}
@@ -67,11 +173,12 @@ def read_flows(connection: Connection, keys: Sequence[str]) -> dict[str, FlowRow
 
 
 def _read_chunk(connection: Connection, keys: Sequence[str], found: dict[str, FlowRows]) -> None:
-    named = {"keys": keys}
-    here = {row["key"]: FlowRows(dict(row)) for row in connection.execute(_FLOWS, named).mappings()}
-    for row in connection.execute(_TASKS, named).all():
-        here[row[0]].tasks.append((row[1], TaskColumns._make(row[2:])))
-    for flow_key, source, dest in connection.execute(_EDGES, named).all():
+    found_flows = connection.execute(_FLOWS, {"keys": keys}).mappings()
+    here = {row["key"]: FlowRows(dict(row)) for row in found_flows}
+    tasks, edges = OUTER_GRAPHS.read_many(connection, keys)
+    for flow_key, key, task in tasks:
+        here[flow_key].tasks.append((key, task))
+    for flow_key, source, dest in edges:
         here[flow_key].edges.append((source, dest))
     _add_what_was_sent(connection, here)
     digests = list({rows.row["spec_digest"] for rows in here.values()} - {None})
@@ -87,9 +194,7 @@ def read_frontier(connection: Connection, key: str) -> FlowRows | None:
     row = connection.execute(_FLOWS, {"keys": [key]}).mappings().one_or_none()
     if row is None:
         return None
-    tasks = _task_rows(connection.execute(_ACTIVE, {"flow": key}))
-    tasks += _task_rows(connection.execute(_STARTABLE, {"flow": key}))
-    rows = FlowRows(dict(row), tasks=tasks)
+    rows = FlowRows(dict(row), tasks=OUTER_GRAPHS.read_frontier(connection, key))
     _add_what_was_sent(connection, {key: rows})
     return rows
 
@@ -110,61 +215,10 @@ def _add_what_was_sent(connection: Connection, found: Mapping[str, FlowRows]) ->
         found[key].requests = requests
 
 
-def read_tasks_by_key(
-    connection: Connection, flow_key: str, keys: Sequence[str]
-) -> list[tuple[str, TaskColumns]]:
-    """Return tasks of a flow by key; those that are not stored are left out."""
-    found: list[tuple[str, TaskColumns]] = []
-    for chunk in chunks(keys):
-        found += _task_rows(connection.execute(_TASKS_BY_KEY, {"flow": flow_key, "keys": chunk}))
-    return found
-
-
-def read_tasks_by_status(connection: Connection, flow_key: str, status: str) -> list[tuple[str, TaskColumns]]:
-    """Return the tasks of a flow that have a status."""
-    return _task_rows(connection.execute(_TASKS_BY_STATUS, {"flow": flow_key, "status": status}))
-
-
-def read_flow_tasks(
-    connection: Connection, flow_key: str
-) -> tuple[list[tuple[str, TaskColumns]], list[tuple[str, str]]]:
-    """Return all tasks and all edges of a flow."""
-    rows = FlowRows({})
-    for row in connection.execute(_TASKS, {"keys": [flow_key]}):
-        rows.tasks.append((row[1], TaskColumns._make(row[2:])))
-    return rows.tasks, read_edges_of(connection, flow_key)
-
-
-def read_edges_of(
-    connection: Connection, flow_key: str, *, sources: Sequence[str] | None = None, dests: Sequence[str] = ()
-) -> list[tuple[str, str]]:
-    """Return the edges of a flow that lead out of or into some tasks, all where none are named.
-
-    They come in the order in which they were added.
-    """
-    found: list[tuple[int, str, str]] = []
-    if sources is None and not dests:
-        found += [_edge(row) for row in connection.execute(_ALL_EDGES, {"flow": flow_key})]
-    for chunk in chunks(sources or ()):
-        found += [_edge(row) for row in connection.execute(_EDGES_FROM, {"flow": flow_key, "keys": chunk})]
-    for chunk in chunks(dests):
-        found += [_edge(row) for row in connection.execute(_EDGES_INTO, {"flow": flow_key, "keys": chunk})]
-    found.sort()
-    return [(source, dest) for _, source, dest in found]
-
-
 def read_spec_text(connection: Connection, digest: str) -> str | None:
     """Return the text of a spec; None if it is not stored."""
     found = connection.execute(_SPECS, {"digests": [digest]}).one_or_none()
     return found.text if found is not None else None
-
-
-def _task_rows(result: Iterable[Any]) -> list[tuple[str, TaskColumns]]:
-    return [(row[0], TaskColumns._make(row[1:])) for row in result]
-
-
-def _edge(row: Any) -> tuple[int, str, str]:
-    return tuple(row)
 
 
 def flow_of(rows: FlowRows) -> tuple[Flow, StoredState]:
@@ -210,11 +264,7 @@ def holds_spec(rows: FlowRows) -> bool:
     return '"spec":' in rows.row["body"] and "spec" in loads(rows.row["body"])
 
 
-def _named(column: Any, name: str = "keys") -> Any:
-    return column.in_(bindparam(name, expanding=True))
-
-
-_FLOW, _TASK, _EDGE = tables.flow.c, tables.task.c, tables.edge.c
+_FLOW = tables.flow.c
 _WAKE, _SIGNAL, _CLAIM = tables.wake.c, tables.signal.c, tables.resource_request.c
 _FLOWS: Final = select(
     _FLOW.key,
@@ -233,44 +283,5 @@ _FLOWS: Final = select(
     exists().where(_WAKE.flow_key == _FLOW.key).label("is_woken"),
     exists().where(_SIGNAL.flow_key == _FLOW.key, _SIGNAL.taken_at.is_(None)).label("has_signals"),
     exists().where(_CLAIM.flow_key == _FLOW.key).label("has_requests"),
-).where(_named(_FLOW.key))
-_TASKS: Final = (
-    select(
-        _TASK.flow_key,
-        _TASK.key,
-        _TASK.position,
-        _TASK.rank,
-        _TASK.status,
-        _TASK.unmet,
-        _TASK.due_at,
-        _TASK.body,
-    )
-    .where(_named(_TASK.flow_key))
-    .order_by(_TASK.flow_key, _TASK.position)
-)
-_EDGES: Final = (
-    select(_EDGE.flow_key, _EDGE.src_key, _EDGE.dest_key)
-    .where(_named(_EDGE.flow_key))
-    .order_by(_EDGE.flow_key, _EDGE.position)
-)
-_OF_ONE_FLOW: Final = select(
-    _TASK.key,
-    _TASK.position,
-    _TASK.rank,
-    _TASK.status,
-    _TASK.unmet,
-    _TASK.due_at,
-    _TASK.body,
-).where(_TASK.flow_key == bindparam("flow"))
-_ACTIVE: Final = _OF_ONE_FLOW.where(_TASK.status.in_(("RUNNING", "WAITING")))
-_STARTABLE: Final = _OF_ONE_FLOW.where(_TASK.status == "PENDING", _TASK.unmet <= 0)
-_TASKS_BY_KEY: Final = _OF_ONE_FLOW.where(_named(_TASK.key))
-_TASKS_BY_STATUS: Final = _OF_ONE_FLOW.where(_TASK.status == bindparam("status"))
-_ALL_EDGES: Final = select(_EDGE.position, _EDGE.src_key, _EDGE.dest_key).where(
-    _EDGE.flow_key == bindparam("flow")
-)
-_EDGES_FROM: Final = _ALL_EDGES.where(_named(_EDGE.src_key))
-_EDGES_INTO: Final = _ALL_EDGES.where(_named(_EDGE.dest_key))
-_SPECS: Final = select(tables.spec.c.digest, tables.spec.c.text).where(
-    _named(tables.spec.c.digest, "digests")
-)
+).where(named(_FLOW.key))
+_SPECS: Final = select(tables.spec.c.digest, tables.spec.c.text).where(named(tables.spec.c.digest, "digests"))

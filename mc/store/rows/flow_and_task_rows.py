@@ -20,6 +20,7 @@ from mc.store.sql.column_types import storable_text
 from mc.store.stored_state import StoredState, TaskColumns
 
 __all__ = [
+    "FAILURES",
     "check_key",
     "decode_tasks",
     "encode_flow",
@@ -41,7 +42,7 @@ _COLUMNS: Final = (
     "parent_task_key",
     "finished_at",
 )
-_FAILURES: Final = "failures"  # entry of `body` besides the attributes: see `FlowChanges`
+FAILURES: Final = "failures"  # entry of `body` besides the attributes: see `FlowChanges`
 _IN_COLUMNS: Final = frozenset({*_COLUMNS, "data"})
 _MAX_PRIORITY: Final = 2**31 - 1
 
@@ -81,7 +82,7 @@ def encode_flow(flow: Flow, changes: FlowChanges, now: datetime, state: StoredSt
     row["next_tick_at"] = format_time(due) if due is not None else None
     row["modified_at"] = format_time(now)
     row["task_counts"] = dumps(flow.count_tasks())
-    body[_FAILURES] = changes.failures
+    body[FAILURES] = changes.failures
     body["bytes"] = changes.bytes
     row["body"] = encode_json(body, f"flow {flow.key!r}")
     return row
@@ -135,7 +136,7 @@ def make_partial_flow(
 
 def read_failures(body: Mapping[str, Any]) -> int | None:
     """Return from a flow's `body` how many tasks are FAILED that are not allowed to; None: not known."""
-    failures: int | None = body.get(_FAILURES)
+    failures: int | None = body.get(FAILURES)
     return failures
 
 

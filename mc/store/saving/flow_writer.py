@@ -8,34 +8,39 @@ from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, not_, null
+from sqlalchemy import Connection, and_, bindparam, not_, null
 from sqlalchemy import update as update_of
 
 from mc.context.json_values import encode_json
 from mc.errors import StoreError
 from mc.flows.flow import Flow
-from mc.flows.formats.flow_rows import FlowChanges, collect_changes, mark_saved
+from mc.flows.formats.flow_rows import collect_changes, mark_saved
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.databases.base import Dialect
 from mc.store.history.event_log import EventRow, HistoryDraft, draft_history, write_history
 from mc.store.lease import Lease, Wake
 from mc.store.leases.claims import is_leased
 from mc.store.leases.refusals import tasks_changed
-from mc.store.rows.flow_and_task_rows import check_key, encode_flow, encode_task
+from mc.store.rows.flow_and_task_rows import encode_flow
 from mc.store.rows.request_rows import ended_requests
 from mc.store.rows.signal_rows import SignalDraft, draft_signals
 from mc.store.rows.wakes import FINISHED, add_wake, remove_wakes, remove_wakes_of_finished, wake_if_noted
+from mc.store.saving.graph_writer import OUTER_GRAPHS, GraphDraft
+from mc.store.saving.inner_flow_writer import (
+    InnerDraft,
+    draft_inner_flows,
+    mark_inner_saved,
+    write_inner_flows,
+)
 from mc.store.schema import tables
 from mc.store.schema.epochs import PRESENT_EPOCH
-from mc.store.sql.statements import BulkUpdate, Prepared, Row
-from mc.store.stored_state import StoredState, TaskColumns
+from mc.store.sql.statements import Prepared
+from mc.store.stored_state import StoredState
 
 if TYPE_CHECKING:
     from mc.store.saving.spec_change import SpecChange
 
 __all__ = [
-    "INSERT_EDGE",
-    "INSERT_TASK",
     "SAVED_COLUMNS",
     "FlowDraft",
     "Update",
@@ -61,21 +66,13 @@ SAVED_COLUMNS: Final = (
 
 
 @dataclass(slots=True, kw_only=True)
-class FlowDraft:
+class FlowDraft(GraphDraft):
     """What a save of a flow has to write, made before the transaction begins."""
 
     flow: Flow
-    state: StoredState  # as the database stands now
-    changes: FlowChanges
     columns: dict[str, Any]  # of the flow's row
     data: str | None  # None: as it was
-    new_tasks: list[Row] = field(default_factory=list)
-    changed_tasks: list[Row] = field(default_factory=list)
-    moved_tasks: list[Row] = field(default_factory=list)  # whose dict is as it was
-    placed_tasks: list[Row] = field(default_factory=list)  # that have another place in the order
-    removed_tasks: list[Row] = field(default_factory=list)
-    new_edges: list[Row] = field(default_factory=list)
-    stored: dict[str, TaskColumns] = field(default_factory=dict)  # rows as the save leaves them
+    inside: list[InnerDraft] = field(default_factory=list)  # flows inside of its tasks, at any depth
     history: HistoryDraft = field(default_factory=HistoryDraft)
     signals: SignalDraft | None = None
     migration: SpecChange | None = None
@@ -84,17 +81,10 @@ class FlowDraft:
     def mark_saved(self) -> None:
         """Take over into `state` what has been committed."""
         state = self.state
-        state.revision += 1
+        self.mark_graph_saved()
         state.status = self.flow.status
         state.label = self.flow.label
         state.finished = self.flow.status in FINISHED_FLOW_STATUSES
-        if self.changes.has_other_edges:
-            state.num_edges = len(self.new_edges)
-        elif self.new_edges:
-            state.num_edges = (state.num_edges or 0) + len(self.new_edges)
-        for _, key, _ in self.removed_tasks:
-            del state.tasks[key]
-        state.tasks.update(self.stored)
         if self.migration is not None:
             self.migration.mark_saved(state)
         for request_id in self.ended_requests:
@@ -104,6 +94,8 @@ class FlowDraft:
         if self.signals is not None:
             self.signals.mark_saved(self.flow)
         mark_saved(self.flow.state, self.changes)
+        if self.inside:
+            mark_inner_saved(self.inside)
 
 
 def draft_save(flow: Flow, state: StoredState, now: datetime, lease: Lease | None = None) -> FlowDraft:
@@ -131,23 +123,21 @@ def draft_save(flow: Flow, state: StoredState, now: datetime, lease: Lease | Non
         changes = replace(changes, edges=edges)
     data = encode_json(changes.attributes["data"], f"data of flow {flow.key!r}", "/data")
     draft = FlowDraft(
+        key=flow.key,
+        name=flow.key,
         flow=flow,
         state=state,
         changes=changes,
         columns=encode_flow(flow, changes, now, state),
         data=data if data != state.data else None,
     )
-    _compare_tasks(draft)
+    draft.compare()
+    if flow.state.changed_sub_flows or (state.revision == 0 and flow.state.list_flows_inside()):
+        draft.inside = draft_inner_flows(flow.key, state, flow.state)
     if changes.migrations and state.revision > 0:
         from mc.store.saving.spec_change import SpecChange  # few saves need it
 
         draft.migration = SpecChange(flow)
-    if changes.edges and state.num_edges is None and state.source is not None:
-        state.num_edges = state.source.count_edges()
-    first = 0 if changes.has_other_edges else state.num_edges or 0
-    draft.new_edges = [
-        (flow.key, source, dest, position) for position, (source, dest) in enumerate(changes.edges, first)
-    ]
     draft.history = draft_history(flow, state, changes, draft.stored, draft.columns["modified_at"], lease)
     if flow.state.mailbox is not None:
         draft.signals = draft_signals(flow)
@@ -155,31 +145,6 @@ def draft_save(flow: Flow, state: StoredState, now: datetime, lease: Lease | Non
     if state.requests:
         draft.ended_requests = ended_requests(flow, state.requests)
     return draft
-
-
-def _compare_tasks(draft: FlowDraft) -> None:
-    flow_key, known = draft.flow.key, draft.state.tasks
-    for row in draft.changes.task_rows:
-        key = row.key
-        stored = encode_task(flow_key, row)
-        before = known.get(key)
-        if before == stored:
-            continue
-        draft.stored[key] = stored
-        if before is None:
-            check_key(key, f"task key of flow {flow_key!r}")
-            draft.new_tasks.append((flow_key, key, *stored))
-            continue
-        _, rank, status, unmet, due_at, body = stored
-        if before.position != stored.position:
-            draft.placed_tasks.append((*stored, flow_key, key, before.status))
-        elif before.body == body:
-            draft.moved_tasks.append((rank, status, unmet, due_at, flow_key, key, before.status))
-        else:
-            draft.changed_tasks.append((rank, status, unmet, due_at, body, flow_key, key, before.status))
-    if draft.changes.is_rebuilt:
-        left = known.keys() - {row.key for row in draft.changes.task_rows}
-        draft.removed_tasks = [(flow_key, key, known[key].status) for key in sorted(left)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -215,11 +180,6 @@ def update_flows(connection: Connection, statement: Prepared, updates: Sequence[
         if draft.data is not None:
             _UPDATE_DATA.run(connection, (draft.data, draft.flow.key))
     _update_tasks(connection, drafts)
-    _DELETE_EDGES.run_many(
-        connection, [(draft.flow.key,) for draft in drafts if draft.changes.has_other_edges]
-    )
-    INSERT_TASK.run_many(connection, [row for draft in drafts for row in draft.new_tasks])
-    INSERT_EDGE.run_many(connection, [row for draft in drafts for row in draft.new_edges])
     write_history(connection, [draft.history for draft in drafts])
     for draft in drafts:
         if draft.migration is not None:
@@ -234,13 +194,11 @@ def update_flows(connection: Connection, statement: Prepared, updates: Sequence[
 
 def _update_tasks(connection: Connection, drafts: Sequence[FlowDraft]) -> None:
     """Write or delete the rows of known tasks, each of which must have the status that was known of it."""
-    changed = [row for draft in drafts for row in draft.changed_tasks]
-    moved = [row for draft in drafts for row in draft.moved_tasks]
-    placed = [row for draft in drafts for row in draft.placed_tasks]
-    found = _UPDATE_TASKS.run(connection, changed) + _UPDATE_TASK_STATUSES.run(connection, moved)
-    removed = [row for draft in drafts for row in draft.removed_tasks]
-    found += _UPDATE_TASKS_WITH_POSITIONS.run(connection, placed) + _DELETE_TASK.run_many(connection, removed)
-    expected = len(changed) + len(moved) + len(placed) + len(removed)
+    expected, found = OUTER_GRAPHS.update(connection, drafts)
+    inside = [each for draft in drafts for each in draft.inside]
+    if inside:
+        expected_inside, found_inside = write_inner_flows(connection, inside)
+        expected, found = expected + expected_inside, found + found_inside
     if found != expected:
         raise tasks_changed([draft.flow.key for draft in drafts], expected, found)
 
@@ -313,29 +271,7 @@ def save_statement(
     return Prepared(statement, (*(f"new_{name}" for name in SAVED_COLUMNS), *names))
 
 
-INSERT_TASK: Final = Prepared(
-    insert(tables.task), ("flow_key", "key", "position", "rank", "status", "unmet", "due_at", "body")
-)
-INSERT_EDGE: Final = Prepared(insert(tables.edge), ("flow_key", "src_key", "dest_key", "position"))
 _UPDATE_DATA: Final = Prepared(
     update_of(tables.flow).where(tables.flow.c.key == bindparam("flow")).values(data=bindparam("new_data")),
     ("new_data", "flow"),
-)
-
-
-_UPDATE_TASK_STATUSES: Final = BulkUpdate(tables.task, ("rank", "status", "unmet", "due_at"), guard="status")
-_UPDATE_TASKS: Final = BulkUpdate(tables.task, ("rank", "status", "unmet", "due_at", "body"), guard="status")
-_UPDATE_TASKS_WITH_POSITIONS: Final = BulkUpdate(
-    tables.task, ("position", "rank", "status", "unmet", "due_at", "body"), guard="status"
-)
-_DELETE_TASK: Final = Prepared(
-    delete(tables.task).where(
-        tables.task.c.flow_key == bindparam("flow"),
-        tables.task.c.key == bindparam("task"),
-        tables.task.c.status == bindparam("known_status"),
-    ),
-    ("flow", "task", "known_status"),
-)
-_DELETE_EDGES: Final = Prepared(
-    delete(tables.edge).where(tables.edge.c.flow_key == bindparam("flow")), ("flow",)
 )

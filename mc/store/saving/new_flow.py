@@ -23,7 +23,9 @@ from mc.store.reading.flow_reader import chunks
 from mc.store.rows.flow_and_task_rows import check_key
 from mc.store.rows.spec_rows import keep_spec
 from mc.store.rows.used_keys import find_taken_keys
-from mc.store.saving.flow_writer import INSERT_EDGE, INSERT_TASK, SAVED_COLUMNS, FlowDraft, draft_save
+from mc.store.saving.flow_writer import SAVED_COLUMNS, FlowDraft, draft_save
+from mc.store.saving.graph_writer import OUTER_GRAPHS
+from mc.store.saving.inner_flow_writer import write_inner_flows
 from mc.store.schema import tables
 from mc.store.sql.statements import Prepared
 from mc.store.stored_state import StoredState
@@ -63,7 +65,7 @@ def draft_new_flow(
     state = StoredState(data="", waiter_key=waiter_key)
     draft = draft_save(flow, state, now, lease)
     if flow.status != "PENDING":
-        refuse_awaited_flows(flow.key, draft.changes.task_rows)
+        refuse_awaited_flows(flow)
     digest = spec_digest(flow.spec) if flow.spec is not None else None
     row = {
         **draft.columns,
@@ -100,8 +102,10 @@ def insert_flows(connection: Connection, flows: Sequence[NewFlow]) -> None:
         if new.spec_text is not None:
             _insert_spec(connection, new, new.spec_text)
     _INSERT_FLOW.run_many(connection, [[new.row[name] for name in _COLUMNS] for new in flows])
-    INSERT_TASK.run_many(connection, [row for new in flows for row in new.draft.new_tasks])
-    INSERT_EDGE.run_many(connection, [row for new in flows for row in new.draft.new_edges])
+    OUTER_GRAPHS.insert(connection, [new.draft for new in flows])
+    inside = [each for new in flows for each in new.draft.inside]
+    if inside:
+        write_inner_flows(connection, inside)
     for new in flows:
         if new.draft.signals is not None:
             new.draft.signals.write(connection)

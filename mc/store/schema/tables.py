@@ -23,6 +23,9 @@ __all__ = [
     "epoch",
     "event",
     "flow",
+    "inner_edge",
+    "inner_flow",
+    "inner_task",
     "metadata",
     "resource",
     "resource_request",
@@ -42,6 +45,7 @@ metadata = MetaData()
 
 _KEY = ExactText(MAX_KEY_LENGTH)
 _NAME = ExactText(100)
+_DIGEST = ExactText(64)
 _STATUS = ExactText(16)
 _TIME = ExactText(32)
 _JSON = LongText()
@@ -49,6 +53,10 @@ _JSON = LongText()
 
 def _flow_key() -> Column[str]:
     return Column("flow_key", _KEY, ForeignKey("mc_flow.key", ondelete="CASCADE"), primary_key=True)
+
+
+def _inner_flow_key() -> Column[str]:
+    return Column("flow_key", _DIGEST, ForeignKey("mc_inner_flow.key", ondelete="CASCADE"), primary_key=True)
 
 
 def _row_id() -> Column[int]:
@@ -139,6 +147,46 @@ edge = Table(
     Column("dest_key", _KEY, primary_key=True),
     Column("position", Integer, nullable=False),  # the order in which edges were added, from 0
     Index("mc_edge_dest", "flow_key", "dest_key"),
+    **SORTED_BY_KEY,
+)
+
+# The flow that lives inside of a task, or was the last to do so; saved under the lease of the outermost flow.
+inner_flow = Table(
+    "mc_inner_flow",
+    metadata,
+    Column("key", _DIGEST, primary_key=True),  # see mc.store.rows.inner_flow_rows
+    Column("root_key", _KEY, ForeignKey("mc_flow.key", ondelete="CASCADE"), nullable=False),  # outermost flow
+    Column("place", _DIGEST, nullable=False),  # of the path, by which the one before it is found
+    Column("path", _JSON, nullable=False),  # JSON: keys of the tasks that it is inside of
+    Column("status", _STATUS, nullable=False),
+    Column("task_counts", _JSON, nullable=False),  # JSON: status -> number of tasks
+    Column("data", _JSON, nullable=False),  # JSON: the flow's data
+    Column("body", _JSON, nullable=False),  # JSON: its other attributes
+    Index("mc_inner_flow_place", "root_key", "place"),
+)
+
+inner_task = Table(
+    "mc_inner_task",
+    metadata,
+    _inner_flow_key(),
+    Column("key", _KEY, primary_key=True),
+    Column("position", Integer, nullable=False),  # these as in mc_task
+    Column("rank", BigInteger, nullable=False),
+    Column("status", _STATUS, nullable=False),
+    Column("unmet", Integer, nullable=False),
+    Column("due_at", _TIME),
+    Column("body", _JSON, nullable=False),
+    Index("mc_inner_task_frontier", "flow_key", "status", "unmet"),
+)
+
+inner_edge = Table(
+    "mc_inner_edge",
+    metadata,
+    _inner_flow_key(),
+    Column("src_key", _KEY, primary_key=True),
+    Column("dest_key", _KEY, primary_key=True),
+    Column("position", Integer, nullable=False),  # as in mc_edge
+    Index("mc_inner_edge_dest", "flow_key", "dest_key"),
     **SORTED_BY_KEY,
 )
 

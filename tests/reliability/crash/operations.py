@@ -455,6 +455,7 @@ OPERATIONS: dict[str, Operation] = {
     "move to a new spec": Operation(arrange=_begin("waiting"), act=_move_to_a_new_spec, parts=2),
     "tick with signals": Operation(arrange=_begin_and_send, act=_run, whole=False, parts=3),
     "tick": Operation(arrange=_add("parent"), act=_run, whole=False, parts=5),
+    "tick with flows inside of tasks": Operation(arrange=_add("inside"), act=_run, whole=False, parts=8),
     "tick after a loss": Operation(arrange=_begin_and_lose, act=_run, whole=False, parts=3),
     "transactional tasks": Operation(arrange=_add_transactional, act=_run, whole=False, parts=3),
     "keep what came too late": Operation(arrange=_add("chain"), act=_keep_what_came_too_late, tells=False),

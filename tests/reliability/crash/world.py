@@ -127,6 +127,51 @@ SPECS: dict[str, dict[str, Any]] = {
             {"key": "after", "task_type": "act", "precursors": ["paid"]},
         ]
     },
+    # Flows inside of tasks, at several depths, each of whose tasks is saved by itself.
+    "inside": {
+        "tasks": [
+            {
+                "key": "each",
+                "task_type": "spread",
+                "precursors": [],
+                "task_params": {
+                    "items": [1, 2],
+                    "mapping_params": {
+                        "skeleton": {
+                            "task_type": "inline_flow",
+                            "task_params": {"flow_spec": {"tasks": [ACT, {"key": "y", "task_type": "calm"}]}},
+                        }
+                    },
+                },
+            },
+            {
+                "key": "rounds",
+                "task_type": "loop",
+                "precursors": [],
+                "task_params": {"max_iterations": 2, "flow_spec": {"tasks": [ACT]}},
+            },
+            {
+                "key": "chosen",
+                "task_type": "switch",
+                "precursors": [],
+                "task_params": {
+                    "control_value": 1,
+                    "default_case": {
+                        "task": {
+                            "key": "flow",
+                            "task_type": "inline_flow",
+                            "task_params": {
+                                "flow_spec": {
+                                    "tasks": [ACT, {**FLAKY, "cfg": {"retry": {"max_attempts": 2}}}]
+                                }
+                            },
+                        }
+                    },
+                },
+            },
+            {"key": "after", "task_type": "act", "precursors": ["each", "rounds"]},
+        ]
+    },
     **{
         name: {
             "tasks": [

@@ -281,14 +281,15 @@ class TestSaving:
 
         def act(task: dict[str, Any]) -> None:
             with FlowStore(world.url) as other:
-                outer = other.load("f").tasks["outer"]
-            inner = outer.get("flow_dict", {}).get("graph", {}).get("tasks", {})
-            seen.append([key for key, inner_task in inner.items() if inner_task["status"] == "COMPLETED"])
+                flow = other.load("f")
+            inner = flow.find_sub_flow(flow.tasks["outer"])
+            done = inner.get_tasks_by_status("COMPLETED") if inner is not None else []
+            seen.append([inner_task["key"] for inner_task in done])
 
         inner = {"tasks": [task(key, "act", precursors=[]) for key in "abc"]}
         world.submit(task("outer", "inline_flow", task_params={"flow_spec": inner}))
         assert world.runner({"act": act}).tick().completed == 1
-        assert seen == [[], ["ROOT", "a"], ["ROOT", "a", "b"]]
+        assert seen == [[], ["a"], ["a", "b"]]
 
     def test_an_interrupted_call_leaves_the_flow_as_it_was_saved_and_free(self, world: World) -> None:
         calls: list[str] = []

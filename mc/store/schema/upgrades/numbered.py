@@ -17,6 +17,7 @@ from mc.store.schema.upgrades import (
     u0007_claims,
     u0008_lost_calls,
     u0009_selections,
+    u0010_inner_flows,
 )
 
 __all__ = ["UPGRADES"]
@@ -33,4 +34,5 @@ UPGRADES: Final[Mapping[int, Callable[[Connection], None]]] = {
     7: u0007_claims.upgrade,
     8: u0008_lost_calls.upgrade,
     9: u0009_selections.upgrade,
+    10: u0010_inner_flows.upgrade,
 }

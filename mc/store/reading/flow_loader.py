@@ -1,0 +1,106 @@
+"""Loads of flows: whole, or as far as a runner needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping, Sequence
+from contextlib import nullcontext
+
+from sqlalchemy import Connection
+
+from mc.context.gc_pause import MANY_TASKS, gc_paused
+from mc.errors import FlowNotFoundError, McError, StoreError
+from mc.flows.flow import Flow
+from mc.store.database import Database
+from mc.store.lease import Lease
+from mc.store.reading.flow_reader import FlowRows, flow_of, read_flows, read_frontier
+from mc.store.reading.inner_flow_reader import (
+    InnerRows,
+    SnapshotOfSubFlows,
+    SqlSubFlowSource,
+    read_inner_flows,
+)
+from mc.store.reading.sql_task_source import LeasedReads, partial_flow_of
+from mc.store.stored_state import StoredState
+
+__all__ = ["FlowLoader"]
+
+
+class FlowLoader:
+    """Loads the flows of one store.
+
+    Args:
+        database: to read from.
+        states: what is stored of each flow that is in memory.
+        partial_from: a claimed flow of so many tasks, or more, is read as far as its ticks need it.
+    """
+
+    def __init__(
+        self, database: Database, states: MutableMapping[Flow, StoredState], partial_from: int
+    ) -> None:
+        self._database = database
+        self._states = states
+        self._partial_from = partial_from
+
+    def load(self, key: str) -> Flow:
+        """Return a flow as it stands at one moment, with what is inside of its tasks."""
+
+        def read(connection: Connection) -> tuple[FlowRows | None, dict[str, InnerRows]]:
+            return read_flows(connection, [key]).get(key), read_inner_flows(connection, root_keys=[key])
+
+        with gc_paused():
+            rows, inside = self._database.read(read)
+            flow = self._take_up(key, rows, flow_of)
+        if isinstance(flow, McError):
+            raise flow
+        state = self._states[flow]
+        flow.state.sub_flow_source = SnapshotOfSubFlows(self._database, key, inside, state)
+        return flow
+
+    def load_claimed(self, claimed: Sequence[Lease]) -> dict[str, Flow | McError]:
+        """Return claimed flows by key; see `FlowStore.load_claimed`."""
+        small = {lease.flow_key: lease.num_tasks for lease in claimed if lease.num_tasks < self._partial_from}
+        found: dict[str, Flow | McError] = {}
+        with_inside: set[str] = set()
+        if small:
+            with gc_paused() if sum(small.values()) >= MANY_TASKS else nullcontext():
+                rows = self._database.read(lambda connection: read_flows(connection, list(small)))
+                found = {key: self._take_up(key, rows.get(key), flow_of) for key in small}
+            with_inside.update(key for key, each in rows.items() if _names_flow_inside(each))
+        for lease in claimed:
+            key = lease.flow_key
+            if lease.num_tasks >= self._partial_from:
+                found[key] = self._load_partly(LeasedReads(self._database, lease))
+            elif key in with_inside:
+                self._let_read_inside(found[key], LeasedReads(self._database, lease))
+        return found
+
+    def _load_partly(self, reads: LeasedReads) -> Flow | McError:
+        key = reads.flow_key
+        rows = self._database.read(lambda connection: read_frontier(connection, key))
+        flow = self._take_up(key, rows, lambda found: partial_flow_of(found, reads))
+        self._let_read_inside(flow, reads)
+        return flow
+
+    def _let_read_inside(self, flow: Flow | McError, reads: LeasedReads) -> None:
+        """Let what is inside of tasks of a claimed flow be read when it is needed."""
+        if isinstance(flow, Flow):
+            state = self._states[flow]
+            state.reads = reads
+            flow.state.sub_flow_source = SqlSubFlowSource(reads, state, self._partial_from)
+
+    def _take_up(
+        self, key: str, rows: FlowRows | None, make: Callable[[FlowRows], tuple[Flow, StoredState]]
+    ) -> Flow | McError:
+        if rows is None:
+            return FlowNotFoundError(f"No flow with the key {key!r} is stored.", key=key)
+        try:
+            flow, state = make(rows)
+        except StoreError as error:
+            return error
+        self._states[flow] = state
+        return flow
+
+
+def _names_flow_inside(rows: FlowRows) -> bool:
+    """Tell whether a task says that a flow is inside of it."""
+    return any('"sub_flow":' in task.body for _, task in rows.tasks)

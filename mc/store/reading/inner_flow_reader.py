@@ -1,0 +1,162 @@
+"""Reads of the flows inside of tasks, as far as a tick needs them, or all of a flow at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Connection, select
+
+from mc.context.json_values import loads
+from mc.errors import StoreError
+from mc.flows.state.flow_state import FlowState
+from mc.store.database import Database
+from mc.store.reading.flow_reader import INNER_GRAPHS, KeyedRows, chunks, named
+from mc.store.reading.sql_task_source import LeasedReads, SqlTaskSource
+from mc.store.rows.inner_flow_rows import inner_flow_key, make_inner_flow, make_partial_inner_flow
+from mc.store.schema.tables import inner_flow
+from mc.store.stored_state import StoredState
+
+__all__ = ["InnerRows", "SnapshotOfSubFlows", "SqlSubFlowSource", "read_inner_flows"]
+
+
+@dataclass(slots=True)
+class InnerRows:
+    """The rows of a flow inside of a task."""
+
+    row: Mapping[str, Any]
+    tasks: KeyedRows = field(default_factory=list)
+    edges: list[tuple[str, str]] = field(default_factory=list)
+    is_whole: bool = True  # else only the tasks with which a tick begins
+
+
+def read_inner_flows(
+    connection: Connection,
+    *,
+    keys: Sequence[str] | None = None,
+    root_keys: Sequence[str] = (),
+    partial_from: int | None = None,
+) -> dict[str, InnerRows]:
+    """Return the rows of flows inside of tasks, by the keys of their rows.
+
+    Args:
+        connection: in a transaction.
+        keys: of their rows; None: all of some flows that are not COMPLETED.
+        root_keys: keys of these flows.
+        partial_from: of those with so many tasks, or more, only the tasks are read with which a tick begins.
+    """
+    found: dict[str, InnerRows] = {}
+    query = _BY_KEY if keys is not None else _BY_ROOT
+    for chunk in chunks(keys if keys is not None else root_keys):
+        for row in connection.execute(query, {"keys": chunk}).mappings():
+            size = sum(loads(row["task_counts"]).values())
+            is_whole = partial_from is None or size < partial_from
+            found[row["key"]] = InnerRows(dict(row), is_whole=is_whole)
+    for chunk in chunks([key for key, rows in found.items() if rows.is_whole]):
+        tasks, edges = INNER_GRAPHS.read_many(connection, chunk)
+        for flow_key, key, task in tasks:
+            found[flow_key].tasks.append((key, task))
+        for flow_key, source, dest in edges:
+            found[flow_key].edges.append((source, dest))
+    for key, rows in found.items():
+        if not rows.is_whole:
+            rows.tasks = INNER_GRAPHS.read_frontier(connection, key)
+    return found
+
+
+class SqlSubFlowSource:
+    """Where the flows inside of tasks of a claimed flow are that are not in memory; see `SubFlowSource`.
+
+    Args:
+        reads: of what belongs to the claimed flow.
+        state: what is stored of that.
+        partial_from: an inner flow of so many tasks, or more, is read as far as its ticks need it.
+    """
+
+    def __init__(self, reads: LeasedReads, state: StoredState, partial_from: int) -> None:
+        self._reads = reads
+        self._state = state
+        self._partial_from = partial_from
+
+    def read(self, around: FlowState, keys: Sequence[str]) -> Iterable[FlowState]:
+        """Return flows by key that live inside tasks of a flow."""
+        root_key, path = self._reads.flow_key, around.path
+        wanted = [inner_flow_key(root_key, path, key) for key in keys]
+        found = self._reads.read(
+            lambda connection: read_inner_flows(connection, keys=wanted, partial_from=self._partial_from)
+        )
+        with self._reads.told():
+            return [self._make(key, _found(found, key, root_key)) for key in wanted]
+
+    def _make(self, key: str, rows: InnerRows) -> FlowState:
+        state = _stored_state(rows)
+        if rows.is_whole:
+            made = make_inner_flow(rows.row, rows.tasks, rows.edges)
+        else:
+            state.num_edges = None
+            state.source = SqlTaskSource(self._reads, INNER_GRAPHS, key, state)
+            made = make_partial_inner_flow(rows.row, rows.tasks, state.source)
+        self._state.inner[made] = state
+        return made
+
+
+class SnapshotOfSubFlows:
+    """The flows inside of tasks of a flow that nobody holds, as they stood when it was read.
+
+    Those that are COMPLETED are read when they are asked for: they do not change any more.
+
+    Args:
+        database: the database.
+        root_key: of the flow.
+        rows: of the others.
+        state: what is stored of the flow.
+    """
+
+    def __init__(
+        self, database: Database, root_key: str, rows: Mapping[str, InnerRows], state: StoredState
+    ) -> None:
+        self._database = database
+        self._root_key = root_key
+        self._rows = dict(rows)
+        self._state = state
+
+    def read(self, around: FlowState, keys: Sequence[str]) -> Iterable[FlowState]:
+        """Return flows by key that live inside tasks of a flow."""
+        wanted = [inner_flow_key(self._root_key, around.path, key) for key in keys]
+        missing = [key for key in wanted if key not in self._rows]
+        if missing:
+            self._rows |= self._database.read(lambda connection: read_inner_flows(connection, keys=missing))
+        made = []
+        for key in wanted:
+            rows = _found(self._rows, key, self._root_key)
+            made.append(make_inner_flow(rows.row, rows.tasks, rows.edges))
+            self._state.inner[made[-1]] = _stored_state(rows)
+        return made
+
+
+def _found(rows: Mapping[str, InnerRows], key: str, root_key: str) -> InnerRows:
+    try:
+        return rows[key]
+    except KeyError:
+        raise StoreError(
+            f"The rows of flow {root_key!r} cannot be read: a flow inside of one of its tasks is gone. They "
+            f"were changed by something else than mc, or the database is damaged.",
+            key=root_key,
+        ) from None
+
+
+def _stored_state(rows: InnerRows) -> StoredState:
+    return StoredState(revision=1, num_edges=len(rows.edges), data=rows.row["data"], tasks=dict(rows.tasks))
+
+
+_COLUMNS: Final = select(
+    inner_flow.c.key,
+    inner_flow.c.root_key,
+    inner_flow.c.status,
+    inner_flow.c.task_counts,
+    inner_flow.c.data,
+    inner_flow.c.body,
+)
+_BY_KEY: Final = _COLUMNS.where(named(inner_flow.c.key))
+_BY_ROOT: Final = _COLUMNS.where(named(inner_flow.c.root_key), inner_flow.c.status != "COMPLETED")

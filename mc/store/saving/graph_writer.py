@@ -1,0 +1,141 @@
+"""Writes of the tasks and edges of flows, as far as they differ from what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy import Connection, Table, bindparam, delete, insert
+
+from mc.flows.formats.flow_rows import FlowChanges
+from mc.store.rows.flow_and_task_rows import check_key, encode_task
+from mc.store.schema import tables
+from mc.store.sql.statements import BulkUpdate, Prepared, Row
+from mc.store.stored_state import StoredState, TaskColumns
+
+__all__ = ["INNER_GRAPHS", "OUTER_GRAPHS", "GraphDraft", "GraphWriter"]
+
+
+@dataclass(slots=True, kw_only=True)
+class GraphDraft:
+    """What a save has to write of the tasks and edges of a flow, made before the transaction begins."""
+
+    key: str  # of the flow's rows
+    name: str  # the flow's key
+    state: StoredState  # as the database stands now
+    changes: FlowChanges
+    new_tasks: list[Row] = field(default_factory=list)
+    changed_tasks: list[Row] = field(default_factory=list)
+    moved_tasks: list[Row] = field(default_factory=list)  # whose dict is as it was
+    placed_tasks: list[Row] = field(default_factory=list)  # that have another place in the order
+    removed_tasks: list[Row] = field(default_factory=list)
+    new_edges: list[Row] = field(default_factory=list)
+    stored: dict[str, TaskColumns] = field(default_factory=dict)  # rows as the save leaves them
+
+    def compare(self) -> None:
+        """Work out what is to be written.
+
+        Raises:
+            NotJsonError: JSON cannot hold a task.
+            FlowFormatError: a key is none that every database can keep.
+        """
+        self._compare_tasks()
+        changes, state = self.changes, self.state
+        if changes.edges and state.num_edges is None and state.source is not None:
+            state.num_edges = state.source.count_edges()
+        first = 0 if changes.has_other_edges else state.num_edges or 0
+        self.new_edges = [
+            (self.key, source, dest, position) for position, (source, dest) in enumerate(changes.edges, first)
+        ]
+
+    def _compare_tasks(self) -> None:
+        flow_key, known = self.key, self.state.tasks
+        for row in self.changes.task_rows:
+            key = row.key
+            stored = encode_task(self.name, row)
+            before = known.get(key)
+            if before == stored:
+                continue
+            self.stored[key] = stored
+            if before is None:
+                check_key(key, f"task key of flow {self.name!r}")
+                self.new_tasks.append((flow_key, key, *stored))
+                continue
+            _, rank, status, unmet, due_at, body = stored
+            if before.position != stored.position:
+                self.placed_tasks.append((*stored, flow_key, key, before.status))
+            elif before.body == body:
+                self.moved_tasks.append((rank, status, unmet, due_at, flow_key, key, before.status))
+            else:
+                self.changed_tasks.append((rank, status, unmet, due_at, body, flow_key, key, before.status))
+        if self.changes.is_rebuilt:
+            left = known.keys() - {row.key for row in self.changes.task_rows}
+            self.removed_tasks = [(flow_key, key, known[key].status) for key in sorted(left)]
+
+    def mark_graph_saved(self) -> None:
+        """Take over into `state` what has been committed."""
+        state = self.state
+        state.revision += 1
+        if self.changes.has_other_edges:
+            state.num_edges = len(self.new_edges)
+        elif self.new_edges:
+            state.num_edges = (state.num_edges or 0) + len(self.new_edges)
+        for _, key, _ in self.removed_tasks:
+            del state.tasks[key]
+        state.tasks.update(self.stored)
+
+
+class GraphWriter:
+    """Writes tasks and edges of flows.
+
+    Args:
+        task: the table of the tasks.
+        edge: the table of the edges.
+    """
+
+    def __init__(self, task: Table, edge: Table) -> None:
+        moved = ("rank", "status", "unmet", "due_at")
+        names = ("flow_key", "key", "position", "rank", "status", "unmet", "due_at", "body")
+        self._insert_task: Final = Prepared(insert(task), names)
+        self._insert_edge: Final = Prepared(insert(edge), ("flow_key", "src_key", "dest_key", "position"))
+        self._move: Final = BulkUpdate(task, moved, guard="status")
+        self._change: Final = BulkUpdate(task, (*moved, "body"), guard="status")
+        self._place: Final = BulkUpdate(task, ("position", *moved, "body"), guard="status")
+        self._remove: Final = Prepared(
+            delete(task).where(
+                task.c.flow_key == bindparam("flow"),
+                task.c.key == bindparam("task"),
+                task.c.status == bindparam("known_status"),
+            ),
+            ("flow", "task", "known_status"),
+        )
+        self._delete_edges: Final = Prepared(
+            delete(edge).where(edge.c.flow_key == bindparam("flow")), ("flow",)
+        )
+
+    def insert(self, connection: Connection, drafts: Sequence[GraphDraft]) -> None:
+        """Add the tasks and edges that are new."""
+        self._insert_task.run_many(connection, [row for draft in drafts for row in draft.new_tasks])
+        self._insert_edge.run_many(connection, [row for draft in drafts for row in draft.new_edges])
+
+    def update(self, connection: Connection, drafts: Sequence[GraphDraft]) -> tuple[int, int]:
+        """Write all that changed, each task if it has the status that was known of it.
+
+        Returns:
+            How many tasks were to be changed, and how many were.
+        """
+        changed = [row for draft in drafts for row in draft.changed_tasks]
+        moved = [row for draft in drafts for row in draft.moved_tasks]
+        placed = [row for draft in drafts for row in draft.placed_tasks]
+        removed = [row for draft in drafts for row in draft.removed_tasks]
+        found = self._change.run(connection, changed) + self._move.run(connection, moved)
+        found += self._place.run(connection, placed) + self._remove.run_many(connection, removed)
+        others = [(draft.key,) for draft in drafts if draft.changes.has_other_edges]
+        self._delete_edges.run_many(connection, others)
+        self.insert(connection, drafts)
+        return len(changed) + len(moved) + len(placed) + len(removed), found
+
+
+OUTER_GRAPHS: Final = GraphWriter(tables.task, tables.edge)
+INNER_GRAPHS: Final = GraphWriter(tables.inner_task, tables.inner_edge)
