@@ -33,7 +33,15 @@ from tests.support.control_invariants import (
 from tests.support.inner_flow_invariants import flows_inside_fit, hash_of_inside, sub_flow_markers
 from tests.support.resource_invariants import ResourceRows, find_resource_violations, read_resource_rows
 
-__all__ = ["INVARIANTS", "Seen", "Snapshot", "check_store", "find_violations", "take_snapshot"]
+__all__ = [
+    "INVARIANTS",
+    "OF_INNER_FLOWS",
+    "Seen",
+    "Snapshot",
+    "check_store",
+    "find_violations",
+    "take_snapshot",
+]
 
 Row = Mapping[str, Any]
 
@@ -42,6 +50,9 @@ _LIVE = ("PENDING", "RUNNING")
 _ROOT = "ROOT"
 # rows that outlive their flow, so that its key is not used again and nobody loses the evidence
 _OUTLIVES_FLOW = frozenset({"mc_tombstone", "mc_used_key"})
+OF_INNER_FLOWS = frozenset(
+    {"mc_inner_task", "mc_inner_edge"}
+)  # tables whose `flow_key` is that of one inside
 
 
 @dataclass
@@ -92,6 +103,17 @@ class Snapshot:
         if row["flow_key"] in self.flows:
             self._put_inside(row["flow_key"], (), found)
         return found
+
+    def take_inside(self, flows: list[Row], tasks: list[Row], edges: list[Row]) -> None:
+        """Take up the rows of flows inside of tasks."""
+        self.inner_flows = {row["key"]: row for row in flows}
+        self.inner_tasks = {key: {} for key in self.inner_flows}
+        self.inner_edges = {key: [] for key in self.inner_flows}
+        for row in tasks:
+            self.inner_tasks[row["flow_key"]][row["key"]] = row
+        for row in edges:
+            self.inner_edges[row["flow_key"]].append(row)
+        self.others["mc_inner_flow"] = [row["root_key"] for row in flows]
 
     def _put_inside(self, root_key: str, path: tuple[str, ...], task: dict[str, Any]) -> None:
         for holder, key in sub_flow_markers(task):
@@ -151,16 +173,13 @@ def take_snapshot(connection: Connection, markers: str | None = None) -> Snapsho
         snapshot.tasks[row["flow_key"]][row["key"]] = row
     for row in _rows(connection, tables.edge):
         snapshot.edges[row["flow_key"]].append(row)
-    snapshot.inner_flows = {row["key"]: row for row in _rows(connection, tables.inner_flow)}
-    snapshot.inner_tasks = {key: {} for key in snapshot.inner_flows}
-    snapshot.inner_edges = {key: [] for key in snapshot.inner_flows}
-    for row in _rows(connection, tables.inner_task):
-        snapshot.inner_tasks[row["flow_key"]][row["key"]] = row
-    for row in _rows(connection, tables.inner_edge):
-        snapshot.inner_edges[row["flow_key"]].append(row)
-    snapshot.others["mc_inner_flow"] = [row["root_key"] for row in snapshot.inner_flows.values()]
+    snapshot.take_inside(
+        _rows(connection, tables.inner_flow),
+        _rows(connection, tables.inner_task),
+        _rows(connection, tables.inner_edge),
+    )
     for name, table in tables.metadata.tables.items():
-        if "flow_key" in table.c and name not in _OUTLIVES_FLOW | {"mc_inner_task", "mc_inner_edge"}:
+        if "flow_key" in table.c and name not in _OUTLIVES_FLOW | OF_INNER_FLOWS:
             snapshot.others[name] = list(connection.scalars(select(table.c.flow_key).distinct()))
     if markers is not None:
         found = inspect(connection).has_table(markers)

@@ -24,7 +24,7 @@ from mc.store.databases.sqlite import SqliteDialect
 from mc.store.flow_store import PARTIAL_FROM, FlowStore
 from mc.store.schema import tables
 from tests.reliability.simulation.stage import Actor, Process, Stage, staged_heartbeats
-from tests.support.invariants import Seen, Snapshot, check_store, find_violations
+from tests.support.invariants import OF_INNER_FLOWS, Seen, Snapshot, check_store, find_violations
 from tests.support.resource_invariants import ResourceRows
 
 __all__ = ["BEGINNING", "MARKERS", "Faults", "VirtualClock", "World", "open_world"]
@@ -175,6 +175,7 @@ def _snapshot(raw: Any) -> Snapshot:
         snapshot.tasks[row["flow_key"]][row["key"]] = row
     for row in rows("mc_edge"):
         snapshot.edges[row["flow_key"]].append(row)
+    snapshot.take_inside(rows("mc_inner_flow"), rows("mc_inner_task"), rows("mc_inner_edge"))
     for table in _NAME_FLOWS:
         snapshot.others[table] = [row[0] for row in cursor.execute(f"SELECT DISTINCT flow_key FROM {table}")]
     snapshot.markers = set(cursor.execute(f"SELECT flow_key, task_key FROM {MARKERS}"))
@@ -185,7 +186,9 @@ _CONTROLLED_EVENTS = (
     "mc_event WHERE flow_key IN (SELECT flow_key FROM mc_event WHERE kind = 'control') ORDER BY id"
 )
 _NAME_FLOWS = [
-    name for name, table in tables.metadata.tables.items() if "flow_key" in table.c and name != "mc_used_key"
+    name
+    for name, table in tables.metadata.tables.items()
+    if "flow_key" in table.c and name not in OF_INNER_FLOWS | {"mc_used_key"}
 ]
 
 
