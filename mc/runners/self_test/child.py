@@ -34,7 +34,8 @@ class Child:
     """
 
     def __init__(self, role: str, url: str) -> None:
-        context = get_context("spawn")
+        context = get_context("forkserver")
+        context.set_forkserver_preload([__name__])
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_play, args=(role, url, theirs), daemon=True)
         self._process.start()
