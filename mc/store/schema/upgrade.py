@@ -10,6 +10,7 @@ from typing import Final, Protocol, TypeVar
 from sqlalchemy import Connection, func, insert, inspect, select
 
 from mc.errors import SchemaVersionError
+from mc.store.databases.kinds import dialect_of
 from mc.store.schema.tables import schema
 
 __all__ = [
@@ -81,14 +82,19 @@ def newer_schema(version: int) -> SchemaVersionError:
 
 
 def _upgrade(now: str, lock: Lock, connection: Connection) -> list[int]:
-    from mc.store.schema.upgrades.numbered import UPGRADES  # rarely needed
+    from mc.store.schema.upgrades.numbered import UPGRADES, statements_of  # rarely needed
 
     with lock(connection):
-        version = read_version(connection)
-        if version == 0:
-            schema.create(connection, checkfirst=True)
+        is_new = not inspect(connection).has_table(schema.name)
+        version = 0 if is_new else read_version(connection)
+        if is_new:
+            schema.create(connection)
         numbers = [number for number in sorted(UPGRADES) if number > version]
         for number in numbers:
-            UPGRADES[number](connection)
+            if is_new:  # nothing of it can be there, which would take longer to look for than to make
+                for statement in statements_of(UPGRADES[number], dialect_of(connection)):
+                    connection.exec_driver_sql(statement)
+            else:
+                UPGRADES[number](connection)
             connection.execute(insert(schema).values(version=number, applied_at=now))
         return numbers

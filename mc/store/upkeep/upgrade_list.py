@@ -18,7 +18,7 @@ from mc.store.database import Database
 from mc.store.databases.kinds import find_dialect
 from mc.store.schema.tables import schema
 from mc.store.schema.upgrade import NEWEST_VERSION
-from mc.store.schema.upgrades.numbered import UPGRADES
+from mc.store.schema.upgrades.numbered import UPGRADES, statements_of
 
 __all__ = ["SchemaUpgrade", "list_upgrades", "upgrade_statements"]
 
@@ -70,18 +70,18 @@ def upgrade_statements(kind: str, now: datetime, after: int = 0) -> Iterator[str
     dialect = find_dialect(kind)
     if not 0 <= after <= NEWEST_VERSION:
         raise StoreError(f"There is no version {after}; use 0 to {NEWEST_VERSION}.", found=after)
-    collected: list[ClauseElement] = []
-    connection = dialect.record(lambda found, *_, **__: collected.append(found))
-    steps: list[ClauseElement] = [] if after else [CreateTable(schema)]
+    compiler = dialect.record(lambda *_, **__: None).dialect
+
+    def write_out(step: ClauseElement) -> str:
+        return str(step.compile(dialect=compiler, compile_kwargs={"literal_binds": True})).strip()
+
+    if not after:
+        yield f"{write_out(CreateTable(schema))};"
     for number in sorted(UPGRADES):
         if number > after:
-            UPGRADES[number](connection)  # type: ignore[arg-type]
-            steps += collected
-            collected.clear()
-            steps.append(insert(schema).values(version=number, applied_at=format_time(now)))
-    for step in steps:
-        compiled = step.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
-        yield f"{str(compiled).strip()};"
+            yield from (f"{statement};" for statement in statements_of(UPGRADES[number], dialect))
+            step = insert(schema).values(version=number, applied_at=format_time(now))
+            yield f"{write_out(step)};"
 
 
 def _name_of(number: int) -> str | None:

@@ -186,16 +186,19 @@ class TestProgress:
     def test_nobody_begins_while_another_is_in_the_middle(
         self, url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        first = UPGRADES[1]
+        do(url, tables.schema.create)
+        first, refused = UPGRADES[1], []
         rival = Database(url, ManualClock(), busy_seconds=0.1, upgrades=False)
 
         def with_a_rival(connection: Connection) -> None:
             first(connection)
-            with pytest.raises(StoreBusyError):
+            with pytest.raises(StoreBusyError) as caught:
                 rival.upgrade()
+            refused.append(caught.value)
 
         monkeypatch.setitem(cast("dict[int, Any]", UPGRADES), 1, with_a_rival)
         assert upgrade(url) == NUMBERS
+        assert len(refused) == 1
         assert rival.upgrade() == []
         rival.close()
 
@@ -214,7 +217,8 @@ def interruption(after: Statement | None) -> Iterator[list[Statement]]:
 
     def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
         if statement.lstrip().startswith(("CREATE", "ALTER", "DROP", "INSERT")):
-            seen.append((statement, repr(parameters)))
+            text = statement.strip().replace("`", "")  # a name is quoted, or need not be
+            seen.append((text, repr(parameters) if parameters else ""))
             if seen[-1] == after:
                 raise InterruptionError
 

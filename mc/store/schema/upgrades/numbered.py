@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Final
 
 from sqlalchemy import Connection
+from sqlalchemy.sql.elements import ClauseElement
 
+from mc.store.databases.base import Dialect
 from mc.store.schema.upgrades import (
     u0001_flows,
     u0002_history,
@@ -20,7 +23,7 @@ from mc.store.schema.upgrades import (
     u0010_inner_flows,
 )
 
-__all__ = ["UPGRADES"]
+__all__ = ["UPGRADES", "statements_of"]
 
 # An upgrade that was published never changes. It does each change of a table only if it is not made yet,
 # because MariaDB and MySQL cannot take back what was done before an interruption.
@@ -36,3 +39,15 @@ UPGRADES: Final[Mapping[int, Callable[[Connection], None]]] = {
     9: u0009_selections.upgrade,
     10: u0010_inner_flows.upgrade,
 }
+
+
+@cache
+def statements_of(upgrade: Callable[[Connection], None], dialect: Dialect) -> tuple[str, ...]:
+    """Return what an upgrade executes where nothing of it was done, without a database."""
+    collected: list[ClauseElement] = []
+    connection = dialect.record(lambda found, *_, **__: collected.append(found))
+    upgrade(connection)  # type: ignore[arg-type]
+    options = {"literal_binds": True}
+    return tuple(
+        str(each.compile(dialect=connection.dialect, compile_kwargs=options)).strip() for each in collected
+    )
