@@ -144,6 +144,10 @@ class AsyncHouston:
     skip = _in_thread(Houston.skip)
     set = _in_thread(Houston.set)
     rerun = _in_thread(Houston.rerun)
+    cancel_many = _in_thread(Houston.cancel_many)
+    retry_many = _in_thread(Houston.retry_many)
+    rerun_many = _in_thread(Houston.rerun_many)
+    delete_many = _in_thread(Houston.delete_many)
 
 
 async def _to_its_end(call: Awaitable[T]) -> T:

@@ -431,14 +431,6 @@ class Houston(SelectionMethods):
 
     # --- stored flows come and go ------------------------------------------------------------
 
-    def delete(self, key: str) -> None:
-        """Remove a stored flow and all that belongs to it; its key is not given out again.
-
-        Raises:
-            FlowNotFoundError: there is none with that key.
-        """
-        self.store.upkeep.delete(key)
-
     def export(self, key: str) -> dict[str, Any]:
         """Return a stored flow as a flow dict: JSON-safe data from which `import_` makes the same flow.
 

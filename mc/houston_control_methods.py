@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mc.errors import Problem
+    from mc.flows.flow import Flow
     from mc.flows.flow_engine import FlowEngine
     from mc.runners.flow_runner import FlowRunner
     from mc.runners.immediate_control import ControlReport
@@ -151,6 +152,14 @@ class ControlMethods:
             FlowExistsError: there is a flow with the new key.
             FlowNotFoundError: there is no flow with that key.
         """
+        new = self._make_again(key, data, by=by, new_key=new_key)
+        self.store.messages.create_again(new, of=key, by=by, reason=reason)
+        return new.key
+
+    def _make_again(
+        self, key: str, data: Mapping[str, Any] | None, *, by: str, new_key: str | None = None
+    ) -> Flow:
+        """Return the flow that `rerun` stores."""
         from mc.context.json_values import copy_json
         from mc.errors import ControlError
         from mc.flows.controls.control import check_who
@@ -165,15 +174,14 @@ class ControlMethods:
         new = self.engine.flow_spec_to_flow(spec, key=new_key, data=data, label=old.label)
         if data and new.spec is not None:
             new.spec["data"] = copy_json(new.data)
-        self.store.messages.create_again(new, of=key, by=by, reason=reason)
-        return new.key
+        return new
 
-    def _control(self, key: str, kind: str, **given: Any) -> ControlReport:
+    def _control(self, key: str, kind: str, *, dry_run: bool = False, **given: Any) -> ControlReport:
         from mc.durations import format_time
         from mc.flows.controls.control import make_control
 
-        at = format_time(self.store.clock.now())
-        return self.runner.control(key, make_control(kind, at=at, **given))
+        control = make_control(kind, at=format_time(self.store.clock.now()), **given)
+        return self.runner.try_control(key, control) if dry_run else self.runner.control(key, control)
 
     def _check_set(
         self,

@@ -71,6 +71,7 @@ WINGS: dict[str, tuple[str, ...]] = {
             "self_test",
             "flow_runner",
             "runner_loop",
+            "many_flows",
             "immediate_control",
             "claimed_flow",
             "stored_migration",

@@ -15,7 +15,7 @@ from mc.cli.settings import Settings
 if TYPE_CHECKING:
     from mc.runners.immediate_control import ControlReport
 
-__all__ = ["control_options", "report_control", "tasks_option"]
+__all__ = ["control_options", "describe_control", "report_control", "tasks_option"]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 
@@ -49,8 +49,15 @@ def report_control(settings: Settings, report: ControlReport, what: str) -> None
     """
     if settings.as_json:
         print_json(report.to_dict())
-    elif report.done:
-        print(f"{printable(report.key)}: {what}; the flow is {report.status}")
     else:
-        why_not = printable(str(report.why_not))
-        print(f"{printable(report.key)}: noted, not done yet ({report.status}): {why_not}")
+        print(describe_control(report, what))
+
+
+def describe_control(report: ControlReport, what: str, *, dry_run: bool = False) -> str:
+    """Return what became of something that a person asked for, in a line."""
+    key = printable(report.key)
+    if dry_run:
+        return f"{key}: would be {what}; the flow is {report.status}"
+    if report.done:
+        return f"{key}: {what}; the flow is {report.status}"
+    return f"{key}: noted, not done yet ({report.status}): {printable(str(report.why_not))}"

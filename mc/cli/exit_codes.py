@@ -32,7 +32,7 @@ EXIT_CODE_MEANINGS: Final[Mapping[ExitCode, str]] = MappingProxyType(
         ExitCode.STORE_UNREACHABLE: "the store cannot be reached or used",
         ExitCode.UNFINISHED: "unfinished: time ran out, SIGTERM came, or the flow waits for an event",
         ExitCode.BUG: "a bug in houston itself; --debug shows the traceback",
-        ExitCode.INTERRUPTED: "interrupted by Ctrl-C; what was done is saved",
+        ExitCode.INTERRUPTED: "interrupted by Ctrl-C, or by a no; what was done is saved",
         ExitCode.BROKEN_PIPE: "the reader of the output went away",
     }
 )

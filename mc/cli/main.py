@@ -44,13 +44,13 @@ COMMAND_GROUPS: Final[Mapping[str, Mapping[str, LazyCommand]]] = {
         "signal": LazyCommand("mc.cli.commands.signal", "Send a signal to a flow and make it due."),
         "approve": LazyCommand("mc.cli.commands.approve", "Say yes to what an approval task asks."),
         "reject": LazyCommand("mc.cli.commands.reject", "Say no to what an approval task asks."),
-        "cancel": LazyCommand("mc.cli.commands.cancel", "End a flow, with what runs in it."),
+        "cancel": LazyCommand("mc.cli.commands.cancel", "End flows, with what runs in them."),
         "pause": LazyCommand("mc.cli.commands.pause", "Let no tick touch a flow until it is resumed."),
         "resume": LazyCommand("mc.cli.commands.resume", "Let a flow go on that is PAUSED or BLOCKED."),
-        "retry": LazyCommand("mc.cli.commands.retry", "Try again what failed or was cancelled in a flow."),
+        "retry": LazyCommand("mc.cli.commands.retry", "Try again what failed or was cancelled in flows."),
         "skip": LazyCommand("mc.cli.commands.skip", "Do without tasks of a flow."),
         "set": LazyCommand("mc.cli.commands.set", "Write data or params of a task, or data of a flow."),
-        "rerun": LazyCommand("mc.cli.commands.rerun", "Store a new flow of the spec of another one."),
+        "rerun": LazyCommand("mc.cli.commands.rerun", "Store new flows of the specs of other ones."),
         "migrate": LazyCommand("mc.cli.commands.migrate", "Move a flow to a new spec."),
     },
     "Look after what is stored": {
@@ -58,6 +58,7 @@ COMMAND_GROUPS: Final[Mapping[str, Mapping[str, LazyCommand]]] = {
             "mc.cli.commands.resource", "Say how much there is of named resources, and see who has it."
         ),
         "export": LazyCommand("mc.cli.commands.export", "Write a flow as a flow dict in JSON."),
+        "delete": LazyCommand("mc.cli.commands.delete", "Delete flows with their sub-flows and history."),
         "import": LazyCommand("mc.cli.commands.import_flow", "Store a flow that was exported."),
         "doctor": LazyCommand(
             "mc.cli.commands.doctor", "Tell what is wrong with the store, what it means and what to do."

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Self, TextIO
 
 import click
 
@@ -21,18 +21,19 @@ __all__ = [
     "LOCAL_TIMES",
     "STATUS_FILLS",
     "STATUS_STYLES",
+    "JsonArray",
     "count_of",
     "format_counts",
     "format_time_short",
     "is_local",
     "is_terminal",
     "print_json",
-    "print_json_items",
     "print_table",
     "print_value",
     "printable",
     "seconds_between",
     "show_seconds",
+    "shown_value",
     "stdout_for_json",
     "to_json_text",
 ]
@@ -79,51 +80,69 @@ def to_json_text(value: Any, *, indent: int | None = None) -> str:
     return text
 
 
-def print_json(value: Any, *, indent: int | None = None) -> None:
-    """Print one JSON document on stdout; one line of it unless `indent` is given."""
-    print(_to_shown_json(value, indent))
+def print_json(value: Any, *, indent: int | None = None, stream: TextIO | None = None) -> None:
+    """Print one JSON document on stdout, or a stream; one line of it unless `indent` is given."""
+    stream = stream or sys.stdout
+    print(_to_shown_json(value, stream, indent), file=stream)
 
 
-def print_json_items(values: Iterable[Any]) -> None:
-    """Print an array, item by item, on one line of stdout; it is closed whatever the values end with."""
-    before = "["
-    try:
-        for value in values:
-            print(before + _to_shown_json(value), end="")
-            before = ", "
-    except BaseException:
-        if before != "[":  # else nothing was written
-            print("]")
-        raise
-    print("]" if before != "[" else "[]")
+class JsonArray:
+    """Writes an array, item by item, on one line; it is closed whatever the block ends with.
+
+    Args:
+        stream: stdout unless given.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._before = "["
+
+    def add(self, value: Any) -> None:
+        """Write one more item."""
+        self._stream.write(self._before + _to_shown_json(value, self._stream))
+        self._before = ", "
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
+        if kind is None or self._before != "[":  # nothing is written where nothing was done
+            self._stream.write("]\n" if self._before != "[" else "[]\n")
+            self._stream.flush()
 
 
-def _to_shown_json(value: Any, indent: int | None = None) -> str:
+def _to_shown_json(value: Any, stream: TextIO, indent: int | None = None) -> str:
     text = to_json_text(value, indent=indent)
-    encoding = sys.stdout.encoding or "utf-8"
     try:
-        text.encode(encoding)
+        text.encode(stream.encoding or "utf-8")
     except UnicodeEncodeError:
         text = json.dumps(value, allow_nan=False, indent=indent)
     return printable_lines(text)  # the escapes mean the same characters in JSON
 
 
 @contextmanager
-def stdout_for_json(enabled: bool) -> Iterator[None]:
+def stdout_for_json(enabled: bool) -> Iterator[TextIO]:
     """Send to stderr what tasks, and the processes that they start, write to stdout.
 
     Args:
         enabled: False leaves everything as it is.
+
+    Returns:
+        What leads to stdout meanwhile.
     """
     if not enabled:
-        yield
+        yield sys.stdout
         return
     stdout = sys.stdout
     stdout.flush()
     saved = _divert_descriptor(stdout)
     sys.stdout = sys.stderr
     try:
-        yield
+        if saved is None:
+            yield stdout
+        else:
+            with open(saved, "w", encoding=stdout.encoding, errors=stdout.errors, closefd=False) as stream:
+                yield stream
     finally:
         sys.stdout = stdout
         sys.stderr.flush()
@@ -150,8 +169,13 @@ def is_terminal() -> bool:
 
 
 def print_value(text: str) -> None:
-    """Print a text that a program may read: as it is, but not to a terminal."""
-    print(printable(text) if sys.stdout.isatty() else text)
+    """Print a text that a program may read; see `shown_value`."""
+    print(shown_value(text))
+
+
+def shown_value(text: str) -> str:
+    """Return a text that stdout gets, and a program may read: as it is, unless it is a terminal."""
+    return printable(text) if sys.stdout.isatty() else text
 
 
 def count_of(number: int, noun: str) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from mc.cli.parameter_types import MOMENT, TEXT, StatusType
 from mc.statuses import FlowStatus
 
-__all__ = ["filter_options"]
+__all__ = ["FILTERS", "filter_options"]
+
+FILTERS: Final = ("status", "label", "prefix", "since", "until", "time")  # as `FlowSelection` has them
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 

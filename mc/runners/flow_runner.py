@@ -262,6 +262,13 @@ class FlowRunner:
         )
         return run.run(key, control)
 
+    def try_control(self, key: str, control: Control) -> ControlReport:
+        """Say whether something could be asked of a stored flow, and ask nothing; see `control`."""
+        from mc.runners.immediate_control import ControlReport
+
+        status = self.store.messages.try_control(key, control)
+        return ControlReport(key=key, status=status, done=False, why_not="dry run")
+
     @contextmanager
     def _working(
         self, max_seconds: float | None, on_progress: OnProgress | None = None, *, signals: bool = False

@@ -64,6 +64,11 @@ class FlowSelection:
             )
 
     @property
+    def named(self) -> tuple[str, ...]:
+        """The keys of the flows that are named, each once."""
+        return cast("tuple[str, ...]", self.keys)
+
+    @property
     def statuses(self) -> tuple[str, ...]:
         """The statuses of which flows may have one; any if it is empty."""
         return cast("tuple[str, ...]", self.status)

@@ -106,7 +106,7 @@ def test_flows_that_are_named_are_read_whatever_they_are(town: Houston) -> None:
     (sub_flow,) = {*keys(town.list(sub_flows=True))} - {*keys(town.list())}
     named = town.store.select(FlowSelection(keys=["order:1", sub_flow, "gone", "order:1"]))
     assert (keys(named.read()), named.count()) == ([sub_flow, "order:1"], 2)
-    assert list(named.keys()) == ["order:1", sub_flow, "gone"]
+    assert list(named.read_keys()) == ["order:1", sub_flow, "gone"]
 
 
 def test_flows_that_ended_are_sorted_by_their_end(houston: Houston, clock: ManualClock) -> None:
@@ -134,7 +134,7 @@ def test_pages_hold_each_flow_once_even_if_all_are_of_one_time(
     assert keys(selected.read()) == wanted[::-1]
     assert keys(selected.read(7)) == wanted[:2:-1]
     assert keys(selected.read(4, after="f5")) == ["f4", "f3", "f2", "f1"]
-    assert list(selected.keys()) == wanted[::-1]
+    assert list(selected.read_keys()) == wanted[::-1]
 
 
 def test_a_prefix_may_end_with_any_character(store: FlowStore) -> None:

@@ -193,7 +193,7 @@ def test_signals_go_with_their_flow(houston: Houston) -> None:
     for key in ("f", "g"):
         submit(houston, WAIT, key=key)
         houston.signal(key, "other", id="f")
-    houston.delete("f")
+    houston.delete("f", cancel=True, by="ann")
     assert [row.flow_key for row in rows(houston)] == ["g"]
     check_store(houston.store)
 
@@ -205,7 +205,7 @@ def test_a_signal_whose_id_is_the_key_of_a_deleted_flow_still_wakes(houston: Hou
     (lease,) = houston.store.claim(owner="slow")
     flow = houston.load("f")
     houston.signal("f", "go", id="other")
-    houston.delete("other")
+    houston.delete("other", cancel=True, by="ann")
     outbox = Outbox(acted_upon=houston.store.state_of(flow).wakes)  # it has not seen the second signal
     houston.store.save(flow, lease=lease, release=True, outbox=outbox)
     check_store(houston.store)

@@ -110,6 +110,6 @@ def test_a_repetition_changes_nothing_and_something_else_is_refused(url: str, mo
 def test_the_key_of_a_deleted_flow_is_not_given_out_again(url: str) -> None:
     with Houston(url) as houston:
         houston.submit(SPEC, key="k")
-        houston.delete("k")
+        houston.delete("k", cancel=True, by="ann")
         with pytest.raises(FlowExistsError, match="used before"):
             houston.submit(SPEC, key="k")

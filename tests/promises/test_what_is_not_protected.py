@@ -85,7 +85,7 @@ def test_a_backup_brings_back_what_was_deleted_since(houston: Houston, path: Pat
     copy = tmp_path / "backup.sqlite3"
     with closing(sqlite3.connect(path)) as live, closing(sqlite3.connect(copy)) as backup:
         live.backup(backup)
-    houston.delete("f")
+    houston.delete("f", cancel=True, by="ann")
     assert houston.list() == []
     with Houston(f"sqlite:///{copy}") as restored:
         assert restored.load("f").data["card"] == "4111-1111"

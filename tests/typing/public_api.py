@@ -16,9 +16,11 @@ from mc.flows.handlers.handler_registry import HandlerRegistry, task_handler
 from mc.flows.observer import ChangeEvent, Observer
 from mc.flows.tick_report import TickReport
 from mc.runners.immediate_control import ControlReport
+from mc.runners.many_flows import ManyReport
 from mc.runners.runner_report import RunnerReport
 from mc.statuses import FlowStatus, TaskStatus
 from mc.store.flow_summary import FlowSummary
+from mc.store.saving.flow_deleter import Deletion
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 
@@ -79,6 +81,9 @@ async def use_the_facade() -> None:
         assert_type(await houston.tick(max_flows=3), RunnerReport)
         assert_type(await houston.loop(interval=0.1), RunnerReport)
         assert_type(await houston.retry("k", ["a"], by="ada"), ControlReport)
+        assert_type(await houston.retry_many(mc.FlowSelection(since="1d"), by="ada"), ManyReport)
+        assert_type(await houston.delete("k"), Deletion)
+        assert_type(await houston.count(mc.FlowSelection(status=["FAILED"])), int)
         assert_type(await houston.call(lambda parts: parts.db), str)
 
 

@@ -9,9 +9,9 @@ import click
 
 from mc.cli.options import common_options, local_option
 from mc.cli.output import (
+    JsonArray,
     format_counts,
     format_time_short,
-    print_json_items,
     print_table,
     printable,
     show_seconds,
@@ -57,7 +57,9 @@ def command(settings: Settings, /, limit: int | None, after: str | None, **filte
     with settings.open_houston(only_reads=True) as houston:
         selected = houston.store.select(FlowSelection(**filters))
         if settings.as_json:
-            print_json_items(map(_to_dict, selected.read(limit, after=after)))
+            with JsonArray() as array:
+                for flow in selected.read(limit, after=after):
+                    array.add(_to_dict(flow))
             return
         limit = limit or _MOST_ROWS
         flows = list(selected.read(limit + 1, after=after))

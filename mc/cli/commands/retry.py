@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
-from mc.cli.control_command import control_options, report_control, tasks_option
+from mc.cli.control_command import describe_control, tasks_option
+from mc.cli.exit_codes import ExitCode
+from mc.cli.many_flows import Action, AskedFlows, act_on_flows, flows_options
 from mc.cli.options import common_options
 from mc.cli.output import printable
 from mc.cli.settings import Settings
@@ -14,11 +18,13 @@ __all__ = ["command"]
 
 @click.command("retry")
 @tasks_option("Only this task, which is FAILED, CANCELLED or SKIPPED; repeatable.")
-@control_options
+@flows_options
 @common_options
 @click.pass_obj
-def command(settings: Settings, key: str, tasks: tuple[str, ...], reason: str | None, by: str) -> None:
-    """Try again what failed or was cancelled in a flow.
+def command(settings: Settings, /, asked: AskedFlows, tasks: tuple[str, ...]) -> ExitCode:
+    """Try again what failed or was cancelled in flows.
+
+    FLOWs are named, or chosen by filters; FAILED ones are then meant unless --status says otherwise.
 
     Completed work that does not depend on the failure is never repeated: what a failed task had done inside
     of it (inline_flow, flow, spread, loop) is kept, and the retry goes on in there. Tasks that were skipped
@@ -26,6 +32,16 @@ def command(settings: Settings, key: str, tasks: tuple[str, ...], reason: str | 
     tasks had ended (clean-up, reports) is decided anew: it waits for them again, and runs again under a new
     attempt where its start rule holds then. Nothing is run: the next tick goes on with the flow.
     """
+    what = "retried " + ", ".join(map(printable, tasks)) if tasks else "retried"
     with settings.open_houston(only_reads=True) as houston:
-        report = houston.retry(key, tasks, by=by, reason=reason)
-    report_control(settings, report, "retried " + ", ".join(map(printable, tasks)) if tasks else "retried")
+        action = Action(
+            name="retry",
+            question="retry them",
+            done="retried",
+            run=lambda selection, tell: houston.retry_many(
+                selection, tasks, by=asked.by, reason=asked.reason, dry_run=asked.dry_run, tell=tell
+            ),
+            describe=lambda report: describe_control(report, what, dry_run=asked.dry_run),
+            to_dict=lambda outcome: outcome.to_dict(),
+        )
+        return act_on_flows(settings, houston, sys.stdout, asked, action)

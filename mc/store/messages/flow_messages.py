@@ -85,6 +85,12 @@ class FlowMessages:
         asked = control if control.at else replace(control, at=format_time(self._clock.now()))
         return self._database.write(lambda connection: send_control(connection, key, asked))
 
+    def try_control(self, key: str, control: Control) -> str:
+        """Return the status of a flow of which this could be asked, or raise what `control` would."""
+        from mc.store.rows.pending_controls import try_control
+
+        return self._database.read(lambda connection: try_control(connection, key, control))
+
     def controlled(self, family: str) -> list[str]:
         """Return this flow and its stored sub-flows of which something is asked that was not done yet.
 

@@ -61,7 +61,7 @@ class SelectedFlows:
             raise SelectionError(f"A limit of {limit} flows makes no sense; use 0 or more.", found=limit)
         return self._read_pages(limit, None if after is None else self._position_of(after))
 
-    def keys(self) -> Iterator[str]:
+    def read_keys(self) -> Iterator[str]:
         """Yield their keys; those that the selection names, whether they are stored or not."""
         yield from self.selection.keys or (summary.key for summary in self.read())
 

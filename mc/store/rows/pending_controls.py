@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, exists, or_, select
+from sqlalchemy import Connection, Select, bindparam, exists, or_, select
 
 from mc.context.json_values import loads
 from mc.errors import FlowNotFoundError
@@ -26,6 +26,7 @@ __all__ = [
     "refused_event",
     "rerun_events",
     "send_control",
+    "try_control",
 ]
 
 
@@ -35,7 +36,19 @@ def send_control(connection: Connection, flow_key: str, control: Control) -> str
     Returns:
         The number under which it is kept.
     """
-    row = connection.execute(_LOCK, {"flow": flow_key}).one_or_none()
+    _, waiting = _check(connection, _LOCK, flow_key, control)
+    insert_events(connection, [_event(flow_key, control)])
+    return _add(connection, flow_key, control, waiting)
+
+
+def try_control(connection: Connection, flow_key: str, control: Control) -> str:
+    """Return the status of a flow of which something could be asked, or raise what forbids it."""
+    return _check(connection, _LOOK, flow_key, control)[0]
+
+
+def _check(connection: Connection, query: Select[Any], flow_key: str, control: Control) -> tuple[str, int]:
+    """Return the status of a flow, and the highest number of what is asked of it already."""
+    row = connection.execute(query, {"flow": flow_key}).one_or_none()
     if row is None:
         raise FlowNotFoundError(f"No flow with the key {flow_key!r} is stored.", key=flow_key)
     found = connection.execute(_TASKS, {"flow": flow_key, "keys": list(control.tasks)})
@@ -43,8 +56,7 @@ def send_control(connection: Connection, flow_key: str, control: Control) -> str
     waiting = _waiting(connection, flow_key)
     if not waiting:  # else they decide what state it will be in
         check_control(flow_key, control, row.status, statuses, loads(row.task_counts))
-    insert_events(connection, [_event(flow_key, control)])
-    return _add(connection, flow_key, control, waiting)
+    return row.status, waiting
 
 
 def add_control(connection: Connection, flow_key: str, control: Control) -> None:
@@ -125,9 +137,8 @@ def _add(connection: Connection, flow_key: str, control: Control, waiting: int) 
     return number
 
 
-_LOCK: Final = (
-    select(flow.c.status, flow.c.task_counts).where(flow.c.key == bindparam("flow")).with_for_update()
-)
+_LOOK: Final = select(flow.c.status, flow.c.task_counts).where(flow.c.key == bindparam("flow"))
+_LOCK: Final = _LOOK.with_for_update()
 _TASKS: Final = select(task.c.key, task.c.status).where(
     task.c.flow_key == bindparam("flow"), task.c.key.in_(bindparam("keys", expanding=True))
 )

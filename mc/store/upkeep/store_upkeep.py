@@ -10,6 +10,7 @@ from mc.durations import format_time
 from mc.store.database import Database
 
 if TYPE_CHECKING:
+    from mc.store.saving.flow_deleter import Deletion
     from mc.store.upkeep.pruning import PruneReport
 
 __all__ = ["StoreUpkeep"]
@@ -28,7 +29,7 @@ class StoreUpkeep:
         self._clock = clock
 
     def delete(self, key: str) -> list[str]:
-        """Delete a flow with its stored sub-flows and all that belongs to them.
+        """Delete a flow, whatever its status, with its stored sub-flows and all that belongs to them.
 
         Returns:
             The keys of the flows that were deleted.
@@ -40,8 +41,48 @@ class StoreUpkeep:
         from mc.store.saving.flow_deleter import delete_flow
 
         now = format_time(self._clock.now())
-        return self._database.write(
+        gone = self._database.write(
             lambda connection: delete_flow(connection, self._database.dialect, key, now)
+        )
+        return [gone.key, *gone.sub_flows]
+
+    def delete_finished(self, key: str) -> Deletion:
+        """Delete a finished flow with its stored sub-flows and all that belongs to them.
+
+        Raises:
+            FlowNotFoundError: there is none with that key.
+            ControlError: the flow or a sub-flow is unfinished, or held by a runner; nothing was deleted.
+        """
+        from mc.store.saving.flow_deleter import delete_flow
+
+        now = format_time(self._clock.now())
+        return self._database.write(
+            lambda connection: delete_flow(
+                connection, self._database.dialect, key, now, must_be_finished=True
+            )
+        )
+
+    def plan_deletion(self, key: str, *, must_be_finished: bool = True) -> Deletion:
+        """Return what would be deleted with a flow, or raise what `delete_finished` would.
+
+        Args:
+            key: of the flow.
+            must_be_finished: False: whatever its status.
+        """
+        from mc.store.saving.flow_deleter import plan_deletion
+
+        return self._database.read(
+            lambda connection: plan_deletion(
+                connection, self._database.dialect, key, must_be_finished=must_be_finished
+            )
+        )
+
+    def find_unfinished(self, key: str) -> list[str]:
+        """Return those of a flow and its stored sub-flows that are unfinished, the flow itself first."""
+        from mc.store.saving.flow_deleter import find_unfinished
+
+        return self._database.read(
+            lambda connection: find_unfinished(connection, self._database.dialect, key)
         )
 
     def prune(

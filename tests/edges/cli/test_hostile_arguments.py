@@ -90,6 +90,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "resource set": ["r", "--slots", "1"],
     "resource show": ["r"],
     "resource delete": ["r"],
+    "delete": ["k", "--cancel"],
     **{name: ["k"] for name in ("cancel", "pause", "resume", "retry", "rerun")},
 }
 LASTING = {(("loop",), "max_seconds")}

@@ -196,7 +196,7 @@ class TestStoredFlows:
 
     def test_a_deleted_flow_is_gone(self, houston: Houston) -> None:
         houston.submit(SPEC, key="k")
-        houston.delete("k")
+        houston.delete("k", cancel=True, by="ann")
         for act in (houston.load, houston.delete, houston.export, houston.summary):
             with pytest.raises(FlowNotFoundError, match="'k'"):
                 act("k")
