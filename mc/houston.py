@@ -68,6 +68,7 @@ class Houston(SelectionMethods):
         outage_seconds: how long `run` and the runner's loops wait for a database that has gone away.
         file_mode: permissions of an SQLite file that is made; None: as the process's umask has it.
         limits: how large values may become; see `mc.context.sizes.Limits`.
+        threads: how many flows are worked on side by side; see `FlowRunner`.
     """
 
     def __init__(
@@ -83,17 +84,21 @@ class Houston(SelectionMethods):
         outage_seconds: float = 600.0,
         file_mode: int | None = 0o600,
         limits: Limits | None = None,
+        threads: int = 1,
     ) -> None:
         self.db = db
         self._task_handlers = task_handlers
         self._handler_modules = handler_modules
         self._clock = clock
         self._observers = tuple(observers)
-        self._lease_seconds = lease_seconds
         self._busy_seconds = busy_seconds
-        self._outage_seconds = outage_seconds
         self._file_mode = file_mode
         self._limits = limits
+        self._runner_options: dict[str, Any] = {
+            "lease_seconds": lease_seconds,
+            "outage_seconds": outage_seconds,
+            "threads": threads,
+        }
 
     @made_once
     def engine(self) -> FlowEngine:
@@ -122,12 +127,7 @@ class Houston(SelectionMethods):
         """Claims stored flows, ticks and saves them."""
         from mc.runners.flow_runner import FlowRunner
 
-        return FlowRunner(
-            self.store,
-            self.engine,
-            lease_seconds=self._lease_seconds,
-            outage_seconds=self._outage_seconds,
-        )
+        return FlowRunner(self.store, self.engine, **self._runner_options)
 
     def close(self) -> None:
         """Give the database's connections back; the object can be used again afterwards."""

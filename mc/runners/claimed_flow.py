@@ -96,7 +96,8 @@ class ClaimedFlow:
         task_ctx: more entries for the `task_ctx` of handlers.
         must_stop: asked between two calls whether to stop.
         on_progress: told of each tick.
-        before_effects: called before each call with effects.
+        before_effects: called before each call with effects, because last saves wait for others. Without it
+            they do not wait.
         broken: calls whose outcome could not be saved when the flow was ticked before under this lease, and
             why. They are not made again: their tasks fail. Each other call is saved by itself, to
             find what breaks the flow.
@@ -112,7 +113,7 @@ class ClaimedFlow:
         task_ctx: Mapping[str, Any],
         must_stop: Callable[[], bool],
         on_progress: OnProgress | None = None,
-        before_effects: Callable[[], object] = lambda: None,
+        before_effects: Callable[[], object] | None = None,
         broken: Mapping[str, Exception] | None = None,
     ) -> None:
         self.flow = flow
@@ -293,7 +294,7 @@ class ClaimedFlow:
                 self._under_way[call.name] = self._store.clock.now()
                 if self._is_careful:
                     self._save()  # so that it is known which call this was, should it end the process
-                if call.has_effects:
+                if call.has_effects and self._before_effects is not None:
                     self._before_effects()
             yield call
             if self._problem is not None or self._must_stop():
@@ -389,7 +390,12 @@ class ClaimedFlow:
     def _save_at_last(self) -> FinalSave | None:
         self._note_failure()
         lease, outbox = self._lease, self._outbox
-        alone = self._is_careful or lease.num_tasks > _SMALL or not outbox.is_empty
+        alone = (
+            self._before_effects is None
+            or self._is_careful
+            or lease.num_tasks > _SMALL
+            or not outbox.is_empty
+        )
         if alone or self._transaction.held is not None or self._requests:
             self._save(release=True)
             return None

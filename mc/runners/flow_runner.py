@@ -16,8 +16,9 @@ from mc.flows.flow_engine import FlowEngine
 from mc.flows.pacer import raise_if_failed
 from mc.interrupts import INTERRUPTS
 from mc.runners.outage import DEFAULT_OUTAGE_SECONDS
-from mc.runners.runner_loop import RunnerLoop, RunnerSettings
+from mc.runners.runner_loop import RunnerLoop
 from mc.runners.runner_report import OnProgress, RunnerReport
+from mc.runners.runner_settings import RunnerSettings
 from mc.runners.stop_signals import StopSignals
 from mc.store.flow_store import FlowStore
 from mc.store.history.tick_log import TickAccount
@@ -55,11 +56,13 @@ class FlowRunner:
         task_ctx: more entries for the `task_ctx` of handlers.
         outage_seconds: for how long `run` and `run_flow` wait for a database that has gone away before they
             raise what it answers. A tick waits for none.
+        threads: how many flows are worked on side by side, each by a thread of its own that calls its
+            handlers; what observers and `on_progress` are told comes from these threads, too.
 
     Raises:
-        McError: an engine is given and handlers too, `lease_seconds` or `batch_size` is not positive,
-            `outage_seconds` is negative, or `heartbeat_seconds` is not less than a third of `lease_seconds`:
-            a lease must outlast a beat that fails.
+        McError: an engine is given and handlers too, `lease_seconds`, `batch_size` or `threads` is not
+            positive, `outage_seconds` is negative, or `heartbeat_seconds` is not less than a third of
+            `lease_seconds`: a lease must outlast a beat that fails.
     """
 
     def __init__(
@@ -75,11 +78,12 @@ class FlowRunner:
         batch_size: int = _BATCH_SIZE,
         task_ctx: Mapping[str, Any] | None = None,
         outage_seconds: float = DEFAULT_OUTAGE_SECONDS,
+        threads: int = 1,
     ) -> None:
-        if not lease_seconds > 0 or batch_size < 1:
+        if not lease_seconds > 0 or batch_size < 1 or threads < 1:
             raise McError(
-                f"A runner needs a positive lease_seconds (found {lease_seconds!r}) and a batch_size of at "
-                f"least 1 (found {batch_size!r})."
+                f"A runner needs a positive lease_seconds (found {lease_seconds!r}), and a batch_size and "
+                f"threads of at least 1 (found {batch_size!r} and {threads!r})."
             )
         if not 0 <= outage_seconds <= MAX_DURATION_SECONDS:
             raise McError(
@@ -102,6 +106,8 @@ class FlowRunner:
         elif task_handlers is not None or handler_modules:
             raise McError("A runner is given an engine, or task_handlers and handler_modules, not both.")
         self.store = store
+        if threads > 1:
+            store.keep_connections(threads)
         self.engine = engine
         self.settings = RunnerSettings(
             owner=owner or f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
@@ -109,6 +115,7 @@ class FlowRunner:
             heartbeat_seconds=heartbeat_seconds,
             batch_size=batch_size,
             outage_seconds=outage_seconds,
+            threads=threads,
             task_ctx=dict(task_ctx or {}),
         )
         self._account = TickAccount(store.ticks, self.settings.owner)
@@ -150,7 +157,7 @@ class FlowRunner:
 
     async def atick(self, max_flows: int | None = None, max_seconds: float | None = None) -> RunnerReport:
         """Do what `tick` does, awaiting the coroutine handlers of a flow concurrently."""
-        with self._working(max_seconds) as loop:
+        with self._working(max_seconds, awaits=True) as loop:
             return await amake_steps(loop, loop.tick_steps(max_flows))
 
     def run(
@@ -182,7 +189,7 @@ class FlowRunner:
         self, interval: float = _INTERVAL, max_seconds: float | None = None, *, handle_signals: bool = True
     ) -> RunnerReport:
         """Do what `run` does, awaiting the coroutine handlers of a flow concurrently."""
-        with self._working(max_seconds, signals=handle_signals) as loop:
+        with self._working(max_seconds, signals=handle_signals, awaits=True) as loop:
             return await amake_steps(loop, loop.run_steps(interval))
 
     def run_flow(
@@ -232,7 +239,7 @@ class FlowRunner:
         handle_signals: bool = True,
     ) -> Flow:
         """Do what `run_flow` does, awaiting coroutine handlers concurrently."""
-        with self._working(max_seconds, on_progress, signals=handle_signals) as loop:
+        with self._working(max_seconds, on_progress, signals=handle_signals, awaits=True) as loop:
             await amake_steps(loop, loop.flow_steps(key, interval))
         return self._load_ended(key, raise_on_failure=raise_on_failure)
 
@@ -271,8 +278,18 @@ class FlowRunner:
 
     @contextmanager
     def _working(
-        self, max_seconds: float | None, on_progress: OnProgress | None = None, *, signals: bool = False
+        self,
+        max_seconds: float | None,
+        on_progress: OnProgress | None = None,
+        *,
+        signals: bool = False,
+        awaits: bool = False,
     ) -> Iterator[RunnerLoop]:
+        if awaits and self.settings.threads > 1:
+            raise McError(
+                f"This runner has {self.settings.threads} threads, for handlers that block. What awaits its "
+                f"handlers makes all calls in one thread: take a runner without `threads` for it."
+            )
         loop = RunnerLoop(
             self.store,
             self.engine,

@@ -17,11 +17,13 @@ __all__ = ["Heartbeat", "give_back"]
 
 _logger = logging.getLogger(__name__)
 
+_Claim = tuple[str, int]  # a flow's key and the token
+
 
 class Heartbeat:
-    """The leases that a runner holds: the one it works on, and those that come next.
+    """The leases that a runner holds: those it works on, and those that come next.
 
-    From the first claim on a thread looks at them again and again: it renews the one that is worked on,
+    From the first claim on a thread looks at them again and again: it renews those that are worked on,
     and gives back the others, so that another runner can take up those flows meanwhile.
 
     Args:
@@ -34,13 +36,13 @@ class Heartbeat:
         self._store = store
         self._interval = seconds
         self._on_beat = on_beat
-        self._current: Lease | None = None
+        self._current: dict[_Claim, Lease] = {}
         self._next: deque[Lease] = deque()
         self._lock = Lock()
         self._end = Event()
         self._thread: Thread | None = None
-        self.current_is_lost = False  # another runner works on the same flow
-        self.current_is_controlled = False  # a person asks for something of the flow
+        # of the current ones: another runner works on the flow, or a person asks for something of it
+        self._to_let_go: set[_Claim] = set()
 
     def add(self, leases: Iterable[Lease]) -> None:
         """Take over leases that were claimed."""
@@ -50,10 +52,9 @@ class Heartbeat:
             self._thread = Thread(target=self._beat, name="mc-heartbeat", daemon=True)
             self._thread.start()
 
-    @property
-    def must_let_go(self) -> bool:
-        """Whether the runner is to stop working on its flow after the task under way."""
-        return self.current_is_lost or self.current_is_controlled
+    def must_let_go(self, lease: Lease) -> bool:
+        """Tell whether the runner is to stop working on a flow after the task under way."""
+        return _claim_of(lease) in self._to_let_go
 
     def coming(self, max_tasks: int) -> list[Lease]:
         """Return the leases that come next: the first, and more of them up to so many tasks in all."""
@@ -72,13 +73,14 @@ class Heartbeat:
             if lease not in self._next:
                 return False
             self._next.remove(lease)
-            self._current, self.current_is_lost, self.current_is_controlled = lease, False, False
+            self._current[_claim_of(lease)] = lease
             return True
 
-    def end(self) -> None:
-        """Work on no lease any more."""
+    def end(self, lease: Lease) -> None:
+        """Work on a lease no more."""
         with self._lock:
-            self._current = None
+            self._current.pop(_claim_of(lease), None)
+            self._to_let_go.discard(_claim_of(lease))
 
     def take_rest(self) -> list[Lease]:
         """Return the leases that were not begun, and forget them."""
@@ -103,30 +105,28 @@ class Heartbeat:
                 rest = self.take_rest()
                 if rest:
                     give_back(self._store, *rest)
-                self._renew()
+                for lease in list(self._current.values()):
+                    self._renew(lease)
                 self._on_beat()
             except StoreError as error:
                 # the lease lasts for more than one further beat; when it is over, the next save finds out
                 _logger.warning("could not renew leases: %s", error, extra={"action": "renew_failed"})
 
-    def _renew(self) -> None:
-        lease = self._current
-        if lease is None:
-            return
+    def _renew(self, lease: Lease) -> None:
         try:
             self._store.renew(lease)
-            if self._store.messages.is_controlled(lease.flow_key):
-                with self._lock:
-                    self.current_is_controlled = self._current is lease
+            if not self._store.messages.is_controlled(lease.flow_key):
+                return
         except LeaseLostError as error:
-            with self._lock:
-                if self._current is not lease:
-                    return  # it was given back in the meantime
-                self.current_is_lost = True
+            if _claim_of(lease) not in self._current:
+                return  # it was given back in the meantime
             # the save that fails for it is the one that warns; a save may just have given the lease back
             _logger.info(
                 "%s", error, extra={"action": "lease_lost", "flow_key": lease.flow_key, "owner": lease.owner}
             )
+        with self._lock:
+            if _claim_of(lease) in self._current:
+                self._to_let_go.add(_claim_of(lease))
 
 
 def give_back(store: FlowStore, *leases: Lease, lost_calls: LostCalls | None = None) -> None:
@@ -146,3 +146,7 @@ def give_back(store: FlowStore, *leases: Lease, lost_calls: LostCalls | None = N
                 lease.flow_key,
                 extra={"action": "lease_lost", "flow_key": lease.flow_key, "owner": lease.owner},
             )
+
+
+def _claim_of(lease: Lease) -> _Claim:
+    return lease.flow_key, lease.token

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mc.clock import Clock
 from mc.errors import (
     FlowNotFoundError,
     LeaseLostError,
     McError,
-    SchemaVersionError,
     StoreBusyError,
     StoreError,
     StoreUnreachableError,
-    TaskHandlerError,
 )
 from mc.flows.calls.task_call import Steps, TaskCall
 from mc.flows.flow_engine import FlowEngine
@@ -29,7 +26,8 @@ from mc.runners.flow_failure import FlowFailure
 from mc.runners.heartbeat import Heartbeat, give_back
 from mc.runners.outage import Outage
 from mc.runners.runner_report import OnProgress, RunnerReport
-from mc.runners.turns import Turns
+from mc.runners.runner_settings import RunnerSettings
+from mc.runners.turns import FlowTurn, Turns
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
 from mc.store.history.tick_log import TickAccount, TickRecord
@@ -37,28 +35,16 @@ from mc.store.lease import Lease, LostCalls
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
-    from mc.runners.claimed_flow import CallUnderWay, ClaimedFlow, ClaimResult
+    from mc.runners.claimed_flow import CallUnderWay, ClaimResult
+    from mc.runners.side_by_side import SideBySide
 
-__all__ = ["RunnerLoop", "RunnerSettings"]
+__all__ = ["RunnerLoop"]
 
 _logger = logging.getLogger(__name__)
 
 _LOAD_TASKS: Final = 2_000  # so many tasks of waiting flows are loaded at once
 _SHORTEST_PAUSE: Final = 0.001  # seconds between two ticks of a runner
 _LONGEST_NAP: Final = 0.25
-_MOST_BREAKS: Final = 100  # of one flow in a row; then it is BLOCKED
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerSettings:
-    """What a runner is told once."""
-
-    owner: str
-    lease_seconds: float
-    heartbeat_seconds: float
-    batch_size: int
-    outage_seconds: float
-    task_ctx: Mapping[str, Any] = field(default_factory=dict)
 
 
 class RunnerLoop:
@@ -96,8 +82,13 @@ class RunnerLoop:
         self._ends_at: datetime | None = None
         if max_seconds is not None:
             self._ends_at = self._began_at + timedelta(seconds=max_seconds)
-        self._at_hand: ClaimedFlow | None = None
+        self._turn: FlowTurn | None = None  # that this thread makes
+        self._side: SideBySide | None = None  # those that other threads make
         self._finals = FinalSaves(store)
+        self._heartbeat = Heartbeat(store, settings.heartbeat_seconds, self._finals.write_at_beat)
+        self._turns = Turns(None)  # of the round
+        self._due_at = self._began_at  # when the round looks for what is due
+        self._progressed = False  # has any flow, since it was looked at this?
         self._outage: Outage | None = None  # a tick waits for no end of one
         self._recursion_limit = sys.getrecursionlimit()
         self._kept: list[Lease] = []  # that could not be given back during an outage
@@ -106,24 +97,14 @@ class RunnerLoop:
 
     def call_done(self, call: TaskCall) -> None:
         """Take note that a call was made and settled."""
-        if sys.getrecursionlimit() < self._recursion_limit:
-            sys.setrecursionlimit(self._recursion_limit)  # which a handler lowered, and the runner needs
-        if self._at_hand is not None:
-            self._at_hand.call_done(call)
+        if self._turn is not None:
+            self._turn.call_done(call)
 
     def call_broke(self, call: TaskCall, error: Exception) -> None:
         """Take note that a call could not be settled: its flow could not be read, or was broken by it."""
-        found, limit = sys.getrecursionlimit(), self._recursion_limit
-        if found < limit:
-            sys.setrecursionlimit(limit)
-            error = TaskHandlerError(
-                f"The task's function lowered the recursion limit of the process from {limit} to {found}, "
-                f"with which its outcome could not be settled ({type(error).__name__}). Let it do so in a "
-                f"process of its own."
-            )
-        if self._at_hand is None:
+        if self._turn is None:
             raise error
-        self._at_hand.call_broke(call, error)
+        self._turn.call_broke(call, error)
 
     def stop(self) -> None:
         """End after the task under way; may be called by a signal handler and from any thread."""
@@ -131,35 +112,69 @@ class RunnerLoop:
 
     def calls_under_way(self) -> list[CallUnderWay]:
         """Return which tasks are called at the moment; from any thread, and in a signal handler."""
-        claimed = self._at_hand
-        return claimed.calls_under_way() if claimed is not None else []
+        turns = list(self._side.under_way) if self._side is not None else []
+        if self._turn is not None:
+            turns.append(self._turn)
+        return [call for turn in turns for call in turn.calls_under_way()]
 
     def is_over(self) -> bool:
         """Tell whether time is up, or the runner is to stop."""
         return self._stopping or (self._ends_at is not None and self.clock.now() >= self._ends_at)
 
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Keep up the leases, and other threads where turns are made side by side, for a block."""
+        with self._heartbeat:
+            if self._settings.threads == 1:
+                yield
+                return
+            from mc.runners.side_by_side import SideBySide
+
+            with SideBySide(
+                self._settings.threads,
+                settle=self._settle_turn,
+                stop=self.stop,
+                let_go=lambda turn: self._give_back(turn.lease),
+            ) as self._side:
+                yield
+
+    @property
+    def _beside(self) -> SideBySide | None:
+        """The other threads, while they make turns."""
+        return self._side if self._side is not None and self._side.under_way else None
+
+    @property
+    def _room(self) -> int:
+        """How many turns may begin."""
+        most = self._settings.batch_size
+        return most if self._side is None else min(most, self._side.room)
+
     # --- what a runner can do --------------------------------------------------------------
 
     def tick_steps(self, max_flows: int | None = None) -> Steps[RunnerReport]:
         """Take up what is due, once."""
-        yield from self._round(max_flows=max_flows)
+        with self._working():
+            yield from self._round(max_flows=max_flows)
         self._finish()
         return self.report
 
     def run_steps(self, interval: float) -> Steps[RunnerReport]:
         """Take up what is due, again and again."""
         pacer, outage = self._begin_loop()
-        while not self.is_over():
-            try:
-                self._take_up_again()
-                progressed = yield from self._round(goes_on=True)
-                if not progressed:
-                    self._store.tidy()
-                due_at = self._store.next_due_at()
-                wait = min(interval, pacer.pause(due_at, progressed=progressed)) if due_at else interval
-            except StoreUnreachableError as error:
-                wait = outage.meet(error)
-            yield from self._sleep(wait)
+        with self._working():
+            while not self.is_over():
+                try:
+                    self._take_up_again()
+                    progressed = yield from self._round(goes_on=True)
+                    if not progressed:
+                        self._store.tidy()
+                    due_at = self._store.next_due_at()
+                    wait = min(interval, pacer.pause(due_at, progressed=progressed)) if due_at else interval
+                except StoreUnreachableError as error:
+                    wait = outage.meet(error)
+                yield from self._sleep(wait)
+            if self._beside is not None:
+                yield from self._round()
         if not outage.is_on:
             self._finish()
         return self.report
@@ -167,7 +182,8 @@ class RunnerLoop:
     def flow_steps(self, key: str, interval: float) -> Steps[None]:
         """Take up one flow and its stored sub-flows until it is finished or nothing can be done."""
         try:
-            yield from self._follow(key, interval)
+            with self._working():
+                yield from self._follow(key, interval)
         except FlowNotFoundError:
             self._end_interrupted()
             raise
@@ -224,7 +240,11 @@ class RunnerLoop:
             seconds = min(seconds, (self._ends_at - self.clock.now()).total_seconds())
         while seconds > 0 and not self.is_over():
             nap = min(float(seconds), _LONGEST_NAP)
-            yield nap
+            beside = self._beside
+            if beside is None:
+                yield nap
+            elif beside.settle_ended(nap):
+                return  # what has ended may have made something due
             seconds -= nap
 
     # --- one round --------------------------------------------------------------------------
@@ -236,7 +256,7 @@ class RunnerLoop:
         tick = self._account.begin(one_flow=family_of is not None, open_row=self._open_row)
         self._open_row = tick
         try:
-            progressed = yield from self._claim_and_tick(tick, max_flows, family_of)
+            progressed = yield from self._claim_and_tick(tick, max_flows, family_of, goes_on)
         except StoreError:
             raise  # its row stays as it is: there is no place to write to
         except BaseException:
@@ -256,61 +276,65 @@ class RunnerLoop:
         except StoreError as error:
             _logger.warning("the end of a tick was not noted: %s", error, extra={"action": "tick_not_noted"})
 
-    def _claim_and_tick(self, tick: TickRecord, max_flows: int | None, family_of: str | None) -> Steps[bool]:
+    def _claim_and_tick(
+        self, tick: TickRecord, max_flows: int | None, family_of: str | None, goes_on: bool
+    ) -> Steps[bool]:
         """Claim and tick until nothing is due; return whether any flow made progress.
 
         What is only polled is polled once: it is due again later than the round began, which looks at a
-        later time only after other flows made progress.
+        later time only after other flows made progress. In a loop that goes on, calls that last are left
+        to the next rounds.
         """
-        settings = self._settings
-        due_at = self.clock.now()
-        turns = Turns(max_flows)
-        progressed_ever = progressed = False
-        self._outcomes = {}
-        report = self.report
+        self._due_at, self._turns = self.clock.now(), Turns(max_flows)
+        progressed_ever, report = False, self.report
         flows, tasks, errors = report.claimed, report.tasks, len(report.errors)
         try:
-            with Heartbeat(self._store, settings.heartbeat_seconds, self._finals.write_at_beat) as heartbeat:
-                while not turns.are_over and not self.is_over():
-                    leases = self._store.claim(
-                        owner=settings.owner,
-                        lease_seconds=settings.lease_seconds,
-                        family_of=family_of,
-                        due_at=due_at,
-                        tick=tick,
-                        **turns.options(settings.batch_size),
-                    )
-                    if self._outage is not None:
-                        self._outage.end()
-                    if leases:
-                        heartbeat.add(leases)
-                        turns.begin(leases)
-                        progressed |= yield from self._work_off(heartbeat, due_at, turns)
-                    elif not progressed:
-                        break
-                    else:
-                        progressed_ever, progressed, due_at = True, False, self.clock.now()
+            while not self.is_over():
+                room, beside = self._room, self._beside
+                leases = self._claim(tick, room, family_of) if room and not self._turns.are_over else []
+                if leases:
+                    yield from self._work_off(leases)
+                elif beside is not None and not (room and (goes_on or self._progressed)):
+                    beside.settle_ended(_LONGEST_NAP)
+                elif self._turns.are_over or not self._progressed:
+                    break
+                else:
+                    progressed_ever, self._progressed, self._due_at = True, False, self.clock.now()
+            if self._side is not None and not goes_on:
+                self._side.settle_all()
         finally:
             self._count_outcomes()
             tick.flows += report.claimed - flows
             tick.tasks += report.tasks - tasks
             tick.errors += len(report.errors) - errors
-        return progressed or progressed_ever
+        progressed, self._progressed = progressed_ever or self._progressed, False
+        return progressed
 
-    def _work_off(self, heartbeat: Heartbeat, due_at: datetime, turns: Turns) -> Steps[bool]:
-        progressed = False
+    def _claim(self, tick: TickRecord, room: int, family_of: str | None) -> list[Lease]:
+        settings = self._settings
+        leases = self._store.claim(
+            owner=settings.owner,
+            lease_seconds=settings.lease_seconds,
+            family_of=family_of,
+            due_at=self._due_at,
+            tick=tick,
+            **self._turns.options(room),
+        )
+        if self._outage is not None:
+            self._outage.end()
+        return leases
+
+    def _work_off(self, leases: list[Lease]) -> Steps[None]:
+        heartbeat = self._heartbeat
+        heartbeat.add(leases)
+        self._turns.begin(leases)
         try:
             while not self.is_over() and (leases := heartbeat.coming(_LOAD_TASKS)):
                 flows = self._store.load_claimed(leases)
                 for lease in leases:
                     if self.is_over() or not heartbeat.begin(lease):
                         break
-                    result = yield from self._tick_one(heartbeat, lease, flows.pop(lease.flow_key))
-                    if result is not None:
-                        progressed |= result.progressed
-                        on_frozen_clock = result.is_idle and self.clock.now() <= due_at
-                        is_spent = on_frozen_clock or result.is_vain
-                        turns.end(lease.flow_key, result.ticks, gave_way=result.gives_way, is_spent=is_spent)
+                    yield from self._give_turn(lease, flows.pop(lease.flow_key))
                     if self._finals.is_due():
                         self._write_finals()
         except StoreUnreachableError:
@@ -326,89 +350,77 @@ class RunnerLoop:
                 rest = heartbeat.take_rest()
                 if rest:
                     self._give_back(*rest)
-        return progressed
 
-    def _tick_one(
-        self, heartbeat: Heartbeat, lease: Lease, flow: Flow | McError
-    ) -> Generator[TaskCall | None, None, ClaimResult | None]:
-        """Tick one flow; what is wrong with it does not keep the others from being ticked."""
-        released = is_busy = False
+    def _give_turn(self, lease: Lease, flow: Flow | McError) -> Steps[None]:
+        """Make a flow's turn, or let another thread make it beside others."""
+        if isinstance(flow, McError):
+            self._settle_error(lease, flow, lease.lost_calls)
+            return
+        turn = FlowTurn(
+            self._store,
+            self._engine,
+            lease,
+            flow,
+            task_ctx=self._settings.task_ctx,
+            must_stop=lambda: self._heartbeat.must_let_go(lease) or self.is_over(),
+            on_progress=self._on_progress,
+            before_effects=self._write_finals if self._side is None else None,
+            recursion_limit=self._recursion_limit,
+        )
+        if self._side is not None:
+            if not lease.lost_calls.counts:
+                self._side.start(turn)
+                return
+            self._side.settle_all()  # lest flows be blamed beside which a call ends this runner again
+        self._turn = turn
+        outcome: ClaimResult | BaseException
         try:
-            if isinstance(flow, McError):
-                raise flow
-            result = yield from self._tick_on(heartbeat, lease, flow)
-            released = True
-            if result.failure is not None:
-                self._failures[lease.flow_key] = result.failure
-            if result.stays_blocked:
-                self._set_aside(lease, result.flow)
-            elif result.missing_error is not None:
-                self._note_blocked(lease, result.missing_error, result.flow)
-            elif result.final is not None:
-                self._finals.add(result.final)
-            else:
-                self._settle(lease, result.flow.status)
-            return result
-        except StoreBusyError:
-            is_busy = True
-            raise
-        except StoreUnreachableError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one broken flow must not stop the others
+            outcome = yield from turn.steps()
+        except BaseException as error:  # noqa: BLE001 - settled, and raised again unless it is the flow's
+            outcome = error
+        self._turn = None
+        self._settle_turn(turn, outcome)
+
+    # --- turns that end ---------------------------------------------------------------------
+
+    def _settle_turn(self, turn: FlowTurn, outcome: ClaimResult | BaseException) -> None:
+        """Take note of a turn; what is wrong with its flow does not keep the others from being ticked."""
+        self.report.tasks += turn.calls
+        if isinstance(outcome, BaseException):
+            self._settle_error(turn.lease, outcome, turn.lost_calls)
+        else:
+            self._heartbeat.end(turn.lease)
+            self._note_result(turn.lease, outcome)
+
+    def _settle_error(self, lease: Lease, error: BaseException, lost_calls: LostCalls) -> None:
+        released = False
+        try:
+            if isinstance(error, StoreUnreachableError) or not isinstance(error, Exception):
+                raise error
             self._settle(lease, error)
             released = True
         finally:
-            calls = lease.lost_calls
-            if self._at_hand is not None:
-                self.report.tasks += self._at_hand.calls
-                calls = self._at_hand.lost_calls
-                self._at_hand = None
-            heartbeat.end()
+            self._heartbeat.end(lease)
             if not released:
                 # The flow stays as it was saved last, and is under suspicion: whatever ends this runner,
                 # or breaks its connection while the database is there, would do so at each tick.
-                self._give_back(lease, lost_calls=None if is_busy else calls)
-        return None
+                self._give_back(lease, lost_calls=None if isinstance(error, StoreBusyError) else lost_calls)
 
-    def _tick_on(
-        self, heartbeat: Heartbeat, lease: Lease, flow: Flow
-    ) -> Generator[TaskCall | None, None, ClaimResult]:
-        """Tick a flow as far as it gets; tasks whose outcome cannot be saved fail, each by itself."""
-        from mc.runners.claimed_flow import ClaimedFlow  # a runner that finds nothing due does without
-
-        broken: Mapping[str, Exception] | None = None
-        for number in count(1):
-            claimed = self._at_hand = ClaimedFlow(
-                self._store,
-                self._engine,
-                lease,
-                flow,
-                task_ctx=self._settings.task_ctx,
-                must_stop=lambda: heartbeat.must_let_go or self.is_over(),
-                on_progress=self._on_progress,
-                before_effects=self._write_finals,
-                broken=broken,
-            )
-            try:
-                return (yield from claimed.tick())
-            except (LeaseLostError, FlowNotFoundError, SchemaVersionError, StoreUnreachableError):
-                raise
-            except Exception as error:
-                broken = claimed.blame(error)
-                if broken is None or number == _MOST_BREAKS:
-                    raise
-                _logger.warning(
-                    "flow %s cannot be saved as its tasks left it, and goes on as it was saved last: %s",
-                    lease.flow_key,
-                    error,
-                    extra={"action": "flow_read_again", "flow_key": lease.flow_key, "owner": lease.owner},
-                )
-                self.report.tasks += claimed.calls
-                again = self._store.load_claimed([lease])[lease.flow_key]
-                if isinstance(again, McError):
-                    raise again from error
-                flow = again
-        raise AssertionError  # count() has no end
+    def _note_result(self, lease: Lease, result: ClaimResult) -> None:
+        self._progressed |= result.progressed
+        on_frozen_clock = result.is_idle and self.clock.now() <= self._due_at
+        is_spent = on_frozen_clock or result.is_vain
+        self._turns.end(lease.flow_key, result.ticks, gave_way=result.gives_way, is_spent=is_spent)
+        if result.failure is not None:
+            self._failures[lease.flow_key] = result.failure
+        if result.stays_blocked:
+            self._set_aside(lease, result.flow)
+        elif result.missing_error is not None:
+            self._note_blocked(lease, result.missing_error, result.flow)
+        elif result.final is not None:
+            self._finals.add(result.final)
+        else:
+            self._settle(lease, result.flow.status)
 
     def _write_finals(self) -> None:
         for save, error in self._finals.write():

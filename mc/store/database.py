@@ -29,6 +29,7 @@ __all__ = ["BUSY_SECONDS", "Database"]
 
 T = TypeVar("T")
 
+_CONNECTIONS: Final = 5  # that are kept open
 BUSY_SECONDS: Final = 30.0  # for so long a transaction waits for other writers
 _LONGEST_SHOWN: Final = 100  # characters of a text in a message
 _MOST_CONFLICTS: Final = 20  # in a row; more are no accident
@@ -63,10 +64,13 @@ class Database:
         self._busy_seconds = busy_seconds
         self._upgrades = upgrades
         self._file_mode = file_mode
-        # One connection cannot hold two transactions, so threads take turns.
-        self._turn: AbstractContextManager[object] = (
-            RLock() if self.dialect.is_private(self._url) else nullcontext()
+        self._connections = _CONNECTIONS
+        # One connection cannot hold two transactions, so threads take turns; also where there is one writer
+        # at a time, because SQLite waits for its lock by looking for it now and then.
+        self._write_turn: AbstractContextManager[object] = (
+            RLock() if self.dialect.has_one_writer else nullcontext()
         )
+        self._read_turn = self._write_turn if self.dialect.is_private(self._url) else nullcontext()
         self._held: HeldTransaction | None = None
         self._opening = RLock()
         self._opened_in = 0  # process
@@ -119,7 +123,9 @@ class Database:
         writer = self._writer
         assert writer is not None
         blames = self.dialect.blames_statement
-        held = self._repeat(lambda _: HeldTransaction.begin(writer, self._turn, work, self._explain, blames))
+        held = self._repeat(
+            lambda _: HeldTransaction.begin(writer, self._write_turn, work, self._explain, blames)
+        )
         if self.dialect.is_private(self._url):
             self._held = held
         return held
@@ -128,6 +134,15 @@ class Database:
     def is_held(self) -> bool:
         """Whether a transaction is held on the only connection of a database in memory."""
         return self._held is not None and self._held.is_open
+
+    def keep_connections(self, number: int) -> None:
+        """Keep so many connections to a server open once they were needed; ten more may be in use.
+
+        Where fewer were kept so far, the next transaction opens new ones.
+        """
+        if number > self._connections and not self.dialect.has_one_writer:
+            self._connections = number
+            self.close()
 
     def close(self) -> None:
         """Close all connections; the next transaction opens new ones."""
@@ -168,7 +183,7 @@ class Database:
     def _connect(self) -> Engine:
         """Return an engine that has made a connection."""
         try:
-            engine = self.dialect.open(self._url, self._busy_seconds, self._file_mode)
+            engine = self.dialect.open(self._url, self._busy_seconds, self._file_mode, self._connections)
             self.dialect.adopt(engine.dialect)
             self._repeat(lambda _: engine.connect().close())
         except McError as error:
@@ -192,7 +207,7 @@ class Database:
         assert engine is not None
 
         def transact(attempts: _Attempts) -> T:
-            with self._turn:
+            with self._write_turn if writes else self._read_turn:
                 if self._held is not None and self._held.is_open and not writes:
                     return work(self._held.connection)  # by this thread: it is its turn
                 with engine.connect() as connection, connection.begin():

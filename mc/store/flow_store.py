@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 from weakref import WeakKeyDictionary
 
@@ -127,6 +126,10 @@ class FlowStore:
         """The database's URL for people, without password."""
         return self._database.shown_url
 
+    def keep_connections(self, number: int) -> None:
+        """Keep so many connections to a server open once they were needed; ten more may be in use."""
+        self._database.keep_connections(number)
+
     def close(self) -> None:
         """Close all connections; a database in memory is gone with them."""
         self._database.close()
@@ -135,9 +138,7 @@ class FlowStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -336,9 +337,7 @@ class FlowStore:
         if limit < 1:
             return []
         now = self.clock.now()
-        among = []
-        if keys is not None:
-            among.append(flow_table.c.key.in_(keys))
+        among = [] if keys is None else [flow_table.c.key.in_(keys)]
         if family_of is not None:
             among.append(flow_table.c.key.in_(claims.family_of(family_of)))
         if skip:

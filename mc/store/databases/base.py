@@ -51,11 +51,15 @@ class Dialect(ABC):
         name: as in the URL.
         sqlalchemy_name: of SQLAlchemy's dialect that writes its statements.
         locks_what_it_sorts: whether a locking query that sorts locks also the rows beyond its limit.
+        has_one_writer: whether one transaction at a time writes, so that the threads of a process take turns,
+            and share commits. Where several do, each thread's round trips and its wait for the disk go on
+            beside those of others, and the server lets commits share the disk's flush.
     """
 
     name: ClassVar[str]
     sqlalchemy_name: ClassVar[str]
     locks_what_it_sorts: ClassVar[bool] = False
+    has_one_writer: ClassVar[bool] = False
 
     # --- URLs
 
@@ -106,7 +110,7 @@ class Dialect(ABC):
     # --- connections
 
     @abstractmethod
-    def open(self, url: URL, busy_seconds: float, file_mode: int | None) -> Engine:
+    def open(self, url: URL, busy_seconds: float, file_mode: int | None, connections: int) -> Engine:
         """Return an engine that has connected to nothing yet.
 
         Where the options of a connection say `mc_write`, its transactions see what others commit
@@ -117,6 +121,7 @@ class Dialect(ABC):
             url: as `normalise` returned it.
             busy_seconds: how long a transaction waits for a lock.
             file_mode: permissions of a file that is made; None: by the process's umask.
+            connections: to a server that are kept open; ten more may be in use.
 
         Raises:
             StoreUnreachableError: the driver is not installed, or the place cannot be used.

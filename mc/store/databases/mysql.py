@@ -61,7 +61,7 @@ class MysqlDialect(Dialect):
             url=url.set(database=name), create=f"CREATE DATABASE {name}", drop=f"DROP DATABASE {name}"
         )
 
-    def open(self, url: URL, busy_seconds: float, file_mode: int | None) -> Engine:
+    def open(self, url: URL, busy_seconds: float, file_mode: int | None, connections: int) -> Engine:
         patience = max(2, round(busy_seconds))
         try:
             from mc.store.databases.mysql_cursor import LimitedCursor
@@ -77,6 +77,7 @@ class MysqlDialect(Dialect):
                     "write_timeout": _LONGEST_STATEMENT,
                 },
                 pool_timeout=busy_seconds,
+                pool_size=connections,
             )
         except ImportError as error:
             raise missing_driver("MariaDB or MySQL", "PyMySQL", "mysql") from error

@@ -62,7 +62,7 @@ class PostgresqlDialect(Dialect):
             drop=f"DROP SCHEMA {name} CASCADE",
         )
 
-    def open(self, url: URL, busy_seconds: float, file_mode: int | None) -> Engine:
+    def open(self, url: URL, busy_seconds: float, file_mode: int | None, connections: int) -> Engine:
         try:
             engine = create_engine(
                 url,
@@ -70,6 +70,7 @@ class PostgresqlDialect(Dialect):
                 connect_args=_connect_args(url, busy_seconds),
                 use_native_hstore=False,  # which would be looked up at each connection
                 pool_timeout=busy_seconds,
+                pool_size=connections,
             )
         except ImportError as error:
             raise missing_driver("PostgreSQL", "psycopg 3", "postgres") from error

@@ -32,6 +32,7 @@ class SqliteDialect(Dialect):
 
     name = "sqlite"
     sqlalchemy_name = "sqlite"
+    has_one_writer = True
 
     def check_url(self, url: URL, text: str) -> None:
         if url.host or url.username or url.password or url.port:
@@ -75,7 +76,7 @@ class SqliteDialect(Dialect):
         files = tuple(file.with_name(file.name + ending) for ending in ("", "-wal", "-shm", "-journal"))
         return Place(url=url.set(database=str(file)), files=files)
 
-    def open(self, url: URL, busy_seconds: float, file_mode: int | None) -> Engine:
+    def open(self, url: URL, busy_seconds: float, file_mode: int | None, connections: int) -> Engine:
         options: dict[str, Any] = {"connect_args": {"timeout": busy_seconds, "check_same_thread": False}}
         _check_options(url)
         file = None

@@ -18,11 +18,18 @@ __all__ = ["IS_HELD", "is_held_by", "keep", "names_of", "release", "renew", "set
 
 
 def renew(connection: Connection, dialect: Dialect, lease: Lease) -> datetime | None:
-    """Return the time until which a lease was prolonged; None if it was taken over or given back."""
+    """Return the time until which a lease was prolonged; None if it was taken over or given back.
+
+    Where a transaction has locked the flow's row, the lease is left as it is: nobody can take it over
+    meanwhile, and that of a transactional task may last.
+    """
     database_now: str = connection.scalars(select(dialect.now())).one()
+    if connection.execute(dialect.lock_rows(_FIND_HELD), names_of(lease)).first() is None:
+        return lease.expires_at if is_held_by(connection, lease) else None
     expires_at = parse_time(database_now) + timedelta(seconds=lease.seconds)
     params = {**names_of(lease), "new_expires_at": format_time(expires_at)}
-    return expires_at if connection.execute(_RENEW, params).rowcount == 1 else None
+    connection.execute(_RENEW, params)
+    return expires_at
 
 
 def keep(connection: Connection, lease: Lease) -> bool:

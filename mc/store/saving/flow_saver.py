@@ -20,6 +20,7 @@ from mc.errors import (
     StoreReplacedError,
 )
 from mc.flows.flow import Flow
+from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.database import Database
 from mc.store.databases.held_transaction import HeldTransaction
 from mc.store.history.event_log import add_events, draft_lost_result
@@ -29,6 +30,7 @@ from mc.store.leases.refusals import explain_refusal
 from mc.store.rows.request_rows import give_back, take_turn
 from mc.store.saving.flow_writer import FlowDraft, Update, draft_save, save_statement, update_flows
 from mc.store.saving.new_flow import NewFlow, draft_new_flow, insert_flows
+from mc.store.saving.shared_commits import SharedCommits
 from mc.store.sql.statements import Prepared, Row
 from mc.store.stored_state import StoredState
 
@@ -93,6 +95,7 @@ class FlowSaver:
         seen: Recollection,
     ) -> None:
         self._database = database
+        self._shared = SharedCommits(database) if database.dialect.has_one_writer else database
         self._now = now
         self._states = states
         self._seen = seen
@@ -152,8 +155,9 @@ class FlowSaver:
             if outbox.cancelled or outbox.asked or outbox.passed_on:
                 _write_controls(connection, flow.key, outbox, format_time(now))
 
+        is_shared = lease is not None and outbox.is_empty and _changes_no_other(draft)
         try:
-            (within or self._database).write(write)
+            (within or (self._shared if is_shared else self._database)).write(write)
         except LeaseLostError as error:
             self._keep_lost_result(draft, lease, error)
             raise
@@ -265,6 +269,12 @@ def _group_saves(saves: Iterable[FinalSave], waiting: Collection[str]) -> list[l
             tasks = save.lease.num_tasks
         groups[-1].append(save)
     return [group for group in groups if group]
+
+
+def _changes_no_other(draft: FlowDraft) -> bool:
+    """Tell whether a save changes nothing that belongs to other flows, too."""
+    ends = draft.flow.status in FINISHED_FLOW_STATUSES and draft.state.waiter_key is not None
+    return not ends and not draft.ended_requests
 
 
 def _draft_sub_flow(child: Flow, waiter_key: str, now: datetime, lease: Lease | None) -> NewFlow:

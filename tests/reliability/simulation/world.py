@@ -288,8 +288,8 @@ def _set_world(world: World) -> None:
 class _VirtualSqlite(SqliteDialect):
     """SQLite whose clock is that of the world."""
 
-    def open(self, url: URL, busy_seconds: float, file_mode: int | None) -> Engine:
-        engine: Engine = super().open(url, busy_seconds, file_mode)
+    def open(self, url: URL, busy_seconds: float, file_mode: int | None, connections: int) -> Engine:
+        engine: Engine = super().open(url, busy_seconds, file_mode, connections)
 
         @event.listens_for(engine, "connect")
         def _set_clock(connection: Any, _record: Any) -> None:

@@ -1,0 +1,117 @@
+"""Threads of a runner, in each of which one flow has its turn beside those of others."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Thread
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+from mc.errors import StoreError
+from mc.flows.calls.task_call import make_steps
+from mc.runners.turns import FlowTurn
+
+if TYPE_CHECKING:
+    from mc.runners.claimed_flow import ClaimResult
+
+__all__ = ["SideBySide"]
+
+_LONGEST_WAIT: Final = 60.0  # seconds; then it waits again
+
+
+class SideBySide:
+    """Turns of flows that are made by threads of their own, and settled by the thread that hands them out.
+
+    At the end of its block the turns under way are asked to end, and waited for; unless an interruption ends
+    it, after which nobody waits, and the flows are let go.
+
+    Args:
+        threads: at most so many; each is started when it is first needed.
+        settle: called with each turn that ended, and what it came to.
+        stop: asks all turns to end.
+        let_go: called with each turn that is not waited for.
+    """
+
+    def __init__(
+        self,
+        threads: int,
+        *,
+        settle: Callable[[FlowTurn, ClaimResult | BaseException], object],
+        stop: Callable[[], object],
+        let_go: Callable[[FlowTurn], object],
+    ) -> None:
+        self.under_way: list[FlowTurn] = []
+        self._threads = threads
+        self._started = 0
+        self._settle = settle
+        self._stop = stop
+        self._let_go = let_go
+        self._waiting: queue.SimpleQueue[FlowTurn | None] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[tuple[FlowTurn, ClaimResult | BaseException]] = queue.SimpleQueue()
+
+    @property
+    def room(self) -> int:
+        """How many turns may begin."""
+        return self._threads - len(self.under_way)
+
+    def start(self, turn: FlowTurn) -> None:
+        """Let a thread make a turn; there must be room."""
+        self.under_way.append(turn)
+        self._waiting.put(turn)
+        if self._started < len(self.under_way):
+            self._started += 1
+            # a daemon, because an interruption does not wait for what a handler does
+            Thread(target=self._make_turns, name=f"mc-runner-{self._started}", daemon=True).start()
+
+    def settle_ended(self, seconds: float) -> bool:
+        """Settle the turns that have ended; wait so long for the first, and tell whether there was one.
+
+        Raises:
+            StoreUnreachableError: the first error that ended a turn with which the runner cannot go on.
+        """
+        problem: StoreError | None = None
+        found = False
+        with suppress(queue.Empty):
+            while True:
+                turn, outcome = self._ended.get(timeout=0 if found else seconds)
+                found = True
+                self.under_way.remove(turn)
+                try:
+                    self._settle(turn, outcome)
+                except StoreError as error:
+                    problem = problem or error
+        if problem is not None:
+            raise problem
+        return found
+
+    def settle_all(self) -> None:
+        """Wait for all turns, and settle them."""
+        while self.under_way:
+            self.settle_ended(_LONGEST_WAIT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._stop()
+        try:
+            if kind is None or issubclass(kind, Exception):
+                self.settle_all()
+        finally:
+            for turn in self.under_way:
+                self._let_go(turn)
+            for _ in range(self._started):
+                self._waiting.put(None)
+
+    def _make_turns(self) -> None:
+        while (turn := self._waiting.get()) is not None:
+            outcome: ClaimResult | BaseException
+            try:
+                outcome = make_steps(turn, turn.steps())
+            except BaseException as error:  # noqa: BLE001 - raised by whoever settles the turn
+                outcome = error
+            self._ended.put((turn, outcome))
