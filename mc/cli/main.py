@@ -85,11 +85,11 @@ class HoustonGroup(LazyGroup):
         **extra: Any,
     ) -> NoReturn:
         # Always ends the process, as click's standalone mode does.
-        from mc.cli.process import run_to_exit_code
+        from mc.cli.process import end_process, run_to_exit_code
 
         arguments = list(sys.argv[1:] if args is None else args)
         self._main_shell_completion(extra, prog_name or "houston", complete_var)
-        sys.exit(run_to_exit_code(self, arguments))
+        end_process(run_to_exit_code(self, arguments))
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from mc.cli.output import LOCAL_TIMES
-from mc.cli.parameter_types import TEXT, SecondsRange
+from mc.cli.parameter_types import COUNT, TEXT, SecondsRange
 from mc.cli.settings import Settings
 from mc.cli.spec_source import check_key, parse_data
 from mc.store.databases.kinds import DEFAULT_URL
@@ -23,6 +23,7 @@ __all__ = [
     "outage_option",
     "sender_option",
     "spec_options",
+    "threads_option",
 ]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
@@ -120,6 +121,19 @@ def lease_option(command: Decorated) -> Decorated:
         default=60.0,
         show_default=True,
         help="How long a flow is held up by a runner that vanished while it ticked the flow.",
+    )
+    return option(command)
+
+
+def threads_option(command: Decorated) -> Decorated:
+    """Give a command that ticks flows the option `--threads`."""
+    option = click.option(
+        "--threads",
+        type=COUNT,
+        metavar="N",
+        default=1,
+        show_default=True,
+        help="Work on up to N flows side by side, so that none waits for another's call.",
     )
     return option(command)
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from mc.cli.exit_codes import ExitCode
 from mc.errors import ControlError, FlowNotFoundError, ResourceError
 
-__all__ = ["run_to_exit_code"]
+__all__ = ["end_process", "run_to_exit_code"]
 
 
 def run_to_exit_code(command: click.Command, arguments: Sequence[str]) -> int:
@@ -32,6 +35,18 @@ def run_to_exit_code(command: click.Command, arguments: Sequence[str]) -> int:
         return ExitCode.INTERRUPTED
     except BaseException as error:  # noqa: BLE001 - the one place where every error becomes an exit code
         return _report(error, as_json=as_json, debug=_asks_for(arguments, "--debug"))
+
+
+def end_process(code: int) -> NoReturn:
+    """End the process, and with it the calls in threads of a runner that an interruption did not wait for.
+
+    Some may hold a lock, such as that of a standard stream, without which Python's own end would fail.
+    """
+    if any(thread.name.startswith("mc-runner-") for thread in threading.enumerate()):
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _invoke(command: click.Command, arguments: list[str]) -> int:

@@ -44,7 +44,7 @@ class SideBySide:
     ) -> None:
         self.under_way: list[FlowTurn] = []
         self._threads = threads
-        self._started = 0
+        self._made: list[Thread] = []
         self._settle = settle
         self._stop = stop
         self._let_go = let_go
@@ -60,10 +60,11 @@ class SideBySide:
         """Let a thread make a turn; there must be room."""
         self.under_way.append(turn)
         self._waiting.put(turn)
-        if self._started < len(self.under_way):
-            self._started += 1
+        if len(self._made) < len(self.under_way):
             # a daemon, because an interruption does not wait for what a handler does
-            Thread(target=self._make_turns, name=f"mc-runner-{self._started}", daemon=True).start()
+            thread = Thread(target=self._make_turns, name=f"mc-runner-{len(self._made)}", daemon=True)
+            self._made.append(thread)
+            thread.start()
 
     def settle_ended(self, seconds: float) -> bool:
         """Settle the turns that have ended; wait so long for the first, and tell whether there was one.
@@ -102,10 +103,13 @@ class SideBySide:
             if kind is None or issubclass(kind, Exception):
                 self.settle_all()
         finally:
+            for _ in self._made:
+                self._waiting.put(None)
             for turn in self.under_way:
                 self._let_go(turn)
-            for _ in range(self._started):
-                self._waiting.put(None)
+        for thread in self._made:
+            if not self.under_way:
+                thread.join()
 
     def _make_turns(self) -> None:
         while (turn := self._waiting.get()) is not None:

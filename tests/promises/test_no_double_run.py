@@ -22,7 +22,7 @@ from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
 
-url, effects = sys.argv[1:]
+url, effects, threads = sys.argv[1:]
 
 def act(task_ctx):
     descriptor = os.open(effects, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -30,7 +30,7 @@ def act(task_ctx):
     os.close(descriptor)
 
 with FlowStore(url) as store:
-    runner = FlowRunner(store, FlowEngine(task_handlers={"act": act}), batch_size=5)
+    runner = FlowRunner(store, FlowEngine(task_handlers={"act": act}), batch_size=5, threads=int(threads))
     print("ready", flush=True)
     sys.stdin.readline()
     claimed = 0
@@ -42,15 +42,15 @@ with FlowStore(url) as store:
 """
 
 
-@pytest.mark.parametrize("num_runners", [2, 4])
-def test_each_task_of_200_flows_is_run_exactly_once(tmp_path: Path, num_runners: int) -> None:
+@pytest.mark.parametrize(("num_runners", "threads"), [(4, 1), (2, 8)])
+def test_each_task_of_200_flows_is_run_exactly_once(tmp_path: Path, num_runners: int, threads: int) -> None:
     url, effects = f"sqlite:///{tmp_path}/flows.sqlite3", tmp_path / "effects"
     spec = {"tasks": [{"key": f"t{number}", "task_type": "act"} for number in range(NUM_TASKS)]}
     with FlowStore(url) as store:
         store.create_many([Flow.from_flow_spec(spec, key=f"f{number}") for number in range(NUM_FLOWS)])
         runners = [
             subprocess.Popen(
-                [sys.executable, "-c", RUNNER, url, str(effects)],
+                [sys.executable, "-c", RUNNER, url, str(effects), str(threads)],
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

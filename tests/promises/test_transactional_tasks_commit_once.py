@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Barrier
 from types import ModuleType
 from typing import Any
 
@@ -111,6 +112,10 @@ def interrupt_once(connection, task_ctx):
 
 async def wait(connection):
     pass
+
+def meet(connection, task_ctx):
+    write(connection, task_ctx)
+    together.wait(60)
 """
 
 
@@ -471,3 +476,15 @@ def test_in_a_private_database_too(functions: Any) -> None:
     assert (
         store._database.read(lambda connection: connection.scalar(text(f"SELECT count(*) FROM {TABLE}"))) == 0
     )
+
+
+def test_those_of_several_flows_are_under_way_side_by_side_where_there_are_several_writers(
+    world: World, functions: ModuleType
+) -> None:
+    threads = 20
+    functions.together = Barrier(threads if world.name != "sqlite" else 1)  # type: ignore[attr-defined]
+    keys = [f"f{number:02}" for number in range(threads)]
+    for key in keys:
+        world.submit("meet", key=key)
+    assert world.tick(threads=threads).completed == threads
+    assert world.markers() == [(key, "t0") for key in keys]

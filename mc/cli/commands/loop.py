@@ -11,7 +11,7 @@ import click
 from mc.cli.commands.tick import describe_report
 from mc.cli.exit_codes import ExitCode
 from mc.cli.kept_process import KeptProcess
-from mc.cli.options import common_options, lease_option, max_seconds_option, outage_option
+from mc.cli.options import common_options, lease_option, max_seconds_option, outage_option, threads_option
 from mc.cli.output import print_json, stdout_for_json
 from mc.cli.parameter_types import DurationType
 from mc.cli.settings import Settings
@@ -30,6 +30,7 @@ __all__ = ["command"]
     help="Look at the database at least that often (5s, 1m), for flows that others submit.",
 )
 @max_seconds_option("what is left is for the next loop or tick.")
+@threads_option
 @lease_option
 @outage_option
 @common_options
@@ -38,6 +39,7 @@ def command(
     settings: Settings,
     interval: timedelta,
     max_seconds: float | None,
+    threads: int,
     lease_seconds: float,
     outage_seconds: float,
 ) -> Any:
@@ -55,7 +57,11 @@ def command(
         stdout_for_json(settings.as_json),
         KeptProcess() as kept,
         settings.open_houston(
-            with_handlers=True, observers=(kept,), lease_seconds=lease_seconds, outage_seconds=outage_seconds
+            with_handlers=True,
+            observers=(kept,),
+            lease_seconds=lease_seconds,
+            outage_seconds=outage_seconds,
+            threads=threads,
         ) as houston,
     ):
         houston.runner.on_stop_signal = StopNotice(houston.runner)

@@ -9,7 +9,14 @@ import click
 
 from mc.cli.exit_codes import ExitCode
 from mc.cli.kept_process import KeptProcess
-from mc.cli.options import common_options, lease_option, max_seconds_option, outage_option, spec_options
+from mc.cli.options import (
+    common_options,
+    lease_option,
+    max_seconds_option,
+    outage_option,
+    spec_options,
+    threads_option,
+)
 from mc.cli.output import format_counts, print_json, printable, stdout_for_json, to_json_text
 from mc.cli.progress import make_progress
 from mc.cli.settings import Settings
@@ -30,6 +37,7 @@ _HOW_TO_GO_ON = "`houston tick` goes on with it, and so does the same run with `
 @click.command("run")
 @spec_options
 @max_seconds_option("later ticks go on with the flow.")
+@threads_option
 @lease_option
 @outage_option
 @common_options
@@ -40,6 +48,7 @@ def command(
     key: str | None,
     data: dict[str, Any],
     max_seconds: float | None,
+    threads: int,
     lease_seconds: float,
     outage_seconds: float,
 ) -> int:
@@ -61,6 +70,7 @@ def command(
             observers=(kept, progress),
             lease_seconds=lease_seconds,
             outage_seconds=outage_seconds,
+            threads=threads,
         ) as houston,
     ):
         with spec_of(spec) as value:

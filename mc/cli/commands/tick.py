@@ -9,7 +9,7 @@ import click
 
 from mc.cli.exit_codes import ExitCode
 from mc.cli.kept_process import KeptProcess
-from mc.cli.options import common_options, lease_option, max_seconds_option
+from mc.cli.options import common_options, lease_option, max_seconds_option, threads_option
 from mc.cli.output import count_of, print_json, stdout_for_json
 from mc.cli.parameter_types import COUNT
 from mc.cli.settings import Settings
@@ -24,11 +24,17 @@ __all__ = ["command"]
 @click.option("--max-flows", type=COUNT, metavar="N", help="Advance at most N flows.")
 @max_seconds_option("what is left is for the next tick.")
 @click.option("-v", "--verbose", is_flag=True, help="Say so when there was nothing to do.")
+@threads_option
 @lease_option
 @common_options
 @click.pass_obj
 def command(
-    settings: Settings, max_flows: int | None, max_seconds: float | None, verbose: bool, lease_seconds: float
+    settings: Settings,
+    max_flows: int | None,
+    max_seconds: float | None,
+    verbose: bool,
+    threads: int,
+    lease_seconds: float,
 ) -> int:
     """Advance the flows that are due, then end.
 
@@ -44,7 +50,12 @@ def command(
     with (
         stdout_for_json(settings.as_json),
         KeptProcess() as kept,
-        settings.open_houston(with_handlers=True, observers=(kept,), lease_seconds=lease_seconds) as houston,
+        settings.open_houston(
+            with_handlers=True,
+            observers=(kept,),
+            lease_seconds=lease_seconds,
+            threads=threads,
+        ) as houston,
         some_failures(MOST_FAILURES),
         StopSignals(houston.runner.stop, StopNotice(houston.runner)) as signals,
     ):

@@ -34,7 +34,7 @@ def hang():
 
 @task_handler("ask")
 def ask(task):
-    print("asking", task["key"], flush=True)
+    print(f"asking {task['key']}\\n", end="", flush=True)  # at once, whatever other threads print
     return {"answer": sys.stdin.readline().strip()}
 """
 NOOP = {"key": "a", "task_type": "noop"}
@@ -135,6 +135,43 @@ def test_a_second_interrupt_ends_it_at_once(
     assert (process.returncode, last) == (130, "Interrupted.")
     assert notice.startswith("SIGINT: waiting for task first of flow k ")
     assert read_statuses(tmp_path) == (["PENDING", "PENDING"], False)
+
+
+class TestThreads:
+    @pytest.fixture
+    def asking(
+        self, start: START, houston: Callable[..., Any], write_spec: Callable[..., Path], tmp_path: Path
+    ) -> subprocess.Popen[str]:
+        """A loop in which two flows have asked and wait for their answers."""
+        (tmp_path / "asking.py").write_text(MODULE)
+        tasks = [{"key": key, "task_type": "ask"} for key in ("first", "second")]
+        for key in ("k", "l"):
+            houston("submit", write_spec(tasks, key=key), "--handlers", "asking")
+        process = start("loop", "--threads", "2")
+        assert [read_line(process), read_line(process)] == ["asking first\n"] * 2
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        notice = process.stderr.readline()
+        assert notice.startswith("SIGINT: waiting for task first of flow ")
+        assert ") and task first of flow " in notice
+        return process
+
+    def test_all_calls_under_way_are_finished_and_saved(
+        self, asking: subprocess.Popen[str], tmp_path: Path
+    ) -> None:
+        out, err = asking.communicate("one\ntwo\n")
+        assert (asking.returncode, err) == (130, "")
+        assert "2 flows, 2 task calls" in out
+        assert read_statuses(tmp_path) == (["COMPLETED", "PENDING"], False)
+
+    def test_a_second_interrupt_waits_for_none_and_lets_the_flows_go(
+        self, asking: subprocess.Popen[str], tmp_path: Path
+    ) -> None:
+        asking.send_signal(signal.SIGINT)
+        assert asking.wait(60) == 130
+        assert asking.stderr is not None
+        assert asking.stderr.read() == "Interrupted.\n"
+        assert read_statuses(tmp_path) == (["PENDING", "PENDING"], False)
 
 
 class TestLoop:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 from pathlib import Path
+from threading import Barrier, Event, Thread
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from mc.clock import ManualClock
 from mc.flows.flow import Flow
@@ -15,6 +17,8 @@ from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.finding import Finding
 from mc.store.flow_store import FlowStore
+from mc.store.lease import LostCalls
+from mc.store.schema import tables
 from mc.store.upkeep.health import examine
 
 
@@ -27,12 +31,18 @@ class World:
     def submit(self, *tasks: dict[str, Any], key: str = "f") -> None:
         self.store.create(Flow.from_flow_spec({"tasks": list(tasks)}, key=key))
 
-    def runner(self, **handlers: Any) -> FlowRunner:
-        return FlowRunner(self.store, FlowEngine(task_handlers=handlers, clock=self.clock))
+    def runner(self, threads: int = 1, **handlers: Any) -> FlowRunner:
+        engine = FlowEngine(task_handlers=handlers, clock=self.clock)
+        return FlowRunner(self.store, engine, threads=threads)
 
     def vanish(self) -> None:
         """Claim all that is due as a runner that is then killed before it calls anything."""
         self.store.claim(owner="gone", limit=99, lease_seconds=0)
+
+    def expire_leases(self) -> None:
+        """Let all leases look as if their runners had vanished."""
+        past = update(tables.flow).values(lease_expires_at="2000-01-01T00:00:00.000000+00:00")
+        self.store._database.write(lambda connection: connection.execute(past))
 
     def suspects(self) -> list[Finding]:
         return [finding for finding in examine(self.url, clock=self.clock) if finding.code == "suspect-flows"]
@@ -159,3 +169,64 @@ def test_a_flow_whose_calls_came_back_is_free_again(world: World) -> None:
 
     world.runner(act=fail).tick()
     assert world.suspects() == []
+
+
+class TestFlowsSideBySide:
+    def test_those_beside_a_flow_that_ended_a_runner_may_be_so_again(self, world: World) -> None:
+        together = Barrier(3)
+        for key in "abc":
+            world.submit(task("t"), key=key)
+        world.vanish()
+        assert world.runner(3, act=lambda: together.wait(60) and None).tick().completed == 3
+
+    def test_one_of_which_a_call_ended_a_runner_is_worked_on_alone(self, world: World) -> None:
+        pair, under_way, alone = Barrier(2), list[str](), list[bool]()
+
+        def act(flow: Flow) -> None:
+            under_way.append(flow.key)
+            if flow.key.startswith("bad"):
+                alone.append(len(under_way) == 1)
+            else:
+                pair.wait(60)
+                while not (world.store.is_held("bad1") or world.store.is_held("bad2")):
+                    pass
+                for _ in range(50):  # in which the claimed flow would begin
+                    world.store.summary(flow.key)
+            under_way.remove(flow.key)
+
+        for key in ("bad1", "bad2", "good1", "good2"):
+            world.submit(task("t"), key=key)
+        for lease in world.store.claim(owner="gone", keys=["bad1", "bad2"], limit=2):
+            world.store.release(lease, lost_calls=LostCalls(under_way=("t/1",)))
+        assert world.runner(4, act=act).tick().completed == 4
+        assert alone == [True, True]
+
+    def test_the_one_that_ends_its_runner_again_and_again_is_blocked_and_no_other(self, world: World) -> None:
+        gone, lost = Event(), list[Thread]()
+
+        def lose_a_runner_in(*keys: str) -> None:
+            """Let a runner call tasks, and those of some flows never come back."""
+            begun = Barrier(len(keys) + 1)
+
+            def act(flow: Flow) -> None:
+                if flow.key in keys:
+                    begun.wait(60)
+                    gone.wait(60)
+
+            lost.append(Thread(target=world.runner(3, act=act).tick))
+            lost[-1].start()
+            begun.wait(60)
+            world.expire_leases()
+
+        for key in ("a", "bad", "b"):
+            world.submit(task("t"), key=key)
+        lose_a_runner_in("a", "bad", "b")  # of which nobody knows what it called
+        lose_a_runner_in("a", "bad", "b")  # from now on they are worked on alone
+        lose_a_runner_in("bad")
+        lose_a_runner_in("bad")
+        world.runner(3, act=lambda: None).tick()
+        gone.set()
+        for thread in lost:
+            thread.join()
+        statuses = {flow.key: flow.status for flow in world.store.query()}
+        assert statuses == {"a": "COMPLETED", "b": "COMPLETED", "bad": "BLOCKED"}
