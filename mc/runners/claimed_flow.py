@@ -96,8 +96,8 @@ class ClaimedFlow:
         task_ctx: more entries for the `task_ctx` of handlers.
         must_stop: asked between two calls whether to stop.
         on_progress: told of each tick.
-        before_effects: called before each call with effects, because last saves wait for others. Without it
-            they do not wait.
+        before_effects: called before each call with effects, because last saves wait for others; None: they
+            do not wait.
         broken: calls whose outcome could not be saved when the flow was ticked before under this lease, and
             why. They are not made again: their tasks fail. Each other call is saved by itself, to
             find what breaks the flow.
@@ -113,7 +113,7 @@ class ClaimedFlow:
         task_ctx: Mapping[str, Any],
         must_stop: Callable[[], bool],
         on_progress: OnProgress | None = None,
-        before_effects: Callable[[], object] | None = None,
+        before_effects: Callable[[], object] | None = lambda: None,
         broken: Mapping[str, Exception] | None = None,
     ) -> None:
         self.flow = flow
