@@ -92,6 +92,7 @@ class RunnerLoop:
         self._outage: Outage | None = None  # a tick waits for no end of one
         self._recursion_limit = sys.getrecursionlimit()
         self._kept: list[Lease] = []  # that could not be given back during an outage
+        self._counted_tasks = 0
         self._outcomes: dict[str, str] = {}  # of one round: flow key -> field of the report
         self._failures: dict[str, FlowFailure] = {}  # of flows that are FAILED, and not saved as such yet
 
@@ -130,12 +131,8 @@ class RunnerLoop:
                 return
             from mc.runners.side_by_side import SideBySide
 
-            with SideBySide(
-                self._settings.threads,
-                settle=self._settle_turn,
-                stop=self.stop,
-                let_go=lambda turn: self._give_back(turn.lease),
-            ) as self._side:
+            threads, settle = self._settings.threads, self._settle_turn
+            with SideBySide(threads, settle=settle, stop=self.stop, let_go=self._give_back) as self._side:
                 yield
 
     @property
@@ -173,8 +170,7 @@ class RunnerLoop:
                 except StoreUnreachableError as error:
                     wait = outage.meet(error)
                 yield from self._sleep(wait)
-            if self._beside is not None:
-                yield from self._round()
+            yield from self._last_round()
         if not outage.is_on:
             self._finish()
         return self.report
@@ -184,6 +180,8 @@ class RunnerLoop:
         try:
             with self._working():
                 yield from self._follow(key, interval)
+                self.stop()
+                yield from self._last_round(key)
         except FlowNotFoundError:
             self._end_interrupted()
             raise
@@ -200,7 +198,7 @@ class RunnerLoop:
                 if status not in ("PENDING", "RUNNING") or self.is_over():
                     return
                 due_at = store.next_due_at(family_of=key)
-                if due_at is not None or store.is_held(family_of=key):
+                if self._beside is not None or due_at is not None or store.is_held(family_of=key):
                     was_idle = False
                 elif not was_idle:
                     was_idle = True  # or a lease ran out between the two looks
@@ -265,6 +263,11 @@ class RunnerLoop:
         self._open_row = self._account.end(tick, progressed=progressed, goes_on=goes_on)
         return progressed
 
+    def _last_round(self, family_of: str | None = None) -> Steps[None]:
+        """Wait for the turns that other threads still make, and count those that ended between two rounds."""
+        if self._beside is not None or self._outcomes:
+            yield from self._round(family_of=family_of)
+
     def _end_row(self) -> None:
         if self._open_row is not None:
             self._account.end(self._open_row)
@@ -286,8 +289,7 @@ class RunnerLoop:
         to the next rounds.
         """
         self._due_at, self._turns = self.clock.now(), Turns(max_flows)
-        progressed_ever, report = False, self.report
-        flows, tasks, errors = report.claimed, report.tasks, len(report.errors)
+        progressed_ever = False
         try:
             while not self.is_over():
                 room, beside = self._room, self._beside
@@ -303,10 +305,7 @@ class RunnerLoop:
             if self._side is not None and not goes_on:
                 self._side.settle_all()
         finally:
-            self._count_outcomes()
-            tick.flows += report.claimed - flows
-            tick.tasks += report.tasks - tasks
-            tick.errors += len(report.errors) - errors
+            self._count_outcomes(tick)
         progressed, self._progressed = progressed_ever or self._progressed, False
         return progressed
 
@@ -393,18 +392,16 @@ class RunnerLoop:
             self._note_result(turn.lease, outcome)
 
     def _settle_error(self, lease: Lease, error: BaseException, lost_calls: LostCalls) -> None:
-        released = False
+        self._heartbeat.end(lease)
         try:
             if isinstance(error, StoreUnreachableError) or not isinstance(error, Exception):
                 raise error
             self._settle(lease, error)
-            released = True
-        finally:
-            self._heartbeat.end(lease)
-            if not released:
-                # The flow stays as it was saved last, and is under suspicion: whatever ends this runner,
-                # or breaks its connection while the database is there, would do so at each tick.
-                self._give_back(lease, lost_calls=None if isinstance(error, StoreBusyError) else lost_calls)
+        except BaseException:
+            # The flow stays as it was saved last, and is under suspicion: whatever ends this runner,
+            # or breaks its connection while the database is there, would do so at each tick.
+            self._give_back(lease, lost_calls=None if isinstance(error, StoreBusyError) else lost_calls)
+            raise
 
     def _note_result(self, lease: Lease, result: ClaimResult) -> None:
         self._progressed |= result.progressed
@@ -479,13 +476,17 @@ class RunnerLoop:
 
     # --- the report ------------------------------------------------------------------------
 
-    def _count_outcomes(self) -> None:
+    def _count_outcomes(self, tick: TickRecord) -> None:
+        """Count in the report, and in the tick, what turns came to that have ended since the last tick."""
         report = self.report
         report.claimed += len(self._outcomes)
         for outcome in self._outcomes.values():
             if outcome != "error":
                 setattr(report, outcome, getattr(report, outcome) + 1)
-        self._outcomes = {}
+        tick.flows += len(self._outcomes)
+        tick.errors += sum(outcome == "error" for outcome in self._outcomes.values())
+        tick.tasks += report.tasks - self._counted_tasks
+        self._outcomes, self._counted_tasks = {}, report.tasks
 
     def _finish(self) -> None:
         self._end_row()

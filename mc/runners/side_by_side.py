@@ -31,7 +31,7 @@ class SideBySide:
         threads: at most so many; each is started when it is first needed.
         settle: called with each turn that ended, and what it came to.
         stop: asks all turns to end.
-        let_go: called with each turn that is not waited for.
+        let_go: called with the leases of the turns that are not waited for.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class SideBySide:
         *,
         settle: Callable[[FlowTurn, ClaimResult | BaseException], object],
         stop: Callable[[], object],
-        let_go: Callable[[FlowTurn], object],
+        let_go: Callable[..., object],
     ) -> None:
         self.under_way: list[FlowTurn] = []
         self._threads = threads
@@ -105,8 +105,8 @@ class SideBySide:
         finally:
             for _ in self._made:
                 self._waiting.put(None)
-            for turn in self.under_way:
-                self._let_go(turn)
+            if self.under_way:
+                self._let_go(*(turn.lease for turn in self.under_way))
         for thread in self._made:
             if not self.under_way:
                 thread.join()

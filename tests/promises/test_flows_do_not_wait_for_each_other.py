@@ -127,15 +127,14 @@ class TestWhatIsWrongWithOneFlow:
         assert [failure["flow"] for failure in report.failures] == ["bad"]
         check_store(store)
 
-    def test_a_lease_that_is_lost(
-        self, store: FlowStore, make_runner: MakeRunner, expire_leases: Callable[[], None]
-    ) -> None:
+    def test_a_lease_that_is_lost(self, store: FlowStore, make_runner: MakeRunner) -> None:
         together, taken = Barrier(3), Event()
+        expired = text("UPDATE mc_flow SET lease_expires_at = '2000' WHERE mc_flow.key = 'late'")
 
         def act(flow: Flow) -> None:
             together.wait(PATIENCE)
             if flow.key == "late":
-                expire_leases()
+                store._database.write(lambda connection: connection.execute(expired))
                 store.claim(owner="quick", keys=["late"])
                 taken.set()
             assert taken.wait(PATIENCE)
