@@ -297,7 +297,8 @@ class RunnerLoop:
                 if leases:
                     yield from self._work_off(leases)
                 elif beside is not None and not (room and (goes_on or self._progressed)):
-                    beside.settle_ended(_LONGEST_NAP)
+                    if not beside.settle_ended(_LONGEST_NAP):
+                        self._due_at = self.clock.now()  # a call that lasts holds up nothing else
                 elif self._turns.are_over or not self._progressed:
                     break
                 else:

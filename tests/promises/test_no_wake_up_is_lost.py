@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
 from mc.errors import LeaseLostError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.houston import Houston
 from mc.runners.claimed_flow import ClaimedFlow
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
+from mc.task_handlers.base_task_handler import BaseTaskHandler
 from tests.support.invariants import check_store
 from tests.support.ticking import make_calls, save_at_last
 
@@ -95,3 +98,40 @@ def test_a_save_by_one_who_loaded_before_the_end_keeps_the_flow_due(url: str) ->
         store.save(flow, lease=lease, release=True)  # it did not act upon the note
         check_store(store, seen)
         assert FlowRunner(other, FlowEngine()).tick().completed == 1
+
+
+class Hold(BaseTaskHandler):
+    """Waits, and keeps what it needs meanwhile."""
+
+    def tick_task(self) -> None:
+        self.wait_until(self.task_ctx.now() + timedelta(hours=1))
+
+
+def test_a_resource_that_is_given_back_while_the_flow_asks_again_is_offered_again(url: str) -> None:
+    """It had been offered before, and taken by one that is more urgent before the flow asked."""
+
+    def submit(key: str, task_type: str, priority: int = 0) -> None:
+        task = {"key": "t", "task_type": task_type, "cfg": {"resources": {"db": 1}}}
+        houston.submit({"cfg": {"priority": priority}, "tasks": [task]}, key=key)
+        houston.tick()
+
+    with Houston(url, task_handlers={"hold": Hold}) as houston, FlowStore(url) as store:
+        houston.resources.set("db", slots=1)
+        submit("first", "hold")
+        submit("f", "noop")
+        houston.cancel("first", by="ada")
+        (lease,) = store.claim(owner="driver", keys=["f"])
+        claimed = ClaimedFlow(
+            store,
+            FlowEngine(),
+            lease,
+            store.load("f"),
+            task_ctx={},
+            must_stop=lambda: False,
+            on_progress=lambda *_: houston.cancel("urgent", by="ada"),
+        )
+        submit("urgent", "hold", priority=1)
+        make_calls(claimed)
+        assert houston.summary("f").status == "RUNNING"
+        assert houston.tick().completed == 1
+        check_store(store)

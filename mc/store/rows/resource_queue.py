@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import uuid4
 
 from sqlalchemy import (
     ColumnElement,
@@ -174,7 +175,7 @@ class ResourceQueue:
             self._tell(flow_key, name, format_time(self._now))
 
     def _tell(self, flow_key: str, name: str, now: str) -> None:
-        add_wake(self._connection, flow_key, Wake(kind=RESOURCE, source_key=name), now)
+        add_wake(self._connection, flow_key, Wake(kind=RESOURCE, source_key=name, reason=uuid4().hex), now)
 
     # --- how a resource stands -------------------------------------------------------------
 

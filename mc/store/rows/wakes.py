@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, literal, or_, select, update
 
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.lease import Wake
@@ -35,7 +35,9 @@ FINISHED: Final = "finished"  # `reason` tells one end of a sub-flow from the ne
 CANCEL: Final = "cancel"
 SIGNAL: Final = "signal"
 CONTROL: Final = "control"  # what a person asks for, in `reason`; for flows with any status
-RESOURCE: Final = "resource"  # there may be something for tasks that wait for it
+RESOURCE: Final = (
+    "resource"  # there may be something for tasks that wait for it; `reason` tells it from the next
+)
 
 
 def add_wake(connection: Connection, flow_key: str, found: Wake, now: str) -> None:
@@ -91,7 +93,7 @@ def list_wakes(connection: Connection, flow_keys: Sequence[str]) -> dict[str, li
 
 
 def remove_wakes(connection: Connection, flow_key: str, wakes: Iterable[Wake]) -> None:
-    """Remove what was acted upon; not the second end of a sub-flow that was retried after its first one."""
+    """Remove what was acted upon; not what was noted since, such as the second end of a sub-flow."""
     _REMOVE.run_many(
         connection, [(flow_key, found.kind, found.source_key, found.reason or "") for found in wakes]
     )
@@ -136,7 +138,10 @@ _REMOVE: Final = Prepared(
     _OF_FLOW.where(
         wake.c.kind == bindparam("what"),
         wake.c.source_key == bindparam("source"),
-        or_(wake.c.kind != FINISHED, func.coalesce(wake.c.reason, "") == bindparam("reason")),
+        or_(
+            and_(wake.c.kind != FINISHED, wake.c.kind != RESOURCE),
+            func.coalesce(wake.c.reason, "") == bindparam("reason"),
+        ),
     ),
     ("flow", "what", "source", "reason"),
 )
