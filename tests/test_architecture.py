@@ -72,13 +72,15 @@ WINGS: dict[str, tuple[str, ...]] = {
             "flow_runner",
             "runner_loop",
             "many_flows",
+            "side_by_side",
+            "turns",
             "immediate_control",
             "claimed_flow",
             "stored_migration",
             "waking",
         ),
-        *("services", "stop_signals", "outage", "final_saves", "runner_report", "turns"),
-        *("flow_failure", "heartbeat"),
+        *("services", "stop_signals", "outage", "final_saves", "runner_report"),
+        *("flow_failure", "heartbeat", "runner_settings"),
     ),
 }
 # Private attributes that are reached from outside of their object: module and attribute -> why.
@@ -87,6 +89,7 @@ _READ_LATE = "the nodes make each other's edges, which a property reads when the
 _SAME_CLASS = "another object of the same class"
 _STORE_ALONE = "a reader of a store's rows that the class itself has no room for"
 REACHES: dict[tuple[str, str], str] = {
+    ("mc.cli.process", "_exit"): "so it is named by os",
     ("mc.context.destinations", "_in_item"): _SAME_CLASS,
     ("mc.context.destinations", "_undo"): _SAME_CLASS,
     ("mc.flows.state.lazy_nodes", "_after"): _READ_LATE,

@@ -1,4 +1,4 @@
-"""What a runner is told once."""
+"""Settings of a runner, which it is told once."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class SharedCommits:
         try:
             self._write(group)
         finally:
-            self._pass_on()
+            self._let_next_lead()
             for each in group:
                 each.is_ready.set()
 
@@ -77,7 +77,7 @@ class SharedCommits:
             for each, result in zip(group, results, strict=True):
                 each.result, each.is_done = result, True
 
-    def _pass_on(self) -> None:
+    def _let_next_lead(self) -> None:
         with self._lock:
             self._is_led = bool(self._waiting)
             if self._waiting:
@@ -91,7 +91,7 @@ class SharedCommits:
             if was_waiting:
                 self._waiting.remove(mine)
         if was_waiting and mine.leads:
-            self._pass_on()
+            self._let_next_lead()
 
 
 class _Write:
