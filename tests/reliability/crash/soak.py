@@ -1,10 +1,11 @@
 """Several runners, of which one is killed again and again; run as a program of its own.
 
-    python -m tests.reliability.crash.soak URL FOLDER NUM_RUNNERS SEED
+    python -m tests.reliability.crash.soak URL FOLDER NUM_RUNNERS NUM_THREADS SEED
 
 A process of its own, because it forks, which one with threads must not do. Below FOLDER, each call of a
-task's body adds a line to `bodies`, each lease that a runner lost one to `lost`, and each flow that was
-BLOCKED and resumed one to `resumed`. Prints as JSON how many runners were killed.
+task's body adds a line to `bodies`, one with effects to `effects` as well, each lease that a runner lost one
+to `lost`, and each flow that was BLOCKED and resumed one to `resumed`. Prints as JSON how many runners were
+killed.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class _LeaseWatch(logging.Handler):
             self._log.add("lost", str(getattr(record, "flow_key", "?")))
 
 
-def _drive(url: str, folder: Path) -> None:
+def _drive(url: str, folder: Path, num_threads: int) -> None:
     """Work until all flows are finished."""
     log = _Log(folder)
     logging.getLogger("mc").addHandler(_LeaseWatch(log))
@@ -99,6 +100,8 @@ def _drive(url: str, folder: Path) -> None:
         def tick_task(self) -> None:
             key = self.task_ctx["idempotency_key"]
             log.add("bodies", key)
+            if self.has_effects:
+                log.add("effects", key)
             self.complete(by=key)
 
     class Calm(Act):
@@ -106,7 +109,8 @@ def _drive(url: str, folder: Path) -> None:
 
     with FlowStore(url) as store:
         engine = FlowEngine(task_handlers={"act": Act, "calm": Calm})
-        runner = FlowRunner(store, engine, lease_seconds=LEASE_SECONDS, batch_size=10)
+        options: dict[str, Any] = {"batch_size": 10, "threads": num_threads}
+        runner = FlowRunner(store, engine, lease_seconds=LEASE_SECONDS, **options)
         while True:
             report = runner.tick()
             assert not report.errors, report.errors
@@ -131,13 +135,13 @@ def _resume_blocked(store: FlowStore, log: _Log) -> bool:
     return bool(blocked)
 
 
-def _fork_runner(url: str, folder: Path) -> int:
+def _fork_runner(url: str, folder: Path, num_threads: int) -> int:
     child = os.fork()
     if child:
         return child
     code = 70
     try:
-        _drive(url, folder)
+        _drive(url, folder, num_threads)
         code = 0
     except BaseException:
         import traceback
@@ -147,10 +151,11 @@ def _fork_runner(url: str, folder: Path) -> int:
         os._exit(code)
 
 
-def main(url: str, folder: str, num_runners: str, seed: str) -> None:
+def main(url: str, folder: str, num_runners: str, num_threads: str, seed: str) -> None:
     """Start runners, and kill one after the other until the flows are finished."""
     moments = random.Random(seed)
-    runners = [_fork_runner(url, Path(folder)) for _ in range(int(num_runners))]
+    threads = int(num_threads)
+    runners = [_fork_runner(url, Path(folder), threads) for _ in range(int(num_runners))]
     kills = bodies = 0
     while True:
         time.sleep(moments.uniform(*KILL_EVERY))
@@ -165,7 +170,7 @@ def main(url: str, folder: str, num_runners: str, seed: str) -> None:
         os.kill(runners[victim], signal.SIGKILL)
         os.waitpid(runners[victim], 0)
         kills += 1
-        runners[victim] = _fork_runner(url, Path(folder))
+        runners[victim] = _fork_runner(url, Path(folder), threads)
     codes = [os.waitstatus_to_exitcode(status) for status in ended]
     codes += [_wait(runner) for runner in runners if runner not in _ENDED]
     assert codes == [0] * len(runners), codes
