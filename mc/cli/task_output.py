@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from mc.cli.error_records import trace_lines
-from mc.cli.output import format_time_short, print_json, printable, to_json_text
+from mc.cli.output import format_counts, format_time_short, print_json, printable, to_json_text
 from mc.flows.calls.failed_task import inner_tasks
 from mc.flows.formats.flow_dict import task_to_dict
 
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from mc.flows.flow import Flow, Task
     from mc.flows.state.flow_state import FlowState
 
-__all__ = ["print_task"]
+__all__ = ["MOST_INSIDE", "print_task"]
 
+MOST_INSIDE: Final = 20  # tasks inside of a task; of more it is told how many have which status
 _VALUES: Final = {"task_params": "params", "data": "data", "cfg": "cfg"}
 _LONGEST_VALUE: Final = 4_000  # characters
 
@@ -70,9 +72,11 @@ def _describe(state: FlowState, task: Task) -> Iterator[tuple[str, str]]:
     for name, word in _VALUES.items():
         if task.get(name):
             yield word, to_json_text(task[name])
-    inside = [f"{key} {each.get('status')}" for key, (_, each) in inner_tasks(state, task).items()]
-    if inside:
-        yield "inside", ", ".join(inside)
+    inside = inner_tasks(state, task)
+    if len(inside) > MOST_INSIDE:
+        yield "inside", format_counts(Counter(str(each.get("status")) for _, each in inside.values()))
+    elif inside:
+        yield "inside", ", ".join(f"{key} {each.get('status')}" for key, (_, each) in inside.items())
 
 
 def _print_error(title: str, error: dict[str, Any] | None) -> None:

@@ -277,13 +277,13 @@ class Flow:
     @property
     def data(self) -> dict[str, Any]:
         """The flow's data; the flow's own dict, which handlers may change."""
-        self.state.data_handed_out = True
+        self.state.data_handed_out, self.state.are_data_saved = True, False
         return self.state.data
 
     @data.setter
     def data(self, value: dict[str, Any]) -> None:
         self.state.data = refuse_non_mapping(value, "data")
-        self.state.data_handed_out = True
+        self.state.data_handed_out, self.state.are_data_saved = True, False
 
     @property
     def mailbox(self) -> Mailbox:

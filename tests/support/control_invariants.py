@@ -236,7 +236,7 @@ def _refuses(event: Row, asked: Mapping[str, Any]) -> bool:
 
 
 def _does(event: Row, asked: Mapping[str, Any]) -> bool:
-    if event["kind"] != "changed":
+    if event["kind"] not in ("changed", "inside"):
         return False
     kind, change = asked["control"], (event["old_status"], event["new_status"])
     if event["task_key"] is None:

@@ -27,6 +27,7 @@ from mc.statuses import FINISHED_FLOW_STATUSES, TaskStatus
 if TYPE_CHECKING:
     from mc.flows.flow import Flow, Task
     from mc.flows.signals.waits import Wait
+    from mc.flows.state.flow_state import FlowState
     from mc.store.flow_summary import FlowSummary
 
 __all__ = ["command"]
@@ -69,33 +70,36 @@ def command(
         )
     with settings.open_houston(only_reads=True) as houston:
         flow = houston.load(key)
-        summary = houston.summary(key)
-    if path is not None:
-        from mc.cli.task_output import print_task
+        if path is not None:
+            from mc.cli.task_output import print_task
 
-        print_task(flow, path, as_json=settings.as_json)
-    elif graph is not None:
-        from mc.cli.graph_drawing import GRAPH_FORMATS
-
-        drawing = GRAPH_FORMATS[graph](flow)
-        if settings.as_json:
-            print_json({"key": flow.key, "format": graph, "graph": drawing})
+            print_task(flow, path, as_json=settings.as_json)
+        elif graph is not None:
+            _print_graph(flow, graph, as_json=settings.as_json)
+        elif settings.as_json:
+            print_json(_to_dict(flow), indent=2)
         else:
-            print(drawing)
-    elif settings.as_json:
-        print_json(_to_dict(flow), indent=2)
+            _print_for_people(flow, houston.summary(key), statuses)
+
+
+def _print_graph(flow: Flow, name: str, *, as_json: bool) -> None:
+    from mc.cli.graph_drawing import GRAPH_FORMATS
+
+    drawing = GRAPH_FORMATS[name](flow)
+    if as_json:
+        print_json({"key": flow.key, "format": name, "graph": drawing})
     else:
-        _print_for_people(flow, summary, statuses)
+        print(drawing)
 
 
 def _print_for_people(flow: Flow, summary: FlowSummary, statuses: Sequence[str]) -> None:
     for name, value in _describe(flow, summary):
         print(f"{name:<9} {printable(value)}")
-    tasks = flow.filter_tasks(lambda task: not statuses or task["status"] in statuses)
-    if tasks:
+    rows = [row for task in flow.filter_tasks() for row in _to_rows(flow.state, task, task["key"], statuses)]
+    if rows:
         print()
         headings = ("TASK", "TYPE", "STATUS", "ATTEMPT", "DURATION", "NOTE")
-        print_table(headings, [_to_row(flow, task) for task in tasks])
+        print_table(headings, rows)
 
 
 def _to_dict(flow: Flow) -> dict[str, Any]:
@@ -172,24 +176,40 @@ def describe_wait(wait: Wait) -> str:
     return f"signal {waits_for.get('signal')} in {path}{until}"
 
 
-def _to_row(flow: Flow, task: Task) -> tuple[str, ...]:
+def _to_rows(state: FlowState, task: Task, path: str, statuses: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the row of a task, and those of the tasks inside of it; of many only those that are asked for."""
+    from mc.cli.task_output import MOST_INSIDE
+    from mc.flows.calls.failed_task import inner_tasks
+
+    if not statuses or task["status"] in statuses:
+        yield _to_row(state, task, path)
+    inside = inner_tasks(state, task)
+    if len(inside) > MOST_INSIDE and not statuses:
+        counts = format_counts(Counter(str(each["status"]) for _, each in inside.values()))
+        yield f"{path}/...", "", "", "", "", f"{counts}; --status lists those with a status"
+        return
+    for key, (below, each) in inside.items():
+        yield from _to_rows(below, each, f"{path}/{key}", statuses)
+
+
+def _to_row(state: FlowState, task: Task, path: str) -> tuple[str, ...]:
     return (
-        str(task["key"]),
+        path,
         str(task.get("task_type", "")),
         str(task["status"]),
         str(task.get("attempt") or ""),
         show_seconds(_seconds_of(task)),
-        _note(flow, task),
+        _note(state, task),
     )
 
 
-def _note(flow: Flow, task: Task) -> str:
+def _note(state: FlowState, task: Task) -> str:
     from mc.flows.calls.failed_task import find_inner_failure
     from mc.flows.resources.requests import was_refused
 
     error: dict[str, Any] = task.get("error") or {}
     if error:
-        return describe_error_record(error, _LONGEST_VALUE, find_inner_failure(flow.state, task)[1])
+        return describe_error_record(error, _LONGEST_VALUE, find_inner_failure(state, task)[1])
     if task["status"] in ("WAITING", "PENDING") and was_refused(task):
         until = f", until {format_time_short(task['next_tick_at'])}" if task.get("next_tick_at") else ""
         return _cut(f"waits for {', '.join(task['resource_claim'].get('lacking') or [])}{until}")

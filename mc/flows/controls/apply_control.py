@@ -6,7 +6,8 @@ what stood on the failure: tasks whose start rule does not hold while what is re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
@@ -17,8 +18,8 @@ from mc.durations import format_time, parse_duration, parse_time
 from mc.errors import ControlError, McError
 from mc.flows.calls.attempts import add_attempt
 from mc.flows.controls.control import Control, ControlKind, check_control
+from mc.flows.controls.inside import Inside, find_inside, kept_inside, make_due
 from mc.flows.flow import Flow
-from mc.flows.formats.flow_dict import kept_sub_flow
 from mc.flows.resources.requests import ask_anew
 from mc.flows.state.start_rules import START
 from mc.flows.state.starting import decide
@@ -49,11 +50,19 @@ def apply_control(
         ControlError: the flow's state does not allow it; nothing was changed.
     """
     tick = engine.begin_tick(flow, task_ctx)
-    nodes = _named_nodes(flow, control)
+    nodes, inside = _named_nodes(flow, control), find_inside(flow, control.tasks)
     statuses = {node.key: node.status for node in nodes}
-    check_control(flow.key, control, flow.status, statuses, flow.count_tasks())
+    around = {each.node.key: each.node.status for each in inside}
+    check_control(flow.key, control, flow.status, {**around, **statuses}, flow.count_tasks())
     with tick.between_ticks():
-        _APPLIERS[control.kind](tick, control, nodes)
+        for each in inside:
+            if control.kind is not ControlKind.RETRY or not each.has_ended:
+                _apply_inside(tick, control, each)
+        if control.kind is ControlKind.RETRY:
+            nodes += [each.node for each in inside if each.has_ended and each.node not in nodes]
+            _retry(tick, control, nodes, {each.node: each for each in inside})
+        elif nodes or not inside:
+            _APPLIERS[control.kind](tick, control, nodes)
 
 
 def _named_nodes(flow: Flow, control: Control) -> list[TaskNode]:
@@ -61,9 +70,39 @@ def _named_nodes(flow: Flow, control: Control) -> list[TaskNode]:
     return [nodes[key] for key in control.tasks if key in nodes and key != flow.ROOT_TASK_KEY]
 
 
+def _apply_inside(tick: OpenTick, control: Control, inside: Inside) -> None:
+    """Do what is asked of tasks inside of one, which becomes due."""
+    node, tasks = inside.node, tick.state.tasks
+    try:
+        apply_control(tick.engine, inside.flow, replace(control, tasks=tuple(inside.tasks)), tick.ctx)
+    except ControlError as error:
+        message = error.message.replace(f"houston show {inside.flow.key}", "`houston show` of the flow")
+        raise ControlError(f"Inside of task {node.key!r}: {message}", key=tick.flow.key) from error
+    if inside.has_ended:
+        _keep_as_rows(tick, node.task, inside.flow)
+    else:
+        make_due(tick.state, node, tick.at)
+    tasks.touch(node)
+
+
+def _keep_as_rows(tick: OpenTick, task: Task, sub_flow: Flow) -> None:
+    """Let a task that ended name the flow that is kept, where it holds it as a flow dict."""
+    kept: Any = task["kept"]
+    if "flow_dict" in kept:
+        tick.state.keep_for_retry(task, sub_flow.state)
+        sub_flow.state.note_change()
+    elif isinstance(kept.get("proxied_task"), dict):
+        _keep_as_rows(tick, kept["proxied_task"], sub_flow)
+
+
 def runs_tasks_without_handler(engine: EngineServices, flow: Flow, control: Control) -> str | None:
     """Return the task type, where to stop a task takes a handler that this process lacks."""
     tasks = flow.state.tasks
+    for each in find_inside(flow, control.tasks):
+        below = replace(control, tasks=tuple(each.tasks))
+        missing = runs_tasks_without_handler(engine, each.flow, below)
+        if missing is not None:
+            return missing
     stopped: list[TaskNode] = []
     if control.kind is ControlKind.CANCEL:
         stopped = list(tasks.running)
@@ -111,8 +150,13 @@ def _resume(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
 # --- retry -----------------------------------------------------------------------------------
 
 
-def _retry(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
+def _retry(
+    tick: OpenTick, control: Control, nodes: list[TaskNode], inside: Mapping[TaskNode, Inside]
+) -> None:
+    """Try tasks again, and of those that have flows inside of them what is named there."""
     flow, tasks = tick.flow, tick.state.tasks
+    if not nodes and inside:
+        return  # done inside of tasks that go on
     is_over = flow.status in FINISHED_FLOW_STATUSES
     chosen = nodes
     if not chosen:
@@ -136,7 +180,8 @@ def _retry(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
             tick.stop_task(node)
             node.task["finished_at"] = tick.at
             tasks.change(node, "CANCELLED")
-        _retry_task(tick, node, goes_on_inside=node not in anew)
+        named = inside[node].tasks if node in inside else []
+        _retry_task(tick, node, goes_on_inside=node not in anew, named=named)
     if is_over:
         _begin_flow_anew(tick)
 
@@ -206,14 +251,21 @@ def _begin_flow_anew(tick: OpenTick) -> None:
     flow.change_status("RUNNING")
 
 
-def _retry_task(tick: OpenTick, node: TaskNode, *, goes_on_inside: bool) -> None:
-    """Make a finished task PENDING; what was done inside it is kept, or begins anew as well."""
+def _retry_task(tick: OpenTick, node: TaskNode, *, goes_on_inside: bool, named: Sequence[str]) -> None:
+    """Make a finished task PENDING; what was done inside it is kept, or begins anew as well.
+
+    Args:
+        tick: of the flow.
+        node: the task.
+        goes_on_inside: whether it does not stand on what is retried.
+        named: the tasks inside of it that are to be tried again; none: all that failed.
+    """
     task = node.task
     record = {name: task.get(name) for name in ("attempt", "started_at", "finished_at", "error")}
     params: Task = {name: task[name] for name in ("task_params", "raw_task_params") if name in task}
     kept, inside = None, None
     if goes_on_inside and task.get("kept"):
-        kept, inside = task["kept"], _kept_inside(tick.state, task)
+        kept, inside = task["kept"], kept_inside(tick.state, task)
     tick.state.data_bytes = max(tick.state.data_bytes - json_size(task.get("data") or {}), 0)
     was_failed = node.status == "FAILED"
     tick.state.tasks.change_from_outside(node, "PENDING")
@@ -223,18 +275,12 @@ def _retry_task(tick: OpenTick, node: TaskNode, *, goes_on_inside: bool) -> None
         add_attempt(task, record)
     if kept:
         task |= params
-        _go_on_inside(tick, task, kept, inside)
+        _go_on_inside(tick, task, kept, inside, named)
 
 
-def _kept_inside(state: FlowState, task: Task) -> FlowState | None:
-    """Return the flow that was kept in a task or, at any depth, in the task that it proxied."""
-    sub_flow, proxied = kept_sub_flow(state, task), task["kept"].get("proxied_task")
-    if sub_flow is not None or not isinstance(proxied, dict) or not proxied.get("kept"):
-        return sub_flow
-    return _kept_inside(state, proxied)
-
-
-def _go_on_inside(tick: OpenTick, task: Task, kept: Mapping[str, Any], inside: FlowState | None) -> None:
+def _go_on_inside(
+    tick: OpenTick, task: Task, kept: Mapping[str, Any], inside: FlowState | None, named: Sequence[str]
+) -> None:
     """Put back what a task had inside it when it ended, so that its handler goes on there.
 
     Args:
@@ -242,6 +288,7 @@ def _go_on_inside(tick: OpenTick, task: Task, kept: Mapping[str, Any], inside: F
         task: the task.
         kept: what it kept.
         inside: the flow that is to live inside of it, or inside of what it proxies.
+        named: see `_retry_task`.
     """
     task["initialised"] = True
     if "flow_key" in kept:
@@ -250,7 +297,7 @@ def _go_on_inside(tick: OpenTick, task: Task, kept: Mapping[str, Any], inside: F
             task["flow_dict"] = _retried_flow_dict(tick, kept["flow_dict"])
     elif inside is not None and ("sub_flow" in kept or "flow_dict" in kept):
         tick.state.keep_sub_flow(task, inside)
-        _retry_inside(tick, Flow.from_state(inside))
+        _retry_inside(tick, Flow.from_state(inside), named)
     if "proxied_task" in kept:
         proxied = task["proxied_task"] = copy_json(kept["proxied_task"])
         inner = proxied.pop("kept", None)
@@ -259,18 +306,18 @@ def _go_on_inside(tick: OpenTick, task: Task, kept: Mapping[str, Any], inside: F
         proxied["status"] = "PENDING"
         proxied["attempts_before"] = proxied.get("attempt", 0)
         if inner:
-            _go_on_inside(tick, proxied, inner, inside)
+            _go_on_inside(tick, proxied, inner, inside, named)
 
 
-def _retry_inside(tick: OpenTick, sub_flow: Flow) -> None:
+def _retry_inside(tick: OpenTick, sub_flow: Flow, named: Sequence[str]) -> None:
     if sub_flow.status in ("FAILED", "CANCELLED"):
-        retry = Control(kind=ControlKind.RETRY, by="the flow that it is inside of")
+        retry = Control(kind=ControlKind.RETRY, by="the flow that it is inside of", tasks=tuple(named))
         apply_control(tick.engine, sub_flow, retry)
 
 
 def _retried_flow_dict(tick: OpenTick, flow_dict: Mapping[str, Any]) -> dict[str, Any]:
     sub_flow = Flow.from_flow_dict(flow_dict)
-    _retry_inside(tick, sub_flow)
+    _retry_inside(tick, sub_flow, ())
     return sub_flow.to_flow_dict()
 
 
@@ -324,7 +371,6 @@ _APPLIERS: Final[Mapping[ControlKind, Callable[[OpenTick, Control, list[TaskNode
     ControlKind.CANCEL: _cancel,
     ControlKind.PAUSE: _pause,
     ControlKind.RESUME: _resume,
-    ControlKind.RETRY: _retry,
     ControlKind.SKIP: _skip,
     ControlKind.SET: _set,
 }

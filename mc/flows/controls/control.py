@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from mc.context.json_values import dumps, loads, to_json_value
 from mc.errors import ControlError
 from mc.statuses import FINISHED_FLOW_STATUSES
 
-__all__ = ["Control", "ControlKind", "check_control", "check_who", "make_control"]
+__all__ = ["Control", "ControlKind", "check_control", "check_who", "find_outer_key", "make_control"]
 
 
 class ControlKind(StrEnum):
@@ -34,7 +34,7 @@ class Control:
         by: who asks.
         reason: why, for people.
         at: when it was asked, ISO 8601.
-        tasks: keys of the tasks that it is about; empty: the flow.
+        tasks: keys of the tasks that it is about, or paths (`outer/inner`); empty: the flow.
         data: entries to lay over the data of the task, or of the flow; only to set.
         params: entries to lay over the task's `task_params`; only to set.
         extend: give back the time for which it was stopped; only to resume.
@@ -117,29 +117,56 @@ def check_control(
         flow_key: for the message.
         control: what is asked.
         status: of the flow.
-        task_statuses: of those of `control.tasks` that the flow has.
+        task_statuses: of those of `control.tasks` that the flow has, and of those that they are inside of.
         counts: how many tasks of the flow have each status.
 
     Raises:
         ControlError: it is not; the message says what would help.
     """
-    for key in control.tasks:
-        if key not in task_statuses:
-            raise ControlError(
-                f"Flow {flow_key!r} has no task {key!r}.{_about_paths(key)} `houston show {flow_key}` lists "
-                f"its tasks.",
-                key=flow_key,
-                task=key,
-            )
-    problem = _CHECKS[control.kind](control, status, task_statuses, counts)
+    own = tuple(key for key in control.tasks if key in task_statuses)
+    around: dict[str, str] = {}  # tasks that those are inside of which are named by their paths
+    for path in control.tasks:
+        if path not in task_statuses:
+            key = find_outer_key(path, task_statuses)
+            if key is None:
+                raise ControlError(
+                    f"Flow {flow_key!r} has no task {path!r}. `houston show {flow_key}` lists its tasks.",
+                    key=flow_key,
+                    task=path,
+                )
+            around[key] = task_statuses[key]
+    problem = None
+    if own or not around:
+        named = {key: task_statuses[key] for key in own}
+        problem = _CHECKS[control.kind](control, status, named, counts)
+    if problem is None and around:
+        problem = _check_around(control, status, around, counts)
     if problem is not None:
         raise ControlError(f"Flow {flow_key!r} {problem}", key=flow_key, status=status)
 
 
-def _about_paths(key: str) -> str:
-    if "/" not in str(key):
-        return ""
-    return " Only its own tasks can be named; what is inside a task goes with that task."
+def find_outer_key(path: str, keys: Container[str]) -> str | None:
+    """Return the key of the task that a path leads into, `outer` of `outer/inner`; None if there is none."""
+    end = path.find("/")
+    while end >= 0:
+        if path[:end] in keys:
+            return path[:end]
+        end = path.find("/", end + 1)
+    return None
+
+
+def _check_around(
+    control: Control, status: str, around: Mapping[str, str], counts: Mapping[str, int]
+) -> str | None:
+    """Find out whether something can be done inside of tasks; what is there is looked at when it is done."""
+    if control.kind is ControlKind.RETRY:
+        ended = {key: each for key, each in around.items() if each not in ("RUNNING", "WAITING")}
+        return _check_retry(control, status, ended, counts) if ended else None
+    if control.kind is ControlKind.SET:
+        if len(control.tasks) > 1:
+            return "can have the data or params of one task set at a time."
+        return _check_set(replace(control, params=None, data={}), status, around, counts)
+    return _CHECKS[control.kind](control, status, around, counts)
 
 
 def _check_cancel(

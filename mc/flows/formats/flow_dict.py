@@ -119,10 +119,10 @@ def task_to_dict(state: FlowState, task: Task) -> Task:
 
 def _write_sub_flows(state: FlowState, task: Task, copied: Task) -> None:
     """Write flows that a task dict names into the copy of it, a proxied task and what is kept included."""
+    copied.pop("sub_flow", None)
     if task.get("status") in ("RUNNING", "WAITING"):
         sub_flow = state.find_sub_flow(task)
         if sub_flow is not None:
-            del copied["sub_flow"]
             copied["flow_dict"] = _sub_flow_to_dict(sub_flow)
     if isinstance(task.get("proxied_task"), dict):
         _write_sub_flows(state, task["proxied_task"], copied["proxied_task"])
@@ -175,7 +175,9 @@ def kept_sub_flow(state: FlowState, task: Task) -> FlowState | None:
     """Return the flow that lived inside a task when it ended, which a person's retry goes on in."""
     flow_dict = (task.get("kept") or {}).get("flow_dict")
     if isinstance(flow_dict, dict) and "flow_key" not in task["kept"]:
-        return state_from_dict(flow_dict)
+        sub_flow = state_from_dict(flow_dict)
+        sub_flow.name_inside = state.name_of_place(sub_flow, task)
+        return sub_flow
     return state.find_kept_sub_flow(task)
 
 

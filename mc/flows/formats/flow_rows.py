@@ -182,7 +182,7 @@ def fetch_ahead(state: FlowState, at: str) -> None:
     """
     tasks = state.tasks
     nodes, running, queues = tasks.nodes, tasks.running, tasks.queues
-    if running and state.outermost.sub_flow_source is not None:
+    if running:
         state.read_sub_flows(_tasks_with_sub_flows(running, at))
     if not isinstance(nodes, StoredNodes) or nodes.is_whole:
         return

@@ -21,8 +21,13 @@ __all__ = ["FlowState", "SubFlowSource", "UnsavedChanges", "make_flow_key", "ref
 class SubFlowSource(Protocol):
     """Where the flows inside tasks are that are not in memory."""
 
-    def read(self, around: FlowState, keys: Sequence[str]) -> Iterable[FlowState]:
-        """Return flows by key that live inside tasks of a flow.
+    def read(self, around: FlowState, keys: Sequence[str], *, if_there: bool = False) -> Iterable[FlowState]:
+        """Return flows by key that live inside tasks of a flow, or did so when these ended.
+
+        Args:
+            around: the flow.
+            keys: of those inside.
+            if_there: leave out what is not there, instead of raising.
 
         Raises:
             StoreError: one of them is not there, or cannot be read.
@@ -46,10 +51,12 @@ class FlowState:
     Attributes:
         tasks: the tasks, their edges and statuses.
         data_handed_out: whether somebody may have changed `data` since they were looked at.
+        are_data_saved: whether nobody may have changed `data` since the last save.
         data_bytes: of data that calls left in tasks, as far as it was counted.
         settled_status: the status as `change_status` left it.
         unsaved: what no store has yet, besides `tasks.touched` and `changed_sub_flows`.
         outer: the flow around it, where it lives inside of a task.
+        name_inside: of that task in paths; where another one is proxied by it, of both.
         sub_flow_source: of the outermost flow: where flows inside tasks are that are not in memory.
         changed_sub_flows: the flows inside tasks, by key of the task, that the next save has to look at.
         mailbox: the signals that no task has taken yet; None until one comes.
@@ -83,7 +90,7 @@ class FlowState:
         self.key = key if key is not None else make_flow_key()
         self.cfg: dict[str, Any] = copy_json(refuse_non_mapping(cfg, "cfg")) if cfg is not None else {}
         self.data: dict[str, Any] = copy_json(refuse_non_mapping(data, "data")) if data is not None else {}
-        self.data_handed_out = False
+        self.data_handed_out = self.are_data_saved = False
         self.label = label
         self.status = str(status)
         if self.status not in FLOW_CHANGES:
@@ -116,6 +123,7 @@ class FlowState:
         self.unsaved = UnsavedChanges()
         self.tasks = TaskStates()
         self.outer: FlowState | None = None
+        self.name_inside = ""
         self.sub_flow_source: SubFlowSource | None = None
         self.changed_sub_flows: dict[str, FlowState] = {}
         self._sub_flows: dict[str, FlowState] = {}  # that live, by their keys
@@ -188,6 +196,7 @@ class FlowState:
             journal: likewise.
         """
         self.tasks.mark_saved(nodes)
+        self.are_data_saved = not (self.data_handed_out or self.tasks.under_way)
         unsaved = self.unsaved
         unsaved.is_rebuilt = unsaved.has_other_edges = False
         if unsaved.journal is None:
@@ -252,7 +261,7 @@ class FlowState:
         if key is None:
             return None
         if key not in self._sub_flows:
-            self._read([key])
+            self.read_sub_flows([task])
         return self._sub_flows[key]
 
     def find_kept_sub_flow(self, task: Task) -> FlowState | None:
@@ -265,13 +274,23 @@ class FlowState:
                 return kept
         (kept,) = self._source().read(self, [key])
         self._kept[kept.parent_task_key or ""] = kept
-        self._link(kept)
+        self._link(kept, task)
         return kept
+
+    def find_completed_sub_flow(self, task: Task) -> FlowState | None:
+        """Return the flow that a COMPLETED task ran, for those who look at it; None where no store has it."""
+        key, source = task.get("sub_flow"), self.outermost.sub_flow_source
+        if key is None or source is None:
+            return None
+        for found in source.read(self, [key], if_there=True):
+            self._link(found, task)
+            return found
+        return None
 
     def keep_sub_flow(self, task: Task, sub_flow: FlowState) -> None:
         """Let a flow live inside a task, or inside one that is proxied by it."""
         task["sub_flow"] = sub_flow.key
-        self._take_in(sub_flow)
+        self._take_in(sub_flow, task)
         sub_flow.note_change()
         node = self.tasks.nodes.get(sub_flow.parent_task_key or "")
         if node is not None:
@@ -286,6 +305,7 @@ class FlowState:
         self.drop_sub_flow(task)
         task["kept"] = {"sub_flow": sub_flow.key}
         self._kept[sub_flow.parent_task_key or ""] = sub_flow
+        self._link(sub_flow, task)
 
     def list_sub_flows(self) -> Collection[FlowState]:
         """Return the flows that live inside tasks, as far as they are in memory."""
@@ -297,11 +317,11 @@ class FlowState:
 
     def read_sub_flows(self, tasks: Iterable[Task]) -> None:
         """Read at once the flows that live inside tasks, as far as they are not in memory."""
-        if self.outermost.sub_flow_source is not None:
-            keys = [task["sub_flow"] for task in tasks if "sub_flow" in task]
-            missing = [key for key in keys if key not in self._sub_flows]
-            if missing:
-                self._read(missing)
+        named = {task["sub_flow"]: task for task in tasks if "sub_flow" in task}
+        missing = [key for key in named if key not in self._sub_flows]
+        if missing:
+            for sub_flow in self._source().read(self, missing):
+                self._take_in(sub_flow, named[sub_flow.key])
 
     def note_change(self) -> None:
         """Let the next save of the outermost flow look at this one."""
@@ -325,16 +345,19 @@ class FlowState:
             )
         return source
 
-    def _read(self, keys: Sequence[str]) -> None:
-        for sub_flow in self._source().read(self, keys):
-            self._take_in(sub_flow)
+    @staticmethod
+    def name_of_place(sub_flow: FlowState, task: Task) -> str:
+        """Return what paths call the task, which may be proxied by another one, that a flow is inside of."""
+        place, key = sub_flow.parent_task_key or "", str(task.get("key"))
+        return place if key == place else f"{place}/{key}"
 
-    def _take_in(self, sub_flow: FlowState) -> None:
+    def _take_in(self, sub_flow: FlowState, task: Task) -> None:
         self._kept.pop(sub_flow.parent_task_key or "", None)
         self._sub_flows[sub_flow.key] = sub_flow
-        self._link(sub_flow)
+        self._link(sub_flow, task)
 
-    def _link(self, sub_flow: FlowState) -> None:
+    def _link(self, sub_flow: FlowState, task: Task) -> None:
+        sub_flow.name_inside = self.name_of_place(sub_flow, task)
         sub_flow.outer = self
         sub_flow.tasks.on_touch = sub_flow.note_change
         if self.unsaved.journal is not None:
@@ -359,7 +382,7 @@ class _InnerJournal(list[ChangeEvent]):
         state = self._state
         if event.task_key is None or state.outer is None or state.outer.unsaved.journal is None:
             return
-        path = f"{state.parent_task_key}/{event.task_key}"
+        path = f"{state.name_inside}/{event.task_key}"
         state.outer.unsaved.journal.append(ChangeEvent(event.flow_key, path, *event[2:]))
 
 

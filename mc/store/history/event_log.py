@@ -233,7 +233,7 @@ def _draft_journal(
     last: dict[str | None, str] = {}
     begun: dict[tuple[str, int], list[Any]] = {}
     for source, path, attempt, old, new, time, error in journal:
-        key = path if path is None or len(path) <= MAX_KEY_LENGTH else shorten_path(path)
+        key = shorten_path(path) if path is not None else None
         text = _encode_error(flow_key, error) if error else None
         detail = None
         if new == "BLOCKED" and error:
@@ -284,7 +284,9 @@ def _first_of(flow_key: str, row: TaskRow, journal: Sequence[ChangeEvent]) -> tu
 
 
 def shorten_path(path: str) -> str:
-    """Return what stands for the path of a task in columns that cannot hold it; others have another one."""
+    """Return a path, or what stands for it in columns that cannot hold it; each has another one."""
+    if len(path) <= MAX_KEY_LENGTH:
+        return path
     digest = sha256(path.encode()).hexdigest()[:32]
     return f"{path[: MAX_KEY_LENGTH - 33]}~{digest}"
 

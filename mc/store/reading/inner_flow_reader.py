@@ -79,15 +79,19 @@ class SqlSubFlowSource:
         self._state = state
         self._partial_from = partial_from
 
-    def read(self, around: FlowState, keys: Sequence[str]) -> Iterable[FlowState]:
-        """Return flows by key that live inside tasks of a flow."""
+    def read(self, around: FlowState, keys: Sequence[str], *, if_there: bool = False) -> Iterable[FlowState]:
+        """Return flows by key that live inside tasks of a flow, or did so when these ended."""
         root_key, path = self._reads.flow_key, around.path
         wanted = [inner_flow_key(root_key, path, key) for key in keys]
         found = self._reads.read(
             lambda connection: read_inner_flows(connection, keys=wanted, partial_from=self._partial_from)
         )
         with self._reads.told():
-            return [self._make(key, _found(found, key, root_key)) for key in wanted]
+            return [
+                self._make(key, _found(found, key, root_key))
+                for key in wanted
+                if key in found or not if_there
+            ]
 
     def _make(self, key: str, rows: InnerRows) -> FlowState:
         state = _stored_state(rows)
@@ -121,14 +125,16 @@ class SnapshotOfSubFlows:
         self._rows = dict(rows)
         self._state = state
 
-    def read(self, around: FlowState, keys: Sequence[str]) -> Iterable[FlowState]:
-        """Return flows by key that live inside tasks of a flow."""
+    def read(self, around: FlowState, keys: Sequence[str], *, if_there: bool = False) -> Iterable[FlowState]:
+        """Return flows by key that live inside tasks of a flow, or did so when these ended."""
         wanted = [inner_flow_key(self._root_key, around.path, key) for key in keys]
         missing = [key for key in wanted if key not in self._rows]
         if missing:
             self._rows |= self._database.read(lambda connection: read_inner_flows(connection, keys=missing))
         made = []
         for key in wanted:
+            if if_there and key not in self._rows:
+                continue
             rows = _found(self._rows, key, self._root_key)
             made.append(make_inner_flow(rows.row, rows.tasks, rows.edges))
             self._state.inner[made[-1]] = _stored_state(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, bindparam, exists, or_, select
@@ -11,7 +11,7 @@ from mc.context.json_values import loads
 from mc.errors import FlowNotFoundError
 from mc.flows.controls.control import Control, ControlKind, check_control
 from mc.store.event import EventKind
-from mc.store.history.event_log import EventRow, insert_events
+from mc.store.history.event_log import EventRow, insert_events, shorten_path
 from mc.store.lease import Lease, Wake
 from mc.store.rows.wakes import CANCEL, CONTROL, add_wake, has_controls
 from mc.store.schema.tables import flow, task, wake
@@ -51,12 +51,18 @@ def _check(connection: Connection, query: Select[Any], flow_key: str, control: C
     row = connection.execute(query, {"flow": flow_key}).one_or_none()
     if row is None:
         raise FlowNotFoundError(f"No flow with the key {flow_key!r} is stored.", key=flow_key)
-    found = connection.execute(_TASKS, {"flow": flow_key, "keys": list(control.tasks)})
+    found = connection.execute(_TASKS, {"flow": flow_key, "keys": _with_outer_keys(control.tasks)})
     statuses = {each.key: each.status for each in found}
     waiting = _waiting(connection, flow_key)
     if not waiting:  # else they decide what state it will be in
         check_control(flow_key, control, row.status, statuses, loads(row.task_counts))
     return row.status, waiting
+
+
+def _with_outer_keys(paths: Iterable[str]) -> list[str]:
+    """Return paths, with each part of them that may be the key of the task into which they lead."""
+    parts = [path.split("/") for path in paths]
+    return list(dict.fromkeys("/".join(each[:end]) for each in parts for end in range(len(each), 0, -1)))
 
 
 def add_control(connection: Connection, flow_key: str, control: Control) -> None:
@@ -120,7 +126,7 @@ def rerun_events(old_key: str, new_key: str, by: str, reason: str | None, now: s
 
 def _event(flow_key: str, control: Control) -> Row:
     row = EventRow(flow_key, control.at)
-    task_key = control.tasks[0] if len(control.tasks) == 1 else None
+    task_key = shorten_path(control.tasks[0]) if len(control.tasks) == 1 else None
     return row.make(EventKind.CONTROL, None, task_key=task_key, detail=control.describe())
 
 

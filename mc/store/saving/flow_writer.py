@@ -121,7 +121,9 @@ def draft_save(flow: Flow, state: StoredState, now: datetime, lease: Lease | Non
     if state.revision == 0:
         edges = [(edge["src_key"], edge["dest_key"]) for edge in flow.get_edges()]
         changes = replace(changes, edges=edges)
-    data = encode_json(changes.attributes["data"], f"data of flow {flow.key!r}", "/data")
+    data = state.data
+    if not flow.state.are_data_saved or state.revision == 0:
+        data = encode_json(changes.attributes["data"], f"data of flow {flow.key!r}", "/data")
     draft = FlowDraft(
         key=flow.key,
         name=flow.key,

@@ -83,7 +83,9 @@ def _draft(root_key: str, root: StoredState, flow: FlowState) -> InnerDraft:
     if state.revision == 0:
         edges = [(edge["src_key"], edge["dest_key"]) for edge in flow.tasks.list_edges()]
         changes = replace(changes, edges=edges)
-    data = encode_json(changes.attributes["data"], f"data of flow {flow.key!r}", "/data")
+    data = state.data
+    if not flow.are_data_saved or state.revision == 0:
+        data = encode_json(changes.attributes["data"], f"data of flow {flow.key!r}", "/data")
     draft = InnerDraft(
         key=inner_flow_key(root_key, flow.path[:-1], flow.key),
         name=flow.key,

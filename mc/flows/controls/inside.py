@@ -1,0 +1,92 @@
+"""What a person names by paths: tasks inside of tasks, and the flows that they are in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mc.errors import ControlError
+from mc.flows.controls.control import find_outer_key
+from mc.flows.flow import Flow
+from mc.flows.formats.flow_dict import kept_sub_flow
+from mc.flows.state.flow_state import FlowState
+from mc.flows.state.task_node import Task, TaskNode
+
+__all__ = ["Inside", "find_inside", "kept_inside", "make_due"]
+
+
+@dataclass(slots=True)
+class Inside:
+    """Tasks that are named, in the flow inside of one task.
+
+    Attributes:
+        node: the task.
+        flow: what lives inside of it, or did so when it ended and is kept.
+        tasks: keys or paths, as that flow knows them.
+        has_ended: whether the task has.
+    """
+
+    node: TaskNode
+    flow: Flow
+    tasks: list[str]
+    has_ended: bool
+
+
+def find_inside(flow: Flow, paths: Iterable[str]) -> list[Inside]:
+    """Return the flows inside of tasks into which paths lead.
+
+    Args:
+        flow: the flow.
+        paths: those that are keys of its own tasks are left out.
+
+    Raises:
+        ControlError: there is no flow inside of such a task.
+    """
+    nodes = flow.state.tasks.nodes
+    found: dict[str, Inside] = {}
+    for path in paths:
+        key = find_outer_key(path, nodes) if path not in nodes else None
+        if key is None:
+            continue
+        node, rest = nodes[key], path[len(key) + 1 :]
+        has_ended = node.status not in ("RUNNING", "WAITING")
+        state = kept_inside(flow.state, node.task) if has_ended else _living_inside(flow.state, node.task)
+        if state is None:
+            raise ControlError(
+                f"Flow {flow.key!r} has no task {path!r}: nothing is inside of {key!r}, which is "
+                f"{node.status}.",
+                key=flow.key,
+                task=path,
+            )
+        proxied = state.name_inside[len(key) + 1 :]
+        if proxied:
+            rest = rest.removeprefix(f"{proxied}/")
+        found.setdefault(key, Inside(node, Flow.from_state(state), [], has_ended)).tasks.append(rest)
+    return list(found.values())
+
+
+def _living_inside(state: FlowState, task: Task) -> FlowState | None:
+    proxied = task.get("proxied_task")
+    found = state.find_sub_flow(task)
+    return _living_inside(state, proxied) if found is None and isinstance(proxied, dict) else found
+
+
+def kept_inside(state: FlowState, task: Mapping[str, Any]) -> FlowState | None:
+    """Return the flow that was kept in a task when it ended or, at any depth, in the task that it proxied."""
+    kept = task.get("kept")
+    if not isinstance(kept, dict):
+        return None
+    sub_flow, proxied = kept_sub_flow(state, dict(task)), kept.get("proxied_task")
+    return kept_inside(state, proxied) if sub_flow is None and isinstance(proxied, dict) else sub_flow
+
+
+def make_due(state: FlowState, node: TaskNode, at: str) -> None:
+    """Let a task that waits, and the tasks that it proxies, be called by the next tick."""
+    holder: Any = node.task
+    while isinstance(holder, dict):
+        if holder.get("status") == "WAITING":
+            holder["next_tick_at"] = at
+        holder = holder.get("proxied_task")
+    if node.status == "WAITING":
+        state.tasks.queues.push_due(node)

@@ -1,0 +1,187 @@
+"""Tasks inside of tasks, on each kind of store: what is stored, and what people ask of them by path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from mc.clock import ManualClock
+from mc.errors import ControlError
+from mc.flows.calls.failed_task import inner_tasks
+from mc.houston import Houston
+from mc.store.flow_store import FlowStore
+from mc.store.schema import tables
+from tests.support.invariants import Seen, check_store
+
+
+class Workshop:
+    """Tasks that fail for as long as their data do not say otherwise, and note each call."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def work(self, task: dict[str, Any], task_ctx: dict[str, Any]) -> None:
+        self.calls.append(task_ctx["idempotency_key"])
+        if task["data"].get("bad"):
+            raise ValueError("it broke")
+        task["status"] = "COMPLETED"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def workshop() -> Workshop:
+    return Workshop()
+
+
+@pytest.fixture
+def houston(store: FlowStore, store_url: str, clock: ManualClock, workshop: Workshop) -> Iterator[Houston]:
+    with Houston(store_url, clock=clock, task_handlers={"work": workshop.work}) as opened:
+        opened.__dict__["store"] = store  # which may read in parts
+        yield opened
+        check_store(opened.store, Seen(people_act=True))
+
+
+def work(key: str, **more: Any) -> dict[str, Any]:
+    return {"key": key, "task_type": "work", **more}
+
+
+def inline(key: str, *tasks: dict[str, Any], **cfg: Any) -> dict[str, Any]:
+    return {
+        "key": key,
+        "task_type": "inline_flow",
+        "precursors": [],
+        "task_params": {"flow_spec": {"tasks": list(tasks), "cfg": cfg}},
+    }
+
+
+def switch(key: str, task: dict[str, Any]) -> dict[str, Any]:
+    chosen = {name: value for name, value in task.items() if name != "precursors"}
+    params = {"control_value": 1, "default_case": {"task": chosen}}
+    return {"key": key, "task_type": "switch", "precursors": [], "task_params": params}
+
+
+def nap(key: str = "nap") -> dict[str, Any]:
+    return {"key": key, "task_type": "wait", "precursors": [], "task_params": {"duration": "1h"}}
+
+
+BAD = work("bad", precursors=[], data={"bad": True})
+ALSO_BAD = work("also_bad", precursors=[], data={"bad": True})
+AROUND = {
+    "a flow": (lambda *tasks, **cfg: inline("outer", *tasks, **cfg), "outer"),
+    "a flow in a flow": (lambda *tasks, **cfg: inline("top", inline("outer", *tasks, **cfg)), "top/outer"),
+    "a switch": (lambda *tasks, **cfg: switch("top", inline("outer", *tasks, **cfg)), "top/outer"),
+}
+
+
+@pytest.fixture(params=sorted(AROUND))
+def around(request: pytest.FixtureRequest) -> Any:
+    return AROUND[request.param]
+
+
+def start(houston: Houston, *tasks: dict[str, Any]) -> None:
+    houston.submit({"tasks": list(tasks)}, key="f")
+    houston.tick()
+
+
+def statuses(houston: Houston, path: str) -> dict[str, str]:
+    """Return the statuses of the tasks inside of one, as they are stored."""
+    flow = houston.load("f")
+    state, tasks = flow.state, {key: (flow.state, task) for key, task in flow.tasks.items()}
+    for key in path.split("/"):
+        state, task = tasks[key]
+        tasks = inner_tasks(state, task)
+    return {key: task["status"] for key, (_, task) in tasks.items()}
+
+
+def test_what_had_failed_inside_is_mended_and_tried_again_by_its_path(
+    houston: Houston, workshop: Workshop, around: Any
+) -> None:
+    make, path = around
+    start(houston, make(work("good", precursors=[]), BAD, fail_fast=False))
+    assert houston.load("f").status == "FAILED"
+    assert statuses(houston, path) == {"good": "COMPLETED", "bad": "FAILED"}
+    houston.set("f", f"{path}/bad", data={"bad": False}, by="ada")
+    houston.retry("f", [f"{path}/bad"], by="ada")
+    houston.tick()
+    assert houston.load("f").status == "COMPLETED"
+    assert [call.split("/")[-2:] for call in workshop.calls] == [["good", "1"], ["bad", "1"], ["bad", "2"]]
+
+
+def test_only_what_is_named_is_tried_again(houston: Houston, workshop: Workshop, around: Any) -> None:
+    make, path = around
+    start(houston, make(BAD, ALSO_BAD, fail_fast=False))
+    workshop.calls.clear()
+    houston.retry("f", [f"{path}/bad"], by="ada")
+    houston.tick()
+    assert [call.split("/")[-2] for call in workshop.calls] == ["bad"]
+    assert houston.load("f").status == "FAILED"
+
+
+def test_a_task_inside_is_skipped_while_it_waits(houston: Houston, around: Any) -> None:
+    make, path = around
+    start(houston, make(nap(), work("next", precursors=["nap"], cfg={"start_when": "all_finished"})))
+    assert statuses(houston, path) == {"nap": "WAITING", "next": "PENDING"}
+    assert houston.skip("f", [f"{path}/nap"], by="ada").done
+    assert statuses(houston, path)["nap"] == "SKIPPED"
+    houston.tick()
+    assert houston.load("f").status == "COMPLETED"
+    assert statuses(houston, path.partition("/")[0])  # they are kept as evidence
+
+
+def test_a_task_inside_is_retried_while_others_go_on(
+    houston: Houston, workshop: Workshop, around: Any
+) -> None:
+    make, path = around
+    start(houston, make(nap(), BAD, fail_fast=False))
+    houston.set("f", f"{path}/bad", data={"bad": False}, by="ada")
+    houston.retry("f", [f"{path}/bad"], by="ada")
+    houston.tick()
+    assert statuses(houston, path) == {"nap": "WAITING", "bad": "COMPLETED"}
+
+
+@pytest.mark.parametrize("path", ["outer/gone", "outer/nap/deeper", "done/x", "gone/x"])
+def test_a_path_that_leads_nowhere_is_refused(houston: Houston, path: str) -> None:
+    start(houston, inline("outer", nap()), {**work("done"), "precursors": []})
+    with pytest.raises(ControlError, match=r"no task|nothing is inside|is COMPLETED already"):
+        houston.skip("f", [path], by="ada")
+    assert statuses(houston, "outer") == {"nap": "WAITING"}
+
+
+def test_the_history_tells_what_happened_inside_by_path(houston: Houston, around: Any) -> None:
+    make, path = around
+    start(houston, make(work("good", precursors=[])))
+    told = [
+        (event.old_status, event.new_status)
+        for event in houston.history("f")
+        if event.task_key == f"{path}/good"
+    ]
+    assert told == [("PENDING", "RUNNING"), ("RUNNING", "COMPLETED")]
+    assert [
+        each.status for each in houston.store.history.attempts("f") if each.task_key == f"{path}/good"
+    ] == ["COMPLETED"]
+
+
+def test_of_a_loop_the_latest_round_is_stored_and_the_history_of_all(houston: Houston) -> None:
+    params = {"max_iterations": 3, "flow_spec": {"tasks": [work("step")]}}
+    start(houston, {"key": "loop", "task_type": "loop", "task_params": params})
+    assert statuses(houston, "loop") == {"step": "COMPLETED"}
+    assert [event.task_key for event in houston.history("f")].count("loop/step") == 6
+
+
+def test_nothing_is_left_of_a_flow_that_is_deleted(houston: Houston, around: Any) -> None:
+    make, _ = around
+    start(houston, make(nap()))
+    houston.store.upkeep.delete("f")
+
+    def count(connection: Any) -> list[int]:
+        found = (tables.inner_flow, tables.inner_task, tables.inner_edge)
+        return [connection.scalar(select(func.count()).select_from(table)) for table in found]
+
+    assert houston.store._database.read(count) == [0, 0, 0]
