@@ -86,7 +86,8 @@ class ControlMethods:
 
         Args:
             key: of the flow.
-            tasks: only these tasks, which may be FAILED, CANCELLED or SKIPPED.
+            tasks: only these tasks, which may be FAILED, CANCELLED or SKIPPED; keys, or paths (`outer/inner`)
+                of tasks inside of others.
             by: who asks.
             reason: why, for people.
         """
@@ -115,7 +116,7 @@ class ControlMethods:
 
         Args:
             key: of the flow.
-            task: key of the task, which is not COMPLETED; the flow's own data unless given.
+            task: key or path of the task, which is not COMPLETED; the flow's own data unless given.
             by: who asks.
             data: entries of its data.
             params: entries of its `task_params`, which count from its next attempt on.

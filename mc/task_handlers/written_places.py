@@ -1,4 +1,4 @@
-"""Tasks of a flow that wirings wrote to, so that a save looks at those and at no others."""
+"""What wirings wrote to in a flow, so that a save looks at that and at nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["note_written_places"]
 
 
 def note_written_places(flow: Flow, wirings: Iterable[Wiring]) -> None:
-    """Tell a flow to which of its tasks wirings have written; its data are looked at in any case.
+    """Tell a flow to which of its tasks wirings have written, and whether to its data.
 
     Args:
         flow: the flow that the wirings' context showed as `flow`.
@@ -23,3 +23,5 @@ def note_written_places(flow: Flow, wirings: Iterable[Wiring]) -> None:
         steps = parse_path(wiring.dest)
         if steps[1:3] == ("flow", "tasks"):
             flow.tasks.get(str(steps[3]))  # what is handed out is looked at by the next save
+        elif steps[1:3] == ("flow", "data"):
+            flow.state.are_data_saved = False

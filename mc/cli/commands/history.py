@@ -35,7 +35,13 @@ _ENDS: Final = FINISHED_TASK_STATUSES | {"PENDING"}  # another attempt follows
 
 @click.command("history")
 @click.argument("key", type=TEXT)
-@click.option("--task", "task_key", type=TEXT, metavar="T", help="Only what happened to this task.")
+@click.option(
+    "--task",
+    "task_key",
+    type=TEXT,
+    metavar="T",
+    help="Only what happened to this task, outer/inner inside others.",
+)
 @local_option
 @common_options
 @click.pass_obj

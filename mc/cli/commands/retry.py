@@ -17,7 +17,7 @@ __all__ = ["command"]
 
 
 @click.command("retry")
-@tasks_option("Only this task, which is FAILED, CANCELLED or SKIPPED; repeatable.")
+@tasks_option("Only this task, which is FAILED, CANCELLED or SKIPPED, outer/inner inside others; repeatable.")
 @flows_options
 @common_options
 @click.pass_obj

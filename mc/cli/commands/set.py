@@ -48,8 +48,9 @@ def command(
 ) -> None:
     """Write data or params of a task, or data of a flow.
 
-    It is the flow's data that are written where no TASK is named. What is COMPLETED stays as it was. Params
-    of a task that failed count when it is retried, which then begins anew.
+    It is the flow's data that are written where no TASK is named. A task inside of others is named by its
+    path, outer/inner. What is COMPLETED stays as it was. Params of a task that failed count when it is
+    retried, which then begins anew.
     """
     with settings.open_houston(only_reads=True) as houston:
         report = houston.set(key, task, by=by, reason=reason, data=data or None, params=params or None)

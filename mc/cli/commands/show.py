@@ -62,6 +62,7 @@ def command(
 ) -> None:
     """Show one flow and its tasks.
 
+    Tasks inside of others are listed by path; where there are more than 20, how many have which status.
     Times are UTC. With --json, the flow dict is printed with durations, or the task dict.
     """
     if statuses and (path is not None or graph is not None or settings.as_json):

@@ -21,7 +21,8 @@ __all__ = ["command"]
 def command(settings: Settings, key: str, tasks: tuple[str, ...], reason: str | None, by: str) -> None:
     """Do without tasks of a flow.
 
-    The flow is unfinished or FAILED; what runs in the tasks is stopped.
+    The flow is unfinished or FAILED; what runs in the tasks is stopped. A task inside of others is named by
+    its path, outer/inner.
 
     What waits for a skipped task starts if its start_when allows it, as after a condition that was false. A
     FAILED flow goes on with houston retry.

@@ -145,14 +145,11 @@ def check_control(
         raise ControlError(f"Flow {flow_key!r} {problem}", key=flow_key, status=status)
 
 
-def find_outer_key(path: str, keys: Container[str]) -> str | None:
+def find_outer_key(path: Any, keys: Container[str]) -> str | None:
     """Return the key of the task that a path leads into, `outer` of `outer/inner`; None if there is none."""
-    end = path.find("/")
-    while end >= 0:
-        if path[:end] in keys:
-            return path[:end]
-        end = path.find("/", end + 1)
-    return None
+    parts = path.split("/") if isinstance(path, str) else []
+    outer = ("/".join(parts[:end]) for end in range(1, len(parts)))
+    return next((key for key in outer if key in keys), None)
 
 
 def _check_around(

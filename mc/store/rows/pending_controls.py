@@ -61,7 +61,7 @@ def _check(connection: Connection, query: Select[Any], flow_key: str, control: C
 
 def _with_outer_keys(paths: Iterable[str]) -> list[str]:
     """Return paths, with each part of them that may be the key of the task into which they lead."""
-    parts = [path.split("/") for path in paths]
+    parts = [str(path).split("/") for path in paths]
     return list(dict.fromkeys("/".join(each[:end]) for each in parts for end in range(len(each), 0, -1)))
 
 

@@ -329,3 +329,34 @@ class TestExportAndImport:
         houston_process("export", "k", "--output", "flow.json")
         assert houston_process("import", "flow.json", "--key", "copy").code == 0
         assert houston_process("export", "copy").document["data"] == {"x": text}
+
+
+class TestShowInside:
+    def test_tasks_inside_of_others_are_listed_by_path(
+        self, houston: Callable[..., Any], submit: Callable[..., str]
+    ) -> None:
+        inner = {"key": "outer", "task_type": "inline_flow", "task_params": {"flow_spec": {"tasks": [NOOP]}}}
+        submit(inner, LATER, key="k")
+        houston("tick")
+        rows = [line.split()[:3] for line in houston("show", "k").out.splitlines()[-3:]]
+        assert [(row[0], row[2]) for row in rows] == [
+            ("outer", "COMPLETED"),
+            ("outer/a", "COMPLETED"),
+            ("later", "WAITING"),
+        ]
+        assert houston("show", "k", "--task", "outer/a", "--json").document["key"] == "a"
+        history = houston("history", "k", "--task", "outer/a").out
+        assert "RUNNING -> COMPLETED" in history
+
+    def test_of_many_it_is_told_how_many_have_which_status(
+        self, houston: Callable[..., Any], submit: Callable[..., str]
+    ) -> None:
+        params = {"items": list(range(21)), "mapping_params": {"skeleton": {"task_type": "noop"}}}
+        submit({"key": "each", "task_type": "spread", "task_params": params}, key="k")
+        houston("tick")
+        assert houston("show", "k").out.splitlines()[-1].split()[:3] == ["each/...", "21", "COMPLETED;"]
+        listed = houston("show", "k", "--status", "COMPLETED").out.splitlines()
+        assert [line.split()[0] for line in listed if line.startswith("each/")] == [
+            f"each/item_{n}" for n in range(21)
+        ]
+        assert "21 COMPLETED" in houston("show", "k", "--task", "each").out
