@@ -92,8 +92,8 @@ def _make_item_tasks(handler: BaseTaskHandler) -> list[dict[str, Any]]:
     if not isinstance(skeleton, dict):
         raise handler.spec_error("task_params.mapping_params.skeleton must be a task, a mapping")
     wirings = parse_wirings(mapping.get("wirings") or [])
+    note_written_places(handler.task_ctx.flow, wirings)  # before: one may fail after others were carried out
     tasks = map_items(items, skeleton, wirings, handler.task_ctx.path_ctx())
-    note_written_places(handler.task_ctx.flow, wirings)
     for idx, task in enumerate(tasks):
         task["key"] = _item_key(idx)
         if "precursors" not in task and "successors" not in task:

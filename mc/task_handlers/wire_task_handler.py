@@ -28,8 +28,8 @@ class WireTaskHandler(BaseTaskHandler):
         elif isinstance(written, list):
             written = [_fill_value(item, ctx) for item in written]
         wirings = parse_wirings(written)
+        note_written_places(self.task_ctx.flow, wirings)  # before: one may fail after others were carried out
         run_wirings(wirings, ctx)
-        note_written_places(self.task_ctx.flow, wirings)
         self.task["status"] = "COMPLETED"
 
 

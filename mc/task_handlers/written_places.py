@@ -12,11 +12,11 @@ __all__ = ["note_written_places"]
 
 
 def note_written_places(flow: Flow, wirings: Iterable[Wiring]) -> None:
-    """Tell a flow to which of its tasks wirings have written, and whether to its data.
+    """Tell a flow to which of its tasks wirings write, and whether to its data.
 
     Args:
         flow: the flow that the wirings' context showed as `flow`.
-        wirings: parsed wirings that were carried out.
+        wirings: parsed wirings that are about to be carried out.
     """
     for wiring in wirings:
         note_written_places(flow, wiring.wirings)
