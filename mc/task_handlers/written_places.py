@@ -1,4 +1,4 @@
-"""What wirings wrote to in a flow, so that a save looks at that and at nothing else."""
+"""Places in a flow to which wirings write, so that a save looks at those and at no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person names by paths: tasks inside of tasks, and the flows that they are in."""
+"""Paths of tasks inside of tasks, as people name them, and the flows into which they lead."""
 
 from __future__ import annotations
 
