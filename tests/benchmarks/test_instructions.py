@@ -95,7 +95,9 @@ def test_no_hot_path_takes_more_instructions_than_were_kept(tmp_path: Path, tabl
     for what, count in counts.items():
         ratio = count / known.get(what, count)
         advice = f"; keep it: {WRITE}" if ratio < 1 - MOST_CHANGE else ""
-        beside = f"{known[what]:,} kept" if what in known else "none kept"
-        table.add(what, f"{count:,} instructions", limit, beside=beside, exponent=f"{ratio:.3f} x{advice}")
+        beside, told = "none kept", ""
+        if what in known:
+            beside, told = f"{known[what]:,} kept", f"{ratio:.3f} x{advice}"
+        table.add(what, f"{count:,} instructions", limit, beside=beside, exponent=told)
         dearer += [f"{what} ({ratio:.3f} x)"] if ratio > 1 + MOST_CHANGE else []
     assert not dearer, f"Dearer than kept: {', '.join(dearer)}. Where that is worth it, keep it: {WRITE}"
