@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.cli.output import STATUS_STYLES, format_counts, is_terminal, printable, seconds_between, show_seconds
 from mc.cli.stop_notice import write_to_stderr
-from mc.statuses import FINISHED_TASK_STATUSES
+from mc.statuses import FINISHED_FLOW_STATUSES, FINISHED_TASK_STATUSES
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,6 +23,7 @@ __all__ = ["LineProgress", "Progress", "TableProgress", "make_progress"]
 _STDERR: Final = 2
 _SHOWN_TASKS: Final = 12
 _SHOWN_RUNNING: Final = 8  # among them
+_BAR_WIDTH: Final = 30
 _LONGEST_ERROR: Final = 300
 _SHORT_SECONDS: Final = 0.1  # of which nothing is said
 
@@ -42,11 +44,22 @@ class Progress:
         self.flow_key = flow_key
         yield
 
+    def take_up(self, flow_key: str, tasks: Mapping[str, int]) -> None:
+        """Follow a sub-flow that is under way already.
+
+        Args:
+            flow_key: of the sub-flow.
+            tasks: how many of its tasks have each status.
+        """
+
     def name_task(self, event: ChangeEvent) -> str:
         """Return the task's key, with the path of the sub-flow that it is in."""
-        inside = event.flow_key.removeprefix(self.flow_key).strip("/")
-        key = event.task_key or ""
-        return printable(f"{inside}/{key}" if inside else key)
+        inside, key = self.name_inside(event.flow_key), printable(event.task_key or "")
+        return f"{inside}/{key}" if inside else key
+
+    def name_inside(self, flow_key: str) -> str:
+        """Return the path of a sub-flow."""
+        return printable(flow_key.removeprefix(self.flow_key).strip("/"))
 
 
 class LineProgress(Progress):
@@ -73,31 +86,58 @@ class LineProgress(Progress):
             self.is_pipe_closed = True
 
 
+@dataclass(slots=True)
+class _Fan:
+    """How far a sub-flow of several tasks is."""
+
+    total: int
+    finished: Counter[str]  # status -> tasks
+
+    def describe(self) -> str:
+        """Return `177/500, 3 FAILED`."""
+        done = sum(self.finished.values())
+        bad = {status: count for status, count in self.finished.items() if status != "COMPLETED"}
+        return f"{done}/{self.total}" + (f", {format_counts(bad)}" if bad else "")
+
+
 class TableProgress(Progress):
-    """Keeps a table of the flow's tasks up to date on a terminal."""
+    """Keeps a table of the flow's tasks up to date on a terminal, with a bar for each fan."""
 
     def __init__(self) -> None:
-        self.started = 0
-        self.finished: Counter[str] = Counter()
-        self.running: dict[str, str] = {}  # task -> status
+        self.finished: Counter[str] = Counter()  # of the flow's own tasks
+        self.running: dict[str, tuple[str, str]] = {}  # task -> status, key of its flow
+        self.fans: dict[str, _Fan] = {}  # key of a sub-flow that is under way
         self.recent: deque[tuple[str, str, str]] = deque(maxlen=_SHOWN_TASKS)  # task, status, note
         self.notice = ""
 
+    def take_up(self, flow_key: str, tasks: Mapping[str, int]) -> None:
+        finished = Counter({name: count for name, count in tasks.items() if name in FINISHED_TASK_STATUSES})
+        if flow_key == self.flow_key:
+            self.finished = finished
+        elif sum(tasks.values()) > 1:
+            self.fans[flow_key] = _Fan(sum(tasks.values()), finished)
+
     def on_change(self, event: ChangeEvent) -> None:
         if event.task_key is None:
+            if event.new_status in FINISHED_FLOW_STATUSES:
+                self.fans.pop(event.flow_key, None)
+            elif event.flow_key not in (self.flow_key, *self.fans):
+                self.take_up(event.flow_key, {"PENDING": event.num_tasks or 0})
             return
-        name, status = self.name_task(event), event.new_status
+        name, status, own = self.name_task(event), event.new_status, event.flow_key == self.flow_key
         if status in FINISHED_TASK_STATUSES:
             self.running.pop(name, None)
-            if event.flow_key == self.flow_key:
+            if own:
                 self.finished[status] += 1
-            if event.flow_key == self.flow_key or status == "FAILED":
+            elif event.flow_key in self.fans:
+                self.fans[event.flow_key].finished[status] += 1
+            if own or status == "FAILED":
                 self.recent.append((name, status, _describe_error(event)))
         elif status == "PENDING":  # an attempt failed and another one follows
             self.running.pop(name, None)
             self.recent.append((name, "RETRY", _describe_error(event)))
         else:
-            self.running[name] = status
+            self.running[name] = status, event.flow_key
 
     def notify(self, text: str) -> None:
         self.notice = text  # which the thread that draws the table shows below it
@@ -109,22 +149,53 @@ class TableProgress(Progress):
         from rich.live import Live
 
         self.flow_key = flow_key
-        with Live(get_renderable=self._draw, refresh_per_second=8, transient=True):
+        with Live(get_renderable=self.draw, refresh_per_second=8, transient=True):
             yield
 
-    def _draw(self) -> RenderableType:
+    def draw(self) -> RenderableType:
+        """Return the table as it is now."""
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
         running = list(self.running.items())
-        counts = format_counts({**self.finished, "RUNNING": len(running)})
+        own = sum(flow_key == self.flow_key for _, (_, flow_key) in running)
+        counts = format_counts({**self.finished, "RUNNING": own})
         table = Table.grid("task", "status", "note", padding=(0, 2))
-        now = [(name, status, "") for name, status in running[:_SHOWN_RUNNING]]
-        for name, status, note in [*list(self.recent)[len(now) - _SHOWN_TASKS :], *now]:
-            style = STATUS_STYLES.get(status, "yellow")
-            table.add_row(Text(name), Text(status, style=style), Text(note))
+        now = list(self._rows_of_fans())
+        fans = {name for name, *_ in now}
+        crowds = {key for key, fan in list(self.fans.items()) if fan.total > _SHOWN_RUNNING}
+        now += [
+            (name, status, Text())
+            for name, (status, flow_key) in running
+            if name not in fans and flow_key not in crowds
+        ]
+        del now[_SHOWN_RUNNING:]
+        past = [(name, status, Text(note)) for name, status, note in self.recent]
+        for name, status, note in [*past[len(now) - _SHOWN_TASKS :], *now]:
+            table.add_row(Text(name), Text(status, style=STATUS_STYLES.get(status, "yellow")), note)
         return Group(Text(f"{printable(self.flow_key)}: {counts}", style="bold"), table, Text(self.notice))
+
+    def _rows_of_fans(self) -> Iterator[tuple[str, str, RenderableType]]:
+        """Yield the tasks that sub-flows are inside of, each with a bar."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        for flow_key, fan in list(self.fans.items()):
+            name = self._name_around(flow_key)
+            status, _ = self.running.get(name, ("RUNNING", ""))
+            done = sum(fan.finished.values())
+            note = Table.grid(padding=(0, 1))
+            note.add_row(ProgressBar(fan.total, done, width=_BAR_WIDTH), Text(fan.describe()))
+            yield name, status, note
+
+    def _name_around(self, flow_key: str) -> str:
+        """Return the name of the task that a sub-flow is inside of, whose key goes on with numbers."""
+        whole = name = self.name_inside(flow_key)
+        while name and name not in self.running:
+            name = name.rpartition("/")[0]
+        return name or whole.rpartition("/")[0] or whole
 
 
 def make_progress(*, silent: bool) -> Progress:

@@ -24,6 +24,7 @@ class ChangeEvent(NamedTuple):
     new_status: str
     at: str  # ISO 8601, UTC, by the engine's clock
     error: dict[str, Any] | None = None  # type, message, traceback, where there is one
+    num_tasks: int | None = None  # of a flow that changed
 
 
 class Observer(Protocol):

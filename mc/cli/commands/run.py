@@ -18,15 +18,15 @@ from mc.cli.options import (
     threads_option,
 )
 from mc.cli.output import format_counts, print_json, printable, stdout_for_json, to_json_text
-from mc.cli.progress import make_progress
+from mc.cli.progress import Progress, make_progress
 from mc.cli.settings import Settings
 from mc.cli.spec_source import spec_of
 from mc.cli.stop_notice import StopNotice
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
-    from mc.flows.flow import Flow
-    from mc.houston import Submission
+    from mc.flows.flow import Flow, Task
+    from mc.houston import Houston, Submission
 
 __all__ = ["command"]
 
@@ -79,6 +79,8 @@ def command(
         houston.runner.on_stop_signal = StopNotice(houston.runner, progress.notify)
         try:
             with progress.following(submission.key), some_failures(0, count_rest=False):
+                if not submission.created:
+                    _take_up(houston, submission.key, progress)
                 flow = houston.runner.run_flow(submission.key, max_seconds=max_seconds)
         except KeyboardInterrupt:
             click.echo(f"Interrupted. Flow {printable(submission.key)} is saved; {_HOW_TO_GO_ON}", err=True)
@@ -95,6 +97,22 @@ def _announce(settings: Settings, submission: Submission) -> None:
         return
     key = printable(submission.key)
     print(f"flow {key}" if submission.created else f"flow {key} (stored before)")
+
+
+def _take_up(houston: Houston, key: str, progress: Progress) -> None:
+    """Let the sub-flows of a flow be followed from where they stand."""
+    for sub_flow in houston.list("RUNNING", prefix=f"{key}/", sub_flows=True):
+        progress.take_up(sub_flow.key, sub_flow.tasks)
+    flows = [houston.load(key)]
+    while flows:
+        flow = flows.pop()
+        inside = map(flow.find_sub_flow, flow.filter_tasks(_is_under_way))
+        flows += [sub_flow for sub_flow in inside if sub_flow is not None]
+        progress.take_up(flow.key, flow.count_tasks())
+
+
+def _is_under_way(task: Task) -> bool:
+    return task["status"] in ("RUNNING", "WAITING")
 
 
 def _to_dict(flow: Flow) -> dict[str, Any]:

@@ -232,7 +232,7 @@ def _draft_journal(
     draft = HistoryDraft()
     last: dict[str | None, str] = {}
     begun: dict[tuple[str, int], list[Any]] = {}
-    for source, path, attempt, old, new, time, error in journal:
+    for source, path, attempt, old, new, time, error, _ in journal:
         key = shorten_path(path) if path is not None else None
         text = _encode_error(flow_key, error) if error else None
         detail = None

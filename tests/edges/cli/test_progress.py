@@ -1,0 +1,95 @@
+"""What a run shows on a terminal while it lasts."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from rich.console import Console
+
+from mc.cli.exit_codes import ExitCode
+from mc.cli.progress import TableProgress
+from mc.flows.flow import Flow
+from mc.flows.flow_engine import FlowEngine
+
+
+def drawn(progress: TableProgress) -> list[str]:
+    """Return the lines of a table as a terminal of 100 columns shows it."""
+    shown = io.StringIO()
+    Console(file=shown, width=100).print(progress.draw())
+    return [" ".join(line.split()) for line in shown.getvalue().splitlines()]
+
+
+class TestFans:
+    SPREAD: ClassVar[dict[str, Any]] = {
+        "key": "sweep",
+        "task_type": "spread",
+        "task_params": {
+            "items": list(range(20)),
+            "mapping_params": {"skeleton": {"task_type": "step", "cfg": {"allow_failure": True}}},
+        },
+    }
+
+    def watch(self, progress: TableProgress, spec: dict[str, Any], at: Sequence[int]) -> list[list[str]]:
+        """Run a spec and return what was drawn during some calls of its steps, and at the end."""
+        shown: list[list[str]] = []
+        calls = 0
+
+        def step() -> None:
+            nonlocal calls
+            calls += 1
+            if calls in at:
+                shown.append(drawn(progress))
+            if calls in (3, 8):
+                raise ValueError("diverged")
+
+        engine = FlowEngine(task_handlers={"step": step}, observers=[progress])
+        with progress.following("f"):
+            engine.run_flow(Flow.from_flow_spec({**spec, "key": "f"}))
+        return [*shown, drawn(progress)]
+
+    def test_a_fan_is_a_bar_that_says_how_many_are_done(self) -> None:
+        progress = TableProgress()
+        begin, middle, end = self.watch(progress, {"tasks": [self.SPREAD]}, at=[1, 12])
+        assert begin[:2] == ["f: 1 RUNNING", "sweep RUNNING 0/20"]
+        assert "sweep RUNNING ━━━━━━━━━━━━━━━━╸ 11/20, 2 FAILED" in middle
+        assert "sweep/1/item_2 FAILED ValueError: diverged" in middle
+        assert not any("item_11" in line for line in middle)  # the others of a crowd are not listed
+        assert "f: 1 COMPLETED" in end
+        assert not any("━" in line for line in end)
+
+    def test_fans_inside_of_each_other_bear_the_names_of_their_tasks(self) -> None:
+        rounds = {
+            "max_iterations": 3,
+            "flow_spec": {
+                "tasks": [{"key": key, "task_type": "step", "cfg": {"allow_failure": True}} for key in "xy"]
+            },
+        }
+        loop = {"key": "rounds", "task_type": "loop", "task_params": rounds}
+        inner = {"tasks": [{"key": "a", "task_type": "noop"}, loop]}
+        outer = {"key": "outer", "task_type": "inline_flow", "task_params": {"flow_spec": inner}}
+        (shown, _) = self.watch(TableProgress(), {"tasks": [outer]}, at=[2])
+        bars = [(line.split()[0], line.split()[-1]) for line in shown if "━" in line]
+        assert bars == [("outer", "1/2"), ("outer/1/rounds", "1/2")]
+
+    def test_what_is_under_way_is_taken_up_where_it_stands(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Path("own_steps_that_wait.py").write_text(
+            "from mc import task_handler\n@task_handler('step')\ndef step(task):\n"
+            "    task['status'] = 'WAITING' if task['key'] == 'item_5' else 'COMPLETED'\n"
+        )
+        for container in ("inline_flow", "flow"):
+            params = {**self.SPREAD["task_params"], "container_task_type": container}
+            spec = write_spec([{"key": "a", "task_type": "noop"}, {**self.SPREAD, "task_params": params}])
+            command = ["run", spec, "--key", container, "--handlers", "own_steps_that_wait"]
+            assert houston(*command).code == ExitCode.UNFINISHED
+            progress = TableProgress()
+            monkeypatch.setattr("mc.cli.commands.run.make_progress", lambda silent, it=progress: it)
+            houston(*command)
+            monkeypatch.undo()
+            assert drawn(progress)[0] == f"{container}: 1 COMPLETED"
+            assert drawn(progress)[1].split()[0::3] == ["sweep", "19/20"]
