@@ -56,6 +56,15 @@ DAMAGE = {
         "UPDATE mc_edge SET src_key = 'gone' WHERE flow_key = 'parent' AND dest_key = 'after'",
         "UPDATE mc_task SET rank = 0 WHERE flow_key = 'parent'",
     ],
+    "flows inside of tasks fit": [
+        "DELETE FROM mc_inner_task",
+        "UPDATE mc_inner_flow SET path = '[]'",
+        "UPDATE mc_inner_flow SET status = 'COMPLETED'",
+        "UPDATE mc_inner_flow SET task_counts = '{}'",
+        "UPDATE mc_inner_task SET status = 'PENDING'",
+        """UPDATE mc_task SET body = replace(body, '"sub_flow":"', '"sub_flow":"other')
+        WHERE flow_key = 'around'""",
+    ],
     "nothing refers to a deleted flow": [
         "DELETE FROM mc_flow WHERE key = 'chain'",
         "UPDATE mc_flow SET waiter_key = 'gone' WHERE key = 'chain'",
@@ -96,7 +105,7 @@ DAMAGE = {
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[FlowStore]:
     """A finished flow, `chain`, one that waits for its sub-flow, `parent`, `listener` for a signal, and
-    `stopped`, which a person paused.
+    `stopped`, which a person paused. A flow inside of `around` waits for a signal too.
 
     `holder` has a resource for which `waiter` waits.
     """
@@ -106,6 +115,8 @@ def store(tmp_path: Path) -> Iterator[FlowStore]:
     wait = {"key": "wait", "task_type": "wait_for_signal", "task_params": {"signal": "go"}}
     world.store.create(world.engine.flow_spec_to_flow({"tasks": [wait]}, key="listener"))
     world.store.create(world.engine.flow_spec_to_flow({"tasks": [wait]}, key="stopped"))
+    around = {"key": "inside", "task_type": "inline_flow", "task_params": {"flow_spec": {"tasks": [wait]}}}
+    world.store.create(world.engine.flow_spec_to_flow({"tasks": [around]}, key="around"))
     world.runner.control("stopped", make_control("pause", by="ada"))
     world.runner.tick()
     world.store.resources.set("db", slots=1)
