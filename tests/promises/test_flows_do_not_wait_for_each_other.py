@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from threading import Barrier, Event, Lock
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
+from mc.errors import McError, StoreUnreachableError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
@@ -192,3 +194,40 @@ def test_no_more_hold_a_resource_than_it_has_slots(store: FlowStore, make_runner
         completed += report.completed
     assert most == 2
     check_store(store)
+
+
+def test_a_runner_has_at_least_one_thread_and_awaits_nothing_in_several(
+    store: FlowStore, make_runner: MakeRunner
+) -> None:
+    with pytest.raises(McError, match="threads of at least 1"):
+        make_runner(0)
+    with pytest.raises(McError, match="2 threads, for handlers that block"):
+        asyncio.run(make_runner(2).atick())
+
+
+def test_a_failure_of_the_database_ends_a_tick_when_all_calls_have_come_back(
+    store: FlowStore, make_runner: MakeRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together, gone, ended = Barrier(2), Event(), list[str]()
+
+    def act(flow: Flow) -> None:
+        together.wait(PATIENCE)
+        if flow.key == "b":
+            assert gone.wait(PATIENCE)
+        ended.append(flow.key)
+
+    def save(flow: Flow, **options: Any) -> None:
+        if flow.key == "a":
+            gone.set()
+            raise StoreUnreachableError("gone")
+        really_save(flow, **options)
+
+    submit(store, "a", "b")
+    really_save = store.save
+    monkeypatch.setattr(store, "save", save)
+    with pytest.raises(StoreUnreachableError, match="gone"):
+        make_runner(2, act=act).tick()
+    assert ended == ["a", "b"]
+    statuses = {flow.key: flow.status for flow in store.query()}
+    assert statuses == {"a": "PENDING", "b": "COMPLETED"}
+    assert not any(store.is_held(family_of=key) for key in "ab")
