@@ -123,6 +123,7 @@ class AsyncHouston:
 
     list = _in_thread(Houston.list)
     count = _in_thread(Houston.count)
+    results = _in_thread(Houston.results)
     summary = _in_thread(Houston.summary)
     load = _in_thread(Houston.load)
     history = _in_thread(Houston.history)

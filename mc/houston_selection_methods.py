@@ -13,6 +13,7 @@ from mc.houston_control_methods import ControlMethods
 if TYPE_CHECKING:
     from mc.runners.immediate_control import ControlReport
     from mc.runners.many_flows import Act, ManyReport, Tell
+    from mc.store.flow_results import FlowResults
     from mc.store.flow_selection import FlowSelection, Moment
     from mc.store.flow_summary import FlowSummary
     from mc.store.saving.flow_deleter import Deletion
@@ -73,6 +74,22 @@ class SelectionMethods(ControlMethods):
             SelectionError: they cannot be chosen so.
         """
         return self.store.select(selection).count()
+
+    def results(self, key: str, task: str | None = None) -> FlowResults:
+        """Return what a stored flow has come to, or the items of one of its tasks, as far as it is known.
+
+        Args:
+            key: of the flow.
+            task: of a `spread`, or of another task with tasks inside: its key, or `outer/inner`. Its items
+                are told while it runs too, with what each was given, how it stands, and what it left.
+
+        Raises:
+            FlowNotFoundError: there is no flow with that key.
+            GraphError: it has no such task.
+        """
+        from mc.store.flow_results import read_results
+
+        return read_results(self.store, key, task)
 
     def cancel_many(
         self,

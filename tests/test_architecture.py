@@ -56,7 +56,16 @@ WINGS: dict[str, tuple[str, ...]] = {
     "explanation": ("flow_reasons", "task_reasons", "facts", "explanation"),
     "simulation": ("simulation", "script", "scripted_handlers", "timeline", "scripted_results", "task_paths"),
     "store": (
-        *("history_check", "flow_facts", "flow_store", "upkeep", "messages", "saving", "resource_store"),
+        *(
+            "history_check",
+            "flow_facts",
+            "flow_results",
+            "flow_store",
+            "upkeep",
+            "messages",
+            "saving",
+            "resource_store",
+        ),
         *("reading", "leases", "rows", "nearest_names", "history", "database"),
         *("stored_state", "lease", "schema", "sql", "flow_selection", "flow_summary", "event", "databases"),
         "finding",

@@ -36,6 +36,9 @@ COMMAND_GROUPS: Final[Mapping[str, Mapping[str, LazyCommand]]] = {
         "list": LazyCommand("mc.cli.commands.list_flows", "List the stored flows, newest first."),
         "show": LazyCommand("mc.cli.commands.show", "Show one flow and its tasks."),
         "history": LazyCommand("mc.cli.commands.history", "Show what happened to one flow, in order."),
+        "results": LazyCommand(
+            "mc.cli.commands.results", "Show what a flow, or each item of a task, has come to."
+        ),
         "explain": LazyCommand(
             "mc.cli.commands.explain", "Tell why a flow does not move, and what would move it."
         ),

@@ -10,7 +10,9 @@ import click
 
 from mc.cli.error_records import trace_lines
 from mc.cli.output import format_counts, format_time_short, print_json, printable, to_json_text
+from mc.errors import GraphError
 from mc.flows.calls.failed_task import inner_tasks
+from mc.flows.calls.task_paths import find_task
 from mc.flows.formats.flow_dict import task_to_dict
 
 if TYPE_CHECKING:
@@ -35,7 +37,10 @@ def print_task(flow: Flow, path: str, *, as_json: bool) -> None:
     Raises:
         click.BadParameter: there is no such task.
     """
-    state, task = _find({key: (flow.state, task) for key, task in flow.tasks.items()}, path)
+    try:
+        state, task = find_task(flow, path)
+    except GraphError as error:
+        raise click.BadParameter(error.message, param_hint="--task") from error
     if as_json:
         print_json(task_to_dict(state, task), indent=2)
         return
@@ -44,20 +49,6 @@ def print_task(flow: Flow, path: str, *, as_json: bool) -> None:
     for attempt in task.get("attempts") or ():
         _print_error(f"attempt {attempt.get('attempt')}", attempt.get("error"))
     _print_error(f"attempt {task.get('attempt', 1)}", task.get("error"))
-
-
-def _find(tasks: dict[str, tuple[FlowState, Task]], path: str) -> tuple[FlowState, Task]:
-    """Return a task by its path, with its flow; keys may hold slashes themselves."""
-    if path in tasks:
-        return tasks[path]
-    for key, (state, task) in tasks.items():
-        if path.startswith(f"{key}/"):
-            return _find(inner_tasks(state, task), path.removeprefix(f"{key}/"))
-    from difflib import get_close_matches
-
-    near = get_close_matches(path, tasks, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise click.BadParameter(f"there is no task {path[:60]!r}.{hint}", param_hint="--task")
 
 
 def _describe(state: FlowState, task: Task) -> Iterator[tuple[str, str]]:

@@ -329,6 +329,7 @@ class TestStores:
         "command",
         [
             *(["show"], ["export"], ["history"], ["explain"], ["cancel"], ["pause"], ["resume"], ["retry"]),
+            *(["results"], ["delete"]),
             *(["rerun"], ["signal", "go"], ["approve", "a"], ["reject", "a"], ["skip", "a"]),
             *(["set", "--data", "x=1"], ["migrate", "spec.json"]),
         ],

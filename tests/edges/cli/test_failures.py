@@ -95,7 +95,7 @@ def test_a_task_that_is_not_there_is_bad_usage(
     for path in ("convrt", "convert/inner"):
         ended = houston("show", "one", "--task", path)
         assert ended.code == 2
-        assert "there is no task" in ended.err
+        assert "has no task" in ended.err
     assert "Did you mean 'convert'?" in houston("show", "one", "--task", "convrt").err
 
 

@@ -77,6 +77,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "loop": ["--max-seconds", "0.01"],
     "show": ["k"],
     "history": ["k"],
+    "results": ["k"],
     "explain": ["k"],
     "signal": ["k", "go"],
     "approve": ["k", "ask", "--by", "ann"],
