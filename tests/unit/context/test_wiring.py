@@ -283,7 +283,7 @@ class TestTransforms:
         [
             ('{"a": x}', "line 1, column 7"),
             (1, "reads text, not number"),
-            ("1e999", "inf"),
+            ("1e999", "1e999 is too large"),
             ('"\\ud800"', "surrogate"),
         ],
     )
