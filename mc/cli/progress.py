@@ -58,8 +58,9 @@ class Progress:
         return f"{inside}/{key}" if inside else key
 
     def name_inside(self, flow_key: str) -> str:
-        """Return the path of a sub-flow."""
-        return printable(flow_key.removeprefix(self.flow_key).strip("/"))
+        """Return the path of a sub-flow: its key without attempts and rounds, which are numbers."""
+        parts = flow_key.removeprefix(self.flow_key).strip("/").split("/")
+        return printable("/".join(part for part in parts if not part.isdigit()))
 
 
 class LineProgress(Progress):

@@ -44,15 +44,15 @@ def print_task(flow: Flow, path: str, *, as_json: bool) -> None:
     if as_json:
         print_json(task_to_dict(state, task), indent=2)
         return
-    for name, value in _describe(state, task):
+    for name, value in _describe(state, task, path):
         print(f"{name:<9} {printable(value, _LONGEST_VALUE)}")
     for attempt in task.get("attempts") or ():
         _print_error(f"attempt {attempt.get('attempt')}", attempt.get("error"))
     _print_error(f"attempt {task.get('attempt', 1)}", task.get("error"))
 
 
-def _describe(state: FlowState, task: Task) -> Iterator[tuple[str, str]]:
-    yield "task", str(task.get("key"))
+def _describe(state: FlowState, task: Task, path: str) -> Iterator[tuple[str, str]]:
+    yield "task", path
     yield "type", str(task.get("task_type", ""))
     yield "status", str(task.get("status"))
     if task.get("attempt"):
