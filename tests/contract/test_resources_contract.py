@@ -224,7 +224,7 @@ class TestSlots:
             houston.engine.cancel_flow(flow)
             houston.store.save(flow)
         else:
-            houston.delete("a", cancel=True, by="ann")
+            houston.store.upkeep.delete("a")
         houston.tick()
         houston.tick()
         assert holders(houston.resources.get("db")) == ["b/w"]
@@ -314,7 +314,7 @@ class TestRates:
             submit(houston, key, note("t", ["api"]))
         assert houston.summary("b").next_tick_at == now + timedelta(seconds=60)
         assert houston.summary("c").next_tick_at == now + timedelta(seconds=120)
-        houston.delete("b", cancel=True, by="ann")
+        houston.store.upkeep.delete("b")
         finish(houston, recorder.clock)
         assert recorder.at == [0, 60]  # c came in the place of b
 
@@ -380,8 +380,8 @@ class TestSetting:
         submit(houston, "b", wait())
         with pytest.raises(ResourceError, match="hold 1 of its slots and 1 tasks wait"):
             houston.resources.delete("db")
-        houston.delete("a", cancel=True, by="ann")
-        houston.delete("b", cancel=True, by="ann")
+        houston.store.upkeep.delete("a")
+        houston.store.upkeep.delete("b")
         houston.resources.delete("db")
         assert houston.resources.list() == []
 
