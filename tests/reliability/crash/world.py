@@ -463,6 +463,8 @@ def _stable(row: Any) -> dict[str, Any]:
     shown = {name: (value is not None) if name in _VOLATILE else value for name, value in row.items()}
     shown.pop("id", None)  # a server gives each one out once
     shown.pop("lease_id", None)  # random
+    if shown.get("kind") == "resource":
+        shown.pop("reason", None)  # of a wake, by which a later one is told from it: random
     return shown
 
 
