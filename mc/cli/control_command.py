@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mc.cli.options import sender_option
-from mc.cli.output import print_json, printable
 from mc.cli.parameter_types import TEXT
+from mc.cli.printing.output import print_json, printable
 from mc.cli.settings import Settings
 
 if TYPE_CHECKING:

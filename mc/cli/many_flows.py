@@ -14,8 +14,8 @@ from mc.cli.errors import describe_error
 from mc.cli.exit_codes import ExitCode
 from mc.cli.nearest_keys import suggest_keys
 from mc.cli.options import sender_option
-from mc.cli.output import JsonArray, count_of, format_time_short, print_json, printable
 from mc.cli.parameter_types import TEXT
+from mc.cli.printing.output import JsonArray, count_of, format_time_short, print_json, printable
 from mc.cli.selection_options import FILTERS, filter_options
 from mc.cli.settings import Settings
 

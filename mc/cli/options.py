@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from mc.cli.output import LOCAL_TIMES
 from mc.cli.parameter_types import COUNT, TEXT, SecondsRange
+from mc.cli.printing.output import LOCAL_TIMES
 from mc.cli.settings import Settings
 from mc.cli.spec_source import check_key, parse_data
 from mc.store.databases.kinds import DEFAULT_URL

@@ -147,7 +147,7 @@ class Settings:
 
             open_existing(self.db_url, SystemClock(), self.busy_seconds).close()
         if with_handlers:
-            from mc.cli.log_output import log_to_stderr
+            from mc.cli.printing.log_output import log_to_stderr
 
             log_to_stderr(debug=self.debug)
             self.import_handlers()

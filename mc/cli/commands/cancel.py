@@ -8,7 +8,7 @@ from mc.cli.control_command import describe_control
 from mc.cli.exit_codes import ExitCode
 from mc.cli.many_flows import Action, AskedFlows, act_on_flows, flows_options
 from mc.cli.options import common_options
-from mc.cli.output import stdout_for_json
+from mc.cli.printing.output import stdout_for_json
 from mc.cli.settings import Settings
 
 __all__ = ["command"]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mc.cli.options import common_options
-from mc.cli.output import count_of, format_time_short, print_json, print_table
 from mc.cli.parameter_types import COUNT, DurationType
+from mc.cli.printing.output import count_of, format_time_short, print_json, print_table
 from mc.cli.settings import Settings
 from mc.store.databases.kinds import KINDS
 

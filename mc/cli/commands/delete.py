@@ -9,7 +9,7 @@ import click
 from mc.cli.exit_codes import ExitCode
 from mc.cli.many_flows import Action, AskedFlows, act_on_flows, flows_options
 from mc.cli.options import common_options
-from mc.cli.output import count_of, printable, stdout_for_json
+from mc.cli.printing.output import count_of, printable, stdout_for_json
 from mc.cli.settings import Settings
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import click
 
 from mc.cli.exit_codes import ExitCode
 from mc.cli.options import common_options
-from mc.cli.output import print_json, printable
 from mc.cli.parameter_types import DurationType, SecondsRange
+from mc.cli.printing.output import print_json, printable
 from mc.cli.settings import Settings
 
 if TYPE_CHECKING:

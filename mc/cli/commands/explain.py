@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mc.cli.options import common_options
-from mc.cli.output import count_of, format_time_short, print_json, printable
 from mc.cli.parameter_types import COUNT, TEXT
+from mc.cli.printing.output import count_of, format_time_short, print_json, printable
 from mc.cli.settings import Settings
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from mc.cli.options import common_options
-from mc.cli.output import print_json, to_json_text
 from mc.cli.parameter_types import TEXT
+from mc.cli.printing.output import print_json, to_json_text
 from mc.cli.settings import Settings
 
 __all__ = ["command"]

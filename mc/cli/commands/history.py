@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mc.cli.error_records import describe_error_record
 from mc.cli.options import common_options, local_option
-from mc.cli.output import (
+from mc.cli.parameter_types import TEXT
+from mc.cli.printing.error_records import describe_error_record
+from mc.cli.printing.output import (
     format_time_short,
     print_json,
     print_table,
@@ -18,7 +19,6 @@ from mc.cli.output import (
     show_seconds,
     to_json_text,
 )
-from mc.cli.parameter_types import TEXT
 from mc.cli.settings import Settings
 from mc.durations import format_time
 from mc.statuses import FINISHED_TASK_STATUSES

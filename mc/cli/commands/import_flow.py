@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from mc.cli.options import common_options
-from mc.cli.output import print_json, print_value
 from mc.cli.parameter_types import TEXT
+from mc.cli.printing.output import print_json, print_value
 from mc.cli.settings import Settings
 from mc.cli.spec_source import check_key, read_spec
 

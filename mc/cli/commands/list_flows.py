@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mc.cli.options import common_options, local_option
-from mc.cli.output import (
+from mc.cli.parameter_types import COUNT, TEXT
+from mc.cli.printing.output import (
     JsonArray,
     format_counts,
     format_time_short,
@@ -16,7 +17,6 @@ from mc.cli.output import (
     printable,
     show_seconds,
 )
-from mc.cli.parameter_types import COUNT, TEXT
 from mc.cli.selection_options import filter_options
 from mc.cli.settings import Settings
 from mc.durations import format_time

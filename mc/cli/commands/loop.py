@@ -12,10 +12,10 @@ from mc.cli.commands.tick import describe_report
 from mc.cli.exit_codes import ExitCode
 from mc.cli.kept_process import KeptProcess
 from mc.cli.options import common_options, lease_option, max_seconds_option, outage_option, threads_option
-from mc.cli.output import print_json, stdout_for_json
 from mc.cli.parameter_types import DurationType
+from mc.cli.printing.output import print_json, stdout_for_json
+from mc.cli.printing.stop_notice import StopNotice
 from mc.cli.settings import Settings
-from mc.cli.stop_notice import StopNotice
 
 __all__ = ["command"]
 

@@ -9,8 +9,8 @@ import click
 
 from mc.cli.exit_codes import ExitCode
 from mc.cli.options import common_options, sender_option
-from mc.cli.output import count_of, print_json, printable, stdout_for_json
 from mc.cli.parameter_types import TEXT
+from mc.cli.printing.output import count_of, print_json, printable, stdout_for_json
 from mc.cli.settings import Settings
 from mc.cli.spec_source import spec_of
 

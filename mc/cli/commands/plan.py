@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mc.cli.options import common_options, data_option
-from mc.cli.output import count_of, print_json, print_table, printable, stdout_for_json
+from mc.cli.printing.output import count_of, print_json, print_table, printable, stdout_for_json
 from mc.cli.settings import Settings
 from mc.cli.spec_source import spec_of
 

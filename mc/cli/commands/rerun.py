@@ -9,8 +9,8 @@ import click
 from mc.cli.exit_codes import ExitCode
 from mc.cli.many_flows import Action, AskedFlows, act_on_flows, flows_options
 from mc.cli.options import common_options
-from mc.cli.output import printable, shown_value, stdout_for_json
 from mc.cli.parameter_types import TEXT
+from mc.cli.printing.output import printable, shown_value, stdout_for_json
 from mc.cli.settings import Settings
 from mc.cli.spec_source import check_key, parse_data
 

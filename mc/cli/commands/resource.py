@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mc.cli.options import common_options
-from mc.cli.output import count_of, format_time_short, print_json, print_table, printable
 from mc.cli.parameter_types import TEXT
+from mc.cli.printing.output import count_of, format_time_short, print_json, print_table, printable
 from mc.cli.settings import Settings
 
 if TYPE_CHECKING:

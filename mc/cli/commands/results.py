@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mc.cli.csv_output import columns_of, flatten, print_csv, to_cell
 from mc.cli.exit_codes import ExitCode
 from mc.cli.options import common_options
-from mc.cli.output import count_of, print_json, print_table, printable
 from mc.cli.parameter_types import COUNT, TEXT, StatusType
+from mc.cli.printing.csv_output import columns_of, flatten, print_csv, to_cell
+from mc.cli.printing.output import count_of, print_json, print_table, printable
 from mc.cli.settings import Settings
 from mc.statuses import FINISHED_FLOW_STATUSES, TaskStatus
 

@@ -10,7 +10,7 @@ from mc.cli.control_command import describe_control, tasks_option
 from mc.cli.exit_codes import ExitCode
 from mc.cli.many_flows import Action, AskedFlows, act_on_flows, flows_options
 from mc.cli.options import common_options
-from mc.cli.output import printable
+from mc.cli.printing.output import printable
 from mc.cli.settings import Settings
 
 __all__ = ["command"]

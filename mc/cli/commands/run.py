@@ -17,11 +17,11 @@ from mc.cli.options import (
     spec_options,
     threads_option,
 )
-from mc.cli.output import format_counts, print_json, printable, stdout_for_json, to_json_text
-from mc.cli.progress import Progress, make_progress
+from mc.cli.printing.output import format_counts, print_json, printable, stdout_for_json, to_json_text
+from mc.cli.printing.progress import Progress, make_progress
+from mc.cli.printing.stop_notice import StopNotice
 from mc.cli.settings import Settings
 from mc.cli.spec_source import spec_of
-from mc.cli.stop_notice import StopNotice
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def command(
     begun again: it goes on where it stood. Ctrl-C stops after the task that runs, a second one at once; what
     was done is saved.
     """
-    from mc.cli.log_output import some_failures  # of which the progress and the outcome tell
+    from mc.cli.printing.log_output import some_failures  # of which the progress and the outcome tell
 
     progress = make_progress(silent=settings.as_json)
     with (

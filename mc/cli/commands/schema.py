@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mc.cli.options import RenamedOption, common_options
-from mc.cli.output import print_json
+from mc.cli.printing.output import print_json
 
 __all__ = ["command"]
 

@@ -8,8 +8,8 @@ import click
 
 from mc.cli.control_command import control_options, report_control
 from mc.cli.options import common_options
-from mc.cli.output import printable
 from mc.cli.parameter_types import TEXT
+from mc.cli.printing.output import printable
 from mc.cli.settings import Settings
 from mc.cli.spec_source import parse_data
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mc.cli.error_records import describe_error_record
 from mc.cli.options import common_options, local_option
-from mc.cli.output import (
+from mc.cli.parameter_types import TEXT, StatusType
+from mc.cli.printing.error_records import describe_error_record
+from mc.cli.printing.output import (
     format_counts,
     format_time_short,
     print_json,
@@ -20,7 +21,6 @@ from mc.cli.output import (
     show_seconds,
     to_json_text,
 )
-from mc.cli.parameter_types import TEXT, StatusType
 from mc.cli.settings import Settings
 from mc.statuses import FINISHED_FLOW_STATUSES, TaskStatus
 
@@ -72,7 +72,7 @@ def command(
     with settings.open_houston(only_reads=True) as houston:
         flow = houston.load(key)
         if path is not None:
-            from mc.cli.task_output import print_task
+            from mc.cli.printing.task_output import print_task
 
             print_task(flow, path, as_json=settings.as_json)
         elif graph is not None:
@@ -84,7 +84,7 @@ def command(
 
 
 def _print_graph(flow: Flow, name: str, *, as_json: bool) -> None:
-    from mc.cli.graph_drawing import GRAPH_FORMATS
+    from mc.cli.printing.graph_drawing import GRAPH_FORMATS
 
     drawing = GRAPH_FORMATS[name](flow)
     if as_json:
@@ -179,7 +179,7 @@ def describe_wait(wait: Wait) -> str:
 
 def _to_rows(state: FlowState, task: Task, path: str, statuses: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """Yield the row of a task, and those of the tasks inside of it; of many only those that are asked for."""
-    from mc.cli.task_output import MOST_INSIDE
+    from mc.cli.printing.task_output import MOST_INSIDE
     from mc.flows.calls.failed_task import inner_tasks
 
     if not statuses or task["status"] in statuses:

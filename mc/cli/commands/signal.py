@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from mc.cli.options import common_options, sender_option
-from mc.cli.output import print_json, printable
 from mc.cli.parameter_types import TEXT
+from mc.cli.printing.output import print_json, printable
 from mc.cli.settings import Settings
 
 __all__ = ["command"]

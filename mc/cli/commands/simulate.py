@@ -10,8 +10,8 @@ import click
 
 from mc.cli.exit_codes import ExitCode
 from mc.cli.options import RenamedOption, common_options, data_option
-from mc.cli.output import format_counts, print_json, print_table, printable, to_json_text
 from mc.cli.parameter_types import COUNT, DurationType
+from mc.cli.printing.output import format_counts, print_json, print_table, printable, to_json_text
 from mc.cli.settings import Settings
 from mc.cli.spec_source import read_spec
 

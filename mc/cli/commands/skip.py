@@ -6,8 +6,8 @@ import click
 
 from mc.cli.control_command import control_options, report_control
 from mc.cli.options import common_options
-from mc.cli.output import printable, stdout_for_json
 from mc.cli.parameter_types import TEXT
+from mc.cli.printing.output import printable, stdout_for_json
 from mc.cli.settings import Settings
 
 __all__ = ["command"]

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mc.cli.options import common_options, spec_options
-from mc.cli.output import print_json, print_value, stdout_for_json
+from mc.cli.printing.output import print_json, print_value, stdout_for_json
 from mc.cli.settings import Settings
 from mc.cli.spec_source import spec_of
 

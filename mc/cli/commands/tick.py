@@ -10,8 +10,8 @@ import click
 from mc.cli.exit_codes import ExitCode
 from mc.cli.kept_process import KeptProcess
 from mc.cli.options import common_options, lease_option, max_seconds_option, threads_option
-from mc.cli.output import count_of, print_json, stdout_for_json
 from mc.cli.parameter_types import COUNT
+from mc.cli.printing.output import count_of, print_json, stdout_for_json
 from mc.cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def command(
     that are FAILED or BLOCKED now, stderr tells task, error, and the command that tells more. Ctrl-C and
     SIGTERM end it after the task that runs; what was done is saved.
     """
-    from mc.cli.log_output import MOST_FAILURES, some_failures
-    from mc.cli.stop_notice import StopNotice
+    from mc.cli.printing.log_output import MOST_FAILURES, some_failures
+    from mc.cli.printing.stop_notice import StopNotice
     from mc.runners.stop_signals import StopSignals
 
     with (

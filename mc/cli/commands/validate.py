@@ -8,7 +8,7 @@ import click
 
 from mc.cli.exit_codes import ExitCode
 from mc.cli.options import common_options
-from mc.cli.output import count_of, print_json, printable, stdout_for_json
+from mc.cli.printing.output import count_of, print_json, printable, stdout_for_json
 from mc.cli.settings import Settings
 from mc.cli.spec_source import open_spec
 from mc.errors import Problem, SpecError

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mc.cli.graph_drawing import draw_dot, draw_mermaid, draw_text
-from mc.cli.output import printable
+from mc.cli.printing.graph_drawing import draw_dot, draw_mermaid, draw_text
+from mc.cli.printing.output import printable
 from mc.flows.flow import Flow
 
 DIAMOND = {

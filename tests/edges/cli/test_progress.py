@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from mc.cli.exit_codes import ExitCode
-from mc.cli.progress import TableProgress
+from mc.cli.printing.progress import TableProgress
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 

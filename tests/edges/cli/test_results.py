@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mc.cli.csv_output import columns_of, flatten
 from mc.cli.exit_codes import ExitCode
+from mc.cli.printing.csv_output import columns_of, flatten
 
 HANDLERS = ("--handlers", "own_steps")
 STEPS = """

@@ -380,7 +380,7 @@ class TestTerminal:
 
 
 def test_a_line_says_how_long_a_task_took_that_was_not_short(capsys: pytest.CaptureFixture[str]) -> None:
-    from mc.cli.progress import LineProgress
+    from mc.cli.printing.progress import LineProgress
     from mc.clock import ManualClock
     from mc.flows.flow import Flow
     from mc.flows.flow_engine import FlowEngine

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mc.cli.error_records import trace_lines
-from mc.cli.output import format_counts, format_time_short, print_json, printable, to_json_text
+from mc.cli.printing.error_records import trace_lines
+from mc.cli.printing.output import format_counts, format_time_short, print_json, printable, to_json_text
 from mc.errors import GraphError
 from mc.flows.calls.failed_task import inner_tasks
 from mc.flows.calls.task_paths import find_task

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from mc.cli.output import format_time_short, printable
+from mc.cli.printing.output import format_time_short, printable
 
 if TYPE_CHECKING:
     from mc.runners.flow_runner import FlowRunner

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from mc.cli.output import shown_value, to_json_text
+from mc.cli.printing.output import shown_value, to_json_text
 
 __all__ = ["columns_of", "flatten", "print_csv", "to_cell"]
 

@@ -9,8 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from mc.cli.output import STATUS_STYLES, format_counts, is_terminal, printable, seconds_between, show_seconds
-from mc.cli.stop_notice import write_to_stderr
+from mc.cli.printing.output import (
+    STATUS_STYLES,
+    format_counts,
+    is_terminal,
+    printable,
+    seconds_between,
+    show_seconds,
+)
+from mc.cli.printing.stop_notice import write_to_stderr
 from mc.statuses import FINISHED_FLOW_STATUSES, FINISHED_TASK_STATUSES
 
 if TYPE_CHECKING:

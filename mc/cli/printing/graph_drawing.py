@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from mc.cli.output import STATUS_FILLS, printable
+from mc.cli.printing.output import STATUS_FILLS, printable
 from mc.spec.planning.flow_shape import find_ranks
 
 if TYPE_CHECKING:

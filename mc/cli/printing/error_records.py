@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mc.cli.output import printable
+from mc.cli.printing.output import printable
 from mc.flows.calls.failed_task import failure_place
 from mc.printable import printable_lines
 
