@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -48,6 +49,11 @@ ALLOWED_ROOMS: dict[str, frozenset[str]] = {
 # The wings of large rooms, and modules that stand alone in them, from above to below: each may import those
 # after it. Annotations count.
 WINGS: dict[str, tuple[str, ...]] = {
+    "cli": (
+        *("main", "process", "commands", "control_command", "decisions", "many_flows", "errors"),
+        *("nearest_keys", "options", "selection_options", "settings", "parameter_types", "spec_source"),
+        *("kept_process", "lazy_group", "exit_codes", "printing"),
+    ),
     "flows": (
         *("flow_engine", "converters", "flow_dict_checks", "tick", "pacer", "controls", "calls", "signals"),
         *("resources", "migration", "time_limits", "services", "flow", "formats", "state", "handlers"),
@@ -123,6 +129,7 @@ DATABASE_NAMES = re.compile(r"sqlite|postgres|psycopg|mysql|mariadb|innodb|sqlst
 SQL_OF_ONE = re.compile(r"PRAGMA|FORCE INDEX|JSON_TABLE|json_extract|jsonb|pg_[a-z]|innodb_|@@[a-z]")
 FORBIDDEN_NAMES = frozenset({"common", "helper", "helpers", "misc", "util", "utils"})
 MAX_LINES = 500
+MOST_FILES = 20  # in one folder
 
 
 def module_name(path: Path) -> str:
@@ -253,6 +260,15 @@ class TestRooms:
             if target in names and order[wing_of(target)] < order[wing_of(name)]
         }
         assert upwards == set()
+
+    def test_a_folder_has_one_subject(self) -> None:
+        """But for those of which each module is one of a kind: a subcommand."""
+        sizes = Counter(
+            name.rpartition(".")[0] for name, path in MODULES.items() if path.name != "__init__.py"
+        )
+        assert {name: size for name, size in sizes.items() if size > MOST_FILES} == {
+            "mc.cli.commands": sizes["mc.cli.commands"]
+        }
 
     def test_no_imports_run_in_a_circle(self) -> None:
         edges = [(name, target) for name in MODULES for target in own_imports(name)]

@@ -1,1 +1,1 @@
-"""What commands print: lines, tables, CSV, JSON, logs, and how far a run is."""
+"""The output of commands: lines, tables, CSV, JSON, logs, and how far a run is."""
