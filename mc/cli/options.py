@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 
 import click
 
-from mc.cli.parameter_types import COUNT, TEXT, SecondsRange
+from mc.cli.parameter_types import COUNT, TEXT, SecondsRange, StatusType
 from mc.cli.printing.output import LOCAL_TIMES
 from mc.cli.settings import Settings
 from mc.cli.spec_source import check_key, parse_data
+from mc.statuses import TaskStatus
 from mc.store.databases.kinds import DEFAULT_URL
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "outage_option",
     "sender_option",
     "spec_options",
+    "task_status_option",
     "threads_option",
 ]
 
@@ -107,6 +109,18 @@ def max_seconds_option(what_then: str) -> Callable[[Decorated], Decorated]:
         type=SecondsRange(min=0),
         metavar="S",
         help=f"Stop after S seconds, between two tasks; {what_then}",
+    )
+
+
+def task_status_option(shown: str) -> Callable[[Decorated], Decorated]:
+    """Return what gives a command the option `--status`, of tasks, as `statuses`; the help is `shown`."""
+    return click.option(
+        "--status",
+        "statuses",
+        type=StatusType(TaskStatus),
+        metavar="STATUS",
+        multiple=True,
+        help=shown,
     )
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mc.cli.exit_codes import ExitCode
-from mc.cli.options import common_options
-from mc.cli.parameter_types import COUNT, TEXT, StatusType
+from mc.cli.options import common_options, task_status_option
+from mc.cli.parameter_types import COUNT, TEXT
 from mc.cli.printing.csv_output import columns_of, flatten, print_csv, to_cell
 from mc.cli.printing.output import count_of, print_json, print_table, printable
 from mc.cli.settings import Settings
-from mc.statuses import FINISHED_FLOW_STATUSES, TaskStatus
+from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
     from mc.store.flow_results import FlowResults, ItemResult
@@ -33,14 +33,7 @@ _LONGEST_CELL: Final = 60  # characters
     metavar="T",
     help="One row for each item of this task, outer/inner inside others.",
 )
-@click.option(
-    "--status",
-    "statuses",
-    type=StatusType(TaskStatus),
-    metavar="STATUS",
-    multiple=True,
-    help="Only items with this status; repeatable. With --task.",
-)
+@task_status_option("Only items with this status; repeatable. With --task.")
 @click.option("--limit", type=COUNT, metavar="N", help="At most N items; for people 100 unless given.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, with a column for each nested value.")
 @click.option(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mc.cli.options import common_options, local_option
-from mc.cli.parameter_types import TEXT, StatusType
+from mc.cli.options import common_options, local_option, task_status_option
+from mc.cli.parameter_types import TEXT
 from mc.cli.printing.error_records import describe_error_record
 from mc.cli.printing.output import (
     format_counts,
@@ -22,7 +22,7 @@ from mc.cli.printing.output import (
     to_json_text,
 )
 from mc.cli.settings import Settings
-from mc.statuses import FINISHED_FLOW_STATUSES, TaskStatus
+from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow, Task
@@ -46,14 +46,7 @@ _LONGEST_VALUE = 500  # characters of an error message or of the results
 @click.option(
     "--task", "path", type=TEXT, metavar="T", help="Show all of one task, outer/inner inside others."
 )
-@click.option(
-    "--status",
-    "statuses",
-    type=StatusType(TaskStatus),
-    metavar="STATUS",
-    multiple=True,
-    help="List only the tasks with this status; may be given several times.",
-)
+@task_status_option("List only the tasks with this status; may be given several times.")
 @local_option
 @common_options
 @click.pass_obj
