@@ -53,7 +53,7 @@ class AskedFlows:
     @property
     def is_one(self) -> bool:
         """Whether one flow is named, of which is told as if there were no others."""
-        return len(set(self.keys)) == 1 and not self.dry_run
+        return len(set(self.keys)) == 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,6 @@ class Action:
         done: as a participle, `retried`.
         run: does it to the flows that are selected.
         describe: a line on the report of what became of one.
-        to_dict: the same for programs.
         any_status: it concerns flows of any status, where none is asked for.
         code_if_left: how the command ends where it is not done yet.
     """
@@ -76,7 +75,6 @@ class Action:
     done: str
     run: Callable[[FlowSelection, Tell], ManyReport]
     describe: Callable[[Any], str]
-    to_dict: Callable[[FlowOutcome], dict[str, Any]]
     any_status: bool = False
     code_if_left: ExitCode = ExitCode.DONE
 
@@ -142,7 +140,7 @@ def act_on_flows(
     wanted = FlowSelection(keys=asked.keys, **asked.filters)
     meant = settle(wanted, action.name, houston.store.clock.now(), any_status=action.any_status)
     if asked.is_one:
-        return _act_on_one(settings, stdout, meant, action)
+        return _act_on_one(settings, stdout, meant, action, dry_run=asked.dry_run)
     count = len(meant.named) or houston.count(meant)
     if not count:
         click.echo("No flow is meant; nothing was done.", err=True)
@@ -160,17 +158,19 @@ def act_on_flows(
     return account.exit_code
 
 
-def _act_on_one(settings: Settings, stdout: TextIO, meant: FlowSelection, action: Action) -> ExitCode:
+def _act_on_one(
+    settings: Settings, stdout: TextIO, meant: FlowSelection, action: Action, *, dry_run: bool
+) -> ExitCode:
     outcomes: list[FlowOutcome] = []
     action.run(meant, outcomes.append)
     (outcome,) = outcomes
     if outcome.error is not None:
         raise outcome.error
     if settings.as_json:
-        print_json(action.to_dict(outcome), stream=stdout)
+        print_json(outcome.to_dict(), stream=stdout)
     else:
         print(action.describe(outcome.report))
-    return action.exit_code_of(outcome)
+    return ExitCode.DONE if dry_run else action.exit_code_of(outcome)
 
 
 class _Account:
@@ -188,7 +188,7 @@ class _Account:
 
     def tell(self, outcome: FlowOutcome) -> None:
         """Write an object, or a line, on one flow."""
-        document = self._action.to_dict(outcome)
+        document = outcome.to_dict()
         if outcome.error is not None:
             failure = describe_error(self._suggest(outcome.error))
             self.exit_code = max(self.exit_code, failure.exit_code)

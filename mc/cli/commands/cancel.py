@@ -39,6 +39,5 @@ def command(settings: Settings, /, asked: AskedFlows) -> ExitCode:
                 selection, by=asked.by, reason=asked.reason, dry_run=asked.dry_run, tell=tell
             ),
             describe=lambda report: describe_control(report, "cancelled", dry_run=asked.dry_run),
-            to_dict=lambda outcome: outcome.to_dict(),
         )
         return act_on_flows(settings, houston, stdout, asked, action)

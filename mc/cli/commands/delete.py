@@ -50,7 +50,6 @@ def command(settings: Settings, /, asked: AskedFlows, cancel: bool) -> ExitCode:
                 tell=tell,
             ),
             describe=lambda report: _describe(report, dry_run=asked.dry_run),
-            to_dict=lambda outcome: outcome.to_dict(),
             any_status=cancel,
             code_if_left=ExitCode.UNFINISHED,
         )

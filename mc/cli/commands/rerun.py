@@ -15,7 +15,7 @@ from mc.cli.settings import Settings
 from mc.cli.spec_source import check_key, parse_data
 
 if TYPE_CHECKING:
-    from mc.runners.many_flows import FlowOutcome, Rerun
+    from mc.runners.many_flows import Rerun
 
 __all__ = ["command"]
 
@@ -43,7 +43,7 @@ def command(settings: Settings, /, asked: AskedFlows, new_key: str | None, data:
     ticks advance the new flows.
     """
     if new_key is not None and not asked.is_one:
-        raise click.UsageError("--key names one new flow; name one FLOW, and leave out --dry-run.")
+        raise click.UsageError("--key names one new flow; name one FLOW.")
     with (
         stdout_for_json(settings.as_json) as stdout,
         settings.open_houston(with_handlers=True, only_reads=True) as houston,
@@ -62,7 +62,6 @@ def command(settings: Settings, /, asked: AskedFlows, new_key: str | None, data:
                 tell=tell,
             ),
             describe=_describe,
-            to_dict=_to_dict,
         )
         return act_on_flows(settings, houston, stdout, asked, action)
 
@@ -71,8 +70,3 @@ def _describe(report: Rerun) -> str:
     if report.key is None:
         return f"{printable(report.of)}: would be run again"
     return shown_value(report.key)
-
-
-def _to_dict(outcome: FlowOutcome) -> dict[str, Any]:
-    key = getattr(outcome.report, "key", None)  # of the new flow
-    return {"key": key, "of": outcome.key}

@@ -22,6 +22,7 @@ __all__ = ["command"]
 
 _MOST_ROWS: Final = 100  # that a person looks at
 _LONGEST_CELL: Final = 60  # characters
+_ORDER: Final = ("task", "key", "status", "item", "params", "data", "error", "attempt", "seconds")
 
 
 @click.command("results")
@@ -78,7 +79,7 @@ def command(
         )
     elif as_csv:
         rows = [_to_row(item) for item in items[:limit]]
-        print_csv(columns_of(rows), rows, raw=raw)
+        print_csv(columns_of(rows, _ORDER), rows, raw=raw)
     else:
         _print_items(found, items, limit or _MOST_ROWS)
     return ExitCode.DONE
@@ -104,7 +105,7 @@ def _print_results(found: FlowResults, *, as_json: bool, as_csv: bool, raw: bool
 
 def _print_items(found: FlowResults, items: Sequence[ItemResult], limit: int) -> None:
     rows = [_to_row(item) for item in items[:limit]]
-    columns = columns_of(rows)
+    columns = columns_of(rows, _ORDER)
     if rows:
         cells = [[printable(to_cell(row.get(column)), _LONGEST_CELL) for column in columns] for row in rows]
         given = [column for column in columns if column.startswith(("item", "params"))]
@@ -117,7 +118,7 @@ def _print_items(found: FlowResults, items: Sequence[ItemResult], limit: int) ->
 
 
 def _to_row(item: ItemResult) -> dict[str, Any]:
-    """Return an item by column, in the order of the columns."""
+    """Return an item by column."""
     error = item.error or {}
     return {
         "task": item.task,

@@ -42,6 +42,5 @@ def command(settings: Settings, /, asked: AskedFlows, tasks: tuple[str, ...]) ->
                 selection, tasks, by=asked.by, reason=asked.reason, dry_run=asked.dry_run, tell=tell
             ),
             describe=lambda report: describe_control(report, what, dry_run=asked.dry_run),
-            to_dict=lambda outcome: outcome.to_dict(),
         )
         return act_on_flows(settings, houston, sys.stdout, asked, action)

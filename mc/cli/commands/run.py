@@ -79,7 +79,7 @@ def command(
         houston.runner.on_stop_signal = StopNotice(houston.runner, progress.notify)
         try:
             with progress.following(submission.key), some_failures(0, count_rest=False):
-                if not submission.created:
+                if progress.counts_fans and not submission.created:
                     _take_up(houston, submission.key, progress)
                 flow = houston.runner.run_flow(submission.key, max_seconds=max_seconds)
         except KeyboardInterrupt:

@@ -32,9 +32,14 @@ def flatten(value: Any, name: str) -> dict[str, Any]:
     return found
 
 
-def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the columns of rows; those that begin alike stand together."""
-    groups: dict[str, dict[str, None]] = {}
+def columns_of(rows: Iterable[Mapping[str, Any]], order: Sequence[str]) -> list[str]:
+    """Return the columns of rows; those that begin alike stand together.
+
+    Args:
+        rows: values by column.
+        order: the beginnings of columns.
+    """
+    groups: dict[str, dict[str, None]] = {name: {} for name in order}
     for row in rows:
         for column in row:
             groups.setdefault(column.partition(".")[0], {})[column] = None

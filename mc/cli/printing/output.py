@@ -227,10 +227,11 @@ def print_table(
     """Print rows below their headings: a table on a terminal, aligned columns elsewhere.
 
     Args:
-        headings: of the columns; the first one is not folded on a terminal as long as it fits.
+        headings: of the columns, none twice; the first one is not folded on a terminal as long as it fits.
         rows: a text for each heading.
         droppable: headings of columns that a narrow terminal goes without, the first one first.
     """
+    headings, droppable = [printable(each) for each in headings], [printable(each) for each in droppable]
     clean = [[printable(cell) for cell in row] for row in rows]
     if is_terminal():
         _print_rich_table(headings, clean, droppable)
@@ -257,7 +258,7 @@ def _print_rich_table(
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for at, heading in enumerate(columns):
         whole = at == 0 and _least_width(columns) <= console.width
-        table.add_column(heading, overflow="fold", no_wrap=whole)
+        table.add_column(Text(heading), overflow="fold", no_wrap=whole)
     for row in zip(*columns.values(), strict=True):
         table.add_row(*(Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row))
     console.print(table)

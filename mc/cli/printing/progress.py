@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from mc.cli.printing.output import (
     STATUS_STYLES,
@@ -37,6 +37,8 @@ _SHORT_SECONDS: Final = 0.1  # of which nothing is said
 
 class Progress:
     """Follows a run as an observer, and says nothing."""
+
+    counts_fans: ClassVar[bool] = False  # whether it makes use of `take_up`
 
     def on_change(self, event: ChangeEvent) -> None:
         """Take note of a change of status."""
@@ -103,13 +105,16 @@ class _Fan:
 
     def describe(self) -> str:
         """Return `177/500, 3 FAILED`."""
-        done = sum(self.finished.values())
-        bad = {status: count for status, count in self.finished.items() if status != "COMPLETED"}
+        finished = dict(self.finished)  # which other threads go on to count
+        done = sum(finished.values())
+        bad = {status: count for status, count in finished.items() if status != "COMPLETED"}
         return f"{done}/{self.total}" + (f", {format_counts(bad)}" if bad else "")
 
 
 class TableProgress(Progress):
     """Keeps a table of the flow's tasks up to date on a terminal, with a bar for each fan."""
+
+    counts_fans: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.finished: Counter[str] = Counter()  # of the flow's own tasks
@@ -129,7 +134,7 @@ class TableProgress(Progress):
         if event.task_key is None:
             if event.new_status in FINISHED_FLOW_STATUSES:
                 self.fans.pop(event.flow_key, None)
-            elif event.flow_key not in (self.flow_key, *self.fans):
+            elif event.flow_key != self.flow_key and event.flow_key not in self.fans:
                 self.take_up(event.flow_key, {"PENDING": event.num_tasks or 0})
             return
         name, status, own = self.name_task(event), event.new_status, event.flow_key == self.flow_key
@@ -193,7 +198,7 @@ class TableProgress(Progress):
         for flow_key, fan in list(self.fans.items()):
             name = self._name_around(flow_key)
             status, _ = self.running.get(name, ("RUNNING", ""))
-            done = sum(fan.finished.values())
+            done = sum(dict(fan.finished).values())
             note = Table.grid(padding=(0, 1))
             note.add_row(ProgressBar(fan.total, done, width=_BAR_WIDTH), Text(fan.describe()))
             yield name, status, note

@@ -86,7 +86,10 @@ class TestNamed:
         made = ended.out.split()
         assert [town("export", key).document["data"] for key in made] == [{"x": 1}] * 2
         documents = town("rerun", "done", "gone", "--json").document
-        assert [(each["of"], bool(each["key"])) for each in documents] == [("done", True), ("gone", False)]
+        assert [(each.get("of"), each["key"] == "gone") for each in documents] == [
+            ("done", False),
+            (None, True),
+        ]
         assert documents[1]["error"]["code"] == "flow-not-found"
 
     def test_one_that_is_named_is_told_of_as_if_there_were_no_others(self, town: Callable[..., Any]) -> None:
@@ -150,6 +153,7 @@ class TestChosen:
             "done: would be deleted; it is COMPLETED, with 1 task" in town("delete", "done", "--dry-run").out
         )
         assert town("rerun", "done", "--dry-run").out == "done: would be run again\n"
+        assert town("rerun", "done", "--dry-run", "--json").document == {"key": None, "of": "done"}
         assert [town("export", key).out for key in statuses(town)] == before
 
     def test_where_none_is_meant_nothing_is_done(self, town: Callable[..., Any]) -> None:

@@ -91,6 +91,26 @@ class TestItems:
         raw = read(results("results", "f", "--task", "sweep", "--csv", "--raw").out)
         assert [row["key"] for row in raw] == formulas
 
+    def test_columns_keep_their_order_whatever_the_first_item_lacks(self, run: Callable[..., Any]) -> None:
+        ended = run([None, "wrong", {"a": 1}])("results", "f", "--task", "sweep", "--csv")
+        header = ended.out.splitlines()[0].split(",")
+        begun = list(dict.fromkeys(column.partition(".")[0] for column in header))
+        assert begun == ["task", "key", "status", "item", "params", "data", "error", "attempt", "seconds"]
+
+    def test_names_in_headings_are_texts(
+        self, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        houston = run([{"[/b]": 2, "[red]x": "\x1b[2J", "\x1b]0;title\x07": 1}])
+        plain = houston("results", "f", "--task", "sweep").out
+        assert "item.[/b]" in plain
+        assert "\x1b" not in plain
+        monkeypatch.setattr("mc.cli.printing.output.is_terminal", lambda: True)
+        monkeypatch.setenv("COLUMNS", "500")
+        shown = houston("results", "f", "--task", "sweep").out
+        assert "item.[/b]" in shown
+        assert "item.[red]x" in shown
+        assert "\x1b]0" not in shown
+
     def test_programs_get_the_items_as_they_are(self, run: Callable[..., Any]) -> None:
         document = run({"a": "x", "b": "wrong"})("results", "f", "--task", "sweep", "--json").document
         assert (document["key"], document["task"], document["status"]) == ("f", "sweep", "COMPLETED")
@@ -196,4 +216,4 @@ def test_no_two_values_share_a_column() -> None:
 
 def test_columns_that_begin_alike_stand_together() -> None:
     rows = [{"key": 1, "data.x": 1, "error": None}, {"key": 2, "data.y": 1, "data.x": 2, "error": None}]
-    assert columns_of(rows) == ["key", "data.x", "data.y", "error"]
+    assert columns_of(rows, ["key"]) == ["key", "data.x", "data.y", "error"]
