@@ -73,6 +73,8 @@ def nap(key: str = "nap") -> dict[str, Any]:
 
 BAD = work("bad", precursors=[], data={"bad": True})
 ALSO_BAD = work("also_bad", precursors=[], data={"bad": True})
+WITHOUT_RESULTS = inline("o2", work("done", precursors=[]))
+WITHOUT_RESULTS["task_params"]["flow_spec"]["results"] = {"none": "$ctx.flow.data.nothing"}
 AROUND = {
     "a flow": (lambda *tasks, **cfg: inline("outer", *tasks, **cfg), "outer"),
     "a flow in a flow": (lambda *tasks, **cfg: inline("top", inline("outer", *tasks, **cfg)), "top/outer"),
@@ -152,6 +154,37 @@ def test_a_path_that_leads_nowhere_is_refused(houston: Houston, path: str) -> No
     with pytest.raises(ControlError, match=r"no task|nothing is inside|is COMPLETED already"):
         houston.skip("f", [path], by="ada")
     assert statuses(houston, "outer") == {"nap": "WAITING"}
+
+
+REFUSED_IN_PART = {
+    "a task that waits, and one that is done": (
+        [inline("o1", nap()), inline("o2", work("done", precursors=[]), nap())],
+        lambda houston: houston.skip("f", ["o1/nap", "o2/done"], by="ada"),
+    ),
+    "one that failed, and one that is done": (
+        [inline("o1", BAD), inline("o2", work("done", precursors=[]), ALSO_BAD)],
+        lambda houston: houston.retry("f", ["o1/bad", "o2/done"], by="ada"),
+    ),
+    "one of two that failed": (
+        [inline("o1", BAD), inline("o2", work("done", precursors=[]), BAD, ALSO_BAD)],
+        lambda houston: houston.retry("f", ["o1/bad", "o2/bad"], by="ada"),
+    ),
+    "a flow whose results lead nowhere": (
+        [inline("o1", BAD), WITHOUT_RESULTS],
+        lambda houston: houston.retry("f", by="ada"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", sorted(REFUSED_IN_PART))
+def test_what_is_refused_of_one_task_is_done_to_none(houston: Houston, case: str) -> None:
+    tasks, ask = REFUSED_IN_PART[case]
+    houston.submit({"tasks": tasks, "cfg": {"fail_fast": False}}, key="f")
+    houston.tick()
+    before = houston.load("f").to_flow_dict()
+    with pytest.raises(ControlError, match="Inside of task 'o2'"):
+        ask(houston)
+    assert houston.load("f").to_flow_dict() == before
 
 
 def test_the_history_tells_what_happened_inside_by_path(houston: Houston, around: Any) -> None:

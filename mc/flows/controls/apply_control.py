@@ -18,7 +18,7 @@ from mc.durations import format_time, parse_duration, parse_time
 from mc.errors import ControlError, McError
 from mc.flows.calls.attempts import add_attempt
 from mc.flows.controls.control import Control, ControlKind, check_control
-from mc.flows.controls.inside import Inside, find_inside, kept_inside, make_due
+from mc.flows.controls.inside import Inside, find_inside, kept_inside, make_due, retried_inside
 from mc.flows.flow import Flow
 from mc.flows.resources.requests import ask_anew
 from mc.flows.state.start_rules import START
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from mc.flows.state.flow_state import FlowState
 
 __all__ = ["apply_control", "runs_tasks_without_handler"]
+
+_RETRIED_INSIDE: Final = ("FAILED", "CANCELLED")  # others go on as they are
 
 
 def apply_control(
@@ -50,17 +52,48 @@ def apply_control(
         ControlError: the flow's state does not allow it; nothing was changed.
     """
     tick = engine.begin_tick(flow, task_ctx)
+    _check(tick, control)
+    _apply(tick, control)
+
+
+def _check(tick: OpenTick, control: Control) -> None:
+    """Refuse what is not allowed, at any depth, before anything is changed."""
+    flow, is_retry = tick.flow, control.kind is ControlKind.RETRY
     nodes, inside = _named_nodes(flow, control), find_inside(flow, control.tasks)
     statuses = {node.key: node.status for node in nodes}
     around = {each.node.key: each.node.status for each in inside}
     check_control(flow.key, control, flow.status, {**around, **statuses}, flow.count_tasks())
+    for each in inside:
+        if not (is_retry and each.has_ended):
+            _check_inside(tick, replace(control, tasks=tuple(each.tasks)), each.node, each.flow)
+    if is_retry:
+        named = {each.node: each.tasks for each in inside}
+        set_back, anew = _plan_retry(tick, _nodes_to_retry(nodes, inside), goes_on=bool(inside))
+        for node in set_back:
+            kept = None if node in anew else retried_inside(tick.state, node.task)
+            if kept is not None and kept.status in _RETRIED_INSIDE:
+                retry = replace(control, tasks=tuple(named.get(node, ())))
+                _check_inside(tick, retry, node, Flow.from_state(kept))
+
+
+def _check_inside(tick: OpenTick, control: Control, node: TaskNode, inside: Flow) -> None:
+    try:
+        _check(tick.engine.begin_tick(inside, tick.ctx), control)
+    except ControlError as error:
+        message = error.message.replace(f"houston show {inside.key}", "`houston show` of the flow")
+        raise ControlError(f"Inside of task {node.key!r}: {message}", key=tick.flow.key) from error
+
+
+def _apply(tick: OpenTick, control: Control) -> None:
+    """Do what has been checked."""
+    flow = tick.flow
+    nodes, inside = _named_nodes(flow, control), find_inside(flow, control.tasks)
     with tick.between_ticks():
         for each in inside:
             if control.kind is not ControlKind.RETRY or not each.has_ended:
                 _apply_inside(tick, control, each)
         if control.kind is ControlKind.RETRY:
-            nodes += [each.node for each in inside if each.has_ended and each.node not in nodes]
-            _retry(tick, control, nodes, {each.node: each for each in inside})
+            _retry(tick, nodes, inside)
         elif nodes or not inside:
             _APPLIERS[control.kind](tick, control, nodes)
 
@@ -73,11 +106,8 @@ def _named_nodes(flow: Flow, control: Control) -> list[TaskNode]:
 def _apply_inside(tick: OpenTick, control: Control, inside: Inside) -> None:
     """Do what is asked of tasks inside of one, which becomes due."""
     node, tasks = inside.node, tick.state.tasks
-    try:
-        apply_control(tick.engine, inside.flow, replace(control, tasks=tuple(inside.tasks)), tick.ctx)
-    except ControlError as error:
-        message = error.message.replace(f"houston show {inside.flow.key}", "`houston show` of the flow")
-        raise ControlError(f"Inside of task {node.key!r}: {message}", key=tick.flow.key) from error
+    below = tick.engine.begin_tick(inside.flow, tick.ctx)
+    _apply(below, replace(control, tasks=tuple(inside.tasks)))
     if inside.has_ended:
         _keep_as_rows(tick, node.task, inside.flow)
     else:
@@ -150,13 +180,46 @@ def _resume(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
 # --- retry -----------------------------------------------------------------------------------
 
 
-def _retry(
-    tick: OpenTick, control: Control, nodes: list[TaskNode], inside: Mapping[TaskNode, Inside]
-) -> None:
+def _retry(tick: OpenTick, nodes: list[TaskNode], inside: Sequence[Inside]) -> None:
     """Try tasks again, and of those that have flows inside of them what is named there."""
-    flow, tasks = tick.flow, tick.state.tasks
-    if not nodes and inside:
+    tasks = tick.state.tasks
+    chosen = _nodes_to_retry(nodes, inside)
+    if inside and not chosen:
         return  # done inside of tasks that go on
+    named = {each.node: each.tasks for each in inside}
+    is_over = tick.flow.status in FINISHED_FLOW_STATUSES
+    set_back, anew = _plan_retry(tick, chosen, goes_on=bool(inside))
+    for node in set_back:
+        if node in tasks.running:
+            tick.stop_task(node)
+            node.task["finished_at"] = tick.at
+            tasks.change(node, "CANCELLED")
+        _retry_task(tick, node, goes_on_inside=node not in anew, named=named.get(node, ()))
+    if is_over:
+        _begin_flow_anew(tick)
+
+
+def _nodes_to_retry(nodes: Sequence[TaskNode], inside: Iterable[Inside]) -> list[TaskNode]:
+    """Return the tasks that are named, and those that ended with a named one inside of them."""
+    return list(dict.fromkeys([*nodes, *(each.node for each in inside if each.has_ended)]))
+
+
+def _plan_retry(
+    tick: OpenTick, nodes: list[TaskNode], *, goes_on: bool
+) -> tuple[dict[TaskNode, None], set[TaskNode]]:
+    """Return the tasks to set back, and those of them that begin anew with all that is inside of them.
+
+    Args:
+        tick: of the flow.
+        nodes: the tasks to retry; none: all that failed.
+        goes_on: whether tasks are retried inside of others, which may be all: then no `nodes` mean none.
+
+    Raises:
+        ControlError: a retry would lead nowhere.
+    """
+    flow, tasks = tick.flow, tick.state.tasks
+    if goes_on and not nodes:
+        return {}, set()
     is_over = flow.status in FINISHED_FLOW_STATUSES
     chosen = nodes
     if not chosen:
@@ -174,16 +237,7 @@ def _retry(
     set_back = _find_set_back(tasks, chosen)
     if is_over and not set_back and not tasks.unfinished_count():
         _refuse_without_results(tick)
-    anew = {node for node in set_back if decide(tasks.nodes, node, set_back.keys())[0] != START}
-    for node in set_back:
-        if node in tasks.running:
-            tick.stop_task(node)
-            node.task["finished_at"] = tick.at
-            tasks.change(node, "CANCELLED")
-        named = inside[node].tasks if node in inside else []
-        _retry_task(tick, node, goes_on_inside=node not in anew, named=named)
-    if is_over:
-        _begin_flow_anew(tick)
+    return set_back, {node for node in set_back if decide(tasks.nodes, node, set_back.keys())[0] != START}
 
 
 def _find_set_back(tasks: TaskStates, chosen: Iterable[TaskNode]) -> dict[TaskNode, None]:
@@ -310,9 +364,9 @@ def _go_on_inside(
 
 
 def _retry_inside(tick: OpenTick, sub_flow: Flow, named: Sequence[str]) -> None:
-    if sub_flow.status in ("FAILED", "CANCELLED"):
+    if sub_flow.status in _RETRIED_INSIDE:
         retry = Control(kind=ControlKind.RETRY, by="the flow that it is inside of", tasks=tuple(named))
-        apply_control(tick.engine, sub_flow, retry)
+        _apply(tick.engine.begin_tick(sub_flow), retry)
 
 
 def _retried_flow_dict(tick: OpenTick, flow_dict: Mapping[str, Any]) -> dict[str, Any]:

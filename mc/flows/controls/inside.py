@@ -9,11 +9,11 @@ from typing import Any
 from mc.errors import ControlError
 from mc.flows.controls.control import find_outer_key
 from mc.flows.flow import Flow
-from mc.flows.formats.flow_dict import kept_sub_flow
+from mc.flows.formats.flow_dict import kept_sub_flow, state_from_dict
 from mc.flows.state.flow_state import FlowState
 from mc.flows.state.task_node import Task, TaskNode
 
-__all__ = ["Inside", "find_inside", "kept_inside", "make_due"]
+__all__ = ["Inside", "find_inside", "kept_inside", "make_due", "retried_inside"]
 
 
 @dataclass(slots=True)
@@ -79,6 +79,18 @@ def kept_inside(state: FlowState, task: Mapping[str, Any]) -> FlowState | None:
         return None
     sub_flow, proxied = kept_sub_flow(state, dict(task)), kept.get("proxied_task")
     return kept_inside(state, proxied) if sub_flow is None and isinstance(proxied, dict) else sub_flow
+
+
+def retried_inside(state: FlowState, task: Mapping[str, Any]) -> FlowState | None:
+    """Return the flow in which a retry of a task goes on, also where the task waited for it as another's."""
+    kept: Any = task.get("kept")
+    if not isinstance(kept, dict):
+        return None
+    if "flow_key" in kept:
+        return state_from_dict(kept["flow_dict"]) if "flow_dict" in kept else None
+    proxied = kept.get("proxied_task")
+    inside = kept_sub_flow(state, dict(task))
+    return retried_inside(state, proxied) if inside is None and isinstance(proxied, dict) else inside
 
 
 def make_due(state: FlowState, node: TaskNode, at: str) -> None:
