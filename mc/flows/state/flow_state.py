@@ -128,6 +128,7 @@ class FlowState:
         self.changed_sub_flows: dict[str, FlowState] = {}
         self._sub_flows: dict[str, FlowState] = {}  # that live, by their keys
         self._kept: dict[str, FlowState] = {}  # that ended, for a retry; by the key of the task
+        self._kept_at: dict[str, str] = {}  # the keys of these tasks, by the keys of the flows
         self.outside_changes: list[tuple[TaskNode | None, str, str]] = []
         self.outside_listener = self._note_outside_change
         self.tasks.on_change = self.outside_listener
@@ -269,12 +270,10 @@ class FlowState:
         key = (task.get("kept") or {}).get("sub_flow")
         if key is None:
             return None
-        for kept in self._kept.values():
-            if kept.key == key:
-                return kept
-        (kept,) = self._source().read(self, [key])
-        self._kept[kept.parent_task_key or ""] = kept
-        self._link(kept, task)
+        kept = self._kept.get(self._kept_at.get(key, ""))
+        if kept is None or kept.key != key:
+            (kept,) = self._source().read(self, [key])
+            self._keep(kept, task)
         return kept
 
     def find_completed_sub_flow(self, task: Task) -> FlowState | None:
@@ -304,8 +303,7 @@ class FlowState:
         """Keep for a person's retry the flow that lived inside a task."""
         self.drop_sub_flow(task)
         task["kept"] = {"sub_flow": sub_flow.key}
-        self._kept[sub_flow.parent_task_key or ""] = sub_flow
-        self._link(sub_flow, task)
+        self._keep(sub_flow, task)
 
     def list_sub_flows(self) -> Collection[FlowState]:
         """Return the flows that live inside tasks, as far as they are in memory."""
@@ -354,6 +352,11 @@ class FlowState:
     def _take_in(self, sub_flow: FlowState, task: Task) -> None:
         self._kept.pop(sub_flow.parent_task_key or "", None)
         self._sub_flows[sub_flow.key] = sub_flow
+        self._link(sub_flow, task)
+
+    def _keep(self, sub_flow: FlowState, task: Task) -> None:
+        place = self._kept_at[sub_flow.key] = sub_flow.parent_task_key or ""
+        self._kept[place] = sub_flow
         self._link(sub_flow, task)
 
     def _link(self, sub_flow: FlowState, task: Task) -> None:

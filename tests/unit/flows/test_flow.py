@@ -12,6 +12,7 @@ import pytest
 from mc.errors import CycleError, GraphError, StatusError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.flows.state.flow_state import FlowState
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 
@@ -510,3 +511,14 @@ class TestCost:
             return steps
 
         assert move(200) < 11 * move(20)
+
+    def test_flows_that_are_kept_for_a_retry_are_found_without_a_search(
+        self, count_steps: Callable[..., int]
+    ) -> None:
+        def look(count: int) -> int:
+            state, tasks = FlowState(), [noop(f"t{number}") for number in range(count)]
+            for task in tasks:
+                state.keep_for_retry(task, FlowState(f"{task['key']}/1", parent_task_key=task["key"]))
+            return count_steps(lambda: [state.find_kept_sub_flow(task) for task in tasks])
+
+        assert look(500) < 11 * look(50)
