@@ -88,9 +88,19 @@ class SideBySide:
         return found
 
     def settle_all(self) -> None:
-        """Wait for all turns, and settle them."""
+        """Wait for all turns, and settle them.
+
+        Raises:
+            StoreUnreachableError: as for `settle_ended`, when all have ended.
+        """
+        problem: StoreError | None = None
         while self.under_way:
-            self.settle_ended(_LONGEST_WAIT)
+            try:
+                self.settle_ended(_LONGEST_WAIT)
+            except StoreError as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
 
     def __enter__(self) -> Self:
         return self

@@ -17,6 +17,7 @@ from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
+from mc.store.lease import Lease
 from tests.support.invariants import check_store
 
 PATIENCE = 60  # seconds after which a test fails that waits for what never comes
@@ -208,26 +209,32 @@ def test_a_runner_has_at_least_one_thread_and_awaits_nothing_in_several(
 def test_a_failure_of_the_database_ends_a_tick_when_all_calls_have_come_back(
     store: FlowStore, make_runner: MakeRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together, gone, ended = Barrier(2), Event(), list[str]()
+    together, ended, given_back = Barrier(3), list[str](), list[str]()
 
     def act(flow: Flow) -> None:
         together.wait(PATIENCE)
-        if flow.key == "b":
-            assert gone.wait(PATIENCE)
+        earlier = {"a": None, "b": "a", "c": "b"}[flow.key]
+        while earlier and store.is_held(family_of=earlier):
+            pass
         ended.append(flow.key)
 
     def save(flow: Flow, **options: Any) -> None:
-        if flow.key == "a":
-            gone.set()
+        if flow.key in "ab":
             raise StoreUnreachableError("gone")
         really_save(flow, **options)
 
-    submit(store, "a", "b")
-    really_save = store.save
+    def release(*held: Lease, **options: Any) -> None:
+        given_back.extend(lease.flow_key for lease in held)
+        really_release(*held, **options)
+
+    submit(store, "a", "b", "c")
+    really_save, really_release = store.save, store.release
     monkeypatch.setattr(store, "save", save)
+    monkeypatch.setattr(store, "release", release)
     with pytest.raises(StoreUnreachableError, match="gone"):
-        make_runner(2, act=act).tick()
-    assert ended == ["a", "b"]
+        make_runner(3, act=act).tick()
+    assert ended == ["a", "b", "c"]
+    assert given_back == ["a", "b"], "the flow of a call that lasts stays with its runner"
     statuses = {flow.key: flow.status for flow in store.query()}
-    assert statuses == {"a": "PENDING", "b": "COMPLETED"}
-    assert not any(store.is_held(family_of=key) for key in "ab")
+    assert statuses == {"a": "PENDING", "b": "PENDING", "c": "COMPLETED"}
+    assert not any(store.is_held(family_of=key) for key in "abc")
