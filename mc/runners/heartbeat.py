@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Self
@@ -101,16 +102,15 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while not self._end.wait(self._interval):
-            try:
-                rest = self.take_rest()
-                if rest:
-                    give_back(self._store, *rest)
-                for lease in list(self._current.values()):
-                    self._renew(lease)
-                self._on_beat()
-            except StoreError as error:
-                # the lease lasts for more than one further beat; when it is over, the next save finds out
-                _logger.warning("could not renew leases: %s", error, extra={"action": "renew_failed"})
+            rest = self.take_rest()
+            steps: list[Callable[[], object]] = [partial(give_back, self._store, *rest)] if rest else []
+            steps += [partial(self._renew, lease) for lease in list(self._current.values())]
+            for step in [*steps, self._on_beat]:  # of which none is left out because another failed
+                try:
+                    step()
+                except StoreError as error:
+                    # the lease lasts for more than one further beat; when it is over, the next save finds out
+                    _logger.warning("could not renew leases: %s", error, extra={"action": "renew_failed"})
 
     def _renew(self, lease: Lease) -> None:
         try:
