@@ -271,7 +271,7 @@ class TestPlans:
     def test_a_page_of_flows_is_found_by_an_index(
         self, full_store: FlowStore, filters: dict[str, Any], index: str, position: tuple[str, str] | None
     ) -> None:
-        selection = FlowSelection(**filters).pin(datetime(2026, 6, 1, tzinfo=UTC))
+        selection = FlowSelection(**filters).pin(datetime(2027, 1, 1, tzinfo=UTC))
         page, count = page_query(selection, SUMMARIES, 100, position), count_query(selection)
         for query in (page, count) if selection.has_filters else (page,):
             plan = self.explain(full_store, query)
