@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from threading import get_ident, main_thread
+from threading import Thread, get_ident, main_thread
 from types import FrameType, TracebackType
 from typing import Any, Final
 
-__all__ = ["INTERRUPTS", "Interrupts"]
+__all__ = ["INTERRUPTS", "Interrupts", "TurnThread"]
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -78,3 +78,10 @@ class Interrupts:
 
 
 INTERRUPTS: Final = Interrupts()
+
+
+class TurnThread(Thread):
+    """A thread in which turns of flows are made; an interruption does not wait for the call it is in."""
+
+    def __init__(self, *, target: Callable[[], object], name: str) -> None:
+        super().__init__(target=target, name=name, daemon=True)

@@ -94,7 +94,7 @@ WINGS: dict[str, tuple[str, ...]] = {
             "stored_migration",
             "waking",
         ),
-        *("services", "stop_signals", "outage", "final_saves", "runner_report"),
+        *("services", "stop_signals", "outage", "final_saves", "turn_account", "runner_report"),
         *("flow_failure", "heartbeat", "runner_settings"),
     ),
 }

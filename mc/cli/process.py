@@ -15,6 +15,7 @@ import click
 
 from mc.cli.exit_codes import ExitCode
 from mc.errors import ControlError, FlowNotFoundError, ResourceError
+from mc.interrupts import TurnThread
 
 __all__ = ["end_process", "run_to_exit_code"]
 
@@ -42,7 +43,7 @@ def end_process(code: int) -> NoReturn:
 
     Some may hold a lock, such as that of a standard stream, without which Python's own end would fail.
     """
-    if any(thread.name.startswith("mc-runner-") for thread in threading.enumerate()):
+    if any(isinstance(thread, TurnThread) for thread in threading.enumerate()):
         with suppress(OSError, ValueError):
             sys.stderr.flush()
         os._exit(code)

@@ -10,25 +10,17 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from mc.clock import Clock
-from mc.errors import (
-    FlowNotFoundError,
-    LeaseLostError,
-    McError,
-    StoreBusyError,
-    StoreError,
-    StoreUnreachableError,
-)
+from mc.errors import FlowNotFoundError, McError, StoreBusyError, StoreError, StoreUnreachableError
 from mc.flows.calls.task_call import Steps, TaskCall
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.pacer import Pacer
 from mc.runners.final_saves import FinalSaves
-from mc.runners.flow_failure import FlowFailure
 from mc.runners.heartbeat import Heartbeat, give_back
 from mc.runners.outage import Outage
 from mc.runners.runner_report import OnProgress, RunnerReport
 from mc.runners.runner_settings import RunnerSettings
+from mc.runners.turn_account import TurnAccount
 from mc.runners.turns import FlowTurn, Turns
-from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
 from mc.store.history.tick_log import TickAccount, TickRecord
 from mc.store.lease import Lease, LostCalls
@@ -77,6 +69,7 @@ class RunnerLoop:
         self._account = account
         self._open_row: TickRecord | None = None
         self._stopping = False
+        self._is_done = False  # with the flow that it follows
         self._on_progress = on_progress
         self._began_at = self.clock.now()
         self._ends_at: datetime | None = None
@@ -92,9 +85,7 @@ class RunnerLoop:
         self._outage: Outage | None = None  # a tick waits for no end of one
         self._recursion_limit = sys.getrecursionlimit()
         self._kept: list[Lease] = []  # that could not be given back during an outage
-        self._counted_tasks = 0
-        self._outcomes: dict[str, str] = {}  # of one round: flow key -> field of the report
-        self._failures: dict[str, FlowFailure] = {}  # of flows that are FAILED, and not saved as such yet
+        self._ended = TurnAccount(store, self.report)
 
     def call_done(self, call: TaskCall) -> None:
         """Take note that a call was made and settled."""
@@ -119,6 +110,10 @@ class RunnerLoop:
         return [call for turn in turns for call in turn.calls_under_way()]
 
     def is_over(self) -> bool:
+        """Tell whether no more is to be called."""
+        return self._is_done or self._is_asked_to_end()
+
+    def _is_asked_to_end(self) -> bool:
         """Tell whether time is up, or the runner is to stop."""
         return self._stopping or (self._ends_at is not None and self.clock.now() >= self._ends_at)
 
@@ -158,9 +153,13 @@ class RunnerLoop:
     def run_steps(self, interval: float) -> Steps[RunnerReport]:
         """Take up what is due, again and again."""
         pacer, outage = self._begin_loop()
+        wait = 0.0
         with self._working():
-            while not self.is_over():
+            while True:
                 try:
+                    yield from self._sleep(wait)
+                    if self.is_over():
+                        break
                     self._take_up_again()
                     progressed = yield from self._round(goes_on=True)
                     if not progressed:
@@ -169,29 +168,30 @@ class RunnerLoop:
                     wait = min(interval, pacer.pause(due_at, progressed=progressed)) if due_at else interval
                 except StoreUnreachableError as error:
                     wait = outage.meet(error)
-                yield from self._sleep(wait)
-            yield from self._last_round()
-        if not outage.is_on:
-            self._finish()
+            try:
+                yield from self._last_round()
+                if not outage.is_on:
+                    self._finish()
+            except StoreUnreachableError as error:
+                outage.meet(error)
         return self.report
 
     def flow_steps(self, key: str, interval: float) -> Steps[None]:
         """Take up one flow and its stored sub-flows until it is finished or nothing can be done."""
+        pacer, outage = self._begin_loop()
         try:
             with self._working():
-                yield from self._follow(key, interval)
-                self.stop()
-                yield from self._last_round(key)
+                yield from self._follow(key, interval, pacer, outage)
+                yield from self._end_following(key, outage)
         except FlowNotFoundError:
             self._end_interrupted()
             raise
-        self._end_row()
 
-    def _follow(self, key: str, interval: float) -> Steps[None]:
-        store, was_idle = self._store, False
-        pacer, outage = self._begin_loop()
+    def _follow(self, key: str, interval: float, pacer: Pacer, outage: Outage) -> Steps[None]:
+        store, was_idle, wait = self._store, False, 0.0
         while True:
             try:
+                yield from self._sleep(wait)
                 self._take_up_again()
                 progressed = yield from self._round(family_of=key, goes_on=True)
                 status = store.summary(key).status
@@ -201,7 +201,7 @@ class RunnerLoop:
                 if self._beside is not None or due_at is not None or store.is_held(family_of=key):
                     was_idle = False
                 elif not was_idle:
-                    was_idle = True  # or a lease ran out between the two looks
+                    was_idle, wait = True, 0.0  # or a lease ran out between the two looks
                     continue
                 elif not store.resources.are_awaited(family_of=key):  # until others give something back
                     return  # waits for an event from outside
@@ -210,7 +210,22 @@ class RunnerLoop:
                 wait = outage.meet(error)
                 if self.is_over():
                     raise
-            yield from self._sleep(wait)
+
+    def _end_following(self, key: str, outage: Outage) -> Steps[None]:
+        """Wait for the turns of sub-flows that other threads make, and for the end of an outage."""
+        self._is_done, wait = True, 0.0
+        while True:
+            try:
+                yield from self._sleep(wait)
+                self._take_up_again()
+                yield from self._last_round(key)
+                self._end_row()
+                outage.end()
+                return
+            except StoreUnreachableError as error:
+                wait = outage.meet(error)
+                if self._is_asked_to_end():
+                    raise
 
     def _begin_loop(self) -> tuple[Pacer, Outage]:
         settings = self._settings
@@ -236,7 +251,7 @@ class RunnerLoop:
         """Sleep in parts: Python goes on sleeping after a signal, so a long one would hold up the end."""
         if self._ends_at is not None:
             seconds = min(seconds, (self._ends_at - self.clock.now()).total_seconds())
-        while seconds > 0 and not self.is_over():
+        while seconds > 0 and not self._is_asked_to_end():
             nap = min(float(seconds), _LONGEST_NAP)
             beside = self._beside
             if beside is None:
@@ -265,7 +280,7 @@ class RunnerLoop:
 
     def _last_round(self, family_of: str | None = None) -> Steps[None]:
         """Wait for the turns that other threads still make, and count those that ended between two rounds."""
-        if self._beside is not None or self._outcomes:
+        if self._beside is not None or self._ended.is_open:
             yield from self._round(family_of=family_of)
 
     def _end_row(self) -> None:
@@ -306,7 +321,7 @@ class RunnerLoop:
             if self._side is not None and not goes_on:
                 self._side.settle_all()
         finally:
-            self._count_outcomes(tick)
+            self._ended.count(tick)
         progressed, self._progressed = progressed_ever or self._progressed, False
         return progressed
 
@@ -332,6 +347,8 @@ class RunnerLoop:
             while not self.is_over() and (leases := heartbeat.coming(_LOAD_TASKS)):
                 flows = self._store.load_claimed(leases)
                 for lease in leases:
+                    if self._side is not None and lease.lost_calls.counts:
+                        self._side.settle_all()  # lest flows be blamed beside which a call ends this runner
                     if self.is_over() or not heartbeat.begin(lease):
                         break
                     yield from self._give_turn(lease, flows.pop(lease.flow_key))
@@ -367,11 +384,14 @@ class RunnerLoop:
             before_effects=self._write_finals if self._side is None else None,
             recursion_limit=self._recursion_limit,
         )
-        if self._side is not None:
-            if not lease.lost_calls.counts:
+        if self._side is not None and not lease.lost_calls.counts:
+            try:
                 self._side.start(turn)
-                return
-            self._side.settle_all()  # lest flows be blamed beside which a call ends this runner again
+            except BaseException:  # there can be no more threads
+                self._heartbeat.end(lease)
+                self._give_back(lease)
+                raise
+            return
         self._turn = turn
         outcome: ClaimResult | BaseException
         try:
@@ -397,7 +417,7 @@ class RunnerLoop:
         try:
             if isinstance(error, StoreUnreachableError) or not isinstance(error, Exception):
                 raise error
-            self._settle(lease, error)
+            self._ended.settle(lease, error)
         except BaseException:
             # The flow stays as it was saved last, and is under suspicion: whatever ends this runner,
             # or breaks its connection while the database is there, would do so at each tick.
@@ -410,90 +430,24 @@ class RunnerLoop:
         is_spent = on_frozen_clock or result.is_vain
         self._turns.end(lease.flow_key, result.ticks, gave_way=result.gives_way, is_spent=is_spent)
         if result.failure is not None:
-            self._failures[lease.flow_key] = result.failure
+            self._ended.keep_failure(lease, result.failure)
         if result.stays_blocked:
-            self._set_aside(lease, result.flow)
+            self._ended.set_aside(lease, result.flow)
         elif result.missing_error is not None:
-            self._note_blocked(lease, result.missing_error, result.flow)
+            self._ended.note_blocked(lease, result.missing_error, result.flow)
         elif result.final is not None:
             self._finals.add(result.final)
         else:
-            self._settle(lease, result.flow.status)
+            self._ended.settle(lease, result.flow.status)
 
     def _write_finals(self) -> None:
         for save, error in self._finals.write():
-            self._settle(save.lease, error or save.flow.status)
+            self._ended.settle(save.lease, error or save.flow.status)
 
-    def _settle(self, lease: Lease, outcome: str | Exception) -> None:
-        """Note what became of a flow: the status with which it was saved, or why it was not."""
-        failure = self._failures.pop(lease.flow_key, None)
-        if isinstance(outcome, str):
-            self._outcomes[lease.flow_key] = _OUTCOMES.get(outcome, "waiting")
-            if failure is not None:
-                self.report.add_failure(failure)
-                _logger.error("%s", failure, extra=failure.to_extra(lease.owner))
-        elif isinstance(outcome, LeaseLostError | FlowNotFoundError):
-            self._outcomes[lease.flow_key] = "lost"
-            about = {"action": "lease_lost", "flow_key": lease.flow_key, "owner": lease.owner}
-            _logger.warning("%s", outcome, extra=about)
-        else:
-            self._block(lease, outcome)
-
-    def _note_blocked(self, lease: Lease, error: McError, flow: Flow) -> None:
-        """Note that a flow was made BLOCKED because this process lacks a handler."""
-        task = flow.missing_handlers[0]["task"] if flow.missing_handlers else None
-        failure = FlowFailure.of_blocked(flow.key, error, flow.blocked_reason or error.message, task)
-        self._note_error(failure, lease)
-
-    def _set_aside(self, lease: Lease, flow: Flow) -> None:
-        """Leave a flow BLOCKED whose handlers this process lacks too; the next runner looks again later."""
-        from mc.flows.formats.flow_rows import TRY_AGAIN_SECONDS
-
-        later = self.clock.now() + timedelta(seconds=TRY_AGAIN_SECONDS)
-        self._outcomes[lease.flow_key] = "waiting"
-        _logger.info(
-            "flow %s stays blocked: %s",
-            lease.flow_key,
-            flow.blocked_reason,
-            extra={"action": "flow_set_aside", "flow_key": lease.flow_key, "owner": lease.owner},
-        )
-        try:
-            self._store.set_aside(lease, later)
-        except LeaseLostError as lost:
-            _logger.warning("%s", lost, extra={"action": "lease_lost", "flow_key": lease.flow_key})
-
-    def _block(self, lease: Lease, error: Exception) -> None:
-        reason = f"It could not be ticked or saved: {type(error).__name__}: {error}"
-        self._note_error(FlowFailure.of_blocked(lease.flow_key, error, reason), lease, error)
-        try:
-            self._store.block(lease, reason)
-        except LeaseLostError as lost:
-            _logger.warning("%s", lost, extra={"action": "lease_lost", "flow_key": lease.flow_key})
-
-    def _note_error(self, failure: FlowFailure, lease: Lease, error: Exception | None = None) -> None:
-        self._outcomes[lease.flow_key] = "error"
-        self.report.errors.append(failure.to_dict())
-        _logger.error("%s", failure, exc_info=error, extra=failure.to_extra(lease.owner))
-
-    # --- the report ------------------------------------------------------------------------
-
-    def _count_outcomes(self, tick: TickRecord) -> None:
-        """Count in the report, and in the tick, what turns came to that have ended since the last tick."""
-        report = self.report
-        report.claimed += len(self._outcomes)
-        for outcome in self._outcomes.values():
-            if outcome != "error":
-                setattr(report, outcome, getattr(report, outcome) + 1)
-        tick.flows += len(self._outcomes)
-        tick.errors += sum(outcome == "error" for outcome in self._outcomes.values())
-        tick.tasks += report.tasks - self._counted_tasks
-        self._outcomes, self._counted_tasks = {}, report.tasks
+    # --- the end ---------------------------------------------------------------------------
 
     def _finish(self) -> None:
         self._end_row()
         self._store.tidy()
         self.report.next_tick_at = self._store.next_due_at()
         self.report.seconds = (self.clock.now() - self._began_at).total_seconds()
-
-
-_OUTCOMES: Final = {status: status.lower() for status in FINISHED_FLOW_STATUSES}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from mc.errors import StoreError
 from mc.flows.calls.task_call import make_steps
+from mc.interrupts import TurnThread
 from mc.runners.turns import FlowTurn
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class SideBySide:
     ) -> None:
         self.under_way: list[FlowTurn] = []
         self._threads = threads
-        self._made: list[Thread] = []
+        self._made: list[TurnThread] = []
         self._settle = settle
         self._stop = stop
         self._let_go = let_go
@@ -58,13 +58,12 @@ class SideBySide:
 
     def start(self, turn: FlowTurn) -> None:
         """Let a thread make a turn; there must be room."""
+        if len(self._made) <= len(self.under_way):
+            thread = TurnThread(target=self._make_turns, name=f"mc-runner-{len(self._made)}")
+            thread.start()
+            self._made.append(thread)
         self.under_way.append(turn)
         self._waiting.put(turn)
-        if len(self._made) < len(self.under_way):
-            # a daemon, because an interruption does not wait for what a handler does
-            thread = Thread(target=self._make_turns, name=f"mc-runner-{len(self._made)}", daemon=True)
-            self._made.append(thread)
-            thread.start()
 
     def settle_ended(self, seconds: float) -> bool:
         """Settle the turns that have ended; wait so long for the first, and tell whether there was one.

@@ -238,3 +238,94 @@ def test_a_failure_of_the_database_ends_a_tick_when_all_calls_have_come_back(
     statuses = {flow.key: flow.status for flow in store.query()}
     assert statuses == {"a": "PENDING", "b": "PENDING", "c": "COMPLETED"}
     assert not any(store.is_held(family_of=key) for key in "abc")
+
+
+class TestAnOutageWhileCallsLast:
+    """The database cannot be used when a call that another thread made is saved."""
+
+    @pytest.fixture
+    def failing(self, store: FlowStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The flows whose next save fails."""
+        failing: list[str] = []
+        really_save = store.save
+
+        def save(flow: Flow, **options: Any) -> None:
+            if flow.key in failing:
+                failing.remove(flow.key)
+                raise StoreUnreachableError("gone")
+            really_save(flow, **options)
+
+        monkeypatch.setattr(store, "save", save)
+        return failing
+
+    @pytest.mark.parametrize("kind", ["run", "run_flow"])
+    def test_between_two_rounds_is_waited_out(
+        self,
+        store: FlowStore,
+        make_runner: MakeRunner,
+        monkeypatch: pytest.MonkeyPatch,
+        failing: list[str],
+        kind: str,
+    ) -> None:
+        rests, calls = Event(), list[str]()
+        really_next = store.next_due_at
+
+        def next_due_at(family_of: str | None = None) -> Any:
+            due_at = really_next(family_of=family_of)
+            rests.set()  # the round is over
+            return due_at
+
+        def act(flow: Flow) -> None:
+            calls.append(flow.key)
+            if len(calls) == 1:
+                assert rests.wait(PATIENCE)
+                failing.append(flow.key)
+            elif kind == "run":
+                runner.stop()
+
+        monkeypatch.setattr(store, "next_due_at", next_due_at)
+        submit(store, "a")
+        runner = make_runner(2, act=act)
+        if kind == "run":
+            assert runner.run(interval=PATIENCE).completed == 1
+        else:
+            assert runner.run_flow("a", interval=PATIENCE).status == "COMPLETED"
+        assert calls == ["a", "a"]
+        check_store(store)
+
+    def test_after_the_runner_was_stopped_ends_it_without_an_error(
+        self, store: FlowStore, make_runner: MakeRunner, failing: list[str]
+    ) -> None:
+        def act(flow: Flow) -> None:
+            failing.append(flow.key)
+            runner.stop()
+
+        submit(store, "a")
+        runner = make_runner(2, act=act)
+        assert (runner.run().completed, store.summary("a").status) == (0, "PENDING")
+        assert not store.is_held(family_of="a")
+
+    def test_after_the_end_of_the_flow_that_was_to_be_run_is_waited_out(
+        self, store: FlowStore, make_runner: MakeRunner, failing: list[str]
+    ) -> None:
+        begun = Event()
+
+        def act(flow: Flow) -> None:
+            begun.set()
+            while store.summary("f").status != "FAILED":
+                pass
+            failing.append(flow.key)
+
+        def fail() -> None:
+            assert begun.wait(PATIENCE)
+            raise ValueError
+
+        sub_flow = {"tasks": [{"key": "s", "task_type": "act"}]}
+        tasks = [
+            {"key": "sub", "task_type": "flow", "task_params": {"flow_spec": sub_flow}, "precursors": []},
+            {"key": "fails", "task_type": "fail", "precursors": []},
+        ]
+        store.create(Flow.from_flow_spec({"tasks": tasks}, key="f"))
+        flow = make_runner(2, act=act, fail=fail).run_flow("f")
+        assert (flow.status, failing) == ("FAILED", [])
+        assert not store.is_held(family_of="f")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Barrier, Event, Thread
 from typing import Any
@@ -12,12 +13,14 @@ import pytest
 from sqlalchemy import update
 
 from mc.clock import ManualClock
+from mc.errors import StoreUnreachableError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.interrupts import TurnThread
 from mc.runners.flow_runner import FlowRunner
 from mc.store.finding import Finding
 from mc.store.flow_store import FlowStore
-from mc.store.lease import LostCalls
+from mc.store.lease import Lease, LostCalls
 from mc.store.schema import tables
 from mc.store.upkeep.health import examine
 
@@ -200,6 +203,61 @@ class TestFlowsSideBySide:
             world.store.release(lease, lost_calls=LostCalls(under_way=("t/1",)))
         assert world.runner(4, act=act).tick().completed == 4
         assert alone == [True, True]
+
+    @pytest.mark.parametrize("ends", ["with an outage", "by a stop"])
+    def test_one_that_waits_to_be_alone_is_given_back_when_its_runner_ends(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, ends: str
+    ) -> None:
+        called = list[str]()
+        really_save, really_claim = world.store.save, world.store.claim
+        claimed = Event()
+
+        def save(flow: Flow, **options: Any) -> None:
+            if ends == "with an outage":
+                raise StoreUnreachableError("gone")
+            really_save(flow, **options)
+
+        def claim(**options: Any) -> list[Lease]:
+            leases = really_claim(**options)
+            if any(lease.flow_key == "bad" for lease in leases):
+                claimed.set()
+            return leases
+
+        def act(flow: Flow) -> None:
+            called.append(flow.key)
+            if flow.key == "good":
+                assert claimed.wait(60)
+                if ends == "by a stop":
+                    runner.stop()
+
+        for key in ("good", "bad"):
+            world.submit(task("t"), key=key)
+        (lease,) = world.store.claim(owner="gone", keys=["bad"])
+        world.store.release(lease, lost_calls=LostCalls(under_way=("t/1",)))
+        monkeypatch.setattr(world.store, "save", save)
+        monkeypatch.setattr(world.store, "claim", claim)
+        runner = world.runner(2, act=act)
+        with pytest.raises(StoreUnreachableError) if ends == "with an outage" else nullcontext():
+            runner.tick()
+        assert called == ["good"]
+        assert not world.store.is_held("bad")
+
+    def test_one_for_which_no_thread_can_be_started_is_given_back(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def start(thread: Thread) -> None:
+            if not isinstance(thread, TurnThread):
+                return really_start(thread)
+            raise RuntimeError("can't start new thread")
+
+        really_start = Thread.start
+        world.submit(task("t"))
+        with monkeypatch.context() as patch:
+            patch.setattr(Thread, "start", start)
+            with pytest.raises(RuntimeError, match="new thread"):
+                world.runner(2, act=lambda: None).tick()
+        assert not world.store.is_held("f")
+        assert world.runner(2, act=lambda: None).tick().completed == 1
 
     def test_the_one_that_ends_its_runner_again_and_again_is_blocked_and_no_other(self, world: World) -> None:
         gone, lost = Event(), list[Thread]()
