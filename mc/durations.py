@@ -17,6 +17,8 @@ __all__ = [
     "parse_duration",
     "parse_moment",
     "parse_time",
+    "read_moment",
+    "seconds_between",
     "to_time_text",
 ]
 
@@ -94,20 +96,27 @@ def parse_moment(value: Any, now: datetime) -> datetime:
     Raises:
         DurationError: it is neither.
     """
+    moment = read_moment(value)
+    try:
+        return moment if isinstance(moment, datetime) else now - moment
+    except OverflowError as error:
+        raise DurationError(f"{_shown(value)} ago was before the year 1.") from error
+
+
+def read_moment(value: Any) -> datetime | timedelta:
+    """Return the time, or how long ago it is, that `parse_moment` takes; `DurationError` if it is neither."""
     if isinstance(value, datetime):
         return parse_time(format_time(value))
     if isinstance(value, str) and _DATE.match(value):
         return parse_time(value)
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     try:
-        return now - timedelta(seconds=parse_duration(seconds))
+        return timedelta(seconds=parse_duration(seconds))
     except DurationError as error:
         raise DurationError(
             f"{_shown(value)} is neither how long ago something was, nor a time. Write {_FORMS}; or "
             f"{_TIME_FORM}."
         ) from error
-    except OverflowError as error:
-        raise DurationError(f"{_shown(value)} ago was before the year 1.") from error
 
 
 def format_time(time: datetime) -> str:
@@ -124,6 +133,14 @@ def format_time(time: datetime) -> str:
 def to_time_text(time: Any) -> str:
     """Return a time, given as a datetime or as text, like `format_time`; `DurationError` if it is none."""
     return format_time(time if isinstance(time, datetime) else parse_time(time))
+
+
+def seconds_between(start: Any, end: Any) -> float | None:
+    """Return the seconds between two stored times, at least 0; None where one is missing."""
+    if not isinstance(start, str) or not isinstance(end, str):
+        return None
+    passed = datetime.fromisoformat(end) - datetime.fromisoformat(start)
+    return max(passed.total_seconds(), 0.0)
 
 
 def format_duration(seconds: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Action", "AskedFlows", "act_on_flows", "flows_options"]
 
+_MOST_KEYS: Final = 20  # that are named
 _MOST_SUGGESTIONS: Final = 20  # a look at all names takes a while
 
 
@@ -68,6 +69,7 @@ class Action:
         describe: a line on the report of what became of one.
         any_status: it concerns flows of any status, where none is asked for.
         code_if_left: how the command ends where it is not done yet.
+        can_be_repeated: filters do not choose again what it was done to.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Action:
     describe: Callable[[Any], str]
     any_status: bool = False
     code_if_left: ExitCode = ExitCode.DONE
+    can_be_repeated: bool = True
 
     def exit_code_of(self, outcome: FlowOutcome) -> ExitCode:
         """Return how the command ends for a flow to which it could be done."""
@@ -134,7 +137,7 @@ def act_on_flows(
         click.UsageError: nobody can be asked whether the flows are meant that were found.
         click.Abort: they are not.
     """
-    from mc.runners.many_flows import settle
+    from mc.runners.many_flows import ManyReport, settle
     from mc.store.flow_selection import FlowSelection
 
     wanted = FlowSelection(keys=asked.keys, **asked.filters)
@@ -148,13 +151,11 @@ def act_on_flows(
         _confirm(meant, action, count)
     if settings.as_json:
         with JsonArray(stdout) as array:
-            account = _Account(settings, action, asked.dry_run, array)
-            action.run(meant, account.tell)
+            account = _Account(settings, action, asked.dry_run, ManyReport(), array)
+            account.follow(meant, count)
     else:
-        account = _Account(settings, action, asked.dry_run)
-        report = action.run(meant, account.tell)
-        if count:
-            account.sum_up(report, count)
+        account = _Account(settings, action, asked.dry_run, ManyReport())
+        account.follow(meant, count)
     return account.exit_code
 
 
@@ -177,7 +178,12 @@ class _Account:
     """Tells what became of each of several flows and of all, and how the command ends."""
 
     def __init__(
-        self, settings: Settings, action: Action, dry_run: bool, array: JsonArray | None = None
+        self,
+        settings: Settings,
+        action: Action,
+        dry_run: bool,
+        report: ManyReport,
+        array: JsonArray | None = None,
     ) -> None:
         self.exit_code = ExitCode.DONE
         self._settings = settings
@@ -185,9 +191,27 @@ class _Account:
         self._dry_run = dry_run
         self._array = array
         self._suggestions = _MOST_SUGGESTIONS
+        self._told: set[str] = set()
+        self._report = report
+
+    def follow(self, meant: FlowSelection, count: int) -> None:
+        """Do it to the flows that are meant, and tell of each; of all, unless that is for a program.
+
+        Where it is interrupted, what was not reached is told in any case.
+        """
+        try:
+            self._action.run(meant, self.tell)
+        except BaseException:
+            if not self._dry_run:
+                self._tell_of_the_rest(meant.named, count)
+            raise
+        if count and self._array is None:
+            self._sum_up(count)
 
     def tell(self, outcome: FlowOutcome) -> None:
         """Write an object, or a line, on one flow."""
+        self._report.add(outcome)
+        self._told.add(outcome.key)
         document = outcome.to_dict()
         if outcome.error is not None:
             failure = describe_error(self._suggest(outcome.error))
@@ -205,13 +229,26 @@ class _Account:
         else:
             print(text, flush=True)
 
-    def sum_up(self, report: ManyReport, count: int) -> None:
+    def _tell_of_the_rest(self, named: Sequence[str], count: int) -> None:
+        """Write to stderr how many were not reached, and which if they were named."""
+        self._sum_up(count, "not reached")
+        rest = [printable(key) for key in named if key not in self._told]
+        parts = [f"The first of these was under way; it may be {self._action.done} all the same."]
+        if rest:
+            more = f" and {len(rest) - _MOST_KEYS} more" if len(rest) > _MOST_KEYS else ""
+            parts.insert(0, f"Not reached: {', '.join(rest[:_MOST_KEYS])}{more}.")
+        elif self._action.can_be_repeated:
+            parts.append("The same command goes on with the rest.")
+        click.echo(" ".join(parts), err=True)
+
+    def _sum_up(self, count: int, not_told_of: str = "changed meanwhile and were left as they are") -> None:
         """Write a line on all of them to stderr."""
+        report = self._report
         parts = {
             self._action.done: report.done,
             f"would be {self._action.done}" if self._dry_run else "not yet": report.left,
             "refused": report.refused,
-            "changed meanwhile and were left as they are": count - report.flows,
+            not_told_of: count - report.flows,
         }
         counts = ", ".join(f"{number} {what}" for what, number in parts.items() if number)
         click.echo(f"{count_of(count, 'flow')}: {counts}", err=True)

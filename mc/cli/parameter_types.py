@@ -50,20 +50,21 @@ class StatusType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
 
 class MomentType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """A time: ISO 8601 with a time zone, or how long ago it was."""
+    """A time: ISO 8601 with a time zone, or how long ago it was, by whatever clock it is asked for with."""
 
     name = "time"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Return the time, or fail as bad usage."""
-        from mc.clock import SystemClock
-        from mc.durations import parse_moment
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime | timedelta:
+        """Return the time, or how long ago it was, or fail as bad usage."""
+        from mc.durations import read_moment
         from mc.errors import DurationError
 
-        if isinstance(value, datetime):
+        if isinstance(value, datetime | timedelta):
             return value
         try:
-            return parse_moment(_number_or_text(value), SystemClock().now())
+            return read_moment(_number_or_text(value))
         except DurationError as error:
             self.fail(error.message, param, ctx)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from mc.interrupts import INTERRUPTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from logging import Logger
 
 __all__ = ["ChangeEvent", "MigrationRecord", "Observer", "tell_observers"]
@@ -24,7 +24,7 @@ class ChangeEvent(NamedTuple):
     new_status: str
     at: str  # ISO 8601, UTC, by the engine's clock
     error: dict[str, Any] | None = None  # type, message, traceback, where there is one
-    num_tasks: int | None = None  # of a flow that changed
+    tasks: Mapping[str, int] | None = None  # of a flow that changed: how many have each status
 
 
 class Observer(Protocol):

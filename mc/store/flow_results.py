@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
+from mc.durations import seconds_between
 from mc.errors import FlowNotFoundError
 from mc.flows.calls.failed_task import inner_tasks
 from mc.flows.calls.task_paths import find_task
@@ -129,8 +129,7 @@ def _keyed(values: Any) -> list[tuple[str | int, Any]]:
 
 
 def _result_of(key: str, task: Task, item_key: str | int | None, item: Any) -> ItemResult:
-    error, times = task.get("error") or {}, [task.get(name) for name in ("started_at", "finished_at")]
-    begun, ended = (datetime.fromisoformat(time) if time else None for time in times)
+    error = task.get("error") or {}
     return ItemResult(
         task=key,
         key=item_key,
@@ -140,5 +139,5 @@ def _result_of(key: str, task: Task, item_key: str | int | None, item: Any) -> I
         params=task.get("task_params") or {},
         data=task.get("data") or {},
         error={name: error.get(name) for name in ("type", "message")} if error else None,
-        seconds=max((ended - begun).total_seconds(), 0.0) if begun and ended else None,
+        seconds=seconds_between(task.get("started_at"), task.get("finished_at")),
     )

@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 from mc.durations import format_time, parse_moment
 from mc.errors import DurationError, SelectionError
-from mc.statuses import FLOW_CHANGES
+from mc.statuses import FINISHED_FLOW_STATUSES, FLOW_CHANGES
 
 __all__ = ["FlowSelection", "Moment"]
 
@@ -29,11 +29,13 @@ class FlowSelection:
         since: not before that time: ISO 8601, an aware datetime, or how long ago it was: `"1d"`, seconds.
         until: before that time, likewise.
         time: the time that these two are about, and by which flows are sorted: `created` or `finished`.
+        family_of: this flow and its stored sub-flows, at any depth.
         sub_flows: stored sub-flows of other flows too.
         as_of: leave out flows that were created later, or changed later but for what runs; see `pin`.
 
     Raises:
-        SelectionError: keys and something else are given, the prefix is empty, or a status is none.
+        SelectionError: keys and something else are given, the prefix is empty, a status is none, or it is one
+            of unfinished flows and the time `finished`.
     """
 
     keys: Iterable[str] = ()
@@ -43,6 +45,7 @@ class FlowSelection:
     since: Moment | None = None
     until: Moment | None = None
     time: str = "created"
+    family_of: str | None = None
     sub_flows: bool = False
     as_of: datetime | None = None
 
@@ -58,7 +61,14 @@ class FlowSelection:
             raise SelectionError(f"Flows have no time {self.time!r}; there are {known}.", found=self.time)
         if self.prefix == "":
             raise SelectionError("An empty prefix chooses nothing; give what the keys begin with.")
-        if self.keys and self.has_filters:
+        unfinished = [status for status in self.statuses if status not in FINISHED_FLOW_STATUSES]
+        if self.time == "finished" and unfinished:
+            raise SelectionError(
+                f"Flows that are {' or '.join(unfinished)} have not finished: none is found by that time. "
+                f"Ask for {', '.join(sorted(FINISHED_FLOW_STATUSES))}, or for the time `created`.",
+                found=self.time,
+            )
+        if self.keys and (self.has_filters or self.time != TIMES[0]):
             raise SelectionError(
                 "Flows are chosen by their keys, or by what they have in common, but not by both at once."
             )
@@ -76,7 +86,7 @@ class FlowSelection:
     @property
     def has_filters(self) -> bool:
         """Whether something is asked that not all flows fulfil."""
-        asked = (self.label, self.prefix, self.since, self.until)
+        asked = (self.label, self.prefix, self.since, self.until, self.family_of)
         return bool(self.statuses) or any(value is not None for value in asked)
 
     def resolve(self, now: datetime) -> FlowSelection:

@@ -15,12 +15,11 @@ from mc.cli.printing.output import (
     print_json,
     print_table,
     printable,
-    seconds_between,
     show_seconds,
     to_json_text,
 )
 from mc.cli.settings import Settings
-from mc.durations import format_time
+from mc.durations import format_time, seconds_between
 from mc.statuses import FINISHED_TASK_STATUSES
 
 if TYPE_CHECKING:
@@ -49,7 +48,8 @@ def command(settings: Settings, key: str, task_key: str | None) -> None:
     """Show what happened to one flow, in order.
 
     Each change of a status is told with the attempt of the task, the runner that made it (BY), and the error
-    where there is one. Times are UTC. With --json, an array of events is printed, with all that is known.
+    where there is one. Times are UTC unless --local asks for those of this machine. With --json, an array of
+    events is printed, with all that is known.
     """
     with settings.open_houston(only_reads=True) as houston:
         events = houston.history(key)

@@ -50,7 +50,8 @@ _MOST_ROWS = 100  # that a person looks at
 def command(settings: Settings, /, limit: int | None, after: str | None, **filters: Any) -> None:
     """List the stored flows, newest first.
 
-    Sub-flows that are stored by themselves are left out. Times are UTC.
+    Sub-flows that are stored by themselves are left out. Times are UTC unless --local asks for those
+    of this machine.
     """
     from mc.store.flow_selection import FlowSelection
 

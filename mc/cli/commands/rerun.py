@@ -62,6 +62,7 @@ def command(settings: Settings, /, asked: AskedFlows, new_key: str | None, data:
                 tell=tell,
             ),
             describe=_describe,
+            can_be_repeated=False,
         )
         return act_on_flows(settings, houston, stdout, asked, action)
 

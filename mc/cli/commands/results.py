@@ -11,7 +11,7 @@ from mc.cli.exit_codes import ExitCode
 from mc.cli.options import common_options, task_status_option
 from mc.cli.parameter_types import COUNT, TEXT
 from mc.cli.printing.csv_output import columns_of, flatten, print_csv, to_cell
-from mc.cli.printing.output import count_of, print_json, print_table, printable
+from mc.cli.printing.output import count_of, print_json, print_table, printable, show_seconds
 from mc.cli.settings import Settings
 from mc.statuses import FINISHED_FLOW_STATUSES
 
@@ -107,14 +107,24 @@ def _print_items(found: FlowResults, items: Sequence[ItemResult], limit: int) ->
     rows = [_to_row(item) for item in items[:limit]]
     columns = columns_of(rows, _ORDER)
     if rows:
+        for row, item in zip(rows, items, strict=False):
+            row["seconds"] = show_seconds(item.seconds)
         cells = [[printable(to_cell(row.get(column)), _LONGEST_CELL) for column in columns] for row in rows]
         given = [column for column in columns if column.startswith(("item", "params"))]
-        print_table(columns, cells, ["seconds", "attempt", *reversed(given)])
+        headings = {column: _heading_of(column) for column in columns}
+        droppable = [headings[column] for column in ("seconds", "attempt", *reversed(given))]
+        print_table(list(headings.values()), cells, droppable)
     else:
         where = f"{printable(str(found.task))} of flow {printable(found.key)} is {found.status}"
         click.echo(f"{where}; there are no such items in it.", err=True)
     if len(items) > limit:
         click.echo(f"These are {limit} of {count_of(len(items), 'item')}; raise --limit.", err=True)
+
+
+def _heading_of(column: str) -> str:
+    """Return the heading of a column for people; names inside of what an item has stay as they are."""
+    name, dot, inside = column.partition(".")
+    return "DURATION" if column == "seconds" else f"{name.upper()}{dot}{inside}"
 
 
 def _to_row(item: ItemResult) -> dict[str, Any]:

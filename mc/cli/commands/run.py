@@ -22,7 +22,7 @@ from mc.cli.printing.progress import Progress, make_progress
 from mc.cli.printing.stop_notice import StopNotice
 from mc.cli.settings import Settings
 from mc.cli.spec_source import spec_of
-from mc.statuses import FINISHED_FLOW_STATUSES
+from mc.statuses import FINISHED_FLOW_STATUSES, FINISHED_TASK_STATUSES
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow, Task
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_MOST_FANS = 100  # stored flows that are taken up; nobody looks at more
 _LONGEST_VALUE = 2_000  # characters of the results, for people
 _HOW_TO_GO_ON = "`houston tick` goes on with it, and so does the same run with `--key`."
 
@@ -101,18 +102,24 @@ def _announce(settings: Settings, submission: Submission) -> None:
 
 def _take_up(houston: Houston, key: str, progress: Progress) -> None:
     """Let the sub-flows of a flow be followed from where they stand."""
-    for sub_flow in houston.list("RUNNING", prefix=f"{key}/", sub_flows=True):
-        progress.take_up(sub_flow.key, sub_flow.tasks)
-    flows = [houston.load(key)]
+    from mc.flows.controls.inside import living_inside
+    from mc.flows.flow import Flow
+    from mc.store.flow_selection import FlowSelection
+
+    family = FlowSelection(status="RUNNING", family_of=key, sub_flows=True)
+    below = (each.key for each in houston.store.select(family).read(_MOST_FANS) if each.key != key)
+    flows = [houston.load(each) for each in (key, *below)]
     while flows:
         flow = flows.pop()
-        inside = map(flow.find_sub_flow, flow.filter_tasks(_is_under_way))
-        flows += [sub_flow for sub_flow in inside if sub_flow is not None]
         progress.take_up(flow.key, flow.count_tasks())
+        for task in flow.filter_tasks(_is_unfinished):
+            inside = living_inside(flow.state, task)
+            if inside is not None:
+                flows.append(Flow.from_state(inside))
 
 
-def _is_under_way(task: Task) -> bool:
-    return task["status"] in ("RUNNING", "WAITING")
+def _is_unfinished(task: Task) -> bool:
+    return task["status"] not in FINISHED_TASK_STATUSES  # a task that is retried is PENDING
 
 
 def _to_dict(flow: Flow) -> dict[str, Any]:

@@ -17,11 +17,11 @@ from mc.cli.printing.output import (
     print_json,
     print_table,
     printable,
-    seconds_between,
     show_seconds,
     to_json_text,
 )
 from mc.cli.settings import Settings
+from mc.durations import seconds_between
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def command(
     """Show one flow and its tasks.
 
     Tasks inside of others are listed by path; where there are more than 20, how many have which status.
-    Times are UTC. With --json, the flow dict is printed with durations, or the task dict.
+    Times are UTC unless --local asks for those of this machine. With --json, the flow dict is printed with
+    durations, or the task dict.
     """
     if statuses and (path is not None or graph is not None or settings.as_json):
         raise click.UsageError(

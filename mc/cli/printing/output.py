@@ -31,7 +31,6 @@ __all__ = [
     "print_table",
     "print_value",
     "printable",
-    "seconds_between",
     "show_seconds",
     "shown_value",
     "stdout_for_json",
@@ -206,14 +205,6 @@ def is_local() -> bool:
     """Tell whether times are shown as this machine has them; see `local_option`."""
     ctx = click.get_current_context(silent=True)
     return ctx is not None and bool(ctx.meta.get(LOCAL_TIMES))
-
-
-def seconds_between(start: Any, end: Any) -> float | None:
-    """Return the seconds between two stored times, at least 0; None where one is missing."""
-    if not isinstance(start, str) or not isinstance(end, str):
-        return None
-    passed = datetime.fromisoformat(end) - datetime.fromisoformat(start)
-    return max(passed.total_seconds(), 0.0)
 
 
 def show_seconds(seconds: float | None) -> str:

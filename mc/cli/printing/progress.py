@@ -14,10 +14,10 @@ from mc.cli.printing.output import (
     format_counts,
     is_terminal,
     printable,
-    seconds_between,
     show_seconds,
 )
 from mc.cli.printing.stop_notice import write_to_stderr
+from mc.durations import seconds_between
 from mc.statuses import FINISHED_FLOW_STATUSES, FINISHED_TASK_STATUSES
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class _Fan:
         """Return `177/500, 3 FAILED`."""
         finished = dict(self.finished)  # which other threads go on to count
         done = sum(finished.values())
-        bad = {status: count for status, count in finished.items() if status != "COMPLETED"}
+        bad = {status: count for status, count in finished.items() if count and status != "COMPLETED"}
         return f"{done}/{self.total}" + (f", {format_counts(bad)}" if bad else "")
 
 
@@ -134,16 +134,17 @@ class TableProgress(Progress):
         if event.task_key is None:
             if event.new_status in FINISHED_FLOW_STATUSES:
                 self.fans.pop(event.flow_key, None)
-            elif event.flow_key != self.flow_key and event.flow_key not in self.fans:
-                self.take_up(event.flow_key, {"PENDING": event.num_tasks or 0})
+            else:  # it may have begun, ended and been retried before
+                self.take_up(event.flow_key, event.tasks or {})
             return
         name, status, own = self.name_task(event), event.new_status, event.flow_key == self.flow_key
+        fan = self.fans.get(event.flow_key)
+        finished = self.finished if own else fan.finished if fan is not None else Counter()
+        if event.old_status in FINISHED_TASK_STATUSES:  # it is set back
+            finished[event.old_status] -= 1
         if status in FINISHED_TASK_STATUSES:
             self.running.pop(name, None)
-            if own:
-                self.finished[status] += 1
-            elif event.flow_key in self.fans:
-                self.fans[event.flow_key].finished[status] += 1
+            finished[status] += 1
             if own or status == "FAILED":
                 self.recent.append((name, status, _describe_error(event)))
         elif status == "PENDING":  # an attempt failed and another one follows

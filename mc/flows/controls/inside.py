@@ -13,7 +13,7 @@ from mc.flows.formats.flow_dict import kept_sub_flow, state_from_dict
 from mc.flows.state.flow_state import FlowState
 from mc.flows.state.task_node import Task, TaskNode
 
-__all__ = ["Inside", "find_inside", "kept_inside", "make_due", "retried_inside"]
+__all__ = ["Inside", "find_inside", "kept_inside", "living_inside", "make_due", "retried_inside"]
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ def find_inside(flow: Flow, paths: Iterable[str]) -> list[Inside]:
             continue
         node, rest = nodes[key], path[len(key) + 1 :]
         has_ended = node.status not in ("RUNNING", "WAITING")
-        state = kept_inside(flow.state, node.task) if has_ended else _living_inside(flow.state, node.task)
+        state = kept_inside(flow.state, node.task) if has_ended else living_inside(flow.state, node.task)
         if state is None:
             raise ControlError(
                 f"Flow {flow.key!r} has no task {path!r}: nothing is inside of {key!r}, which is "
@@ -66,10 +66,11 @@ def find_inside(flow: Flow, paths: Iterable[str]) -> list[Inside]:
     return list(found.values())
 
 
-def _living_inside(state: FlowState, task: Task) -> FlowState | None:
+def living_inside(state: FlowState, task: Task) -> FlowState | None:
+    """Return the flow that lives in a task or, at any depth, in the task that it proxies."""
     proxied = task.get("proxied_task")
     found = state.find_sub_flow(task)
-    return _living_inside(state, proxied) if found is None and isinstance(proxied, dict) else found
+    return living_inside(state, proxied) if found is None and isinstance(proxied, dict) else found
 
 
 def kept_inside(state: FlowState, task: Mapping[str, Any]) -> FlowState | None:

@@ -228,7 +228,7 @@ class FlowState:
             error = self.error if new in ("FAILED", "CANCELLED") else None
             if new == "BLOCKED" and self.blocked_reason:
                 error = {"type": "FlowBlocked", "message": self.blocked_reason}
-            return ChangeEvent(self.key, None, 0, old, new, at, error, sum(self.tasks.counts.values()))
+            return ChangeEvent(self.key, None, 0, old, new, at, error, dict(self.tasks.counts))
         task = node.task
         error = task.get("error") if new in ("FAILED", "PENDING") else None
         return ChangeEvent(self.key, node.key, task.get("attempt", 0), old, new, at, error)

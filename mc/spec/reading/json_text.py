@@ -7,7 +7,7 @@ from typing import Final
 
 from mc.spec.problems import shorten
 
-__all__ = ["find_text_fault"]
+__all__ = ["find_json_fault"]
 
 _TOKEN: Final = re.compile(
     r'"(?:[^"\\]|\\.)*"|[{}\[\]]|-?(?:Infinity|[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)|NaN', re.DOTALL
@@ -15,7 +15,7 @@ _TOKEN: Final = re.compile(
 _COLON: Final = re.compile(r"\s*:")
 
 
-def find_text_fault(text: str, max_nesting: int, max_digits: int) -> tuple[int, str] | None:
+def find_json_fault(text: str, max_nesting: int, max_digits: int) -> tuple[int, str] | None:
     """Return position and reason of the first thing that is refused, or None.
 
     Args:

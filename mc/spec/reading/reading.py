@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from mc.context.json_values import MAX_NESTING, parse_as_written
 from mc.errors import NotJsonError, Problem, SpecError, SpecSyntaxError
 from mc.spec.problems import make_problem, shorten
-from mc.spec.reading.json_text import find_text_fault
+from mc.spec.reading.json_text import find_json_fault
 
 __all__ = ["SpecText", "open_spec_file", "open_spec_stream", "parse_spec_text", "read_spec_file"]
 
@@ -91,7 +91,7 @@ def _parse_json(text: str, source: str) -> Any:
             position = _find_fault(cause, text)
             raise _syntax_error(text, source, position, _explain(cause, text, position)) from error
         # The decoder does not say where; a second look does.
-        position, reason = find_text_fault(text, MAX_NESTING, _MAX_DIGITS) or (0, error.message)
+        position, reason = find_json_fault(text, MAX_NESTING, _MAX_DIGITS) or (0, error.message)
         raise _syntax_error(text, source, position, reason) from error
 
 

@@ -14,6 +14,7 @@ from mc.errors import FlowNotFoundError, SelectionError
 from mc.store.database import Database
 from mc.store.flow_selection import FlowSelection
 from mc.store.flow_summary import FlowSummary
+from mc.store.leases.claims import family_of
 from mc.store.reading.flow_summaries import SUMMARIES, read_summaries
 from mc.store.schema.tables import flow
 
@@ -133,6 +134,8 @@ def _conditions_of(selection: FlowSelection) -> Iterator[ColumnElement[bool]]:
         end = _after_prefix(selection.prefix)
         if end:
             yield flow.c.key < end
+    if selection.family_of is not None:
+        yield flow.c.key.in_(family_of(selection.family_of))
     yield from _time_conditions(selection)
     if not selection.sub_flows:
         # Many flows fulfil this; its index, sorted by creation, is offered only where no other narrows them.

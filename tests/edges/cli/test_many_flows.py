@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from mc.cli.exit_codes import ExitCode
+from mc.errors import StoreUnreachableError
+from mc.houston import Houston
 from mc.store.flow_store import FlowStore
 
 NOOP = {"key": "a", "task_type": "noop"}
@@ -184,6 +186,8 @@ class TestChosen:
             (["delete", "--yes"], "No flows to delete are chosen"),
             (["delete", "--time", "finished", "--yes"], "No flows to delete are chosen"),
             (["cancel", "nap", "--status", "RUNNING"], "not by both at once"),
+            (["retry", "done", "nap", "--time", "finished"], "not by both at once"),
+            (["cancel", "--time", "finished", "--since", "1d", "--yes"], "have not finished"),
             (["cancel", "--status", "RUNING", "--yes"], "Did you mean RUNNING?"),
             (["cancel", "--prefix", "", "--yes"], "An empty prefix"),
             (["cancel", "--since", "2999-01-01T00:00:00Z", "--yes"], "still to come"),
@@ -242,3 +246,47 @@ class TestHeld:
         ended = houston_process("cancel", "f1", "f2", "--json", *handlers)
         assert [each["status"] for each in json.loads(ended.out)] == ["CANCELLED"] * 2
         assert ended.err.count("stopped") == 2
+
+
+class TestInterrupted:
+    """What was done, and what not, is told where the command ends in the middle."""
+
+    @pytest.fixture(params=["ctrl-c", "outage"])
+    def ends_at_the_second(
+        self, town: Callable[..., Any], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> ExitCode:
+        done: list[str] = []
+        act = Houston._control  # what each action on one flow goes through
+
+        def act_on_one(self: Houston, key: str, *arguments: Any, **options: Any) -> Any:
+            done.append(key)
+            if len(done) > 1:
+                raise KeyboardInterrupt if request.param == "ctrl-c" else StoreUnreachableError("It is gone.")
+            return act(self, key, *arguments, **options)
+
+        monkeypatch.setattr(Houston, "_control", act_on_one)
+        return ExitCode.INTERRUPTED if request.param == "ctrl-c" else ExitCode.STORE_UNREACHABLE
+
+    def test_of_named_flows_the_keys_are_told(
+        self, town: Callable[..., Any], ends_at_the_second: ExitCode
+    ) -> None:
+        ended = town("retry", "order:1001", "order:1002", "done")
+        assert ended.code == ends_at_the_second
+        assert ended.out == "order:1001: retried; the flow is RUNNING\n"
+        summary, rest, _ = ended.err.splitlines()
+        assert summary == "3 flows: 1 retried, 2 not reached"
+        assert rest == (
+            "Not reached: order:1002, done. The first of these was under way; it may be retried all the same."
+        )
+
+    def test_of_others_the_number_is_told(
+        self, town: Callable[..., Any], ends_at_the_second: ExitCode
+    ) -> None:
+        ended = town("cancel", "--until", "0s", "--status", "RUNNING", "--status", "PENDING", "--yes")
+        assert (ended.code, ended.out) == (0, "nap: cancelled; the flow is CANCELLED\n")
+        ended = town("retry", "--label", "nightly", "--yes", "--json")
+        assert ended.code == ends_at_the_second
+        assert ended.out == ""
+        summary, rest, *_ = ended.err.splitlines()
+        assert summary == "2 flows: 2 not reached"
+        assert rest.endswith("The same command goes on with the rest.")

@@ -14,6 +14,7 @@ from mc.cli.exit_codes import ExitCode
 from mc.cli.printing.progress import TableProgress
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.flows.observer import ChangeEvent
 
 
 def drawn(progress: TableProgress) -> list[str]:
@@ -88,8 +89,69 @@ class TestFans:
             command = ["run", spec, "--key", container, "--handlers", "own_steps_that_wait"]
             assert houston(*command).code == ExitCode.UNFINISHED
             progress = TableProgress()
-            monkeypatch.setattr("mc.cli.commands.run.make_progress", lambda silent, it=progress: it)
-            houston(*command)
-            monkeypatch.undo()
+            with monkeypatch.context() as patch:
+                patch.setattr("mc.cli.commands.run.make_progress", lambda silent, it=progress: it)
+                houston(*command)
             assert drawn(progress)[0] == f"{container}: 1 COMPLETED"
             assert drawn(progress)[1].split()[0::3] == ["sweep", "19/20"]
+
+    def test_a_fan_that_goes_on_after_a_retry_counts_what_was_done_before(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Path("own_steps_that_fail.py").write_text(
+            "from pathlib import Path\nfrom mc import task_handler\n@task_handler('step')\n"
+            "def step(task):\n    if task['key'] in ('item_5', 'item_9'):\n"
+            "        if not Path('mended').exists():\n            raise ValueError('diverged')\n"
+            "        task['status'] = 'WAITING'\n    else:\n        task['status'] = 'COMPLETED'\n"
+        )
+        items = self.SPREAD["task_params"]
+        mapping = {"skeleton": {"task_type": "step"}}
+        for name, extra, chosen in (
+            ("inside", {"container_task_type": "inline_flow"}, False),
+            ("stored", {"container_task_type": "flow"}, False),
+            ("chosen", {"container_task_type": "inline_flow"}, True),
+        ):
+            spread = {**self.SPREAD, "task_params": {**items, "mapping_params": mapping, **extra}}
+            if chosen:
+                params = {"control_value": 1, "default_case": {"task": spread}}
+                spread = {"key": "sweep", "task_type": "switch", "task_params": params}
+            spec = write_spec([spread])
+            Path("mended").unlink(missing_ok=True)
+            command = ["run", spec, "--key", name, "--handlers", "own_steps_that_fail"]
+            assert houston(*command).code == ExitCode.FLOW_FAILED
+            Path("mended").touch()
+            assert houston("retry", name).code == ExitCode.DONE
+            progress = TableProgress()
+            with monkeypatch.context() as patch:
+                patch.setattr("mc.cli.commands.run.make_progress", lambda silent, it=progress: it)
+                houston(*command)
+            assert [fan.describe() for fan in progress.fans.values()] == ["18/20"], name
+
+    def test_what_is_set_back_is_counted_no_more(self) -> None:
+        progress = TableProgress()
+        fan = {"PENDING": 0, "FAILED": 2, "COMPLETED": 3}
+        with progress.following("f"):
+            for event in (
+                ChangeEvent("f", "a", 1, "RUNNING", "COMPLETED", ""),
+                ChangeEvent("f", "a", 1, "COMPLETED", "PENDING", ""),
+                ChangeEvent("f/b/1", None, 0, "FAILED", "RUNNING", "", None, fan),
+                ChangeEvent("f/b/1", "x", 1, "FAILED", "PENDING", ""),
+                ChangeEvent("f/b/1", "y", 1, "FAILED", "PENDING", ""),
+                ChangeEvent("f/b/1", "y", 2, "RUNNING", "COMPLETED", ""),
+            ):
+                progress.on_change(event)
+        assert drawn(progress)[0] == "f: none"
+        assert [each.describe() for each in progress.fans.values()] == ["4/5"]
+
+    def test_a_flow_of_a_key_that_begins_the_same_is_none_of_it(
+        self, houston: Callable[..., Any], write_spec: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        nap = {"key": "nap", "task_type": "wait", "task_params": {"duration": "8h"}}
+        done = {"key": "done", "task_type": "noop", "precursors": []}
+        houston("submit", write_spec([done, {**nap, "precursors": []}]), "--key", "f/other")
+        houston("submit", write_spec([nap]), "--key", "f")
+        houston("tick")
+        progress = TableProgress()
+        monkeypatch.setattr("mc.cli.commands.run.make_progress", lambda silent: progress)
+        houston("run", write_spec([nap]), "--key", "f", "--max-seconds", "0")
+        assert not progress.fans

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,13 +103,13 @@ class TestItems:
     ) -> None:
         houston = run([{"[/b]": 2, "[red]x": "\x1b[2J", "\x1b]0;title\x07": 1}])
         plain = houston("results", "f", "--task", "sweep").out
-        assert "item.[/b]" in plain
+        assert "ITEM.[/b]" in plain
         assert "\x1b" not in plain
         monkeypatch.setattr("mc.cli.printing.output.is_terminal", lambda: True)
         monkeypatch.setenv("COLUMNS", "500")
         shown = houston("results", "f", "--task", "sweep").out
-        assert "item.[/b]" in shown
-        assert "item.[red]x" in shown
+        assert "ITEM.[/b]" in shown
+        assert "ITEM.[red]x" in shown
         assert "\x1b]0" not in shown
 
     def test_programs_get_the_items_as_they_are(self, run: Callable[..., Any]) -> None:
@@ -122,7 +123,9 @@ class TestItems:
         houston = run(list(range(102)))
         ended = houston("results", "f", "--task", "sweep")
         heading, *rows = ended.out.splitlines()
-        assert heading.split()[:5] == ["task", "key", "status", "item", "params.value"]
+        assert heading.split()[:5] == ["TASK", "KEY", "STATUS", "ITEM", "PARAMS.value"]
+        assert heading.split()[-2:] == ["ATTEMPT", "DURATION"]
+        assert all(re.fullmatch(r"[0-9.]+m?s", row.split()[-1]) for row in rows)
         assert (len(rows), ended.err) == (100, "These are 100 of 102 items; raise --limit.\n")
         assert houston("results", "f", "--task", "sweep", "--limit", "102").err == ""
         assert len(read(houston("results", "f", "--task", "sweep", "--csv").out)) == 102

@@ -81,6 +81,14 @@ class TestList:
             (["--since", "-1d"], "neither how long ago"),
             (["--since", "900000h"], "neither how long ago"),
             (["--time", "started"], "created"),
+            (
+                ["--time", "finished", "--status", "RUNNING"],
+                "Flows that are RUNNING have not finished: none is found by that time.",
+            ),
+            (
+                ["--time", "finished", "--status", "paused", "--status", "FAILED", "--status", "BLOCKED"],
+                "Flows that are PAUSED or BLOCKED have not finished",
+            ),
             (["--prefix", ""], "An empty prefix chooses nothing"),
             (["--limit", "0"], "--limit"),
             (["--after", "day:3"], "No flow with the key 'day:3' is stored"),
