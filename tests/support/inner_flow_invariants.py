@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mc.flows.state.task_node import flows_named_in
 from mc.store.rows.inner_flow_rows import inner_flow_key
 
 if TYPE_CHECKING:
@@ -36,8 +37,26 @@ def flows_inside_fit(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
     for flow_key, tasks in snapshot.tasks.items():
         for row in tasks.values():
             yield from _find_misfits(snapshot, flow_key, (), row)
+    reached = set(_reached(snapshot))
+    for key, row in snapshot.inner_flows.items():
+        if key not in reached:
+            yield f"flow {row['root_key']}: the flow inside of {row['path']} is named by no task"
     places = Counter((row["root_key"], row["place"]) for row in snapshot.inner_flows.values())
     yield from (f"flow {root}: two flows are inside of one task" for (root, _), n in places.items() if n > 1)
+
+
+def _reached(snapshot: Snapshot) -> Iterator[str]:
+    """Yield the keys of the rows of inner flows that tasks name which are reached themselves."""
+    level: list[tuple[str, list[str], Row]] = [
+        (flow_key, [], row) for flow_key, tasks in snapshot.tasks.items() for row in tasks.values()
+    ]
+    while level:
+        root_key, path, task = level.pop()
+        for key in flows_named_in(json.loads(task["body"])):
+            inner = inner_flow_key(root_key, path, key)
+            yield inner
+            below = snapshot.inner_tasks.get(inner, {}).values()
+            level += [(root_key, [*path, task["key"]], row) for row in below]
 
 
 def _find_misfits(snapshot: Snapshot, root_key: str, path: tuple[str, ...], row: Row) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from mc.errors import GraphError, ResourceError
@@ -9,7 +10,7 @@ from mc.flows.resource import read_needs
 from mc.flows.state.start_rules import StartRule, failure_behind, start_rule_for
 from mc.spec.task_graph import start_rule_task_keys
 
-__all__ = ["ROOT_RANK", "Task", "TaskNode", "read_cfg"]
+__all__ = ["ROOT_RANK", "Task", "TaskNode", "flows_named_in", "read_cfg", "with_proxied"]
 
 Task = dict[str, Any]
 
@@ -94,6 +95,23 @@ class TaskNode:
 
     def __repr__(self) -> str:
         return f"TaskNode({self.key!r}, {self.status}, unmet={self.unmet})"
+
+
+def with_proxied(task: Task) -> Iterator[Task]:
+    """Yield a task dict, that of the task that it proxies, and so on."""
+    holder: Any = task
+    while isinstance(holder, dict):
+        yield holder
+        holder = holder.get("proxied_task")
+
+
+def flows_named_in(task: Task) -> Iterator[str]:
+    """Yield the keys of flows that a task dict names: that live inside, were run there, or are kept."""
+    if isinstance(task.get("sub_flow"), str):
+        yield task["sub_flow"]
+    for part in (task.get("proxied_task"), task.get("kept")):
+        if isinstance(part, dict):
+            yield from flows_named_in(part)
 
 
 def read_cfg(key: str, cfg: Any) -> StartRule | None:

@@ -29,6 +29,7 @@ from mc.store.saving.graph_writer import OUTER_GRAPHS, GraphDraft
 from mc.store.saving.inner_flow_writer import (
     InnerDraft,
     draft_inner_flows,
+    find_gone,
     mark_inner_saved,
     write_inner_flows,
 )
@@ -198,8 +199,10 @@ def _update_tasks(connection: Connection, drafts: Sequence[FlowDraft]) -> None:
     """Write or delete the rows of known tasks, each of which must have the status that was known of it."""
     expected, found = OUTER_GRAPHS.update(connection, drafts)
     inside = [each for draft in drafts for each in draft.inside]
-    if inside:
-        expected_inside, found_inside = write_inner_flows(connection, inside)
+    gone = [key for draft in drafts for key in find_gone(draft.key, (), draft)]
+    gone += [key for each in inside for key in find_gone(each.root_key, each.flow.path, each)]
+    if inside or gone:
+        expected_inside, found_inside = write_inner_flows(connection, inside, gone)
         expected, found = expected + expected_inside, found + found_inside
     if found != expected:
         raise tasks_changed([draft.flow.key for draft in drafts], expected, found)

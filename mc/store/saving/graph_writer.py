@@ -8,13 +8,17 @@ from typing import Final
 
 from sqlalchemy import Connection, Table, bindparam, delete, insert
 
+from mc.context.json_values import loads
 from mc.flows.formats.flow_rows import FlowChanges
+from mc.flows.state.task_node import Task, flows_named_in
 from mc.store.rows.flow_and_task_rows import check_key, encode_task
 from mc.store.schema import tables
 from mc.store.sql.statements import BulkUpdate, Prepared, Row
 from mc.store.stored_state import StoredState, TaskColumns
 
 __all__ = ["INNER_GRAPHS", "OUTER_GRAPHS", "GraphDraft", "GraphWriter"]
+
+_NAMED: Final = '"sub_flow":'  # what stands in the text of a task that names a flow inside of it
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,6 +36,7 @@ class GraphDraft:
     removed_tasks: list[Row] = field(default_factory=list)
     new_edges: list[Row] = field(default_factory=list)
     stored: dict[str, TaskColumns] = field(default_factory=dict)  # rows as the save leaves them
+    gone_inside: list[str] = field(default_factory=list)  # keys of flows that tasks do not name any more
 
     def compare(self) -> None:
         """Work out what is to be written.
@@ -58,6 +63,8 @@ class GraphDraft:
             if before == stored:
                 continue
             self.stored[key] = stored
+            if before is not None and before.body != stored.body and _NAMED in before.body:
+                self._note_gone(before, row.task)
             if before is None:
                 check_key(key, f"task key of flow {self.name!r}")
                 self.new_tasks.append((flow_key, key, *stored))
@@ -72,6 +79,12 @@ class GraphDraft:
         if self.changes.is_rebuilt:
             left = known.keys() - {row.key for row in self.changes.task_rows}
             self.removed_tasks = [(flow_key, key, known[key].status) for key in sorted(left)]
+            for key in left:
+                self._note_gone(known[key], {})
+
+    def _note_gone(self, before: TaskColumns, task: Task) -> None:
+        named = set(flows_named_in(task))
+        self.gone_inside += [key for key in flows_named_in(loads(before.body)) if key not in named]
 
     def mark_graph_saved(self) -> None:
         """Take over into `state` what has been committed."""

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from mc.context.json_values import dumps, encode_json
+from mc.context.json_values import dumps, encode_json, loads
 from mc.flows.formats.flow_rows import collect_changes, mark_saved
 from mc.flows.state.flow_state import FlowState
+from mc.flows.state.task_node import flows_named_in
+from mc.store.reading.flow_reader import chunks, named
 from mc.store.rows.inner_flow_rows import INNER_COLUMNS, encode_inner_flow, inner_flow_key, place_of
 from mc.store.saving.graph_writer import INNER_GRAPHS, GraphDraft
-from mc.store.schema.tables import inner_flow
+from mc.store.schema.tables import inner_flow, inner_task
 from mc.store.sql.statements import Prepared
 from mc.store.stored_state import StoredState
 
-__all__ = ["InnerDraft", "draft_inner_flows", "mark_inner_saved", "write_inner_flows"]
+__all__ = ["InnerDraft", "draft_inner_flows", "find_gone", "mark_inner_saved", "write_inner_flows"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,11 +68,17 @@ def draft_inner_flows(root_key: str, root: StoredState, around: FlowState) -> li
 def _draft_inside(
     root_key: str, root: StoredState, around: FlowState, *, is_new: bool
 ) -> Iterator[InnerDraft]:
-    changed: Iterable[FlowState] = around.changed_sub_flows.values()
-    for flow in list(around.list_flows_inside() if is_new else changed):
+    inside = around.list_flows_inside() if is_new else around.changed_sub_flows.values()
+    for flow in [each for each in inside if _is_named(around, each)]:
         draft = _draft(root_key, root, flow)
         yield draft
         yield from _draft_inside(root_key, root, flow, is_new=draft.is_new)
+
+
+def _is_named(around: FlowState, flow: FlowState) -> bool:
+    """Tell whether a task still names a flow that is, or was, inside of it."""
+    node = around.tasks.nodes.get(flow.parent_task_key or "")
+    return node is not None and flow.key in flows_named_in(node.task)
 
 
 def _draft(root_key: str, root: StoredState, flow: FlowState) -> InnerDraft:
@@ -101,38 +109,72 @@ def _draft(root_key: str, root: StoredState, flow: FlowState) -> InnerDraft:
     return draft
 
 
-def write_inner_flows(connection: Connection, drafts: Sequence[InnerDraft]) -> tuple[int, int]:
-    """Write flows inside of tasks; a new one takes the place of the one that was in its task before.
+def write_inner_flows(
+    connection: Connection, drafts: Sequence[InnerDraft], gone: Sequence[str] = ()
+) -> tuple[int, int]:
+    """Write flows inside of tasks, and delete those that are inside of none any more.
 
     Args:
         connection: in a transaction that has made sure that nobody else saves the outermost flows.
         drafts: what is to be written.
+        gone: keys of rows to delete, with all that is below them; see `find_gone`.
 
     Returns:
         How many rows were to be changed, and how many were.
     """
     new = [draft for draft in drafts if draft.is_new]
     known = [draft for draft in drafts if not draft.is_new]
-    places = [(draft.root_key, place_of(draft.flow.path)) for draft in new]
-    _DELETE.run_many(connection, places)
+    rows = [(*(draft.columns[name] for name in INNER_COLUMNS), draft.key) for draft in known]
+    found = _UPDATE.run_many(connection, rows)
+    _UPDATE_DATA.run_many(connection, [(draft.data, draft.key) for draft in known if draft.data is not None])
+    tasks, found_tasks = INNER_GRAPHS.update(connection, known)
+    if gone:
+        _delete_with_all_below(connection, gone)
+    if new:
+        _insert(connection, new)
+    return len(rows) + tasks, found + found_tasks
+
+
+def find_gone(root_key: str, path: tuple[str, ...], draft: GraphDraft) -> list[str]:
+    """Return the keys of the rows of flows that were inside of a flow's tasks, which name them no more.
+
+    Args:
+        root_key: of the outermost flow.
+        path: keys of the tasks that the flow is inside of.
+        draft: of the flow.
+    """
+    return [inner_flow_key(root_key, path, key) for key in draft.gone_inside]
+
+
+def _delete_with_all_below(connection: Connection, keys: Sequence[str]) -> None:
+    """Delete flows, and the flows inside of their tasks, at any depth."""
+    level = list(dict.fromkeys(keys))
+    while level:
+        below: list[str] = []
+        for chunk in chunks(level):
+            for row in connection.execute(_BELOW, {"keys": chunk}):
+                path = loads(row.path)
+                below += [inner_flow_key(row.root_key, path, key) for key in flows_named_in(loads(row.body))]
+            connection.execute(_DELETE, {"keys": chunk})
+        level = below
+
+
+def _insert(connection: Connection, new: Sequence[InnerDraft]) -> None:
     _INSERT.run_many(
         connection,
         [
             (
                 draft.key,
-                *place,
+                draft.root_key,
+                place_of(draft.flow.path),
                 dumps(list(draft.flow.path)),
                 draft.data,
                 *(draft.columns[name] for name in INNER_COLUMNS),
             )
-            for draft, place in zip(new, places, strict=True)
+            for draft in new
         ],
     )
-    rows = [(*(draft.columns[name] for name in INNER_COLUMNS), draft.key) for draft in known]
-    found = _UPDATE.run_many(connection, rows)
-    _UPDATE_DATA.run_many(connection, [(draft.data, draft.key) for draft in known if draft.data is not None])
-    tasks, found_tasks = INNER_GRAPHS.update(connection, drafts)
-    return len(rows) + tasks, found + found_tasks
+    INNER_GRAPHS.insert(connection, new)
 
 
 def mark_inner_saved(drafts: Sequence[InnerDraft]) -> None:
@@ -141,12 +183,12 @@ def mark_inner_saved(drafts: Sequence[InnerDraft]) -> None:
         draft.mark_saved()
 
 
-_DELETE: Final = Prepared(
-    delete(inner_flow).where(
-        inner_flow.c.root_key == bindparam("root"), inner_flow.c.place == bindparam("where")
-    ),
-    ("root", "where"),
+_BELOW: Final = (
+    select(inner_flow.c.root_key, inner_flow.c.path, inner_task.c.body)
+    .join(inner_task, inner_task.c.flow_key == inner_flow.c.key)
+    .where(named(inner_flow.c.key), inner_task.c.body.contains('"sub_flow":', autoescape=True))
 )
+_DELETE: Final = delete(inner_flow).where(named(inner_flow.c.key))  # the database deletes what belongs to it
 _INSERT: Final = Prepared(insert(inner_flow), ("key", "root_key", "place", "path", "data", *INNER_COLUMNS))
 _UPDATE: Final = Prepared(
     update(inner_flow)
