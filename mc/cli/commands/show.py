@@ -26,8 +26,8 @@ from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow, Task
-    from mc.flows.signals.waits import Wait
     from mc.flows.state.flow_state import FlowState
+    from mc.flows.state.under_way import UnderWay
     from mc.store.flow_summary import FlowSummary
 
 __all__ = ["command"]
@@ -157,7 +157,7 @@ def _describe_waits(flow: Flow) -> Iterator[tuple[str, str]]:
         yield "signals", _cut(f"{shown}; no task has taken them")
 
 
-def describe_wait(wait: Wait) -> str:
+def describe_wait(wait: UnderWay) -> str:
     """Return what a task waits for, in a phrase."""
     task, waits_for = wait.task, wait.task["waits_for"]
     until = f", until {format_time_short(waits_for['until'])}" if waits_for.get("until") else ""

@@ -18,13 +18,14 @@ from mc.durations import format_time, parse_duration, parse_time
 from mc.errors import ControlError, McError
 from mc.flows.calls.attempts import add_attempt
 from mc.flows.controls.control import Control, ControlKind, check_control
-from mc.flows.controls.inside import Inside, find_inside, kept_inside, make_due, retried_inside
+from mc.flows.controls.inside import Inside, find_inside, kept_inside, retried_inside
 from mc.flows.flow import Flow
 from mc.flows.resources.requests import ask_anew
 from mc.flows.state.start_rules import START
 from mc.flows.state.starting import decide
-from mc.flows.state.task_node import Task, TaskNode
+from mc.flows.state.task_node import Task, TaskNode, with_proxied
 from mc.flows.state.task_states import TaskStates
+from mc.flows.state.under_way import make_due
 from mc.flows.time_limits import extend_limits
 from mc.statuses import FINISHED_FLOW_STATUSES
 
@@ -111,7 +112,8 @@ def _apply_inside(tick: OpenTick, control: Control, inside: Inside) -> None:
     if inside.has_ended:
         _keep_as_rows(tick, node.task, inside.flow)
     else:
-        make_due(tick.state, node, tick.at)
+        _, *proxied = with_proxied(node.task)
+        make_due([(tasks, node), *proxied], tick.at)
     tasks.touch(node)
 
 

@@ -13,7 +13,7 @@ from mc.flows.formats.flow_dict import kept_sub_flow, state_from_dict
 from mc.flows.state.flow_state import FlowState
 from mc.flows.state.task_node import Task, TaskNode
 
-__all__ = ["Inside", "find_inside", "kept_inside", "living_inside", "make_due", "retried_inside"]
+__all__ = ["Inside", "find_inside", "kept_inside", "living_inside", "retried_inside"]
 
 
 @dataclass(slots=True)
@@ -92,14 +92,3 @@ def retried_inside(state: FlowState, task: Mapping[str, Any]) -> FlowState | Non
     proxied = kept.get("proxied_task")
     inside = kept_sub_flow(state, dict(task))
     return retried_inside(state, proxied) if inside is None and isinstance(proxied, dict) else inside
-
-
-def make_due(state: FlowState, node: TaskNode, at: str) -> None:
-    """Let a task that waits, and the tasks that it proxies, be called by the next tick."""
-    holder: Any = node.task
-    while isinstance(holder, dict):
-        if holder.get("status") == "WAITING":
-            holder["next_tick_at"] = at
-        holder = holder.get("proxied_task")
-    if node.status == "WAITING":
-        state.tasks.queues.push_due(node)

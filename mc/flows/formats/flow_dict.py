@@ -12,7 +12,7 @@ from mc.errors import DurationError, FlowFormatError
 from mc.flows.state.flow_state import FlowState
 from mc.flows.state.graph import add_graph
 from mc.flows.state.mailbox import signal_from_dict
-from mc.flows.state.task_node import Task
+from mc.flows.state.task_node import Task, with_proxied
 from mc.spec.task_graph import ROOT_TASK_KEY
 from mc.statuses import FLOW_CHANGES, TASK_CHANGES
 
@@ -102,6 +102,7 @@ def state_to_dict(state: FlowState) -> dict[str, Any]:
         flow_dict["signals"] = [signal.to_dict() for signal in state.mailbox]
     flow_dict["num_tickable_tasks"] = state.count_tickable()
     nodes = state.tasks.nodes
+    state.read_completed_sub_flows(node.task for node in nodes.values() if node.status == "COMPLETED")
     flow_dict["graph"] = {
         "tasks": {key: task_to_dict(state, node.task) for key, node in nodes.items()},
         "edges": state.tasks.list_edges(),
@@ -120,10 +121,13 @@ def task_to_dict(state: FlowState, task: Task) -> Task:
 def _write_sub_flows(state: FlowState, task: Task, copied: Task) -> None:
     """Write flows that a task dict names into the copy of it, a proxied task and what is kept included."""
     copied.pop("sub_flow", None)
-    if task.get("status") in ("RUNNING", "WAITING"):
+    sub_flow = None
+    if task.get("status") == "COMPLETED":
+        sub_flow = state.find_completed_sub_flow(task)
+    elif task.get("status") in ("PENDING", "RUNNING", "WAITING"):
         sub_flow = state.find_sub_flow(task)
-        if sub_flow is not None:
-            copied["flow_dict"] = _sub_flow_to_dict(sub_flow)
+    if sub_flow is not None:
+        copied["flow_dict"] = _sub_flow_to_dict(sub_flow)
     if isinstance(task.get("proxied_task"), dict):
         _write_sub_flows(state, task["proxied_task"], copied["proxied_task"])
     kept = task.get("kept")
@@ -141,25 +145,28 @@ def _sub_flow_to_dict(sub_flow: FlowState) -> dict[str, Any]:
 
 
 def begin_inside(state: FlowState, *, has_source: bool = False) -> None:
-    """Let the flows live whose flow dicts stand in tasks that are under way.
+    """Let the flows live whose flow dicts stand in tasks, and keep those that tasks which are done ran.
 
     Args:
         state: of the flow, just read.
-        has_source: flows that task dicts name without holding them can be read.
+        has_source: flows that task dicts name without holding them can be read; flow dicts stand in those
+            tasks alone that had begun before flows inside of tasks were rows.
     """
-    for node in state.tasks.running:
-        task: Any = node.task
-        while isinstance(task, dict):
+    tasks = state.tasks
+    ready = (node for _, _, node in tasks.queues.ready)  # a person may have retried them
+    for node in [*tasks.running, *ready] if has_source else tasks.nodes.values():
+        for task in with_proxied(node.task):
             if not has_source:
                 task.pop("sub_flow", None)
-            if "retries_sub_flow" not in task:  # else its handler takes it up
-                flow_dict = task.pop("flow_dict", None)
-                if isinstance(flow_dict, dict):
-                    sub_flow = state_from_dict(flow_dict)
-                    sub_flow.parent_task_key = node.key
-                    _refuse_twin(state, sub_flow)
-                    state.keep_sub_flow(task, sub_flow)
-            task = task.get("proxied_task")
+            if "retries_sub_flow" in task:
+                continue  # its handler takes it up
+            flow_dict = task.pop("flow_dict", None)
+            if isinstance(flow_dict, dict):
+                sub_flow = state_from_dict(flow_dict)
+                sub_flow.parent_task_key = node.key
+                _refuse_twin(state, sub_flow)
+                keep = state.keep_completed if task.get("status") == "COMPLETED" else state.keep_sub_flow
+                keep(task, sub_flow)
 
 
 def _refuse_twin(state: FlowState, sub_flow: FlowState) -> None:

@@ -14,7 +14,7 @@ from mc.flows.formats.flow_dict import FLOW_ATTRIBUTES, begin_inside
 from mc.flows.state.flow_state import FlowState
 from mc.flows.state.graph import add_graph
 from mc.flows.state.lazy_nodes import StoredNodes, TaskSource
-from mc.flows.state.task_node import ROOT_RANK, Task, TaskNode
+from mc.flows.state.task_node import ROOT_RANK, Task, TaskNode, with_proxied
 from mc.flows.state.task_row import DOOMED, TaskRow
 from mc.spec.task_graph import ROOT_TASK_KEY
 
@@ -119,8 +119,7 @@ def state_from_rows(
         # Those that are stored: a row that is written later must fit to those that are not.
         state.tasks.nodes[row.key].rank = row.rank
     state.count_as_saved()
-    if state.tasks.running:
-        begin_inside(state, has_source=True)
+    begin_inside(state, has_source=True)
     return state
 
 
@@ -158,8 +157,7 @@ def state_from_frontier(
     for row in sorted(rows, key=_position):
         tasks.enter(nodes.add(row), is_doomed=row.unmet == DOOMED)
     state.count_as_saved()
-    if state.tasks.running:
-        begin_inside(state, has_source=True)
+    begin_inside(state, has_source=True)
     return state
 
 
@@ -197,11 +195,9 @@ def fetch_ahead(state: FlowState, at: str) -> None:
 def _tasks_with_sub_flows(running: Iterable[TaskNode], at: str) -> Iterator[Task]:
     """Yield the task dicts that say which flow lives inside of them, of the tasks that are to be called."""
     for node in running:
-        if node.status == "RUNNING" or (node.task.get("next_tick_at") or at) <= at:
-            task: Any = node.task
-            while isinstance(task, dict):
-                yield task
-                task = task.get("proxied_task")
+        due = node.task.get("next_tick_at")
+        if node.status == "RUNNING" or (due and due <= at):
+            yield from with_proxied(node.task)
 
 
 def next_tick_at(state: FlowState, now: datetime) -> datetime | None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mc.flows.state.task_node import Task, TaskNode
+from mc.flows.state.task_node import TaskNode
+from mc.flows.state.under_way import FindFlow, UnderWay, find_under_way, make_due
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
-    from mc.flows.state.flow_state import FlowState
-    from mc.flows.state.task_states import TaskStates
 
 __all__ = [
     "ask_anew",
@@ -21,14 +20,10 @@ __all__ = [
     "was_refused",
 ]
 
-FindFlow = Callable[[str], "Flow | None"]
-# What has to be ticked for a task to be ticked, the outermost first: nodes of flows, dicts of proxied tasks.
-_Holders = tuple["tuple[TaskStates, TaskNode] | Task", ...]
-
 
 def request_ids(flow: Flow, find_flow: FindFlow | None = None) -> set[str]:
     """Return the ids under which unfinished tasks of a flow hold resources or wait for them."""
-    return {str(task["resource_claim"].get("id")) for task, _ in _in_flow(flow.state, (), find_flow)}
+    return {str(each.task["resource_claim"].get("id")) for each in _find_requests(flow, find_flow)}
 
 
 def request_ids_in_task(flow: Flow, key: str) -> set[str]:
@@ -36,7 +31,8 @@ def request_ids_in_task(flow: Flow, key: str) -> set[str]:
     node = flow.state.tasks.nodes.get(key)
     if node is None:
         return set()
-    return {str(task["resource_claim"].get("id")) for task, _ in _in_node(flow.state, node, (), None)}
+    found = _find_requests(flow, nodes=[node])
+    return {str(each.task["resource_claim"].get("id")) for each in found}
 
 
 def retry_refused(flow: Flow, at: str, find_flow: FindFlow | None = None) -> bool:
@@ -47,10 +43,9 @@ def retry_refused(flow: Flow, at: str, find_flow: FindFlow | None = None) -> boo
         at: the present, ISO 8601.
         find_flow: returns the sub-flow of a `flow` task that lives in memory.
     """
-    found = [holders for task, holders in _in_flow(flow.state, (), find_flow) if was_refused(task)]
-    for holders in found:
-        for holder in holders:
-            _make_due(holder, at)
+    found = [each for each in _find_requests(flow, find_flow) if was_refused(each.task)]
+    for each in found:
+        make_due(each.holders, at)
     return bool(found)
 
 
@@ -62,26 +57,23 @@ def ask_anew(flow: Flow, at: str, find_flow: FindFlow | None = None) -> None:
         at: the present, or earlier; ISO 8601.
         find_flow: returns the sub-flow of a `flow` task that lives in memory.
     """
-    for _, holders in list(_in_flow(flow.state, (), find_flow)):
-        for holder in holders:
-            _make_due(holder, at)
+    for each in _find_requests(flow, find_flow):
+        make_due(each.holders, at)
 
 
 def has_sub_flow(flow: Flow, key: str) -> bool:
     """Tell whether a task is under way and it, or one inside it, has a sub-flow with a record of its own."""
     node = flow.state.tasks.nodes.get(key)
-    return node is not None and _has_sub_flow(flow.state, node.task)
-
-
-def _has_sub_flow(state: FlowState, task: Task) -> bool:
-    if task.get("status") not in ("RUNNING", "WAITING"):
+    if node is None:
         return False
-    data, proxied, live = task.get("data"), task.get("proxied_task"), state.find_sub_flow(task)
-    return (
-        (isinstance(data, dict) and isinstance(data.get("flow_key"), str))
-        or (isinstance(proxied, dict) and _has_sub_flow(state, proxied))
-        or (live is not None and any(_has_sub_flow(live, node.task) for node in live.tasks.running))
-    )
+    flow.state.read_mentioning(['"flow_key":'])
+    return any(_names_sub_flow(each) for each in find_under_way(flow.state, nodes=[node]))
+
+
+def _names_sub_flow(each: UnderWay) -> bool:
+    data = each.task.get("data")
+    is_active = each.status in ("RUNNING", "WAITING")
+    return is_active and isinstance(data, dict) and isinstance(data.get("flow_key"), str)
 
 
 def was_refused(task: Mapping[str, Any]) -> bool:
@@ -90,58 +82,15 @@ def was_refused(task: Mapping[str, Any]) -> bool:
     return isinstance(noted, dict) and "granted_at" not in noted
 
 
-def _in_flow(
-    state: FlowState, holders: _Holders, find_flow: FindFlow | None
-) -> Iterator[tuple[Task, _Holders]]:
-    tasks, queues = state.tasks, state.tasks.queues
-    asking = {*tasks.running, *queues.awaiting}
-    if tasks.is_limited:  # as long as it was not ticked since it was read
-        asking.update(node for _, _, node in queues.ready if "resource_claim" in node.task)
-    for node in sorted(asking, key=lambda node: node.position):
-        yield from _in_node(state, node, holders, find_flow)
+def _find_requests(
+    flow: Flow, find_flow: FindFlow | None = None, nodes: Iterable[TaskNode] | None = None
+) -> list[UnderWay]:
+    flow.state.read_mentioning(['"resource_claim":'], also_pending=True)
+    return [each for each in find_under_way(flow.state, find_flow, nodes=nodes) if _asks(each)]
 
 
-def _in_node(
-    state: FlowState, node: TaskNode, holders: _Holders, find_flow: FindFlow | None
-) -> Iterator[tuple[Task, _Holders]]:
-    yield from _in_task(node.task, node.status, state, (*holders, (state.tasks, node)), find_flow)
-
-
-def _in_task(
-    task: Task, status: str, state: FlowState, holders: _Holders, find_flow: FindFlow | None
-) -> Iterator[tuple[Task, _Holders]]:
-    noted = task.get("resource_claim")
-    is_active = status in ("RUNNING", "WAITING")
-    if isinstance(noted, dict) and (is_active or (status == "PENDING" and "granted_at" not in noted)):
-        yield task, holders
-    if not is_active:
-        return
-    proxied = task.get("proxied_task")
-    if isinstance(proxied, dict):
-        inner_status = proxied.get("status", "PENDING")
-        yield from _in_task(proxied, inner_status, state, (*holders, proxied), find_flow)
-    live = state.find_sub_flow(task)
-    if live is not None:
-        yield from _in_flow(live, holders, find_flow)
-    elif find_flow is not None and isinstance(task.get("data"), dict):
-        child = find_flow(str(task["data"].get("flow_key")))
-        if child is not None:
-            yield from _in_flow(child.state, holders, find_flow)
-
-
-def _make_due(holder: tuple[TaskStates, TaskNode] | Task, at: str) -> None:
-    if isinstance(holder, dict):
-        if holder.get("status") == "WAITING":
-            holder["next_tick_at"] = at
-        else:
-            holder.pop("next_tick_at", None)
-        return
-    tasks, node = holder
-    tasks.touch(node)
-    if node.status == "WAITING":
-        node.task["next_tick_at"] = at
-        tasks.queues.push_due(node)
-    elif node.status == "PENDING":
-        node.task.pop("next_tick_at", None)
-        tasks.queues.end_wait(node)
-        tasks.queues.push_ready(node)
+def _asks(each: UnderWay) -> bool:
+    noted = each.task.get("resource_claim")
+    if not isinstance(noted, dict):
+        return False
+    return each.status in ("RUNNING", "WAITING") or (each.status == "PENDING" and "granted_at" not in noted)

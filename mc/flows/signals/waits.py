@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
-from mc.flows.state.task_node import Task, TaskNode
+from mc.context.json_values import dumps
+from mc.flows.state.task_node import Task
+from mc.flows.state.under_way import FindFlow, UnderWay, find_under_way, make_due
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
-    from mc.flows.state.flow_state import FlowState
-    from mc.flows.state.task_states import TaskStates
 
-__all__ = ["Wait", "accepts_by", "find_waits", "free_signals_of_ended_waits", "wake_waits"]
-
-FindFlow = Callable[[str], "Flow | None"]
+__all__ = ["accepts_by", "find_waits", "free_signals_of_ended_waits", "wake_waits"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """A task that waits for a signal.
-
-    Attributes:
-        task: the task; `waits_for` holds `signal`, `since`, `until` and `wait_id`.
-        path: keys of the tasks from the outermost to this one.
-        holders: what has to be ticked for it to be ticked, the outermost first, itself at the end: nodes of
-            flows, and dicts of proxied tasks.
-    """
-
-    task: Task
-    path: tuple[str, ...]
-    holders: tuple[tuple[TaskStates, TaskNode] | Task, ...]
-
-
-def find_waits(flow: Flow, find_flow: FindFlow | None = None) -> list[Wait]:
+def find_waits(
+    flow: Flow, find_flow: FindFlow | None = None, names: Collection[str] | None = None
+) -> list[UnderWay]:
     """Return the waits of a flow in the order in which signals are given to them: by start, then position.
+
+    `waits_for` in their tasks holds `signal`, `since`, `until` and `wait_id`.
 
     Args:
         flow: the flow.
         find_flow: returns the sub-flow of a `flow` task that lives in memory.
+        names: of signals; None: all. Waits for others are left out where they are not in memory.
     """
-    found = list(_in_flow(flow.state, (), (), find_flow))
+    texts = ['"waits_for":'] if names is None else [f'"signal":{dumps(name)}' for name in names]
+    flow.state.read_mentioning(texts)
+    found = [
+        each
+        for each in find_under_way(flow.state, find_flow)
+        if each.status == "WAITING" and isinstance(each.task.get("waits_for"), dict)
+    ]
     found.sort(key=lambda wait: str(wait.task["waits_for"].get("since")))
     return found
 
@@ -64,13 +56,13 @@ def wake_waits(flow: Flow, at: str, find_flow: FindFlow | None = None) -> bool:
     if not len(mailbox):
         return False
     woken = False
-    for wait in find_waits(flow, find_flow):
+    for wait in find_waits(flow, find_flow, mailbox.names()):
         waits_for = wait.task["waits_for"]
         wait_id = str(waits_for.get("wait_id"))
         signal = mailbox.find(str(waits_for.get("signal")), wait_id, accepts_by(wait.task))
         if signal is not None:
             mailbox.reserve(signal, wait_id)
-            _make_due(wait, at)
+            make_due(wait.holders, at)
             woken = True
     return woken
 
@@ -80,7 +72,7 @@ def free_signals_of_ended_waits(flow: Flow, at: str, find_flow: FindFlow | None 
     mailbox = flow.state.mailbox
     if mailbox is None or not mailbox.reserved_waits():
         return
-    alive = {str(wait.task["waits_for"].get("wait_id")) for wait in find_waits(flow, find_flow)}
+    alive = {str(wait.task["waits_for"].get("wait_id")) for wait in find_waits(flow, find_flow, ())}
     ended = mailbox.reserved_waits() - alive
     if ended:
         mailbox.free(ended)
@@ -99,54 +91,3 @@ def accepts_by(task: Task) -> Callable[[Any], bool]:
         return not find_misfits(schema, data)
 
     return fits
-
-
-def _in_flow(
-    state: FlowState, path: tuple[str, ...], holders: tuple[Any, ...], find_flow: FindFlow | None
-) -> Iterator[Wait]:
-    for node in sorted(state.tasks.running, key=lambda node: node.position):
-        step = (*holders, (state.tasks, node))
-        yield from _in_task(node.task, node.status, state, (*path, node.key), step, find_flow)
-
-
-def _in_task(
-    task: Task,
-    status: str,
-    state: FlowState,
-    path: tuple[str, ...],
-    holders: tuple[Any, ...],
-    find_flow: FindFlow | None,
-) -> Iterator[Wait]:
-    if status == "WAITING" and isinstance(task.get("waits_for"), dict):
-        yield Wait(task=task, path=path, holders=holders)
-        return
-    proxied = task.get("proxied_task")
-    if isinstance(proxied, dict):
-        inner_status = proxied.get("status", "PENDING")
-        yield from _in_task(
-            proxied, inner_status, state, _path_inside(path, proxied), (*holders, proxied), find_flow
-        )
-    live = state.find_sub_flow(task) if status in ("RUNNING", "WAITING") else None
-    if live is not None:
-        yield from _in_flow(live, path, holders, find_flow)
-    elif find_flow is not None and isinstance(task.get("data"), dict):
-        child = find_flow(str(task["data"].get("flow_key")))
-        if child is not None:
-            yield from _in_flow(child.state, path, holders, find_flow)
-
-
-def _path_inside(path: tuple[str, ...], proxied: Task) -> tuple[str, ...]:
-    key = str(proxied.get("key"))
-    return path if key == path[-1] else (*path, key)
-
-
-def _make_due(wait: Wait, at: str) -> None:
-    for holder in wait.holders:
-        if isinstance(holder, tuple):
-            tasks, node = holder
-            if node.status == "WAITING":
-                node.task["next_tick_at"] = at
-                tasks.queues.push_due(node)
-            tasks.touch(node)
-        elif holder.get("status") == "WAITING":
-            holder["next_tick_at"] = at

@@ -11,7 +11,7 @@ from mc.context.json_values import copy_json, json_type_name, to_json_value
 from mc.errors import FlowFormatError, McError, StatusError
 from mc.flows.observer import ChangeEvent, MigrationRecord
 from mc.flows.state.mailbox import Mailbox
-from mc.flows.state.task_node import Task, TaskNode
+from mc.flows.state.task_node import Task, TaskNode, with_proxied
 from mc.flows.state.task_states import TaskStates
 from mc.statuses import FINISHED_FLOW_STATUSES, FLOW_CHANGES, check_flow_change
 
@@ -21,16 +21,25 @@ __all__ = ["FlowState", "SubFlowSource", "UnsavedChanges", "make_flow_key", "ref
 class SubFlowSource(Protocol):
     """Where the flows inside tasks are that are not in memory."""
 
-    def read(self, around: FlowState, keys: Sequence[str], *, if_there: bool = False) -> Iterable[FlowState]:
-        """Return flows by key that live inside tasks of a flow, or did so when these ended.
+    def read(
+        self, wanted: Sequence[tuple[FlowState, str]], *, if_there: bool = False
+    ) -> Sequence[FlowState | None]:
+        """Return flows that live inside of tasks, or did so when these ended, in the order that is given.
 
         Args:
-            around: the flow.
-            keys: of those inside.
-            if_there: leave out what is not there, instead of raising.
+            wanted: of each the flow around it, and its key.
+            if_there: None for what is not there, instead of raising.
 
         Raises:
             StoreError: one of them is not there, or cannot be read.
+        """
+
+    def find_places(self, texts: Sequence[str], *, also_pending: bool) -> Collection[tuple[str, ...]]:
+        """Return the paths of flows inside of tasks that have a task whose JSON text holds one of these.
+
+        Args:
+            texts: what is looked for.
+            also_pending: look at tasks that are PENDING, besides those that are RUNNING or WAITING.
         """
 
 
@@ -127,7 +136,8 @@ class FlowState:
         self.sub_flow_source: SubFlowSource | None = None
         self.changed_sub_flows: dict[str, FlowState] = {}
         self._sub_flows: dict[str, FlowState] = {}  # that live, by their keys
-        self._kept: dict[str, FlowState] = {}  # that ended, for a retry; by the key of the task
+        self._kept: dict[str, FlowState] = {}  # that ended, for a retry or a look; by the key of the task
+        self._sought: set[str] = set()  # texts; flows inside that hold one are in memory
         self._kept_at: dict[str, str] = {}  # the keys of these tasks, by the keys of the flows
         self.outside_changes: list[tuple[TaskNode | None, str, str]] = []
         self.outside_listener = self._note_outside_change
@@ -265,31 +275,52 @@ class FlowState:
             self.read_sub_flows([task])
         return self._sub_flows[key]
 
+    def known_sub_flow(self, task: Task) -> FlowState | None:
+        """Return the same if it is in memory."""
+        return self._sub_flows.get(task.get("sub_flow", ""))
+
     def find_kept_sub_flow(self, task: Task) -> FlowState | None:
         """Return the flow that lived inside a task when it ended, which was kept for a person's retry."""
         key = (task.get("kept") or {}).get("sub_flow")
         if key is None:
             return None
-        kept = self._kept.get(self._kept_at.get(key, ""))
-        if kept is None or kept.key != key:
-            (kept,) = self._source().read(self, [key])
-            self._keep(kept, task)
+        kept = self._known_kept(key)
+        if kept is None:
+            (kept,) = self._source().read([(self, key)])
+            if kept is not None:
+                self._keep(kept, task)
         return kept
 
     def find_completed_sub_flow(self, task: Task) -> FlowState | None:
         """Return the flow that a COMPLETED task ran, for those who look at it; None where no store has it."""
-        key, source = task.get("sub_flow"), self.outermost.sub_flow_source
-        if key is None or source is None:
-            return None
-        for found in source.read(self, [key], if_there=True):
-            self._link(found, task)
-            return found
-        return None
+        self.read_completed_sub_flows([task])
+        return self._known_kept(task.get("sub_flow"))
+
+    def read_completed_sub_flows(self, tasks: Iterable[Task]) -> None:
+        """Read at once the flows that COMPLETED tasks ran, as far as they are stored and not in memory."""
+        named = [task for task in tasks if "sub_flow" in task]
+        missing = [task for task in named if self._known_kept(task["sub_flow"]) is None]
+        source = self.outermost.sub_flow_source
+        if source is None or not missing:
+            return
+        found = source.read([(self, task["sub_flow"]) for task in missing], if_there=True)
+        for task, sub_flow in zip(missing, found, strict=True):
+            if sub_flow is not None:
+                self._keep(sub_flow, task)
+
+    def keep_completed(self, task: Task, sub_flow: FlowState) -> None:
+        """Keep the flow that a COMPLETED task ran, for those who look at it."""
+        task["sub_flow"] = sub_flow.key
+        self._keep(sub_flow, task)
+
+    def _known_kept(self, key: str | None) -> FlowState | None:
+        kept = self._kept.get(self._kept_at.get(key or "", ""))
+        return kept if kept is not None and kept.key == key else None
 
     def keep_sub_flow(self, task: Task, sub_flow: FlowState) -> None:
         """Let a flow live inside a task, or inside one that is proxied by it."""
         task["sub_flow"] = sub_flow.key
-        self._take_in(sub_flow, task)
+        self.take_in(sub_flow, task)
         sub_flow.note_change()
         node = self.tasks.nodes.get(sub_flow.parent_task_key or "")
         if node is not None:
@@ -310,16 +341,49 @@ class FlowState:
         return self._sub_flows.values()
 
     def list_flows_inside(self) -> Collection[FlowState]:
-        """Return these, and those that ended and are kept for a retry."""
+        """Return these, and those that ended and are kept."""
         return [*self._sub_flows.values(), *self._kept.values()]
 
     def read_sub_flows(self, tasks: Iterable[Task]) -> None:
         """Read at once the flows that live inside tasks, as far as they are not in memory."""
-        named = {task["sub_flow"]: task for task in tasks if "sub_flow" in task}
-        missing = [key for key in named if key not in self._sub_flows]
+        self._read_missing([(self, task) for task in tasks if "sub_flow" in task])
+
+    def read_mentioning(self, texts: Sequence[str], *, also_pending: bool = False) -> None:
+        """Read at once the flows inside tasks, at any depth, in which a task under way may hold a text.
+
+        What is in memory afterwards is all that does: the others hold none, and do not change.
+
+        Args:
+            texts: parts of JSON text; a flow is read that holds one of them.
+            also_pending: look at tasks that are PENDING too.
+        """
+        source, new = self.outermost.sub_flow_source, [text for text in texts if text not in self._sought]
+        if source is None or not new:
+            return
+        self._sought.update(new)
+        found = source.find_places(new, also_pending=also_pending)
+        places = {path[:end] for path in found for end in range(1, len(path) + 1)}
+        level: list[FlowState] = [self]
+        while level and places:
+            inside = [
+                (state, task)
+                for state in level
+                for node in state.tasks.running
+                if (*state.path, node.key) in places
+                for task in with_proxied(node.task)
+                if "sub_flow" in task
+            ]
+            self._read_missing(inside)
+            level = [state.find_sub_flow(task) for state, task in inside]  # type: ignore[misc]
+
+    def _read_missing(self, inside: Iterable[tuple[FlowState, Task]]) -> None:
+        """Read flows that live inside tasks, each named by the flow around it and the task."""
+        missing = [(state, task) for state, task in inside if state.known_sub_flow(task) is None]
         if missing:
-            for sub_flow in self._source().read(self, missing):
-                self._take_in(sub_flow, named[sub_flow.key])
+            found = self._source().read([(state, task["sub_flow"]) for state, task in missing])
+            for (state, task), sub_flow in zip(missing, found, strict=True):
+                if sub_flow is not None:
+                    state.take_in(sub_flow, task)
 
     def note_change(self) -> None:
         """Let the next save of the outermost flow look at this one."""
@@ -349,7 +413,8 @@ class FlowState:
         place, key = sub_flow.parent_task_key or "", str(task.get("key"))
         return place if key == place else f"{place}/{key}"
 
-    def _take_in(self, sub_flow: FlowState, task: Task) -> None:
+    def take_in(self, sub_flow: FlowState, task: Task) -> None:
+        """Let a flow, just read, live inside a task."""
         self._kept.pop(sub_flow.parent_task_key or "", None)
         self._sub_flows[sub_flow.key] = sub_flow
         self._link(sub_flow, task)

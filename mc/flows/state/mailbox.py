@@ -83,6 +83,10 @@ class Mailbox:
             self.added.append(signal)
         return True
 
+    def names(self) -> list[str]:
+        """Return the names of the signals that no task has taken."""
+        return list(self._by_name)
+
     def get(self, signal_id: str) -> Signal | None:
         """Return a signal by its id, also one that was taken since the flow is in memory."""
         return self._known.get(signal_id)

@@ -78,22 +78,19 @@ class GraphReader:
     def __init__(self, task: Table, edge: Table) -> None:
         names = ("key", "position", "rank", "status", "unmet", "due_at", "body")
         columns = [task.c[name] for name in names]
+        of_many = select(task.c.flow_key, *columns).where(named(task.c.flow_key))
         of_one_flow = select(*columns).where(task.c.flow_key == bindparam("flow"))
         pairs = select(edge.c.position, edge.c.src_key, edge.c.dest_key).where(
             edge.c.flow_key == bindparam("flow")
         )
-        self._tasks_of_many: Final = (
-            select(task.c.flow_key, *columns)
-            .where(named(task.c.flow_key))
-            .order_by(task.c.flow_key, task.c.position)
-        )
+        self._tasks_of_many: Final = of_many.order_by(task.c.flow_key, task.c.position)
         self._edges_of_many: Final = (
             select(edge.c.flow_key, edge.c.src_key, edge.c.dest_key)
             .where(named(edge.c.flow_key))
             .order_by(edge.c.flow_key, edge.c.position)
         )
-        self._active: Final = of_one_flow.where(task.c.status.in_(("RUNNING", "WAITING")))
-        self._startable: Final = of_one_flow.where(task.c.status == "PENDING", task.c.unmet <= 0)
+        self._active: Final = of_many.where(task.c.status.in_(("RUNNING", "WAITING")))
+        self._startable: Final = of_many.where(task.c.status == "PENDING", task.c.unmet <= 0)
         self._by_key: Final = of_one_flow.where(named(task.c.key))
         self._by_status: Final = of_one_flow.where(task.c.status == bindparam("status"))
         self._all_edges: Final = pairs
@@ -108,10 +105,14 @@ class GraphReader:
         edges = connection.execute(self._edges_of_many, {"keys": keys}).all()
         return ((row[0], row[1], TaskColumns._make(row[2:])) for row in tasks), map(tuple, edges)
 
-    def read_frontier(self, connection: Connection, flow_key: str) -> KeyedRows:
-        """Return the tasks of a flow with which a tick begins."""
-        found = _task_rows(connection.execute(self._active, {"flow": flow_key}))
-        return found + _task_rows(connection.execute(self._startable, {"flow": flow_key}))
+    def read_frontiers(self, connection: Connection, keys: Sequence[str]) -> dict[str, KeyedRows]:
+        """Return the tasks of flows with which a tick begins, by the keys of the flows."""
+        found: dict[str, KeyedRows] = {key: [] for key in keys}
+        for chunk in chunks(keys):
+            for query in (self._active, self._startable):
+                for row in connection.execute(query, {"keys": chunk}):
+                    found[row[0]].append((row[1], TaskColumns._make(row[2:])))
+        return found
 
     def read_tasks(self, connection: Connection, flow_key: str, keys: Sequence[str]) -> KeyedRows:
         """Return tasks of a flow by key; those that are not stored are left out."""
@@ -194,7 +195,7 @@ def read_frontier(connection: Connection, key: str) -> FlowRows | None:
     row = connection.execute(_FLOWS, {"keys": [key]}).mappings().one_or_none()
     if row is None:
         return None
-    rows = FlowRows(dict(row), tasks=OUTER_GRAPHS.read_frontier(connection, key))
+    rows = FlowRows(dict(row), tasks=OUTER_GRAPHS.read_frontiers(connection, [key])[key])
     _add_what_was_sent(connection, {key: rows})
     return rows
 

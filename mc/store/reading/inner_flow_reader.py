@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, or_, select
 
 from mc.context.json_values import loads
 from mc.errors import StoreError
@@ -15,7 +15,7 @@ from mc.store.database import Database
 from mc.store.reading.flow_reader import INNER_GRAPHS, KeyedRows, chunks, named
 from mc.store.reading.sql_task_source import LeasedReads, SqlTaskSource
 from mc.store.rows.inner_flow_rows import inner_flow_key, make_inner_flow, make_partial_inner_flow
-from mc.store.schema.tables import inner_flow
+from mc.store.schema.tables import inner_flow, inner_task
 from mc.store.stored_state import StoredState
 
 __all__ = ["InnerRows", "SnapshotOfSubFlows", "SqlSubFlowSource", "read_inner_flows"]
@@ -59,9 +59,9 @@ def read_inner_flows(
             found[flow_key].tasks.append((key, task))
         for flow_key, source, dest in edges:
             found[flow_key].edges.append((source, dest))
-    for key, rows in found.items():
-        if not rows.is_whole:
-            rows.tasks = INNER_GRAPHS.read_frontier(connection, key)
+    in_part = [key for key, rows in found.items() if not rows.is_whole]
+    for key, frontier in INNER_GRAPHS.read_frontiers(connection, in_part).items():
+        found[key].tasks = frontier
     return found
 
 
@@ -79,19 +79,35 @@ class SqlSubFlowSource:
         self._state = state
         self._partial_from = partial_from
 
-    def read(self, around: FlowState, keys: Sequence[str], *, if_there: bool = False) -> Iterable[FlowState]:
-        """Return flows by key that live inside tasks of a flow, or did so when these ended."""
-        root_key, path = self._reads.flow_key, around.path
-        wanted = [inner_flow_key(root_key, path, key) for key in keys]
+    def read(
+        self, wanted: Sequence[tuple[FlowState, str]], *, if_there: bool = False
+    ) -> Sequence[FlowState | None]:
+        """Return flows that live inside of tasks, or did so when these ended, in the order that is given."""
+        root_key = self._reads.flow_key
+        keys = [inner_flow_key(root_key, around.path, key) for around, key in wanted]
         found = self._reads.read(
-            lambda connection: read_inner_flows(connection, keys=wanted, partial_from=self._partial_from)
+            lambda connection: read_inner_flows(connection, keys=keys, partial_from=self._partial_from)
         )
         with self._reads.told():
             return [
-                self._make(key, _found(found, key, root_key))
-                for key in wanted
-                if key in found or not if_there
+                None if if_there and key not in found else self._make(key, _found(found, key, root_key))
+                for key in keys
             ]
+
+    def find_places(self, texts: Sequence[str], *, also_pending: bool) -> Collection[tuple[str, ...]]:
+        """Return the paths of flows inside of tasks that have a task whose JSON text holds one of these."""
+        statuses = ["RUNNING", "WAITING", *(["PENDING"] if also_pending else [])]
+        query = (
+            select(inner_flow.c.path)
+            .join(inner_task, inner_task.c.flow_key == inner_flow.c.key)
+            .where(
+                inner_flow.c.root_key == self._reads.flow_key,
+                inner_task.c.status.in_(statuses),
+                or_(*(inner_task.c.body.contains(text, autoescape=True) for text in texts)),
+            )
+        )
+        found = self._reads.read(lambda connection: set(connection.scalars(query)))
+        return [tuple(loads(path)) for path in found]
 
     def _make(self, key: str, rows: InnerRows) -> FlowState:
         state = _stored_state(rows)
@@ -125,19 +141,32 @@ class SnapshotOfSubFlows:
         self._rows = dict(rows)
         self._state = state
 
-    def read(self, around: FlowState, keys: Sequence[str], *, if_there: bool = False) -> Iterable[FlowState]:
-        """Return flows by key that live inside tasks of a flow, or did so when these ended."""
-        wanted = [inner_flow_key(self._root_key, around.path, key) for key in keys]
-        missing = [key for key in wanted if key not in self._rows]
+    def read(
+        self, wanted: Sequence[tuple[FlowState, str]], *, if_there: bool = False
+    ) -> Sequence[FlowState | None]:
+        """Return flows that live inside of tasks, or did so when these ended, in the order that is given."""
+        keys = [inner_flow_key(self._root_key, around.path, key) for around, key in wanted]
+        missing = [key for key in keys if key not in self._rows]
         if missing:
             self._rows |= self._database.read(lambda connection: read_inner_flows(connection, keys=missing))
-        made = []
-        for key in wanted:
-            if if_there and key not in self._rows:
-                continue
-            rows = _found(self._rows, key, self._root_key)
-            made.append(make_inner_flow(rows.row, rows.tasks, rows.edges))
-            self._state.inner[made[-1]] = _stored_state(rows)
+        return [
+            None
+            if if_there and key not in self._rows
+            else self._make(_found(self._rows, key, self._root_key))
+            for key in keys
+        ]
+
+    def find_places(self, texts: Sequence[str], *, also_pending: bool) -> Collection[tuple[str, ...]]:
+        """Return the paths of flows inside of tasks that have a task whose JSON text holds one of these."""
+        return [
+            tuple(loads(rows.row["path"]))
+            for rows in self._rows.values()
+            if any(text in task.body for _, task in rows.tasks for text in texts)
+        ]
+
+    def _make(self, rows: InnerRows) -> FlowState:
+        made = make_inner_flow(rows.row, rows.tasks, rows.edges)
+        self._state.inner[made] = _stored_state(rows)
         return made
 
 
@@ -159,6 +188,7 @@ def _stored_state(rows: InnerRows) -> StoredState:
 _COLUMNS: Final = select(
     inner_flow.c.key,
     inner_flow.c.root_key,
+    inner_flow.c.path,
     inner_flow.c.status,
     inner_flow.c.task_counts,
     inner_flow.c.data,
