@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mc.errors import Problem
     from mc.flows.flow import Flow
     from mc.flows.flow_engine import FlowEngine
+    from mc.flows.state.flow_state import FlowState
     from mc.runners.flow_runner import FlowRunner
     from mc.runners.immediate_control import ControlReport
     from mc.store.flow_store import FlowStore
@@ -192,17 +193,27 @@ class ControlMethods:
         params: Mapping[str, Any] | None,
     ) -> None:
         """Raise `SpecError` where what is to be set does not fit what the flow is."""
-        from mc.errors import SpecError
+        from mc.errors import ControlError, SpecError
+        from mc.flows.calls.task_paths import find_task
         from mc.spec.task_override import find_data_misfits, find_override_problems
 
         flow = self.store.load(key)
         problems: Sequence[Problem] = ()
         if task is None and isinstance(data, Mapping):
             problems = find_data_misfits(flow.params, {**flow.data, **data})
-        elif task is not None and isinstance(params, Mapping) and task in flow.tasks:
-            problems = find_override_problems(flow.spec, flow.tasks[task], params)
+        elif task is not None and isinstance(params, Mapping):
+            state, found = find_task(flow, task, ControlError)
+            problems = find_override_problems(_spec_of(state), found, params)
         if problems:
             raise SpecError(
                 "\n".join(["What is to be set does not fit:", *(f"  {problem}" for problem in problems)]),
                 problems,
             )
+
+
+def _spec_of(state: FlowState) -> dict[str, Any] | None:
+    """Return the spec of a flow; of one inside of a task, so much of it as names its tasks."""
+    if state.outer is None:
+        return state.spec
+    keys = list(state.tasks.nodes)[1:]  # without ROOT
+    return {"tasks": [{"key": key, "task_type": "noop"} for key in keys]}

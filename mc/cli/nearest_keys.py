@@ -1,11 +1,11 @@
-"""Names that were probably meant where a command names a flow, task or resource that is not stored."""
+"""Names that were probably meant where a command names a flow or resource that is not stored."""
 
 from __future__ import annotations
 
 from contextlib import closing
 
 from mc.cli.settings import Settings
-from mc.errors import ControlError, FlowNotFoundError, McError, ResourceError, StoreError
+from mc.errors import FlowNotFoundError, McError, ResourceError, StoreError
 
 __all__ = ["suggest_keys"]
 
@@ -16,11 +16,9 @@ def suggest_keys(settings: Settings, error: McError) -> McError:
     from mc.store.nearest_names import find_nearest_names
     from mc.store.upkeep.health import open_existing
 
-    flow, task, resource = (error.details.get(name) for name in ("key", "task", "name"))
+    flow, resource = (error.details.get(name) for name in ("key", "name"))
     asked: dict[str, str | None]
-    if isinstance(error, ControlError) and isinstance(flow, str) and isinstance(task, str):
-        asked = {"key": flow, "task_key": task}
-    elif isinstance(error, FlowNotFoundError) and isinstance(flow, str):
+    if isinstance(error, FlowNotFoundError) and isinstance(flow, str):
         asked = {"key": flow}
     elif isinstance(error, ResourceError) and isinstance(resource, str):
         asked = {"name": resource}
@@ -31,7 +29,7 @@ def suggest_keys(settings: Settings, error: McError) -> McError:
             near = database.read(lambda connection: find_nearest_names(connection, **asked))
     except StoreError:  # what is told of the name matters more
         return error
-    if not near or {flow, task, resource} & {*near}:  # the name is known; something else is wrong
+    if not near or {flow, resource} & {*near}:  # the name is known; something else is wrong
         return error
     hint = f"Did you mean {' or '.join(map(repr, near))}?"
     return type(error)(f"{error.message} {hint}", **error.details, suggestions=near)

@@ -36,7 +36,7 @@ def find_override_problems(
     keys = assign_task_keys(tasks)
     if task["key"] in keys:
         place = keys.index(task["key"])
-        tasks[place] = {**tasks[place], "task_params": given}
+        tasks[place] = {**tasks[place], "task_type": task.get("task_type"), "task_params": given}
     else:  # added while the flow ran
         place = len(tasks)
         own = {"key": task["key"], "task_type": task.get("task_type"), "precursors": keys}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
 from mc.clock import ManualClock
-from mc.errors import ControlError
+from mc.errors import ControlError, GraphError, SpecError
 from mc.flows.calls.failed_task import inner_tasks
+from mc.flows.calls.task_paths import find_task
 from mc.houston import Houston
 from mc.store.flow_store import FlowStore
 from mc.store.schema import tables
@@ -148,12 +149,68 @@ def test_a_task_inside_is_retried_while_others_go_on(
     assert statuses(houston, path) == {"nap": "WAITING", "bad": "COMPLETED"}
 
 
-@pytest.mark.parametrize("path", ["outer/gone", "outer/nap/deeper", "done/x", "gone/x"])
-def test_a_path_that_leads_nowhere_is_refused(houston: Houston, path: str) -> None:
-    start(houston, inline("outer", nap()), {**work("done"), "precursors": []})
-    with pytest.raises(ControlError, match=r"no task|nothing is inside|is COMPLETED already"):
-        houston.skip("f", [path], by="ada")
+NOWHERE = {
+    "outer/gone": "Flow 'f' has no task 'outer/gone'. Did you mean 'outer/nap'?",
+    "outer/nop": "Flow 'f' has no task 'outer/nop'. Did you mean 'outer/nap'?",
+    "outer/nap/deeper": "Flow 'f' has no task 'outer/nap/deeper'.",
+    "gone/x": "Flow 'f' has no task 'gone/x'. Did you mean 'done'?",
+    "outr": "Flow 'f' has no task 'outr'. Did you mean 'outer'?",
+    "top/nap": "Flow 'f' has no task 'top/nap'. Did you mean 'top/in'?",  # which is what top runs
+}
+ASKED_BY_PATH: dict[str, Callable[[Houston, str], object]] = {
+    "skip": lambda houston, path: houston.skip("f", [path], by="ada"),
+    "retry": lambda houston, path: houston.retry("f", [path], by="ada"),
+    "set": lambda houston, path: houston.set("f", path, data={}, by="ada"),
+    "set of params": lambda houston, path: houston.set("f", path, params={}, by="ada"),
+    "results": lambda houston, path: houston.results("f", path),
+    "find": lambda houston, path: find_task(houston.load("f"), path),  # for show and history
+}
+
+
+@pytest.mark.parametrize("path", sorted(NOWHERE))
+@pytest.mark.parametrize("verb", sorted(ASKED_BY_PATH))
+def test_a_path_that_leads_nowhere_is_refused_in_the_same_words(
+    houston: Houston, path: str, verb: str
+) -> None:
+    start(houston, inline("outer", nap()), work("done", precursors=[]), switch("top", inline("in", nap())))
+    with pytest.raises((ControlError, GraphError)) as refused:
+        ASKED_BY_PATH[verb](houston, path)
+    assert refused.value.message == f"{NOWHERE[path]} `houston show f` lists its tasks."
     assert statuses(houston, "outer") == {"nap": "WAITING"}
+
+
+def test_what_runs_in_the_place_of_a_task_is_named_by_that(houston: Houston) -> None:
+    start(houston, switch("top", inline("in", nap())))
+    with pytest.raises(ControlError, match="Task 'top/in' runs in the place of 'top'; name that one"):
+        houston.skip("f", ["top/in"], by="ada")
+
+
+def test_what_is_inside_of_a_task_that_is_done_stays_as_it_is(houston: Houston) -> None:
+    start(houston, inline("outer", inline("deep", work("good", precursors=[])), nap()))
+    with pytest.raises(ControlError, match="inside of task 'deep' stays as it was: that is COMPLETED"):
+        houston.skip("f", ["outer/deep/good"], by="ada")
+
+
+def test_a_task_inside_is_found_between_a_retry_and_the_next_tick(houston: Houston, around: Any) -> None:
+    make, path = around
+    start(houston, make(work("good", precursors=[]), BAD, ALSO_BAD, fail_fast=False))
+    houston.retry("f", [f"{path}/bad", f"{path}/also_bad"], by="ada")
+    assert statuses(houston, path) == {"good": "COMPLETED", "bad": "PENDING", "also_bad": "PENDING"}
+    houston.skip("f", [f"{path}/also_bad"], by="ada")
+    houston.set("f", f"{path}/bad", data={"bad": False}, by="ada")
+    houston.tick()
+    assert houston.load("f").status == "COMPLETED"
+
+
+def test_params_that_are_set_inside_fit_the_type_of_the_task(houston: Houston, around: Any) -> None:
+    make, path = around
+    later = {**nap("later"), "precursors": ["nap"]}
+    start(houston, make(nap(), later))
+    with pytest.raises(SpecError, match="/task_params/duration") as refused:
+        houston.set("f", f"{path}/later", params={"duration": "soon"}, by="ada")
+    assert [problem.code for problem in refused.value.problems] == ["MC130 invalid-duration"]
+    houston.set("f", f"{path}/later", params={"duration": "2h"}, by="ada")
+    assert find_task(houston.load("f"), f"{path}/later")[1]["task_params"] == {"duration": "2h"}
 
 
 REFUSED_IN_PART = {
@@ -168,6 +225,14 @@ REFUSED_IN_PART = {
     "one of two that failed": (
         [inline("o1", BAD), inline("o2", work("done", precursors=[]), BAD, ALSO_BAD)],
         lambda houston: houston.retry("f", ["o1/bad", "o2/bad"], by="ada"),
+    ),
+    "one of the flow, and one inside that is done": (
+        [nap("n"), inline("o2", work("done", precursors=[]), nap())],
+        lambda houston: houston.skip("f", ["n", "o2/done"], by="ada"),
+    ),
+    "params of a task that is done": (
+        [inline("o2", work("done", precursors=[]), nap())],
+        lambda houston: houston.set("f", "o2/done", params={}, data={"x": 1}, by="ada"),
     ),
     "a flow whose results lead nowhere": (
         [inline("o1", BAD), WITHOUT_RESULTS],

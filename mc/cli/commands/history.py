@@ -79,7 +79,7 @@ def _only_task(houston: Houston, key: str, task_key: str, events: Sequence[Event
     """Return the events of one task; none happened yet to a task that has not begun.
 
     Raises:
-        click.BadParameter: the flow has no such task.
+        GraphError: the flow has no such task.
     """
     found = [
         event
@@ -87,14 +87,9 @@ def _only_task(houston: Houston, key: str, task_key: str, events: Sequence[Event
         if event.task_key == task_key or task_key in (event.detail or {}).get("tasks", ())
     ]
     if not found:
-        tasks = list(houston.load(key).tasks)
-        if task_key not in tasks:
-            from difflib import get_close_matches
+        from mc.flows.calls.task_paths import find_task
 
-            near = get_close_matches(task_key, tasks, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            message = f"flow {key!r} has no task {task_key[:60]!r}.{hint}"
-            raise click.BadParameter(message, param_hint="--task")
+        find_task(houston.load(key), task_key)
     return found
 
 

@@ -6,11 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-import click
-
 from mc.cli.printing.error_records import trace_lines
 from mc.cli.printing.output import format_counts, format_time_short, print_json, printable, to_json_text
-from mc.errors import GraphError
 from mc.flows.calls.failed_task import inner_tasks
 from mc.flows.calls.task_paths import find_task
 from mc.flows.formats.flow_dict import task_to_dict
@@ -35,12 +32,9 @@ def print_task(flow: Flow, path: str, *, as_json: bool) -> None:
         as_json: print the task dict.
 
     Raises:
-        click.BadParameter: there is no such task.
+        GraphError: there is no such task.
     """
-    try:
-        state, task = find_task(flow, path)
-    except GraphError as error:
-        raise click.BadParameter(error.message, param_hint="--task") from error
+    state, task = find_task(flow, path)
     if as_json:
         print_json(task_to_dict(state, task), indent=2)
         return

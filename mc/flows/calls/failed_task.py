@@ -73,10 +73,12 @@ def inner_tasks(state: FlowState, task: Task) -> dict[str, tuple[FlowState, Task
 
 def _look_into(state: FlowState, task: Task) -> tuple[FlowState | None, Task | None]:
     """Return the flow inside of a task, or the task that it proxies; of one that ended what is left of it."""
-    if task.get("status") in ("RUNNING", "WAITING"):
+    status = task.get("status")
+    is_retried = status == "PENDING" and ("sub_flow" in task or "proxied_task" in task)
+    if status in ("RUNNING", "WAITING") or is_retried:
         proxied = task.get("proxied_task")
         return state.find_sub_flow(task), proxied if isinstance(proxied, dict) else None
-    if task.get("status") == "COMPLETED":
+    if status == "COMPLETED":
         return state.find_completed_sub_flow(task), None
     proxied = (task.get("kept") or {}).get("proxied_task")
     return kept_sub_flow(state, task), proxied if isinstance(proxied, dict) else None

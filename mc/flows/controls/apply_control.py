@@ -17,6 +17,7 @@ from mc.context.sizes import json_size
 from mc.durations import format_time, parse_duration, parse_time
 from mc.errors import ControlError, McError
 from mc.flows.calls.attempts import add_attempt
+from mc.flows.calls.task_paths import find_task
 from mc.flows.controls.control import Control, ControlKind, check_control
 from mc.flows.controls.inside import Inside, find_inside, kept_inside, retried_inside
 from mc.flows.flow import Flow
@@ -53,6 +54,8 @@ def apply_control(
         ControlError: the flow's state does not allow it; nothing was changed.
     """
     tick = engine.begin_tick(flow, task_ctx)
+    for path in control.tasks:
+        find_task(flow, path, ControlError)
     _check(tick, control)
     _apply(tick, control)
 
@@ -63,7 +66,9 @@ def _check(tick: OpenTick, control: Control) -> None:
     nodes, inside = _named_nodes(flow, control), find_inside(flow, control.tasks)
     statuses = {node.key: node.status for node in nodes}
     around = {each.node.key: each.node.status for each in inside}
-    check_control(flow.key, control, flow.status, {**around, **statuses}, flow.count_tasks())
+    check_control(
+        flow.key, control, flow.status, {**around, **statuses}, flow.count_tasks(), lambda: flow.tasks
+    )
     for each in inside:
         if not (is_retry and each.has_ended):
             _check_inside(tick, replace(control, tasks=tuple(each.tasks)), each.node, each.flow)
@@ -113,7 +118,8 @@ def _apply_inside(tick: OpenTick, control: Control, inside: Inside) -> None:
         _keep_as_rows(tick, node.task, inside.flow)
     else:
         _, *proxied = with_proxied(node.task)
-        make_due([(tasks, node), *proxied], tick.at)
+        if node.status != "PENDING":
+            make_due([(tasks, node), *proxied], tick.at)
     tasks.touch(node)
 
 
@@ -130,7 +136,11 @@ def _keep_as_rows(tick: OpenTick, task: Task, sub_flow: Flow) -> None:
 def runs_tasks_without_handler(engine: EngineServices, flow: Flow, control: Control) -> str | None:
     """Return the task type, where to stop a task takes a handler that this process lacks."""
     tasks = flow.state.tasks
-    for each in find_inside(flow, control.tasks):
+    try:
+        inside = find_inside(flow, control.tasks)
+    except ControlError:  # which whoever applies it tells
+        return None
+    for each in inside:
         below = replace(control, tasks=tuple(each.tasks))
         missing = runs_tasks_without_handler(engine, each.flow, below)
         if missing is not None:

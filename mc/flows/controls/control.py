@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
 from mc.context.json_values import dumps, loads, to_json_value
 from mc.errors import ControlError
+from mc.flows.calls.task_paths import find_outer_key, refuse_unknown_task
 from mc.statuses import FINISHED_FLOW_STATUSES
 
-__all__ = ["Control", "ControlKind", "check_control", "check_who", "find_outer_key", "make_control"]
+__all__ = ["Control", "ControlKind", "check_control", "check_who", "make_control"]
 
 
 class ControlKind(StrEnum):
@@ -110,6 +111,7 @@ def check_control(
     status: str,
     task_statuses: Mapping[str, str],
     counts: Mapping[str, int],
+    known_keys: Callable[[], Iterable[str]],
 ) -> None:
     """Find out whether a flow is in a state in which it can be done.
 
@@ -119,6 +121,7 @@ def check_control(
         status: of the flow.
         task_statuses: of those of `control.tasks` that the flow has, and of those that they are inside of.
         counts: how many tasks of the flow have each status.
+        known_keys: returns keys of its tasks, of which the nearest to an unknown one are named.
 
     Raises:
         ControlError: it is not; the message says what would help.
@@ -129,11 +132,7 @@ def check_control(
         if path not in task_statuses:
             key = find_outer_key(path, task_statuses)
             if key is None:
-                raise ControlError(
-                    f"Flow {flow_key!r} has no task {path!r}. `houston show {flow_key}` lists its tasks.",
-                    key=flow_key,
-                    task=path,
-                )
+                refuse_unknown_task(ControlError, flow_key, path, known_keys())
             around[key] = task_statuses[key]
     problem = None
     if own or not around:
@@ -143,13 +142,6 @@ def check_control(
         problem = _check_around(control, status, around, counts)
     if problem is not None:
         raise ControlError(f"Flow {flow_key!r} {problem}", key=flow_key, status=status)
-
-
-def find_outer_key(path: Any, keys: Container[str]) -> str | None:
-    """Return the key of the task that a path leads into, `outer` of `outer/inner`; None if there is none."""
-    parts = path.split("/") if isinstance(path, str) else []
-    outer = ("/".join(parts[:end]) for end in range(1, len(parts)))
-    return next((key for key in outer if key in keys), None)
 
 
 def _check_around(

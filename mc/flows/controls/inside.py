@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mc.errors import ControlError
-from mc.flows.controls.control import find_outer_key
+from mc.flows.calls.task_paths import find_outer_key
 from mc.flows.flow import Flow
 from mc.flows.formats.flow_dict import kept_sub_flow, state_from_dict
 from mc.flows.state.flow_state import FlowState
@@ -50,20 +50,22 @@ def find_inside(flow: Flow, paths: Iterable[str]) -> list[Inside]:
         if key is None:
             continue
         node, rest = nodes[key], path[len(key) + 1 :]
-        has_ended = node.status not in ("RUNNING", "WAITING")
+        has_ended = node.status not in ("PENDING", "RUNNING", "WAITING")
         state = kept_inside(flow.state, node.task) if has_ended else living_inside(flow.state, node.task)
-        if state is None:
-            raise ControlError(
-                f"Flow {flow.key!r} has no task {path!r}: nothing is inside of {key!r}, which is "
-                f"{node.status}.",
-                key=flow.key,
-                task=path,
-            )
-        proxied = state.name_inside[len(key) + 1 :]
+        proxied = state.name_inside[len(key) + 1 :] if state is not None else ""
+        if state is None or rest == proxied:
+            raise ControlError(_why_not(node, path), key=flow.key, task=path)
         if proxied:
             rest = rest.removeprefix(f"{proxied}/")
         found.setdefault(key, Inside(node, Flow.from_state(state), [], has_ended)).tasks.append(rest)
     return list(found.values())
+
+
+def _why_not(node: TaskNode, path: str) -> str:
+    """Return why nothing can be asked of a task inside of another one."""
+    if node.status == "COMPLETED":
+        return f"What is inside of task {node.key!r} stays as it was: that is COMPLETED already."
+    return f"Task {path!r} runs in the place of {node.key!r}; name that one."
 
 
 def living_inside(state: FlowState, task: Task) -> FlowState | None:

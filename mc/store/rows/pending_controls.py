@@ -55,7 +55,14 @@ def _check(connection: Connection, query: Select[Any], flow_key: str, control: C
     statuses = {each.key: each.status for each in found}
     waiting = _waiting(connection, flow_key)
     if not waiting:  # else they decide what state it will be in
-        check_control(flow_key, control, row.status, statuses, loads(row.task_counts))
+        check_control(
+            flow_key,
+            control,
+            row.status,
+            statuses,
+            loads(row.task_counts),
+            lambda: connection.scalars(_KEYS, {"flow": flow_key}),
+        )
     return row.status, waiting
 
 
@@ -148,6 +155,7 @@ _LOCK: Final = _LOOK.with_for_update()
 _TASKS: Final = select(task.c.key, task.c.status).where(
     task.c.flow_key == bindparam("flow"), task.c.key.in_(bindparam("keys", expanding=True))
 )
+_KEYS: Final = select(task.c.key).where(task.c.flow_key == bindparam("flow")).limit(5_000)
 _NUMBERS: Final = select(wake.c.source_key).where(
     wake.c.flow_key == bindparam("flow"), wake.c.kind == bindparam("kind")
 )

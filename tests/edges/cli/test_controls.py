@@ -76,7 +76,7 @@ def test_the_history_tells_who_asked_for_what_and_why(napping: Callable[..., Any
         (("retry", "f"), "control-refused", "no task of it failed"),
         (("retry", "f", "--task", "nap"), "control-refused", "'nap', which is WAITING"),
         (("skip", "f", "snap"), "control-refused", "has no task 'snap'"),
-        (("skip", "f", "nap/inner"), "control-refused", "nothing is inside of 'nap'"),
+        (("skip", "f", "nap/inner"), "control-refused", "has no task 'nap/inner'"),
         (("skip", "f"), "usage", "TASK"),
         (("set", "f"), "control-refused", "neither data nor params"),
         (("set", "f", "--params", "x=1"), "control-refused", "name the task whose params are meant"),

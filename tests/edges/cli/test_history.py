@@ -83,7 +83,7 @@ def test_a_task_that_has_not_begun_has_no_history(ran: Callable[..., Any]) -> No
 def test_a_wrong_task_is_named_with_the_nearest(ran: Callable[..., Any]) -> None:
     ended = ran("history", "f", "--task", "nevr")
     assert ended.code == 2
-    assert "flow 'f' has no task 'nevr'. Did you mean 'never'?" in ended.err
+    assert "Flow 'f' has no task 'nevr'. Did you mean 'never'?" in ended.err
 
 
 def test_an_unknown_flow_is_named(ran: Callable[..., Any]) -> None:
