@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.json_values import copy_json
 from mc.durations import format_time, parse_duration, parse_time
+from mc.flows.migration.nested_pairs import NESTED_PARAMS, find_nested_pair
 from mc.flows.migration.plan import MigrationPlan
 from mc.flows.migration.planning import plan_migration
 from mc.flows.migration.spec_pair import SpecPair
-from mc.flows.migration.written_tasks import WrittenTasks
 from mc.flows.observer import MigrationRecord
 from mc.flows.state.rebuilding import rebuild
-from mc.flows.state.task_node import Task
+from mc.flows.state.task_node import Task, with_proxied
+from mc.spec.task_types import canonical_task_type
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
@@ -87,33 +88,69 @@ def carry_out(
     spec = plan.spec
     if plan.is_same or plan.obstacles or spec is None:
         return plan
-    pair = SpecPair.of(flow, WrittenTasks.from_flow_spec(flow.spec or {}), WrittenTasks.from_flow_spec(spec))
-    changes = {change.key: change for change in plan.changed if change.takes_effect}
-    edges, tasks = pair.edges(), []
-    for key in pair.task_keys():
-        node = flow.state.tasks.nodes.get(key)
-        if node is None:
-            written = copy_json(dict(pair.new.tasks[key]))
-            before = (attempts or {}).get(key, 0)
-            count = {"attempt": before, "attempts_before": before} if before else {}
-            tasks.append({**written, "key": key, **count})
-            continue
-        if key in changes:
-            _rewrite(node.task, pair.new.tasks[key], changes[key].parts)
-        tasks.append(node.task)
+    pair = SpecPair.of(flow, flow.spec or {}, spec)
+    removed = [key for key in pair.old.tasks if key not in pair.new.tasks and key in pair.statuses]
     record = MigrationRecord(
         journal_length=len(flow.state.unsaved.journal or ()),
         detail=plan.to_detail(by, reason),
-        removed=tuple((key, pair.statuses[key]) for key in plan.removed),
+        removed=tuple((key, pair.statuses[key]) for key in removed),
     )
-    _change_attributes(flow, spec, plan)
+    _move(pair, attempts or {}, flow.started_at)
     flow.spec = spec
-    rebuild(flow.state, tasks, edges)
     flow.state.unsaved.migrations.append(record)
     return replace(plan, is_applied=True)
 
 
-def _rewrite(task: Task, written: Mapping[str, Any], parts: tuple[str, ...]) -> None:
+def _move(pair: SpecPair, attempts: Mapping[str, int], at: str | None) -> None:
+    """Give a flow, or a proxied task, what the new spec says, and what lives inside of it likewise.
+
+    Args:
+        pair: of the flow.
+        attempts: see `carry_out`.
+        at: a time that has passed, at which what goes on inside becomes due.
+    """
+    changes = pair.changes()
+    for key, parts in changes.items():
+        if pair.statuses[key] == "COMPLETED":
+            continue
+        task, written = pair.task(key), pair.new.tasks[key]
+        inside = find_nested_pair(pair, key) if "task_params" in parts else None
+        if inside is not None:
+            _move(inside, attempts, at)
+            _go_on_inside(task, written, at)
+        _rewrite(task, written, [part for part in parts if part != "task_params" or inside is None])
+    if pair.is_flow:
+        _rebuild(pair, attempts)
+
+
+def _rebuild(pair: SpecPair, attempts: Mapping[str, int]) -> None:
+    flow, tasks, edges = pair.flow, [], pair.edges()
+    for key in pair.task_keys():
+        node = flow.state.tasks.nodes.get(key)
+        if node is not None:
+            tasks.append(node.task)
+            continue
+        written = copy_json(dict(pair.new.tasks[key]))
+        before = attempts.get(pair.name(key), 0)
+        count = {"attempt": before, "attempts_before": before} if before else {}
+        tasks.append({**written, "key": key, **count})
+    _change_attributes(pair)
+    rebuild(flow.state, tasks, edges)
+    flow.state.note_change()
+
+
+def _go_on_inside(task: Task, written: Mapping[str, Any], at: str | None) -> None:
+    """Write the new specs into the parameters of a task that goes on inside, and let it be called next."""
+    for name in NESTED_PARAMS[canonical_task_type(task["task_type"])]:
+        for params in (task["task_params"], task.get("raw_task_params") or {}):
+            if name in params:
+                params[name] = copy_json(written["task_params"][name])
+    for each in with_proxied(task):
+        if each.get("status") == "WAITING":
+            each["next_tick_at"] = at
+
+
+def _rewrite(task: Task, written: Mapping[str, Any], parts: Sequence[str]) -> None:
     """Write into a task dict what the new spec says of the parts that differ."""
     for name in parts:
         if name == "precursors":
@@ -129,8 +166,9 @@ def _rewrite(task: Task, written: Mapping[str, Any], parts: tuple[str, ...]) -> 
             task.pop(name, None)
 
 
-def _change_attributes(flow: Flow, spec: Mapping[str, Any], plan: MigrationPlan) -> None:
-    for name in plan.attributes:
+def _change_attributes(pair: SpecPair) -> None:
+    flow, spec = pair.flow, pair.new_spec
+    for name in pair.attributes():
         value = copy_json(spec.get(name))
         if name == "cfg":
             _change_cfg(flow, value or {})
@@ -138,8 +176,9 @@ def _change_attributes(flow: Flow, spec: Mapping[str, Any], plan: MigrationPlan)
             flow.result_paths = value
         else:
             setattr(flow, name, value)
-    for name in plan.added_data:
-        flow.data[name] = copy_json(spec["data"][name])
+    for name, value in (spec.get("data") or {}).items():
+        if name not in flow.state.data:
+            flow.data[name] = copy_json(value)
 
 
 def _change_cfg(flow: Flow, cfg: dict[str, Any]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from mc.context.json_values import json_equal
 from mc.errors import Obstacle
-from mc.flows.migration.plan import TaskChange
 from mc.flows.migration.spec_pair import SpecPair
 from mc.flows.migration.written_tasks import WrittenTasks
 from mc.flows.state.start_rules import START, UNDECIDED, counted_status, start_rule_for
@@ -33,10 +33,16 @@ _RULE_PARTS: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
-def find_flow_obstacles(
+def find_flow_obstacles(pair: SpecPair) -> Iterator[Obstacle]:
+    """Yield what forbids it whatever the tasks are."""
+    for obstacle in _of_whole_flow(pair, pair.old_spec, pair.new_spec):
+        place = f"{pair.place}{obstacle.pointer}"
+        yield replace(obstacle, task_key=pair.around[:-1] or None, pointer=place)
+
+
+def _of_whole_flow(
     pair: SpecPair, old_spec: Mapping[str, Any], new_spec: Mapping[str, Any]
 ) -> Iterator[Obstacle]:
-    """Yield what forbids it whatever the tasks are."""
     flow, key = pair.flow, new_spec.get("key")
     if flow.status == "COMPLETED":
         advice = "Submit the new spec as a new flow."
@@ -51,9 +57,8 @@ def find_flow_obstacles(
     ):
         for problem in check_flow_data(params, data):
             message = f"The flow's data do not keep to `params`: {problem.pointer}: {problem.message}"
-            yield _of_flow(
-                "data-misfit", "/params", message, f"Change `params`, or the data (houston set {flow.key})."
-            )
+            advice = f"Change `params`, or the data (houston set {pair.root_key})."
+            yield _of_flow("data-misfit", "/params", message, advice)
     cycle = find_cycle(pair.task_keys(), pair.edges())
     if cycle is not None:
         message = f"With the edges that were added while the flow ran there is a cycle: {' -> '.join(cycle)}."
@@ -61,39 +66,45 @@ def find_flow_obstacles(
 
 
 def find_task_obstacles(
-    pair: SpecPair, changed: Mapping[str, TaskChange], removed: Sequence[str]
+    pair: SpecPair, changed: Mapping[str, Sequence[str]], removed: Sequence[str]
 ) -> Iterator[Obstacle]:
-    """Yield what forbids it because of a task, in the order of the new spec, then of those removed."""
+    """Yield what forbids it because of a task, in the order of the new spec, then of those removed.
+
+    Args:
+        pair: of the flow.
+        changed: which parts of a task are compared here, by key.
+        removed: the tasks that the new spec leaves out.
+    """
     taken = set(pair.later)
     for key in pair.new.tasks:
         if key in taken:
-            message = f"Task {key!r} was added while the flow ran; the new spec gives its key to another."
-            place = pair.new.pointer(key, "key")
-            yield _of_task("key-taken", key, place, message, "Choose another key.")
+            name, place = pair.name(key), pair.pointer(key, "key")
+            message = f"Task {name!r} was added while the flow ran; the new spec gives its key to another."
+            yield _of_task("key-taken", name, place, message, "Choose another key.")
         elif key in changed:
-            yield from _of_changed(pair, changed[key])
+            yield from _of_changed(pair, key, changed[key])
     for key in removed:
         yield from _of_removed(pair, key)
 
 
-def _of_changed(pair: SpecPair, change: TaskChange) -> Iterator[Obstacle]:
-    key, status = change.key, change.status
+def _of_changed(pair: SpecPair, key: str, parts: Sequence[str]) -> Iterator[Obstacle]:
+    status, name = pair.statuses[key], pair.name(key)
     fixed = _FIXED_PARTS.get(status, ())
-    for part in change.parts:
+    for part in parts:
         if part in fixed:
-            message = f"Task {key!r} is {status}; its {part} cannot change any more."
+            message = f"Task {name!r} is {status}; its {part} cannot change any more."
             if part == "precursors":
                 message = f"{message[:-1]} ({_describe_precursors(pair, key)})."
             code = "active-task-changed" if status in _ACTIVE else "finished-task-changed"
-            yield _of_task(code, key, pair.new.pointer(key, part), message, _advice(pair, status))
-    if not _RULE_PARTS.get(status, frozenset()).isdisjoint(change.parts):
-        yield from _of_precursors(pair, change)
+            yield _of_task(code, name, pair.pointer(key, part), message, _advice(pair, status))
+    if not _RULE_PARTS.get(status, frozenset()).isdisjoint(parts):
+        yield from _of_precursors(pair, key, status)
 
 
-def _of_precursors(pair: SpecPair, change: TaskChange) -> Iterator[Obstacle]:
+def _of_precursors(pair: SpecPair, key: str, own_status: str) -> Iterator[Obstacle]:
     """Yield why a task that has begun could not have begun under the new spec."""
-    key, before, after = change.key, pair.old.precursors[change.key], pair.new.precursors[change.key]
-    place, advice = pair.new.pointer(key, "precursors"), _advice(pair, change.status)
+    name, before, after = pair.name(key), pair.old.precursors[key], pair.new.precursors[key]
+    place, advice = pair.pointer(key, "precursors"), _advice(pair, own_status)
     statuses = {source: pair.status_of(source) for source in after}
     unfinished = [
         source
@@ -101,12 +112,12 @@ def _of_precursors(pair: SpecPair, change: TaskChange) -> Iterator[Obstacle]:
         if source not in before and status not in FINISHED_TASK_STATUSES
     ]
     for source in unfinished:
-        message = f"Task {key!r} is {change.status}; it cannot wait for {source!r}, which is not finished."
-        yield _of_task("unfinished-precursor", key, place, message, advice)
+        message = f"Task {name!r} is {own_status}; it cannot wait for {source!r}, which is not finished."
+        yield _of_task("unfinished-precursor", name, place, message, advice)
     if not unfinished and _may_start(pair, pair.old, key) and not _may_start(pair, pair.new, key):
         shown = ", ".join(f"{source!r} is {status}" for source, status in statuses.items())
-        message = f"Task {key!r} is {change.status}; by the new spec it would not have begun: {shown}."
-        yield _of_task("start-rule-broken", key, place, message, advice)
+        message = f"Task {name!r} is {own_status}; by the new spec it would not have begun: {shown}."
+        yield _of_task("start-rule-broken", name, place, message, advice)
 
 
 def _may_start(pair: SpecPair, written: WrittenTasks, key: str) -> bool:
@@ -125,17 +136,19 @@ def _may_start(pair: SpecPair, written: WrittenTasks, key: str) -> bool:
 
 
 def _of_removed(pair: SpecPair, key: str) -> Iterator[Obstacle]:
-    status = pair.statuses[key]
+    status, name, place = pair.statuses[key], pair.name(key), f"{pair.place}/tasks"
     if status in _FIXED_PARTS:
         code = "active-task-removed" if status in _ACTIVE else "finished-task-removed"
-        message = f"Task {key!r} is {status} and is missing in the new spec."
-        yield _of_task(code, key, "/tasks", message, _advice(pair, status))
+        message = f"Task {name!r} is {status} and is missing in the new spec."
+        yield _of_task(code, name, place, message, _advice(pair, status))
     after = pair.flow.state.tasks.nodes[key].successors
     waiting = [node.key for node in after if node.key not in pair.old.tasks]
     if waiting:
         shown = ", ".join(repr(other) for other in waiting[:5])
-        message = f"Task {key!r} is missing in the new spec; {shown}, added while the flow ran, waits for it."
-        yield _of_task("needed-task-removed", key, "/tasks", message, "Leave the task in the new spec.")
+        message = (
+            f"Task {name!r} is missing in the new spec; {shown}, added while the flow ran, waits for it."
+        )
+        yield _of_task("needed-task-removed", name, place, message, "Leave the task in the new spec.")
 
 
 def _describe_precursors(pair: SpecPair, key: str) -> str:
@@ -144,7 +157,7 @@ def _describe_precursors(pair: SpecPair, key: str) -> str:
 
 
 def _advice(pair: SpecPair, status: str) -> str:
-    key = pair.flow.key
+    key = pair.root_key
     if status in _ACTIVE:
         return (
             f"Wait until it is finished; or cancel the flow (houston cancel {key}), migrate it, and go on "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.json_values import copy_json, json_equal
 from mc.errors import Obstacle, Problem
+from mc.flows.migration.nested_pairs import find_nested_pair
 from mc.flows.migration.obstacles import find_flow_obstacles, find_task_obstacles
 from mc.flows.migration.plan import MigrationPlan, TaskChange
 from mc.flows.migration.spec_pair import SpecPair
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from mc.flows.flow import Flow
 
 __all__ = ["plan_migration"]
-
-_ATTRIBUTES: Final = ("label", "version", "description", "cfg", "params", "results")
 
 
 def plan_migration(flow: Flow, spec: Any, *, task_types: Container[str] | None = None) -> MigrationPlan:
@@ -56,48 +55,54 @@ def plan_migration(flow: Flow, spec: Any, *, task_types: Container[str] | None =
     old = _read_tasks(old_spec)
     if old is None or old_spec is None:
         return replace(plan, obstacles=(_NO_SPEC,))
-    pair = SpecPair.of(flow, old, WrittenTasks.from_flow_spec(new_spec))
+    pair = SpecPair.of(flow, old_spec, new_spec)
     plan = replace(plan, kept_data=_kept_data(spec, old_spec))
     if plan.is_same:
         return replace(plan, stays=tuple(pair.task_keys()))
-    return _compare(pair, old_spec, new_spec, plan)
-
-
-def _compare(
-    pair: SpecPair, old_spec: dict[str, Any], new_spec: dict[str, Any], plan: MigrationPlan
-) -> MigrationPlan:
-    flow, old, new, statuses = pair.flow, pair.old, pair.new, pair.statuses
-    changes = [_change_of(pair, key) for key in new.tasks if key in old.tasks and key in statuses]
-    differing = {change.key: change for change in changes if change.parts}
-    removed = tuple(key for key in old.tasks if key not in new.tasks and key in statuses)
-    attributes = [
-        name for name in _ATTRIBUTES if not json_equal(_attribute(old_spec, name), _attribute(new_spec, name))
-    ]
-    obstacles = [
-        *find_flow_obstacles(pair, old_spec, new_spec),
-        *find_task_obstacles(pair, differing, removed),
-    ]
+    changed = pair.changes()
     return replace(
-        plan,
-        stays=tuple(key for key in pair.task_keys() if key in statuses and key not in differing),
-        added=tuple(key for key in new.tasks if key not in statuses),
-        removed=removed,
-        changed=tuple(differing.values()),
-        attributes=tuple(attributes),
-        added_data=tuple(name for name in new_spec.get("data") or {} if name not in flow.state.data),
-        obstacles=tuple(obstacles),
+        _add_comparison(plan, pair),
+        stays=tuple(key for key in pair.task_keys() if key in pair.statuses and key not in changed),
     )
 
 
-def _change_of(pair: SpecPair, key: str) -> TaskChange:
+def _add_comparison(plan: MigrationPlan, pair: SpecPair) -> MigrationPlan:
+    """Return a plan with what becomes of a flow, and of what lives inside of its tasks."""
+    statuses, changed = pair.statuses, pair.changes()
+    nested = {key: find_nested_pair(pair, key) for key, parts in changed.items() if "task_params" in parts}
+    inside = {key: each for key, each in nested.items() if each is not None}
+    removed = [key for key in pair.old.tasks if key not in pair.new.tasks and key in statuses]
+    fixed = {
+        key: [part for part in parts if part != "task_params" or key not in inside]
+        for key, parts in changed.items()
+    }
+    told = {change.key for change in plan.changed} if pair.proxied is not None else ()
+    where = f" of {pair.around[:-1]}" if pair.around else ""
+    added_data = [name for name in pair.new_spec.get("data") or {} if name not in pair.flow.state.data]
+    plan = replace(
+        plan,
+        added=(*plan.added, *(pair.name(key) for key in pair.new.tasks if key not in statuses)),
+        removed=(*plan.removed, *map(pair.name, removed)),
+        changed=(
+            *plan.changed,
+            *(_change_of(pair, key, parts) for key, parts in changed.items() if pair.name(key) not in told),
+        ),
+        attributes=(*plan.attributes, *(f"{name}{where}" for name in pair.attributes())),
+        added_data=(*plan.added_data, *(f"{name}{where}" for name in added_data if pair.is_flow)),
+        obstacles=(
+            *plan.obstacles,
+            *(find_flow_obstacles(pair) if pair.is_flow else ()),
+            *find_task_obstacles(pair, fixed, removed),
+        ),
+    )
+    for each in inside.values():
+        plan = _add_comparison(plan, each)
+    return plan
+
+
+def _change_of(pair: SpecPair, key: str, parts: tuple[str, ...]) -> TaskChange:
     status = pair.statuses[key]
-    parts = pair.old.differing_parts(pair.new, key)
-    return TaskChange(key=key, status=status, parts=parts, takes_effect=status != "COMPLETED")
-
-
-def _attribute(spec: Mapping[str, Any], name: str) -> Any:
-    value = spec.get(name)
-    return value or {} if name == "cfg" else value
+    return TaskChange(key=pair.name(key), status=status, parts=parts, takes_effect=status != "COMPLETED")
 
 
 def _with_what_it_began_with(new: dict[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:

@@ -400,8 +400,9 @@ class TestMigratedFlow:
         flow = engine.flow_spec_to_flow({"tasks": [sub]})
         engine.tick_flow(flow)
         other = deepcopy(sub)
-        other["task_params"]["flow_spec"]["tasks"].pop()
-        assert obstacles(flow, {"tasks": [other]}) == [("active-task-changed", "sub", "/tasks/0/task_params")]
+        other["task_params"]["flow_spec"]["tasks"][0]["task_params"] = {"duration": "2h"}
+        place = "/tasks/0/task_params/flow_spec/tasks/0/task_params"
+        assert obstacles(flow, {"tasks": [other]}) == [("active-task-changed", "sub/w", place)]
         migrate_flow(flow, {"tasks": [task("first"), sub]})
         engine.clock.advance(3600)  # type: ignore[attr-defined]
         assert engine.run_flow(flow).count_tasks() == {"COMPLETED": 2}
