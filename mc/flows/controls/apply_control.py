@@ -128,7 +128,6 @@ def _keep_as_rows(tick: OpenTick, task: Task, sub_flow: Flow) -> None:
     kept: Any = task["kept"]
     if "flow_dict" in kept:
         tick.state.keep_for_retry(task, sub_flow.state)
-        sub_flow.state.note_change()
     elif isinstance(kept.get("proxied_task"), dict):
         _keep_as_rows(tick, kept["proxied_task"], sub_flow)
 

@@ -335,6 +335,7 @@ class FlowState:
         self.drop_sub_flow(task)
         task["kept"] = {"sub_flow": sub_flow.key}
         self._keep(sub_flow, task)
+        sub_flow.note_change()  # it ended, perhaps with no task of it
 
     def list_sub_flows(self) -> Collection[FlowState]:
         """Return the flows that live inside tasks, as far as they are in memory."""

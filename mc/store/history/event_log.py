@@ -307,8 +307,9 @@ def _to_number(value: Any) -> int:
 def write_history(connection: Connection, drafts: Sequence[HistoryDraft]) -> None:
     """Add the histories of flows that have just been written in the same transaction."""
     insert_events(connection, [row for draft in drafts for row in draft.events])
-    _INSERT_ATTEMPTS.run(connection, [row for draft in drafts for row in draft.new_attempts])
+    # First those that ended: inside of a task that began anew, another attempt has the number of one of them.
     _END_ATTEMPT.run_many(connection, [row for draft in drafts for row in draft.ended_attempts])
+    _INSERT_ATTEMPTS.run(connection, [row for draft in drafts for row in draft.new_attempts])
 
 
 def insert_events(connection: Connection, rows: Sequence[Row]) -> None:

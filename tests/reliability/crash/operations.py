@@ -279,8 +279,11 @@ def _save_what_took_signals(world: World, arm: Arm) -> None:
 
 
 def _move_to_a_new_spec(world: World, arm: Arm) -> None:
-    """Move a flow whose tasks wait: a task goes, two come, and the order is another one."""
-    paid, inside, after = SPECS["waiting"]["tasks"]
+    """Move a flow whose tasks wait: one goes, two come, and the order is another one; inside of one too."""
+    paid, before, after = SPECS["waiting"]["tasks"]
+    ask, x = before["task_params"]["flow_spec"]["tasks"]
+    inner = [{**x, "key": "y", "precursors": []}, {**ask, "precursors": []}, {**x, "key": "z"}]
+    inside = {**before, "task_params": {"flow_spec": {"tasks": inner}}}
     tasks = [
         {"key": "first", "task_type": "act", "precursors": []},
         inside,
@@ -452,7 +455,7 @@ OPERATIONS: dict[str, Operation] = {
     "send a signal": Operation(arrange=_begin("waiting"), act=_send),
     "send a decision": Operation(arrange=_begin("waiting"), act=_decide),
     "save what took signals": Operation(arrange=_begin_and_send, act=_save_what_took_signals),
-    "move to a new spec": Operation(arrange=_begin("waiting"), act=_move_to_a_new_spec, parts=2),
+    "move to a new spec": Operation(arrange=_begin("waiting"), act=_move_to_a_new_spec, parts=3),
     "tick with signals": Operation(arrange=_begin_and_send, act=_run, whole=False, parts=3),
     "tick": Operation(arrange=_add("parent"), act=_run, whole=False, parts=5),
     "tick with flows inside of tasks": Operation(arrange=_add("inside"), act=_run, whole=False, parts=8),
