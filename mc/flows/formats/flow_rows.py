@@ -119,7 +119,7 @@ def state_from_rows(
         # Those that are stored: a row that is written later must fit to those that are not.
         state.tasks.nodes[row.key].rank = row.rank
     state.count_as_saved()
-    begin_inside(state, has_source=True)
+    _begin_inside(state)
     return state
 
 
@@ -157,8 +157,14 @@ def state_from_frontier(
     for row in sorted(rows, key=_position):
         tasks.enter(nodes.add(row), is_doomed=row.unmet == DOOMED)
     state.count_as_saved()
-    begin_inside(state, has_source=True)
+    _begin_inside(state)
     return state
+
+
+def _begin_inside(state: FlowState) -> None:
+    queues = state.tasks.queues
+    if state.tasks.running or any("flow_dict" in node.task for _, _, node in queues.ready):
+        begin_inside(state, has_source=True)
 
 
 def _state_with(attributes: Mapping[str, Any]) -> FlowState:

@@ -1,4 +1,4 @@
-"""What lives inside of a task under way, between the spec that the task was written with and a new one."""
+"""Pairs of specs of what lives inside of a task under way: the one that it was made of, and a new one."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def _update_tasks(connection: Connection, drafts: Sequence[FlowDraft]) -> None:
     """Write or delete the rows of known tasks, each of which must have the status that was known of it."""
     expected, found = OUTER_GRAPHS.update(connection, drafts)
     inside = [each for draft in drafts for each in draft.inside]
-    gone = [key for draft in drafts for key in find_gone(draft.key, (), draft)]
+    gone = [key for draft in drafts if draft.gone_inside for key in find_gone(draft.key, (), draft)]
     gone += [key for each in inside for key in find_gone(each.root_key, each.flow.path, each)]
     if inside or gone:
         expected_inside, found_inside = write_inner_flows(connection, inside, gone)
