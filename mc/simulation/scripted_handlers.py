@@ -10,7 +10,7 @@ from mc.errors import TaskHandlerError
 from mc.flows.handlers.handler_registry import Handler, HandlerRegistry
 from mc.simulation.scripted_results import ScriptedResult, ScriptedResults
 from mc.simulation.task_paths import TaskPaths
-from mc.spec.task_types import BUILT_IN_TASK_TYPES, TASK_TYPES_NOT_YET_RUN, canonical_task_type
+from mc.spec.task_types import BUILT_IN_TASK_TYPES, SPREAD_ITEM, TASK_TYPES_NOT_YET_RUN, canonical_task_type
 
 __all__ = ["ScriptedHandlers", "StandInHandlers"]
 
@@ -146,7 +146,7 @@ class StandInHandlers(ScriptedHandlers):
     def find_handler(self, task_type: Any) -> Handler | None:
         """Return the handler of a built-in type that acts on nothing but the flow, else None."""
         name = canonical_task_type(str(task_type))
-        if name in BUILT_IN_TASK_TYPES - EFFECTFUL_TASK_TYPES:
+        if name in BUILT_IN_TASK_TYPES - EFFECTFUL_TASK_TYPES or name == SPREAD_ITEM:
             return self._real.resolve(name)
         return None
 

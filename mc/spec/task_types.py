@@ -7,6 +7,7 @@ from typing import Final
 __all__ = [
     "BUILT_IN_TASK_TYPES",
     "OLDER_PREFIX",
+    "SPREAD_ITEM",
     "TASK_TYPES_NOT_YET_RUN",
     "canonical_task_type",
 ]
@@ -33,6 +34,9 @@ BUILT_IN_TASK_TYPES: Final = frozenset(
 TASK_TYPES_NOT_YET_RUN: Final = frozenset({"http", "job", "shell"})
 
 OLDER_PREFIX: Final = "mc.tasks."
+
+# Of the tasks that stand for the items of a `spread` whose items are flows; no spec may name it.
+SPREAD_ITEM: Final = "mc.spread_item"
 
 
 def canonical_task_type(name: str) -> str:

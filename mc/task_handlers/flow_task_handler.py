@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from mc.context.json_values import copy_json
 from mc.flows.calls.sub_flow_tick import tick_sub_flow
@@ -33,6 +34,15 @@ class FlowTaskHandler(BaseTaskHandler):
         """Complete."""
         self.complete(flow_data=copy_json(state.data), results=copy_json(state.results or {}))
 
+    def on_sub_flow_failed(self, state: SubFlowState) -> None:
+        """Fail."""
+        what = f"The sub-flow {self.data['flow_key']!r}"
+        raise make_failure(state.status, state.failure, state.failure_names, what)
+
+    def make_extra_ctx(self) -> Mapping[str, Any]:
+        """Return what tasks find in their context besides, where the sub-flow is ticked with this task."""
+        return {}
+
     def tick_task(self) -> Calls:
         """Start the sub-flow at the first tick; then see how far it is."""
         service = self.task_ctx.services.sub_flows
@@ -53,14 +63,13 @@ class FlowTaskHandler(BaseTaskHandler):
                 return
         ticked_here = service.find(self.data["flow_key"])
         if ticked_here is not None:
-            yield from tick_sub_flow(ticked_here, self.task_ctx)
+            yield from tick_sub_flow(ticked_here, self.task_ctx, self.make_extra_ctx())
         state = service.poll(self.data["flow_key"])
         if state.status == "COMPLETED":
             self.on_sub_flow_completed(state)
         elif state.status in FINISHED_FLOW_STATUSES:
             self._keep(self.data["flow_key"])
-            what = f"The sub-flow {self.data['flow_key']!r}"
-            raise make_failure(state.status, state.failure, state.failure_names, what)
+            self.on_sub_flow_failed(state)
         elif ticked_here is None:
             self.wait_until(None)
 

@@ -7,17 +7,18 @@ from itertools import islice
 from typing import Any, ClassVar, Final
 
 from mc.context.gc_pause import gc_paused
-from mc.context.json_values import json_type_name
+from mc.context.json_values import copy_json, json_type_name
 from mc.context.wiring import map_items, parse_wirings
 from mc.flows.flow import Flow, Task
 from mc.flows.services import SubFlowState
+from mc.spec.task_types import SPREAD_ITEM
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 from mc.task_handlers.flow_task_handler import FlowTaskHandler
 from mc.task_handlers.inline_flow_task_handler import InlineFlowTaskHandler
 from mc.task_handlers.sub_flow import make_sub_flow
 from mc.task_handlers.written_places import note_written_places
 
-__all__ = ["SpreadTaskHandler", "TaskHandler"]
+__all__ = ["SpreadItemTaskHandler", "SpreadTaskHandler", "TaskHandler"]
 
 
 class SpreadTaskHandler(BaseTaskHandler):
@@ -61,6 +62,48 @@ class _SpreadFlow(FlowTaskHandler):
         _complete(self, state.read_tasks())
 
 
+class SpreadItemTaskHandler(FlowTaskHandler):
+    """Runs the task of one item as a flow of its own; leaves what that task leaves.
+
+    It stands in the place of the item's task in the sub-flow of a spread whose items are flows. What is
+    around the item's flow is the spread, as if the item's task were in that sub-flow itself.
+    """
+
+    uninterpolated_params: ClassVar[frozenset[str]] = frozenset({"task"})
+
+    def begin_sub_flow(self) -> Flow | None:
+        """Return a flow that has the item's task alone."""
+        item_flow = make_sub_flow(self, {"tasks": [self.read_param("task", dict)]})
+        around = self.task_ctx.flow.state
+        item_flow.parent_key, item_flow.state.parent_task_key = around.parent_key, around.parent_task_key
+        return item_flow
+
+    def make_extra_ctx(self) -> Mapping[str, Any]:
+        """Let the item's task find what is around the spread."""
+        return {"parent": self.task_ctx["parent"]} if "parent" in self.task_ctx else {}
+
+    def on_sub_flow_completed(self, state: SubFlowState) -> None:
+        """End as the item's task did: COMPLETED, SKIPPED, or FAILED where that is allowed."""
+        item = next(iter(state.read_tasks()))
+        self.data.clear()
+        if item["status"] == "COMPLETED":
+            self.complete(**copy_json(item["data"]))
+        else:
+            self._end_as(item)
+
+    def on_sub_flow_failed(self, state: SubFlowState) -> None:
+        """Fail with the error of the item's task, if that has one."""
+        item = next(iter(state.read_tasks()))
+        if state.status != "FAILED" or item["status"] != "FAILED":
+            super().on_sub_flow_failed(state)
+        self._end_as(item)
+
+    def _end_as(self, item: Task) -> None:
+        self.task["status"] = item["status"]
+        if "error" in item:
+            self.task["error"] = copy_json(item["error"])
+
+
 _CONTAINERS: Final[Mapping[str, type[BaseTaskHandler]]] = {"inline_flow": _SpreadInline, "flow": _SpreadFlow}
 
 
@@ -98,7 +141,23 @@ def _make_item_tasks(handler: BaseTaskHandler) -> list[dict[str, Any]]:
         task["key"] = _item_key(idx)
         if "precursors" not in task and "successors" not in task:
             task["precursors"] = []  # else it would follow the item before it
-    return tasks
+    container = handler.read_param("item_container", str, None)
+    if container not in (None, "flow"):
+        raise handler.spec_error(f"task_params.item_container is {container!r:.60}; expected flow")
+    return tasks if container is None else [_in_own_flow(task) for task in tasks]
+
+
+def _in_own_flow(task: dict[str, Any]) -> dict[str, Any]:
+    """Return the task that runs an item's task as a flow; what concerns the other items stays outside."""
+    inside, outside = dict(task), {name: task[name] for name in _OUTSIDE if name in task}
+    for name in ("precursors", "successors"):
+        inside.pop(name, None)
+    cfg = task.get("cfg")
+    if isinstance(cfg, dict):
+        inside["cfg"] = {name: value for name, value in cfg.items() if name not in _CFG_OF_PLACE}
+        may_fail = {"allow_failure"}  # of which both flows must know
+        outside["cfg"] = {name: value for name, value in cfg.items() if name in _CFG_OF_PLACE | may_fail}
+    return {**outside, "task_type": SPREAD_ITEM, "task_params": {"task": inside}}
 
 
 def _item_key(idx: int) -> str:
@@ -112,5 +171,8 @@ def _complete(handler: BaseTaskHandler, tasks: Iterable[Task]) -> None:
     found = [task["data"] if task["status"] == "COMPLETED" else None for task in of_items]
     handler.complete(results=dict(zip(items, found, strict=True)) if isinstance(items, dict) else found)
 
+
+_OUTSIDE: Final[tuple[str, ...]] = ("key", "label", "precursors", "successors")
+_CFG_OF_PLACE: Final = frozenset({"group", "priority", "start_when"})
 
 TaskHandler = SpreadTaskHandler

@@ -210,6 +210,9 @@ def _note(state: FlowState, task: Task) -> str:
         return _cut(f"waits for {', '.join(task['resource_claim'].get('lacking') or [])}{until}")
     if task["status"] in ("WAITING", "PENDING") and task.get("next_tick_at"):
         return f"until {format_time_short(task['next_tick_at'])}"
+    awaited = (task.get("data") or {}).get("flow_key") if task["status"] == "WAITING" else None
+    if awaited:
+        return _cut(f"waits for flow {awaited}")
     return _cut(_why_skipped(task)) if task["status"] == "SKIPPED" else ""
 
 

@@ -15,7 +15,7 @@ from mc.errors import McError, TaskHandlerError, UnknownTaskTypeError
 from mc.flows.handlers.callables import CallableFinder, import_module, marked_name
 from mc.flows.handlers.handler_arguments import HandlerArguments
 from mc.interrupts import INTERRUPTS
-from mc.spec.task_types import BUILT_IN_TASK_TYPES, canonical_task_type
+from mc.spec.task_types import BUILT_IN_TASK_TYPES, SPREAD_ITEM, canonical_task_type
 
 __all__ = ["NO_HANDLER", "Handler", "HandlerRegistry", "LateResult", "adapt_handler", "task_handler"]
 
@@ -266,7 +266,7 @@ class HandlerRegistry:
 
     def __iter__(self) -> Iterator[str]:
         self._scan()
-        names = {*BUILT_IN_TASK_TYPES, *self.known, *self._entry_points()}
+        names = {*BUILT_IN_TASK_TYPES, *self.known, *self._entry_points()} - {SPREAD_ITEM}
         return iter(sorted(names))
 
     def why_not(self, task_type: str) -> str | None:
@@ -286,6 +286,8 @@ class HandlerRegistry:
 
     def _examine(self, task_type: str) -> str | None:
         """Return what stays unclear of a task type; only modules that the application listed are imported."""
+        if task_type == SPREAD_ITEM:
+            raise UnknownTaskTypeError(f"{task_type!r} is the engine's own.", task_type=task_type)
         if task_type in self.known or canonical_task_type(task_type) in BUILT_IN_TASK_TYPES:
             return None
         if (":" in task_type or "." in task_type) and task_type not in self._entry_points():
@@ -305,6 +307,8 @@ class HandlerRegistry:
     def _find(self, task_type: str) -> Any:
         if task_type in BUILT_IN_TASK_TYPES:
             return importlib.import_module(f"mc.task_handlers.{task_type}_task_handler").TaskHandler
+        if task_type == SPREAD_ITEM:
+            return importlib.import_module("mc.task_handlers.spread_task_handler").SpreadItemTaskHandler
         plugin = self._entry_points().get(task_type)
         if plugin is not None:
             try:

@@ -45,7 +45,12 @@ class StoredParent(Mapping[str, Any]):
     def _read(self) -> Mapping[str, Any]:
         if self._found is None:
             waiter = self._load_waiter()
-            self._found = self._look_in(waiter, self._surroundings_of(waiter)) if waiter is not None else {}
+            if waiter is None:
+                self._found = {}
+            elif waiter.parent_key is not None and waiter.parent_key == self._flow.parent_key:
+                self._found = StoredParent(self._store, waiter, self._on_outage)  # an item's: see `spread`
+            else:
+                self._found = self._look_in(waiter, self._surroundings_of(waiter))
         return self._found
 
     def _load_waiter(self) -> Flow | None:
