@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_NOTES = {  # of tasks that are more than one call
+    "inside": "items in turn",
+    "own flow": "any runner",
+    "own flows": "items shared",
+}
 _MOST_NAMED = 20  # tasks of a path that are named to people
 
 
@@ -87,6 +92,13 @@ def _print_flow(flow: SubFlowPlan) -> None:
     )
     limit = f"; {flow.max_running} with max_running_tasks" if flow.max_running < flow.width else ""
     print(f"width          {flow.width} at the same time{limit}")
+    if flow.in_turn > 1:
+        print(
+            f"one runner     calls {flow.in_turn} of them in turn, side by side only where handlers are async"
+        )
+    for task in flow.tasks:
+        if task.runs in _NOTES and (task.runs != "inside" or task.task_type == "spread"):
+            print(f"{_NOTES[task.runs]:<15}{printable(task.key)}")
 
 
 def _describe(finding: PlanFinding) -> str:

@@ -8,7 +8,7 @@ from graphlib import TopologicalSorter
 
 from mc.spec.task_graph import ROOT_TASK_KEY
 
-__all__ = ["find_longest_path", "find_ranks", "find_width"]
+__all__ = ["edges_among", "find_longest_path", "find_ranks", "find_width"]
 
 Edges = Sequence[tuple[str, str]]
 
@@ -61,6 +61,28 @@ def find_longest_path(
         path.append(last)
         last = came_from[last]
     return path[::-1], total
+
+
+def edges_among(chosen: Collection[str], order: Sequence[str], edges: Edges) -> list[tuple[str, str]]:
+    """Return edges that put some tasks in the order in which all tasks are, others between them left out.
+
+    Args:
+        chosen: these tasks.
+        order: all tasks, each after its precursors.
+        edges: (precursor, successor); those from and to other tasks are left out.
+    """
+    after: dict[str, list[str]] = {key: [] for key in order}
+    for source, dest in edges:
+        if source in after and dest in after:
+            after[source].append(dest)
+    wanted = set(chosen)
+    next_of: dict[str, dict[str, None]] = {}  # task -> the chosen ones that come next after it
+    for key in reversed(order):
+        found: dict[str, None] = {}
+        for dest in after[key]:
+            found |= {dest: None} if dest in wanted else next_of[dest]
+        next_of[key] = found
+    return [(key, dest) for key in order if key in wanted for dest in next_of[key]]
 
 
 def find_width(keys: Collection[str], edges: Edges) -> int:

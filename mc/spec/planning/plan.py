@@ -10,9 +10,10 @@ from mc.errors import SpecError
 from mc.json_data import JsonData
 from mc.spec.planning.certain_edges import find_certain_edges
 from mc.spec.planning.declared_seconds import declared_seconds
-from mc.spec.planning.flow_shape import find_longest_path, find_ranks, find_width
+from mc.spec.planning.flow_shape import edges_among, find_longest_path, find_ranks, find_width
 from mc.spec.planning.plan_findings import PlanFinding, find_in_level
 from mc.spec.planning.possible_statuses import find_outlooks
+from mc.spec.planning.task_runs import SHARED, TAKE_TURNS, TaskRuns, task_runs
 from mc.spec.planning.unwritten_references import find_inputs
 from mc.spec.spec_level import Level, make_level
 from mc.spec.task_graph import ROOT_TASK_KEY
@@ -40,6 +41,7 @@ class PlannedTask(JsonData):
         precursors: the tasks that it waits for.
         can_run: whether it can start, as far as the spec tells.
         seconds: the longest time that one attempt declares; 0 where it declares none.
+        runs: in turn with others in one process, or by any runner.
     """
 
     key: str
@@ -48,6 +50,7 @@ class PlannedTask(JsonData):
     precursors: tuple[str, ...]
     can_run: bool
     seconds: float
+    runs: TaskRuns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,8 @@ class SubFlowPlan:
         width: how many tasks can be under way at the same time, as far as edges say; where tasks start
             after one of several, it may be less.
         max_running: the same, with `cfg.max_running_tasks` kept to.
+        in_turn: how many of those that can be under way together one runner calls one after the other, and
+            side by side only where their handlers are async.
     """
 
     path: tuple[str, ...]
@@ -72,6 +77,12 @@ class SubFlowPlan:
     seconds: float
     width: int
     max_running: int
+    in_turn: int
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Keys of the tasks that are stored flows, or whose items are, which any runner takes."""
+        return tuple(task.key for task in self.tasks if task.runs in SHARED)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-safe data."""
@@ -81,6 +92,8 @@ class SubFlowPlan:
             "critical_path": {"tasks": list(self.critical_path), "seconds": self.seconds},
             "width": self.width,
             "max_running": self.max_running,
+            "in_turn": self.in_turn,
+            "shared": list(self.shared),
         }
 
 
@@ -176,7 +189,9 @@ def _plan_level(level: Level, flows: list[SubFlowPlan], findings: list[PlanFindi
     seconds = {key: declared_seconds(level.by_key[key], times) for key in level.keys}
     runs = [key for key in ranks if key not in level.idle]
     path, total = find_longest_path(runs, level.edges, seconds)
-    width = find_width(runs, find_certain_edges(level, list(ranks)))
+    edges = find_certain_edges(level, list(ranks))
+    width = find_width(runs, edges)
+    in_turn = [key for key in runs if task_runs(level.by_key[key].spec) in TAKE_TURNS]
     limit = (level.spec.get("cfg") or {}).get("max_running_tasks")
     plan = SubFlowPlan(
         path=level.path,
@@ -185,6 +200,7 @@ def _plan_level(level: Level, flows: list[SubFlowPlan], findings: list[PlanFindi
         seconds=total,
         width=width,
         max_running=width if limit is None else min(width, limit),
+        in_turn=min(find_width(in_turn, edges_among(in_turn, runs, edges)), limit or width),
     )
     flows.insert(at, plan)
     return total
@@ -202,4 +218,5 @@ def _list_tasks(
             precursors=tuple(one for one in precursors[key] if one != ROOT_TASK_KEY),
             can_run=key in runs,
             seconds=seconds[key],
+            runs=task_runs(level.by_key[key].spec),
         )

@@ -36,7 +36,7 @@ def test_the_plan_is_shown_for_people(houston: Callable[..., Any], write_spec: C
 def test_json_holds_the_whole_plan(houston: Callable[..., Any], write_spec: Callable[..., Path]) -> None:
     document = houston("plan", write_spec(TASKS), "--json").document
     assert set(document) == {
-        *("path", "tasks", "critical_path", "width", "max_running"),
+        *("path", "tasks", "critical_path", "width", "max_running", "in_turn", "shared"),
         *("sub_flows", "inputs", "not_interrupted", "findings"),
     }
     assert document["critical_path"] == {"tasks": ["a", "b"], "seconds": 3600.0}
@@ -82,3 +82,26 @@ def test_it_names_the_calls_that_a_timeout_does_not_interrupt() -> None:
         {"key": "free", "task_type": "print", "task_params": {"msg": "x"}},
     ]
     assert plan_flow_spec({"tasks": tasks}).not_interrupted == ("act", "box/deep")
+
+
+def test_it_is_said_what_one_runner_does_in_turn_and_what_several_share(
+    houston: Callable[..., Any], write_spec: Callable[..., Path]
+) -> None:
+    def spread(key: str, **params: str) -> dict[str, Any]:
+        params = {"items": [1, 2], "mapping_params": {"skeleton": {"task_type": "noop"}}, **params}  # type: ignore[dict-item]
+        return {"key": key, "task_type": "spread", "task_params": params, "precursors": []}
+
+    tasks = [
+        spread("alone"),
+        spread("shared", item_container="flow"),
+        spread("stored", container_task_type="flow"),
+    ]
+    noop = {"key": "noop", "task_type": "noop", "precursors": []}
+    lines = houston("plan", write_spec([*tasks, noop])).out.splitlines()
+    at = lines.index("width          4 at the same time")
+    assert lines[at + 1 : at + 5] == [
+        "one runner     calls 2 of them in turn, side by side only where handlers are async",
+        "items in turn  alone",
+        "items shared   shared",
+        "any runner     stored",
+    ]
