@@ -195,7 +195,8 @@ def fetch_ahead(state: FlowState, at: str) -> None:
     if limit is not None:
         ready = nsmallest(max(int(limit) - len(running), 0), ready)
     due = [node for time, _, node in queues.due if time <= at]
-    nodes.fetch_edges(out_of=[*running, *(node for _, _, node in ready), *due])
+    called = [node for node in running if node.status == "RUNNING"]  # the others wait, however many
+    nodes.fetch_edges(out_of=[*called, *(node for _, _, node in ready), *due])
 
 
 def _tasks_with_sub_flows(running: Iterable[TaskNode], at: str) -> Iterator[Task]:

@@ -238,7 +238,8 @@ class FlowState:
             error = self.error if new in ("FAILED", "CANCELLED") else None
             if new == "BLOCKED" and self.blocked_reason:
                 error = {"type": "FlowBlocked", "message": self.blocked_reason}
-            return ChangeEvent(self.key, None, 0, old, new, at, error, dict(self.tasks.counts))
+            counts = {status: count for status, count in self.tasks.counts.items() if count}
+            return ChangeEvent(self.key, None, 0, old, new, at, error, counts)
         task = node.task
         error = task.get("error") if new in ("FAILED", "PENDING") else None
         return ChangeEvent(self.key, node.key, task.get("attempt", 0), old, new, at, error)

@@ -77,7 +77,7 @@ class TestObservers:
         assert failed.error is not None
         assert failed.error["message"] == "division by zero"
         assert recorder.events[0] == ChangeEvent(
-            "f", None, 0, "PENDING", "RUNNING", "2000-01-01T00:00:00.000000+00:00", num_tasks=3
+            "f", None, 0, "PENDING", "RUNNING", "2000-01-01T00:00:00.000000+00:00", tasks={"PENDING": 3}
         )
 
     def test_one_that_raises_is_logged_and_changes_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
