@@ -8,16 +8,16 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from threading import RLock
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError, PendingRollbackError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from mc.clock import Clock
 from mc.durations import format_time
 from mc.errors import McError, StoreBusyError, StoreError, StoreUnreachableError
-from mc.store.databases.base import Dialect
+from mc.store.databases.base import BATCH, Dialect
 from mc.store.databases.database_url import hide_password, parse_url, refuse_options
 from mc.store.databases.held_transaction import HeldTransaction
 from mc.store.databases.kinds import FILE_MODE
@@ -185,6 +185,7 @@ class Database:
         try:
             engine = self.dialect.open(self._url, self._busy_seconds, self._file_mode, self._connections)
             self.dialect.adopt(engine.dialect)
+            event.listen(engine, "do_execute", self._run_batch)
             self._repeat(lambda _: engine.connect().close())
         except McError as error:
             if type(error) is StoreError:  # neither the server nor a file is at fault
@@ -193,6 +194,14 @@ class Database:
         except Exception as error:  # noqa: BLE001 - whatever a driver raises for options that it does not know
             raise refuse_options(self._url, error) from None
         return engine
+
+    def _run_batch(self, cursor: Any, _text: str, _parameters: Any, context: Any) -> bool:
+        """Execute what is to be sent together in the place of a statement; False where it is just one."""
+        statements = context.execution_options.get(BATCH)
+        if statements is None:
+            return False
+        self.dialect.run_batch(cursor, statements)
+        return True
 
     def _upgrade(self) -> list[int]:
         return bring_up_to_date(

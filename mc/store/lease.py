@@ -10,7 +10,15 @@ from typing import Final, Self
 from mc.context.json_values import dumps, loads
 from mc.errors import McError
 
-__all__ = ["DEFAULT_LEASE_SECONDS", "MAX_LOST_CALLS", "Lease", "LostCalls", "StoredRequest", "Wake"]
+__all__ = [
+    "DEFAULT_LEASE_SECONDS",
+    "MAX_LOST_CALLS",
+    "NO_LOST_CALLS",
+    "Lease",
+    "LostCalls",
+    "StoredRequest",
+    "Wake",
+]
 
 DEFAULT_LEASE_SECONDS: Final = 60.0
 MAX_LOST_CALLS: Final = 3  # runners in a row that ended in the same call; then the flow is BLOCKED
@@ -82,12 +90,8 @@ class Lease:
     seconds: float  # how long it lasts from the claim or the last renewal on
     lost_leases: int = 0  # runners in a row that vanished while they ticked the flow
     lost_calls: LostCalls = NO_LOST_CALLS  # in which they ended, as far as is known
+    is_suspect: bool = False  # whether a runner ended while it held the flow, which may be the cause
     num_tasks: int = 0
-
-    @property
-    def is_suspect(self) -> bool:
-        """Whether a runner ended while it held the flow, and the flow may be the cause."""
-        return bool(self.lost_leases or self.lost_calls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,11 +20,29 @@ from mc.errors import StoreError
 if TYPE_CHECKING:
     from mc.store.finding import Finding
 
-__all__ = ["SORTED_BY_KEY", "Dialect", "Place"]
+__all__ = ["BATCH", "SORTED_BY_KEY", "BatchStatement", "Dialect", "Place"]
 
 # Options of a table whose rows are few and short, and lie in the order of the primary key where that saves a
 # look-up. SQLAlchemy takes those of other databases for nothing.
 SORTED_BY_KEY: Final[dict[str, Any]] = {"sqlite_with_rowid": False}
+
+
+BATCH: Final = "mc_batch"  # the execution option that holds the statements of a batch
+
+
+@dataclass(slots=True)
+class BatchStatement:
+    """A statement that is sent together with others.
+
+    Attributes:
+        text: as the driver takes it.
+        parameters: of each execution.
+        changed: how many rows it changed.
+    """
+
+    text: str
+    parameters: Sequence[Any]
+    changed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +150,15 @@ class Dialect(ABC):
         connection = create_mock_engine(f"{self.sqlalchemy_name}://", executor)
         self.adopt(connection.dialect)
         return connection
+
+    @abstractmethod
+    def run_batch(self, cursor: Any, statements: Sequence[BatchStatement]) -> None:
+        """Execute statements in order, in one round trip if possible, and note how many rows each changed.
+
+        Args:
+            cursor: of the driver. Where a statement fails, those behind it are not executed.
+            statements: none that returns rows.
+        """
 
     def adopt(self, dialect: SqlalchemyDialect) -> None:
         """Let `dialect_of` find this object where SQLAlchemy's dialect is used."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -23,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import ColumnElement
 
 from mc.errors import DatabaseUrlError, StoreBusyError, StoreError, StoreUnreachableError
-from mc.store.databases.base import Dialect, Place
+from mc.store.databases.base import BatchStatement, Dialect, Place
 from mc.store.databases.server_checks import judge_clock, judge_settings
 from mc.store.databases.server_url import check_driver, check_server_url, missing_driver
 from mc.store.finding import Finding
@@ -32,6 +33,7 @@ __all__ = ["MARIADB", "MYSQL", "MariadbDialect", "MysqlDialect"]
 
 _DRIVER: Final = "mysql+pymysql"
 _LONGEST_STATEMENT: Final = 600  # seconds; longer than any statement of the store, shorter than for ever
+_LONGEST_BATCH: Final = 250_000  # characters, of up to four bytes each, that are sent together
 
 
 class MysqlDialect(Dialect):
@@ -64,12 +66,16 @@ class MysqlDialect(Dialect):
     def open(self, url: URL, busy_seconds: float, file_mode: int | None, connections: int) -> Engine:
         patience = max(2, round(busy_seconds))
         try:
+            from pymysql.constants import CLIENT, SERVER_STATUS
+
             from mc.store.databases.mysql_cursor import LimitedCursor
 
             engine = create_engine(
                 url,
                 connect_args={
                     "cursorclass": LimitedCursor,
+                    # an UPDATE counts rows that it finds, and batches are sent as one text
+                    "client_flag": CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
                     "charset": "utf8mb4",
                     "connect_timeout": patience,
                     # a server that vanished gives no answer at all
@@ -78,6 +84,7 @@ class MysqlDialect(Dialect):
                 },
                 pool_timeout=busy_seconds,
                 pool_size=connections,
+                pool_reset_on_return=None,  # see _reset
             )
         except ImportError as error:
             raise missing_driver("MariaDB or MySQL", "PyMySQL", "mysql") from error
@@ -89,6 +96,12 @@ class MysqlDialect(Dialect):
                 cursor.execute(f"SET SESSION {_session_settings(connection, patience)}")
                 cursor.execute("SELECT @@max_allowed_packet")
                 (connection.max_allowed_packet,) = cursor.fetchone()
+
+        @event.listens_for(engine, "reset")
+        def _reset(connection: Any, _record: Any, _state: Any) -> None:
+            # a round trip that few need: most transactions have ended
+            if connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
+                connection.rollback()
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
@@ -142,6 +155,18 @@ class MysqlDialect(Dialect):
         join = f"{rows} STRAIGHT_JOIN {table.name} AS changed ON {same}"
         return f"UPDATE {join} SET {changes}"  # noqa: S608 - our own names
 
+    def run_batch(self, cursor: Any, statements: Sequence[BatchStatement]) -> None:
+        texts = [(statement, text) for statement in statements for text in _texts_of(cursor, statement)]
+        while texts:
+            sizes = accumulate(len(text) for _, text in texts)
+            fitting = max(1, sum(size <= _LONGEST_BATCH for size in sizes))
+            cursor.execute(";".join([text for _, text in texts[:fitting]]))
+            for place, (statement, _) in enumerate(texts[:fitting]):
+                if place:
+                    cursor.nextset()
+                statement.changed += cursor.rowcount
+            del texts[:fitting]
+
     def exact_text(self, length: int) -> str:
         return f"VARCHAR({length}) {_EXACT}"
 
@@ -180,6 +205,25 @@ class MariadbDialect(MysqlDialect):
 
     name = "mariadb"
     sqlalchemy_name = "mariadb"
+
+
+def _texts_of(cursor: Any, statement: BatchStatement) -> Iterator[str]:
+    """Yield a statement with its parameters put in; an INSERT of many rows stays one."""
+    from pymysql.cursors import RE_INSERT_VALUES
+
+    insert = RE_INSERT_VALUES.match(statement.text) if len(statement.parameters) > 1 else None
+    if insert is None:
+        yield from (cursor.mogrify(statement.text, each) for each in statement.parameters)
+        return
+    beginning, values, size, rows = insert[1], insert[2].rstrip(), 0, []
+    for each in statement.parameters:
+        rows.append(cursor.mogrify(values, each))
+        size += len(rows[-1])
+        if size > _LONGEST_BATCH:
+            yield beginning + ",".join(rows)
+            size, rows = 0, []
+    if rows:
+        yield beginning + ",".join(rows)
 
 
 MYSQL: Final = MysqlDialect()

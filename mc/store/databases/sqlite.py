@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql.elements import ColumnElement
 
 from mc.errors import DatabaseUrlError, StoreBusyError, StoreError, StoreReplacedError, StoreUnreachableError
-from mc.store.databases.base import Dialect, Place
+from mc.store.databases.base import BatchStatement, Dialect, Place
 from mc.store.databases.database_url import URL_FORMS, show_url
 from mc.store.databases.network_mounts import find_network_mount
 
@@ -120,6 +120,14 @@ class SqliteDialect(Dialect):
 
     def lock_rows(self, query: Select[Any]) -> Select[Any]:
         return query  # the transaction holds the only write lock already
+
+    def run_batch(self, cursor: Any, statements: Sequence[BatchStatement]) -> None:
+        for statement in statements:
+            if len(statement.parameters) == 1:
+                cursor.execute(statement.text, statement.parameters[0])
+            else:
+                cursor.executemany(statement.text, statement.parameters)
+            statement.changed = cursor.rowcount
 
     def row_id(self) -> str:
         return "INTEGER"  # no other type is counted up

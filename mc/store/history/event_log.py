@@ -19,7 +19,7 @@ from mc.store.lease import Lease
 from mc.store.schema import tables
 from mc.store.schema.tables import MAX_KEY_LENGTH
 from mc.store.sql.column_types import storable_text
-from mc.store.sql.statements import BulkInsert, Prepared, Row
+from mc.store.sql.statements import Batch, BulkInsert, Prepared, Row
 from mc.store.stored_state import StoredState, TaskColumns
 
 __all__ = [
@@ -304,12 +304,12 @@ def _to_number(value: Any) -> int:
     return value if type(value) is int and 0 <= value <= _MAX_ATTEMPT else 0
 
 
-def write_history(connection: Connection, drafts: Sequence[HistoryDraft]) -> None:
-    """Add the histories of flows that have just been written in the same transaction."""
-    insert_events(connection, [row for draft in drafts for row in draft.events])
+def write_history(batch: Batch, drafts: Sequence[HistoryDraft]) -> None:
+    """Let a batch add the histories of flows, whose rows it has written before."""
+    _INSERT_EVENTS.put(batch, [row for draft in drafts for row in draft.events])
     # First those that ended: inside of a task that began anew, another attempt has the number of one of them.
-    _END_ATTEMPT.run_many(connection, [row for draft in drafts for row in draft.ended_attempts])
-    _INSERT_ATTEMPTS.run(connection, [row for draft in drafts for row in draft.new_attempts])
+    _END_ATTEMPT.put(batch, [row for draft in drafts for row in draft.ended_attempts])
+    _INSERT_ATTEMPTS.put(batch, [row for draft in drafts for row in draft.new_attempts])
 
 
 def insert_events(connection: Connection, rows: Sequence[Row]) -> None:

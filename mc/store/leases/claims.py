@@ -17,7 +17,7 @@ from mc.durations import format_time, parse_time
 from mc.errors import McError
 from mc.store.databases.base import Dialect
 from mc.store.history.tick_log import LATEST_TURN
-from mc.store.lease import MAX_LOST_CALLS, Lease, LostCalls
+from mc.store.lease import MAX_LOST_CALLS, NO_LOST_CALLS, Lease, LostCalls
 from mc.store.leases.refusals import gone_backwards, new_epoch
 from mc.store.schema.epochs import PRESENT_EPOCH
 from mc.store.schema.tables import flow
@@ -131,18 +131,20 @@ def claim(
         chosen: list[Any] = []
         for row in rows:
             vanished = row.lease_owner is not None
-            lost, calls = row.lost_leases + vanished, LostCalls.from_text(row.lost_calls)
-            if vanished:
-                calls = calls.lose()
-            if culprits := calls.reaching(MAX_LOST_CALLS):
+            lost, calls = row.lost_leases + vanished, NO_LOST_CALLS
+            if row.lost_calls is not None:
+                calls = LostCalls.from_text(row.lost_calls)
+                calls = calls.lose() if vanished else calls
+            is_suspect = lost > 0 or calls is not NO_LOST_CALLS
+            if is_suspect and (culprits := calls.reaching(MAX_LOST_CALLS)):
                 from mc.store.leases.blocking import block_after_losses  # few flows are
 
                 blocked[row.key] = block_after_losses(connection, dialect, row.key, culprits, now)
-            elif (lost or calls) and chosen:
+            elif is_suspect and chosen:
                 break  # a flow that may kill its runner is claimed alone
             else:
                 chosen.append((row, lost, calls))
-                if lost or calls:
+                if is_suspect:
                     break
         if chosen or len(blocked) == before:
             break
@@ -268,6 +270,7 @@ def _lease(
         seconds=seconds,
         lost_leases=lost,
         lost_calls=calls,
+        is_suspect=lost > 0 or calls is not NO_LOST_CALLS,
         num_tasks=_count_tasks(row.task_counts),
     )
 
@@ -280,7 +283,8 @@ def _count_tasks(text: str) -> int:
 
 
 def _claim_row(lease: Lease) -> Row:
-    expires_at, calls = format_time(lease.expires_at), lease.lost_calls.to_text()
+    expires_at = format_time(lease.expires_at)
+    calls = lease.lost_calls.to_text() if lease.is_suspect else None
     return (lease.token, lease.id, lease.owner, expires_at, lease.lost_leases, calls, lease.flow_key)
 
 

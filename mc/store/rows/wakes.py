@@ -7,15 +7,29 @@ holds the flow.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    Connection,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.sql.elements import ColumnElement
 
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.lease import Wake
 from mc.store.schema.tables import flow, wake
 from mc.store.sql.column_types import LongText, storable_text
-from mc.store.sql.statements import Prepared
+from mc.store.sql.statements import Batch, Prepared
 
 __all__ = [
     "CANCEL",
@@ -24,8 +38,10 @@ __all__ = [
     "RESOURCE",
     "SIGNAL",
     "add_wake",
+    "due_if_noted",
     "has_controls",
     "list_wakes",
+    "put_wake",
     "remove_wakes",
     "remove_wakes_of_finished",
     "wake_if_noted",
@@ -72,16 +88,23 @@ def add_wake(connection: Connection, flow_key: str, found: Wake, now: str) -> No
 
 
 def wake_if_noted(connection: Connection, flow_key: str, live: bool, now: str) -> None:
-    """Make a flow due if something is noted for it; its row has been written in this transaction.
+    """Make a flow due if something is noted for it; see `put_wake`."""
+    batch = Batch(connection)
+    put_wake(batch, flow_key, live, now)
+    batch.send()
+
+
+def put_wake(batch: Batch, flow_key: str, live: bool, now: str) -> None:
+    """Let a batch make a flow due if something is noted for it.
 
     Args:
-        connection: in the transaction of a save, after the row was written: what others noted before that
-            is seen by this statement, and not by the one that waited for them.
+        batch: in which, or before which, the flow's row is written: what others noted before that is seen by
+            this statement, and not by the one that waited for them.
         flow_key: the flow's key.
         live: whether it can be ticked; if not, only a cancellation or what a person asks for makes it due.
         now: ISO 8601.
     """
-    _WAKE.run(connection, (now, flow_key, now, int(live)))
+    _WAKE.put(batch, [(now, flow_key, now, int(live))])
 
 
 def list_wakes(connection: Connection, flow_keys: Sequence[str]) -> dict[str, list[Wake]]:
@@ -92,16 +115,14 @@ def list_wakes(connection: Connection, flow_keys: Sequence[str]) -> dict[str, li
     return found
 
 
-def remove_wakes(connection: Connection, flow_key: str, wakes: Iterable[Wake]) -> None:
-    """Remove what was acted upon; not what was noted since, such as the second end of a sub-flow."""
-    _REMOVE.run_many(
-        connection, [(flow_key, found.kind, found.source_key, found.reason or "") for found in wakes]
-    )
+def remove_wakes(batch: Batch, flow_key: str, wakes: Iterable[Wake]) -> None:
+    """Let a batch remove what was acted upon; not what was noted since, such as a sub-flow's second end."""
+    _REMOVE.put(batch, [(flow_key, found.kind, found.source_key, found.reason or "") for found in wakes])
 
 
-def remove_wakes_of_finished(connection: Connection, flow_key: str) -> None:
-    """Remove what a finished flow need not know any more; what a person asks for stays."""
-    _REMOVE_BUT_CONTROLS.run(connection, (flow_key,))
+def remove_wakes_of_finished(batch: Batch, flow_key: str) -> None:
+    """Let a batch remove what a finished flow need not know any more; what a person asks for stays."""
+    _REMOVE_BUT_CONTROLS.put(batch, [(flow_key,)])
 
 
 def has_controls(connection: Connection, flow_key: str) -> bool:
@@ -119,6 +140,20 @@ _NOTED = exists().where(
     wake.c.flow_key == flow.c.key,
     or_(wake.c.kind == CANCEL, wake.c.kind == CONTROL, bindparam("live") == 1),
 )
+
+
+def due_if_noted(next_tick_at: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return when a flow is due whose row is written: at `now` if something is noted for it.
+
+    It is for databases with one writer at a time, where nobody notes anything meanwhile.
+
+    Args:
+        next_tick_at: when else; the other parameters are `now` and `live`.
+    """
+    is_later = or_(next_tick_at.is_(None), next_tick_at > bindparam("now"))
+    return case((and_(_NOTED, is_later), bindparam("now")), else_=next_tick_at)
+
+
 _WAKE: Final = Prepared(
     update(flow)
     .where(

@@ -77,6 +77,18 @@ class FinalSave:
     acted_upon: tuple[Wake, ...] = ()  # what the flow need not be woken for again
 
 
+class _Refused(Exception):  # noqa: N818 - never leaves this module
+    """Takes the transaction back in which some of several flows could not be saved.
+
+    Attributes:
+        errors: why, by flow.
+    """
+
+    def __init__(self, errors: dict[str, StoreError]) -> None:
+        super().__init__()
+        self.errors = errors
+
+
 class FlowSaver:
     """The saves of one store.
 
@@ -144,8 +156,8 @@ class FlowSaver:
             draft.history.events += _refusals(flow.key, outbox, format_time(now), lease)
 
         def write(connection: Connection) -> None:
-            if not self._write(connection, statement, [update], now):
-                raise explain_refusal(connection, flow.key, state.revision, lease, self._database.epoch)
+            if self._write(connection, statement, [update], now):
+                raise self._why(connection, update)
             if started:
                 try:
                     insert_flows(connection, started)
@@ -186,27 +198,32 @@ class FlowSaver:
     def _save_group(
         self, statement: Prepared, group: Sequence[FinalSave], updates: Sequence[Update]
     ) -> dict[str, McError]:
-        def write(connection: Connection) -> dict[str, StoreError]:
-            written = {id(update) for update in self._write(connection, statement, updates, self._now())}
-            epoch = self._database.epoch
-            return {
-                each.flow.key: explain_refusal(
-                    connection, each.flow.key, update.draft.state.revision, each.lease, epoch
-                )
-                for each, update in zip(group, updates, strict=True)
-                if id(update) not in written
-            }
+        def write(connection: Connection) -> None:
+            refused = self._write(connection, statement, updates, self._now())
+            if refused:
+                raise _Refused({update.draft.key: self._why(connection, update) for update in refused})
 
-        errors = self._database.write(write)
-        for each, update in zip(group, updates, strict=True):
-            refused = errors.get(each.flow.key)
-            if refused is None:
+        if not group:
+            return {}
+        try:
+            self._database.write(write)
+        except _Refused as refused:
+            errors = refused.errors
+        else:
+            for each, update in zip(group, updates, strict=True):
                 self._mark_saved(update.draft, each.lease)
-            elif isinstance(refused, StoreReplacedError):
-                raise refused
-            elif isinstance(refused, LeaseLostError):
-                self._keep_lost_result(update.draft, each.lease, refused)
-        return dict(errors)
+            return {}
+        left: list[FinalSave] = []
+        for each, update in zip(group, updates, strict=True):
+            error = errors.get(each.flow.key)
+            if isinstance(error, StoreReplacedError):
+                raise error
+            if isinstance(error, LeaseLostError):
+                self._keep_lost_result(update.draft, each.lease, error)
+            if error is None:
+                left.append(each)
+        kept = [update for update in updates if update.draft.key not in errors]
+        return {**errors, **self._save_group(statement, left, kept)}
 
     def _update(
         self,
@@ -218,7 +235,7 @@ class FlowSaver:
         holder: tuple[Any, ...] = (self._database.epoch,) if lease is None else (lease.token, lease.id)
         if lost_calls is not None:
             holder = (*holder, lost_calls.to_text())
-        return Update(draft=draft, holder=holder, acted_upon=acted_upon)
+        return Update(draft=draft, lease=lease, holder=holder, acted_upon=acted_upon)
 
     def _mark_saved(self, draft: FlowDraft, lease: Lease | None) -> None:
         draft.mark_saved()
@@ -227,15 +244,20 @@ class FlowSaver:
     def _write(
         self, connection: Connection, statement: Prepared, updates: Sequence[Update], now: datetime
     ) -> list[Update]:
-        """Write what changed, with what goes back of named resources, and return what was written."""
+        """Write what changed, with what goes back of named resources, or return what is refused of it."""
         if any(update.draft.ended_requests for update in updates):
             take_turn(connection)
-        written = update_flows(connection, statement, updates)
-        for update in written:
+        refused = update_flows(connection, self._database.dialect, statement, updates)
+        for update in () if refused else updates:
             draft = update.draft
             if draft.ended_requests:
                 give_back(connection, self._database.dialect, draft.flow.key, draft.ended_requests, now)
-        return written
+        return refused
+
+    def _why(self, connection: Connection, update: Update) -> StoreError:
+        """Return why the row of a flow was not as its saver knew it."""
+        draft, lease = update.draft, update.lease
+        return explain_refusal(connection, draft.flow.key, draft.state.revision, lease, self._database.epoch)
 
     def _keep_lost_result(self, draft: FlowDraft, lease: Lease | None, error: LeaseLostError) -> None:
         """Keep as evidence, in a transaction of its own, what could not be saved."""

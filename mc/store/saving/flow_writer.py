@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, and_, bindparam, not_, null
 from sqlalchemy import update as update_of
+from sqlalchemy.exc import IntegrityError
 
 from mc.context.json_values import encode_json
 from mc.errors import StoreError
@@ -24,7 +25,14 @@ from mc.store.leases.refusals import tasks_changed
 from mc.store.rows.flow_and_task_rows import encode_flow
 from mc.store.rows.request_rows import ended_requests
 from mc.store.rows.signal_rows import SignalDraft, draft_signals
-from mc.store.rows.wakes import FINISHED, add_wake, remove_wakes, remove_wakes_of_finished, wake_if_noted
+from mc.store.rows.wakes import (
+    FINISHED,
+    add_wake,
+    due_if_noted,
+    put_wake,
+    remove_wakes,
+    remove_wakes_of_finished,
+)
 from mc.store.saving.graph_writer import OUTER_GRAPHS, GraphDraft
 from mc.store.saving.inner_flow_writer import (
     InnerDraft,
@@ -35,7 +43,7 @@ from mc.store.saving.inner_flow_writer import (
 )
 from mc.store.schema import tables
 from mc.store.schema.epochs import PRESENT_EPOCH
-from mc.store.sql.statements import Prepared
+from mc.store.sql.statements import Batch, Count, Prepared
 from mc.store.stored_state import StoredState
 
 if TYPE_CHECKING:
@@ -78,6 +86,7 @@ class FlowDraft(GraphDraft):
     signals: SignalDraft | None = None
     migration: SpecChange | None = None
     ended_requests: list[str] = field(default_factory=list)  # on resources
+    checks_row_first: bool = False  # before anything else is sent
 
     def mark_saved(self) -> None:
         """Take over into `state` what has been committed."""
@@ -155,73 +164,111 @@ class Update:
     """A draft that is to be written if the flow's row still fulfils a condition."""
 
     draft: FlowDraft
+    lease: Lease | None  # under which it is saved
     holder: tuple[int | str, ...]  # token and id of the lease, or the epoch; see `save_statement`
     acted_upon: Sequence[Wake] = ()  # what the flow need not be woken for again
 
 
-def update_flows(connection: Connection, statement: Prepared, updates: Sequence[Update]) -> list[Update]:
+def update_flows(
+    connection: Connection, dialect: Dialect, statement: Prepared, updates: Sequence[Update]
+) -> list[Update]:
     """Write drafts of different flows, each if its row still fulfils the condition of the statement.
 
     Args:
         connection: in a transaction.
+        dialect: of the database.
         statement: see `save_statement`.
         updates: what to write.
 
     Returns:
-        Those whose row does, and which were written.
+        Those whose row does not; where there are any, nothing may be committed.
 
     Raises:
         StoreError: rows of tasks are not as they were read; nothing may be committed.
     """
-    written = [update for update in updates if _update_row(connection, statement, update)]
-    drafts = [update.draft for update in written]
-    for update in written:
-        if update.draft.signals is not None:
-            update.draft.signals.write(connection)
-        _settle_wakes(connection, update)
-    for draft in drafts:
-        if draft.data is not None:
-            _UPDATE_DATA.run(connection, (draft.data, draft.flow.key))
-    _update_tasks(connection, drafts)
-    write_history(connection, [draft.history for draft in drafts])
-    for draft in drafts:
-        if draft.migration is not None:
-            draft.migration.write(connection, draft.columns["body"])
-        waiter, finished = draft.state.waiter_key, draft.flow.status in FINISHED_FLOW_STATUSES
-        if finished and not draft.state.finished and waiter is not None:
-            revision = str(draft.state.revision + 1)
-            wake = Wake(kind=FINISHED, source_key=draft.flow.key, reason=revision)
-            add_wake(connection, waiter, wake, draft.columns["modified_at"])
-    return written
+    batch = Batch(connection)
+    drafts = [update.draft for update in updates]
+    rows = [_put_row(batch, dialect, statement, update) for update in updates]
+    if any(draft.checks_row_first for draft in drafts):
+        batch.send()
+        if refused := _find_refused(updates, rows):
+            return refused
+    if not dialect.has_one_writer:
+        for update in updates:
+            _put_wakes(batch, update)
+    _UPDATE_DATA.put(batch, [(draft.data, draft.key) for draft in drafts if draft.data is not None])
+    changed = Count()
+    expected = _put_tasks(batch, drafts, changed)
+    write_history(batch, [draft.history for draft in drafts])
+    try:
+        batch.send()
+    except IntegrityError:
+        # Perhaps a flow was deleted meanwhile; the transaction is done again.
+        for draft in drafts:
+            draft.checks_row_first = True
+        raise
+    refused = _find_refused(updates, rows)
+    if not refused:
+        if changed.rows != expected:
+            raise tasks_changed([draft.flow.key for draft in drafts], expected, changed.rows)
+        for draft in drafts:
+            _write_the_rest(connection, draft)
+    return refused
 
 
-def _update_tasks(connection: Connection, drafts: Sequence[FlowDraft]) -> None:
+def _find_refused(updates: Sequence[Update], rows: Sequence[Count]) -> list[Update]:
+    return [update for update, count in zip(updates, rows, strict=True) if count.rows != 1]
+
+
+def _put_row(batch: Batch, dialect: Dialect, statement: Prepared, update: Update) -> Count:
+    draft, columns = update.draft, update.draft.columns
+    row = (*(columns[name] for name in SAVED_COLUMNS), draft.flow.key, draft.state.revision, *update.holder)
+    if dialect.has_one_writer:
+        _put_removals(batch, update)
+        row = (*row, columns["modified_at"], int(_is_live(draft)))
+    return statement.put(batch, [row])
+
+
+def _put_wakes(batch: Batch, update: Update) -> None:
+    """Let a batch, after the row, remove wakes that were acted upon, and see whether others are noted."""
+    draft = update.draft
+    _put_removals(batch, update)
+    put_wake(batch, draft.flow.key, _is_live(draft), draft.columns["modified_at"])
+
+
+def _put_removals(batch: Batch, update: Update) -> None:
+    flow = update.draft.flow
+    if flow.status in FINISHED_FLOW_STATUSES:
+        remove_wakes_of_finished(batch, flow.key)
+    if update.acted_upon:
+        remove_wakes(batch, flow.key, update.acted_upon)
+
+
+def _is_live(draft: FlowDraft) -> bool:
+    return draft.flow.status in ("PENDING", "RUNNING")
+
+
+def _put_tasks(batch: Batch, drafts: Sequence[FlowDraft], changed: Count) -> int:
     """Write or delete the rows of known tasks, each of which must have the status that was known of it."""
-    expected, found = OUTER_GRAPHS.update(connection, drafts)
+    expected = OUTER_GRAPHS.update(batch, drafts, changed)
     inside = [each for draft in drafts for each in draft.inside]
     gone = [key for draft in drafts if draft.gone_inside for key in find_gone(draft.key, (), draft)]
     gone += [key for each in inside for key in find_gone(each.root_key, each.flow.path, each)]
     if inside or gone:
-        expected_inside, found_inside = write_inner_flows(connection, inside, gone)
-        expected, found = expected + expected_inside, found + found_inside
-    if found != expected:
-        raise tasks_changed([draft.flow.key for draft in drafts], expected, found)
+        expected += write_inner_flows(batch, inside, gone, changed)
+    return expected
 
 
-def _update_row(connection: Connection, statement: Prepared, update: Update) -> bool:
-    columns = update.draft.columns
-    row = (*(columns[name] for name in SAVED_COLUMNS), update.draft.flow.key)
-    row += (update.draft.state.revision, *update.holder)
-    return statement.run(connection, row) == 1
-
-
-def _settle_wakes(connection: Connection, update: Update) -> None:
-    flow, now = update.draft.flow, update.draft.columns["modified_at"]
-    if flow.status in FINISHED_FLOW_STATUSES:
-        remove_wakes_of_finished(connection, flow.key)
-    if update.acted_upon:
-        remove_wakes(connection, flow.key, update.acted_upon)
-    wake_if_noted(connection, flow.key, flow.status in ("PENDING", "RUNNING"), now)
+def _write_the_rest(connection: Connection, draft: FlowDraft) -> None:
+    """Write what takes more than statements whose parameters are known, which few saves have."""
+    if draft.signals is not None:
+        draft.signals.write(connection)
+    if draft.migration is not None:
+        draft.migration.write(connection, draft.columns["body"])
+    waiter, finished = draft.state.waiter_key, draft.flow.status in FINISHED_FLOW_STATUSES
+    if finished and not draft.state.finished and waiter is not None:
+        wake = Wake(kind=FINISHED, source_key=draft.flow.key, reason=str(draft.state.revision + 1))
+        add_wake(connection, waiter, wake, draft.columns["modified_at"])
 
 
 @cache
@@ -235,18 +282,20 @@ def save_statement(
 ) -> Prepared:
     """Return the statement that writes a flow's row, if nobody has saved it and the lease is the saver's.
 
-    Its parameters are the saved columns, the flow's key, the revision that is known, and the token and the id
-    of the lease; without one, the epoch.
+    Its parameters are the saved columns, the flow's key, the revision that is known, the token and the id of
+    the lease (without one, the epoch), and for a database with one writer those of `due_if_noted`.
 
     Args:
         dialect: of the database.
         leased: whether the saver names the token that it holds.
         release: whether the lease ends with the save.
         keep_lost_leases: whether the count of vanished runners stays as it is.
-        notes_calls: whether the calls under way are written; the text is the last parameter.
+        notes_calls: whether the calls under way are written; the text comes after the lease.
     """
     row = tables.flow.c
     values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in SAVED_COLUMNS}
+    if dialect.has_one_writer:
+        values["next_tick_at"] = due_if_noted(values["next_tick_at"])
     values["revision"] = row.revision + 1
     if not keep_lost_leases:
         values["lost_leases"] = 0
@@ -271,6 +320,8 @@ def save_statement(
         values["lease_token"] = row.lease_token + 1  # a runner whose lease ran out is shut out
     if notes_calls:
         names += ["calls"]
+    if dialect.has_one_writer:
+        names += ["now", "live"]
     is_known = and_(row.key == bindparam("flow"), row.revision == bindparam("known"))
     statement = update_of(tables.flow).where(is_known, condition).values(values)
     return Prepared(statement, (*(f"new_{name}" for name in SAVED_COLUMNS), *names))

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import Connection, Table, bindparam, delete, insert
+from sqlalchemy import Table, bindparam, delete, insert
 
 from mc.context.json_values import loads
 from mc.flows.formats.flow_rows import FlowChanges
 from mc.flows.state.task_node import Task, flows_named_in
 from mc.store.rows.flow_and_task_rows import check_key, encode_task
 from mc.store.schema import tables
-from mc.store.sql.statements import BulkUpdate, Prepared, Row
+from mc.store.sql.statements import Batch, BulkUpdate, Count, Prepared, Row
 from mc.store.stored_state import StoredState, TaskColumns
 
 __all__ = ["INNER_GRAPHS", "OUTER_GRAPHS", "GraphDraft", "GraphWriter"]
@@ -127,27 +127,34 @@ class GraphWriter:
             delete(edge).where(edge.c.flow_key == bindparam("flow")), ("flow",)
         )
 
-    def insert(self, connection: Connection, drafts: Sequence[GraphDraft]) -> None:
-        """Add the tasks and edges that are new."""
-        self._insert_task.run_many(connection, [row for draft in drafts for row in draft.new_tasks])
-        self._insert_edge.run_many(connection, [row for draft in drafts for row in draft.new_edges])
+    def insert(self, batch: Batch, drafts: Sequence[GraphDraft]) -> None:
+        """Let a batch add the tasks and edges that are new."""
+        self._insert_task.put(batch, [row for draft in drafts for row in draft.new_tasks])
+        self._insert_edge.put(batch, [row for draft in drafts for row in draft.new_edges])
 
-    def update(self, connection: Connection, drafts: Sequence[GraphDraft]) -> tuple[int, int]:
-        """Write all that changed, each task if it has the status that was known of it.
+    def update(self, batch: Batch, drafts: Sequence[GraphDraft], found: Count) -> int:
+        """Let a batch write all that changed, each task if it has the status that was known of it.
+
+        Args:
+            batch: of the save.
+            drafts: what is to be written.
+            found: to which the tasks are added that were changed.
 
         Returns:
-            How many tasks were to be changed, and how many were.
+            How many tasks are to be changed.
         """
         changed = [row for draft in drafts for row in draft.changed_tasks]
         moved = [row for draft in drafts for row in draft.moved_tasks]
         placed = [row for draft in drafts for row in draft.placed_tasks]
         removed = [row for draft in drafts for row in draft.removed_tasks]
-        found = self._change.run(connection, changed) + self._move.run(connection, moved)
-        found += self._place.run(connection, placed) + self._remove.run_many(connection, removed)
+        self._change.put(batch, changed, found)
+        self._move.put(batch, moved, found)
+        self._place.put(batch, placed, found)
+        self._remove.put(batch, removed, found)
         others = [(draft.key,) for draft in drafts if draft.changes.has_other_edges]
-        self._delete_edges.run_many(connection, others)
-        self.insert(connection, drafts)
-        return len(changed) + len(moved) + len(placed) + len(removed), found
+        self._delete_edges.put(batch, others)
+        self.insert(batch, drafts)
+        return len(changed) + len(moved) + len(placed) + len(removed)
 
 
 OUTER_GRAPHS: Final = GraphWriter(tables.task, tables.edge)

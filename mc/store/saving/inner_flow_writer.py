@@ -16,7 +16,7 @@ from mc.store.reading.flow_reader import chunks, named
 from mc.store.rows.inner_flow_rows import INNER_COLUMNS, encode_inner_flow, inner_flow_key, place_of
 from mc.store.saving.graph_writer import INNER_GRAPHS, GraphDraft
 from mc.store.schema.tables import inner_flow, inner_task
-from mc.store.sql.statements import Prepared
+from mc.store.sql.statements import Batch, Count, Prepared
 from mc.store.stored_state import StoredState
 
 __all__ = ["InnerDraft", "draft_inner_flows", "find_gone", "mark_inner_saved", "write_inner_flows"]
@@ -109,30 +109,29 @@ def _draft(root_key: str, root: StoredState, flow: FlowState) -> InnerDraft:
     return draft
 
 
-def write_inner_flows(
-    connection: Connection, drafts: Sequence[InnerDraft], gone: Sequence[str] = ()
-) -> tuple[int, int]:
-    """Write flows inside of tasks, and delete those that are inside of none any more.
+def write_inner_flows(batch: Batch, drafts: Sequence[InnerDraft], gone: Sequence[str], found: Count) -> int:
+    """Let a batch write flows inside of tasks, and delete those that are inside of none any more.
 
     Args:
-        connection: in a transaction that has made sure that nobody else saves the outermost flows.
+        batch: of a save that makes sure that nobody else saves the outermost flows.
         drafts: what is to be written.
-        gone: keys of rows to delete, with all that is below them; see `find_gone`.
+        gone: keys of rows to delete, with all that is below them, which is read now; see `find_gone`.
+        found: to which the rows are added that were changed.
 
     Returns:
-        How many rows were to be changed, and how many were.
+        How many rows are to be changed.
     """
     new = [draft for draft in drafts if draft.is_new]
     known = [draft for draft in drafts if not draft.is_new]
     rows = [(*(draft.columns[name] for name in INNER_COLUMNS), draft.key) for draft in known]
-    found = _UPDATE.run_many(connection, rows)
-    _UPDATE_DATA.run_many(connection, [(draft.data, draft.key) for draft in known if draft.data is not None])
-    tasks, found_tasks = INNER_GRAPHS.update(connection, known)
+    _UPDATE.put(batch, rows, found)
+    _UPDATE_DATA.put(batch, [(draft.data, draft.key) for draft in known if draft.data is not None])
+    tasks = INNER_GRAPHS.update(batch, known, found)
     if gone:
-        _delete_with_all_below(connection, gone)
+        _DELETE.put(batch, [(key,) for key in _with_all_below(batch.connection, gone)])
     if new:
-        _insert(connection, new)
-    return len(rows) + tasks, found + found_tasks
+        _put_new(batch, new)
+    return len(rows) + tasks
 
 
 def find_gone(root_key: str, path: tuple[str, ...], draft: GraphDraft) -> list[str]:
@@ -146,22 +145,22 @@ def find_gone(root_key: str, path: tuple[str, ...], draft: GraphDraft) -> list[s
     return [inner_flow_key(root_key, path, key) for key in draft.gone_inside]
 
 
-def _delete_with_all_below(connection: Connection, keys: Sequence[str]) -> None:
-    """Delete flows, and the flows inside of their tasks, at any depth."""
-    level = list(dict.fromkeys(keys))
+def _with_all_below(connection: Connection, keys: Sequence[str]) -> list[str]:
+    """Return the keys of flows, and of the flows inside of their tasks, at any depth."""
+    level = found = list(dict.fromkeys(keys))
     while level:
         below: list[str] = []
         for chunk in chunks(level):
             for row in connection.execute(_BELOW, {"keys": chunk}):
                 path = loads(row.path)
                 below += [inner_flow_key(row.root_key, path, key) for key in flows_named_in(loads(row.body))]
-            connection.execute(_DELETE, {"keys": chunk})
-        level = below
+        found, level = [*found, *below], below
+    return found
 
 
-def _insert(connection: Connection, new: Sequence[InnerDraft]) -> None:
-    _INSERT.run_many(
-        connection,
+def _put_new(batch: Batch, new: Sequence[InnerDraft]) -> None:
+    _INSERT.put(
+        batch,
         [
             (
                 draft.key,
@@ -174,7 +173,7 @@ def _insert(connection: Connection, new: Sequence[InnerDraft]) -> None:
             for draft in new
         ],
     )
-    INNER_GRAPHS.insert(connection, new)
+    INNER_GRAPHS.insert(batch, new)
 
 
 def mark_inner_saved(drafts: Sequence[InnerDraft]) -> None:
@@ -188,7 +187,8 @@ _BELOW: Final = (
     .join(inner_task, inner_task.c.flow_key == inner_flow.c.key)
     .where(named(inner_flow.c.key), inner_task.c.body.contains('"sub_flow":', autoescape=True))
 )
-_DELETE: Final = delete(inner_flow).where(named(inner_flow.c.key))  # the database deletes what belongs to it
+# the database deletes what belongs to it
+_DELETE: Final = Prepared(delete(inner_flow).where(inner_flow.c.key == bindparam("flow")), ("flow",))
 _INSERT: Final = Prepared(insert(inner_flow), ("key", "root_key", "place", "path", "data", *INNER_COLUMNS))
 _UPDATE: Final = Prepared(
     update(inner_flow)

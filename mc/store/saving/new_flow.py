@@ -27,7 +27,7 @@ from mc.store.saving.flow_writer import SAVED_COLUMNS, FlowDraft, draft_save
 from mc.store.saving.graph_writer import OUTER_GRAPHS
 from mc.store.saving.inner_flow_writer import write_inner_flows
 from mc.store.schema import tables
-from mc.store.sql.statements import Prepared
+from mc.store.sql.statements import Batch, Count, Prepared
 from mc.store.stored_state import StoredState
 
 __all__ = ["NewFlow", "draft_new_flow", "insert_flows"]
@@ -101,15 +101,17 @@ def insert_flows(connection: Connection, flows: Sequence[NewFlow]) -> None:
     for new in flows:
         if new.spec_text is not None:
             _insert_spec(connection, new, new.spec_text)
-    _INSERT_FLOW.run_many(connection, [[new.row[name] for name in _COLUMNS] for new in flows])
-    OUTER_GRAPHS.insert(connection, [new.draft for new in flows])
+    batch = Batch(connection)
+    _INSERT_FLOW.put(batch, [[new.row[name] for name in _COLUMNS] for new in flows])
+    OUTER_GRAPHS.insert(batch, [new.draft for new in flows])
     inside = [each for new in flows for each in new.draft.inside]
     if inside:
-        write_inner_flows(connection, inside)
+        write_inner_flows(batch, inside, (), Count())
+    write_history(batch, [new.draft.history for new in flows])
+    batch.send()
     for new in flows:
         if new.draft.signals is not None:
             new.draft.signals.write(connection)
-    write_history(connection, [new.draft.history for new in flows])
 
 
 def _used_before(key: str, deleted_at: str) -> FlowExistsError:

@@ -1,4 +1,4 @@
-"""Statements that are compiled once and take rows, one or many in a round trip.
+"""Statements that are compiled once and take rows, and batches of them for one round trip.
 
 SQLAlchemy would work out the parameters of each row anew, which takes longer than the database needs
 to write the row.
@@ -7,6 +7,7 @@ to write the row.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from json import JSONEncoder
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -16,10 +17,9 @@ from sqlalchemy.engine.interfaces import Dialect as EngineDialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
-from mc.store.databases.base import Dialect
-from mc.store.databases.kinds import dialect_of
+from mc.store.databases.base import BATCH, BatchStatement, Dialect
 
-__all__ = ["BulkInsert", "BulkUpdate", "Prepared", "Row"]
+__all__ = ["Batch", "BulkInsert", "BulkUpdate", "Count", "Prepared", "Row"]
 
 Row = Sequence[Any]
 
@@ -29,6 +29,50 @@ _LONGEST: Final = 1_000_000  # characters of one statement; quotation marks may 
 class _Compiled(NamedTuple):
     text: str
     arrange: Callable[[Row], Any]  # from the order of the names to what the driver wants
+
+
+@dataclass(slots=True)
+class Count:
+    """How many rows statements of a batch changed, once it was sent."""
+
+    rows: int = 0
+
+
+class Batch:
+    """Statements that are sent together and executed in order: in one round trip where the driver can.
+
+    Args:
+        connection: in a transaction. Where a statement fails, those behind it are not executed.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection: Final = connection
+        self._statements: list[BatchStatement] = []
+        self._counts: list[Count] = []
+
+    def put(self, text: str, parameters: Sequence[Any], count: Count | None = None) -> Count:
+        """Add a statement for the driver, to be executed for each of its parameters.
+
+        Args:
+            text: as the driver takes it.
+            parameters: of each execution.
+            count: to which the rows are added that it changes.
+        """
+        count = count or Count()
+        self._statements.append(BatchStatement(text, parameters))
+        self._counts.append(count)
+        return count
+
+    def send(self) -> None:
+        """Execute the statements, and count the rows that each of them changed."""
+        statements, counts = self._statements, self._counts
+        if not statements:
+            return
+        self._statements, self._counts = [], []
+        text = ";\n".join([statement.text for statement in statements])  # what logs show
+        self.connection.exec_driver_sql(text, execution_options={BATCH: statements})
+        for statement, count in zip(statements, counts, strict=True):
+            count.rows += statement.changed
 
 
 class Prepared:
@@ -55,6 +99,13 @@ class Prepared:
             return 0
         text, arrange = self._for(connection)
         return connection.exec_driver_sql(text, [arrange(row) for row in rows]).rowcount
+
+    def put(self, batch: Batch, rows: Sequence[Row], count: Count | None = None) -> Count:
+        """Add it to a batch, to be executed for each row."""
+        if not rows:
+            return count or Count()
+        text, arrange = self._for(batch.connection)
+        return batch.put(text, [arrange(row) for row in rows], count)
 
     def _for(self, connection: Connection) -> _Compiled:
         return self._compiled.get(type(connection.dialect)) or self._compile(connection.dialect)
@@ -103,16 +154,25 @@ class BulkInsert:
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Add the rows."""
+        batch = Batch(connection)
+        self.put(batch, rows)
+        batch.send()
+
+    def put(self, batch: Batch, rows: Sequence[Row]) -> None:
+        """Let a batch add the rows."""
         if not rows:
             return
-        dialect = dialect_of(connection)
+        statement = self._for(batch.connection) if len(rows) > 1 else None
+        if statement is None:
+            self._plain.put(batch, rows)
+        else:
+            batch.put(statement, [(_rows_text(rows),)])
+
+    def _for(self, connection: Connection) -> str | None:
+        dialect: Dialect = connection.dialect.mc_dialect  # type: ignore[attr-defined]
         if dialect not in self._statements:
             self._statements[dialect] = dialect.bulk_insert(connection, self._table, self._columns)
-        statement = self._statements[dialect]
-        if statement is None:
-            self._plain.run_many(connection, rows)
-        else:
-            connection.exec_driver_sql(statement, (_rows_text(rows),))
+        return self._statements[dialect]
 
 
 class BulkUpdate:
@@ -138,23 +198,24 @@ class BulkUpdate:
         )
         self._statements: dict[Dialect, str | None] = {}
 
-    def run(self, connection: Connection, rows: Sequence[Row]) -> int:
-        """Change the rows, and return how many of them were there as the guard says."""
-        if not rows:
-            return 0
-        dialect = dialect_of(connection)
-        if dialect not in self._statements:
-            self._statements[dialect] = dialect.bulk_update(connection, self._table, self._values, self._keys)
-        statement = self._statements[dialect]
+    def put(self, batch: Batch, rows: Sequence[Row], count: Count | None = None) -> Count:
+        """Let a batch change the rows, and count those that were there as the guard says."""
+        count = count or Count()
+        statement = self._for(batch.connection) if len(rows) > 1 else None
         if statement is None:
-            return self._plain.run_many(connection, rows)
-        changed = 0
+            return self._plain.put(batch, rows, count)
         for part in _parts(rows):
             if len(part) == 1:
-                changed += self._plain.run(connection, part[0])
-                continue
-            changed += connection.exec_driver_sql(statement, (_rows_text(part),)).rowcount
-        return changed
+                self._plain.put(batch, part, count)
+            else:
+                batch.put(statement, [(_rows_text(part),)], count)
+        return count
+
+    def _for(self, connection: Connection) -> str | None:
+        dialect: Dialect = connection.dialect.mc_dialect  # type: ignore[attr-defined]
+        if dialect not in self._statements:
+            self._statements[dialect] = dialect.bulk_update(connection, self._table, self._values, self._keys)
+        return self._statements[dialect]
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
