@@ -23,7 +23,7 @@ class RoundTrips:
 
 
 class _PostgresRequests:
-    """Finds in what a client of PostgreSQL sends what makes the server answer: a query, or a synchronisation."""
+    """Finds in what a client of PostgreSQL sends what the server answers: a query, or a synchronisation."""
 
     def __init__(self) -> None:
         self._left = b""
