@@ -28,7 +28,9 @@ def sub_flow_markers(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str
 
 def hash_of_inside(snapshot: Snapshot, key: str) -> int:
     inside = sorted(inner for inner, row in snapshot.inner_flows.items() if row["root_key"] == key)
-    rows = [(snapshot.inner_flows[inner], *snapshot.inner_tasks[inner].values()) for inner in inside]
+    # sorted, because a server returns rows in the order in which they lie
+    tasks = {inner: [row for _, row in sorted(snapshot.inner_tasks[inner].items())] for inner in inside}
+    rows = [(snapshot.inner_flows[inner], *tasks[inner]) for inner in inside]
     return hash(tuple(tuple(row.values()) for found in rows for row in found))
 
 
