@@ -7,7 +7,8 @@ the graph.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 from mc.errors import GraphError, StatusError
 from mc.flows.state.lazy_nodes import StoredNodes
@@ -20,6 +21,7 @@ from mc.statuses import FINISHED_TASK_STATUSES, TASK_CHANGES, check_task_change,
 __all__ = ["ChangeListener", "TaskStates"]
 
 _ACTIVE = ("RUNNING", "WAITING")
+_NEVER_MET: Final = 2**31 - 1  # unmet precursors of a task that can never start, whatever ends
 # entries of a task dict that another attempt must not find
 _OF_ONE_ATTEMPT = (
     "deadline_at",
@@ -171,7 +173,7 @@ class TaskStates:
     def skip_doomed(self) -> None:
         """Skip the tasks that were added when they could never start any more."""
         doomed, self.doomed = self.doomed, []
-        for node in doomed:
+        for node in sorted(doomed, key=attrgetter("position")):
             if node.status != "PENDING":
                 continue
             if decide(self.nodes, node)[0] == NEVER:
@@ -351,7 +353,7 @@ class TaskStates:
             self.running[node] = None
             self.queues.push_due(node)
         elif is_doomed:
-            node.unmet = 1
+            node.unmet = _NEVER_MET
             self.doomed.append(node)
         else:
             self.queues.push_ready(node)
@@ -390,6 +392,7 @@ class TaskStates:
             return
         node.unmet = max(unfinished, 1)
         if decision == NEVER:
+            node.unmet = _NEVER_MET
             self.doomed.append(node)
         if was_queued:
             self.queues.is_stale = True

@@ -197,6 +197,40 @@ class TestFromAHandler:
         assert statuses(flow)["w"] == "SKIPPED"
 
 
+class TestTasksThatCanNeverStart:
+    """Tasks that are added below one that was skipped."""
+
+    @pytest.fixture
+    def flow(self) -> Flow:
+        """A flow in which `adder` adds a task below itself and a skipped one, and sets another one back."""
+
+        def add(task_ctx: Any) -> None:
+            task_ctx["flow"].add_task(task("added", precursors=["skipped", "adder"]))
+            task_ctx["flow"].tasks["after"]["status"] = "PENDING"
+
+        spec = {
+            "tasks": [
+                task("skipped", precursors=[], cfg={"when": {"any": []}}),
+                task("adder", "add", precursors=["skipped"], cfg={"start_when": "all_finished"}),
+                task("after", precursors=["skipped"]),
+            ]
+        }
+        self.engine = FlowEngine(task_handlers={"add": add})
+        return self.engine.flow_spec_to_flow(spec)
+
+    def test_the_end_of_another_task_does_not_let_them_start(self, flow: Flow) -> None:
+        while flow.status not in {"FAILED", "COMPLETED"}:
+            self.engine.tick_flow(flow)
+            flow.check_invariants()
+        assert statuses(flow)["added"] == "SKIPPED"
+
+    def test_they_are_skipped_in_the_order_of_the_flow(self, flow: Flow) -> None:
+        skipped = []
+        while flow.status not in {"FAILED", "COMPLETED"}:
+            skipped += self.engine.tick_flow(flow).skipped
+        assert skipped == ["skipped", "after", "after", "added"]
+
+
 class TestSkippedAfterAFailure:
     def test_a_flow_whose_failed_task_is_skipped_has_no_failure(self) -> None:
         """The task failed in the same flow, whose others go on; somebody decides that it is not needed."""
