@@ -20,6 +20,8 @@ from tests.benchmarks.workloads import best_seconds, chain
 from tests.support.databases import DATABASES, fresh_url
 
 FLOWS = 1_000  # of ten tasks
+STEPS = 300
+MOST_TIMES_BARE_STEP = 3.0
 LIMITS = {"sqlite": "1,000", "postgres": "500", "mariadb": "none set"}
 LEAST_SHARE_OF_BARE_COMMITS = 0.2
 LEAST_GAIN_OF_FOUR_RUNNERS = (
@@ -80,6 +82,68 @@ def bare_commits(url: str, count: int) -> float:
     raw.close()
     engine.dispose()
     return seconds
+
+
+def bare_steps(url: str, count: int) -> float:
+    """Return the seconds for commits of the rows that a step changes, each, by the database driver alone."""
+    engine = create_engine(url)
+    kind = engine.dialect.name
+    sign, key = "?" if kind == "sqlite" else "%s", "`key`" if kind == "mysql" else "key"
+    body, at = json.dumps({"data": "x" * 400}), "2026-01-01T00:00:00.000000+00:00"
+    event = "flow_key, task_key, attempt, kind, old_status, new_status, at, recorded_at"
+    attempt = "flow_key, task_key, attempt, status, started_at"
+    one, eight, five = (", ".join([sign] * number) for number in (1, 8, 5))
+    statements = (
+        (f"UPDATE mc_flow SET body = {one}, modified_at = {one} WHERE {key} = 'steps'", [(body, at)]),
+        (f"UPDATE mc_task SET body = {one} WHERE flow_key = 'steps' AND {key} = 't0'", [(body,)]),
+        (
+            f"INSERT INTO mc_event ({event}) VALUES ({eight})",
+            [("steps", "t0", 1, "changed", "PENDING", "RUNNING", at, at)] * 3,
+        ),
+        (
+            f"INSERT INTO mc_attempt ({attempt}) VALUES ({five})",
+            [("steps", "t0", 1, "COMPLETED", at)],
+        ),
+    )
+    raw = engine.raw_connection()
+    cursor = raw.cursor()
+    if kind == "sqlite":
+        cursor.execute("PRAGMA synchronous=FULL")
+    began = time.perf_counter()
+    for _ in range(count):
+        for text, rows in statements:
+            cursor.executemany(text, rows)
+        raw.commit()
+    seconds = time.perf_counter() - began
+    raw.close()
+    engine.dispose()
+    return seconds
+
+
+@on_each
+def test_a_step_that_is_saved_beside_a_bare_commit_of_its_rows(database: str, url: str, table: Any) -> None:
+    steps = [{"key": f"t{number}", "task_type": "step"} for number in range(STEPS)]
+    ratios, times = [], []
+    with FlowStore(url) as store:
+        runner = FlowRunner(store, FlowEngine(task_handlers={"step": lambda: None}))
+        later = {"tasks": [{"key": "t0", "task_type": "wait", "task_params": {"duration": "1d"}}]}
+        store.create(Flow.from_flow_spec(later, key="steps"))
+        runner.tick()
+        for number in range(3):
+            store.create(Flow.from_flow_spec({"tasks": steps}, key=f"f{number}"))
+            began = time.perf_counter()
+            assert runner.tick().tasks == STEPS
+            times.append(time.perf_counter() - began)
+            bare = bare_steps(url, STEPS)
+            ratios.append(times[-1] / bare)
+    step = min(times) / STEPS
+    table.add(
+        f"a step that is saved on {database}, us",
+        f"{step * 1e6:.0f}",
+        f"{MOST_TIMES_BARE_STEP} x bare; the goal is 1.7",
+        beside=f"{step / min(ratios) * 1e6:.0f} us for a bare commit of its rows ({min(ratios):.2f} x)",
+    )
+    assert min(ratios) <= MOST_TIMES_BARE_STEP
 
 
 @on_each
