@@ -126,6 +126,16 @@ def skip(houston: Houston) -> None:
     houston.skip("f", ["outer"], by="ada")
 
 
+def retry_and_skip(houston: Houston) -> None:
+    houston.retry("f", ["outer"], by="ada")
+    houston.skip("f", ["outer"], by="ada")
+
+
+def set_params_after_a_retry(houston: Houston) -> None:
+    houston.retry("f", ["outer"], by="ada")
+    houston.set("f", "outer", params={"flow_spec": {"tasks": [work("other")]}}, by="ada")
+
+
 def retry_with_other_params(houston: Houston) -> None:
     houston.set("f", "outer", params={"flow_spec": {"tasks": [work("other")]}}, by="ada")
     houston.retry("f", ["outer"], by="ada")
@@ -152,6 +162,12 @@ GONE: dict[str, tuple[dict[str, Any], Callable[[Houston], object], set[str]]] = 
         set(),
     ),
     "what is skipped": (inline("outer", inline("deep", BAD)), skip, set()),
+    "what is skipped after a retry": (inline("outer", inline("deep", BAD)), retry_and_skip, set()),
+    "what is given other params after a retry": (
+        inline("outer", inline("deep", BAD)),
+        set_params_after_a_retry,
+        {"outer"},
+    ),
     "what begins anew with other params": (
         inline("outer", inline("deep", BAD)),
         retry_with_other_params,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -14,6 +15,7 @@ from mc.cli.settings import Settings
 
 if TYPE_CHECKING:
     from mc.explanation.explanation import Explanation, Reason
+    from mc.houston import Houston
 
 __all__ = ["command"]
 
@@ -31,9 +33,12 @@ _LONGEST: Final = 2_000  # characters of a line
     metavar="N",
     help="Tell of at most N unfinished tasks.",
 )
+@click.option(
+    "--task", "path", type=TEXT, metavar="T", help="Only tell of this task, outer/inner inside others."
+)
 @common_options
 @click.pass_obj
-def command(settings: Settings, key: str, max_tasks: int) -> None:
+def command(settings: Settings, key: str, max_tasks: int, path: str | None) -> None:
     """Tell why a flow does not move, and what would move it.
 
     First comes what holds up the flow itself, then what each task waits for: other tasks, a time, a signal,
@@ -41,12 +46,29 @@ def command(settings: Settings, key: str, max_tasks: int) -> None:
     it, and where a command would, which. Nothing is changed. Times are UTC.
     """
     with settings.open_houston(only_reads=True) as houston:
-        explanation = houston.explain(key, max_tasks=max_tasks)
+        if path is None:
+            explanation = houston.explain(key, max_tasks=max_tasks)
+        else:
+            explanation = _explain_task(houston, key, path)
     if settings.as_json:
         print_json(explanation.to_dict())
     else:
         for line in _describe(explanation):
             print(printable(line, _LONGEST))
+
+
+def _explain_task(houston: Houston, key: str, path: str) -> Explanation:
+    """Return the explanation of a flow without what is about other tasks.
+
+    Raises:
+        GraphError: there is no such task.
+    """
+    from mc.flows.calls.task_paths import find_task
+
+    find_task(houston.load(key), path)
+    found = houston.explain(key, max_tasks=int(COUNT.max or 0))
+    own = [each for each in found.reasons if each.task is None or f"{each.task}/".startswith(f"{path}/")]
+    return replace(found, reasons=tuple(own), tasks_not_shown=0)
 
 
 def _describe(explanation: Explanation, indent: str = "") -> Iterator[str]:

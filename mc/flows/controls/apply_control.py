@@ -24,7 +24,7 @@ from mc.flows.flow import Flow
 from mc.flows.resources.requests import ask_anew
 from mc.flows.state.start_rules import START
 from mc.flows.state.starting import decide
-from mc.flows.state.task_node import Task, TaskNode, with_proxied
+from mc.flows.state.task_node import BEGUN_WITH_PARAMS, Task, TaskNode, with_proxied
 from mc.flows.state.task_states import TaskStates
 from mc.flows.state.under_way import make_due
 from mc.flows.time_limits import extend_limits
@@ -394,7 +394,7 @@ def _skip(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
     for node in nodes:
         tick.stop_task(node)
         task = node.task
-        task.pop("kept", None)
+        _forget_what_was_begun(task)
         task["skipped_by"] = {"by": control.by, "reason": control.reason}
         task["finished_at"] = tick.at
         if node.status != "SKIPPED":  # one of the others may have left it without a way to start
@@ -428,8 +428,14 @@ def _set(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
     if control.params is not None:
         name = "raw_task_params" if "raw_task_params" in task else "task_params"
         task[name] = {**task[name], **copy_json(dict(control.params))}
-        task.pop("kept", None)  # it was begun with the params that it had
+        _forget_what_was_begun(task)  # with the params that it had
     tick.state.tasks.touch(node)
+
+
+def _forget_what_was_begun(task: Task) -> None:
+    """Let another attempt of a task that is finished, or PENDING after a retry, begin from its start."""
+    for name in BEGUN_WITH_PARAMS:
+        task.pop(name, None)
 
 
 _APPLIERS: Final[Mapping[ControlKind, Callable[[OpenTick, Control, list[TaskNode]], None]]] = {

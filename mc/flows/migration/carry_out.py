@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from mc.context.json_values import copy_json
 from mc.durations import format_time, parse_duration, parse_time
@@ -15,25 +15,13 @@ from mc.flows.migration.planning import plan_migration
 from mc.flows.migration.spec_pair import SpecPair
 from mc.flows.observer import MigrationRecord
 from mc.flows.state.rebuilding import rebuild
-from mc.flows.state.task_node import Task, with_proxied
+from mc.flows.state.task_node import BEGUN_WITH_PARAMS, Task, with_proxied
 from mc.spec.task_types import canonical_task_type
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
 
 __all__ = ["carry_out", "migrate_flow"]
-
-# entries of a task dict that were made by its type and of its parameters; a retry would go on with them
-_BEGUN_WITH_THEM: Final = (
-    "flow_dict",
-    "initialised",
-    "kept",
-    "proxied_task",
-    "raw_task_params",
-    "retries_sub_flow",
-    "sub_flow",
-    "waits_for",
-)
 
 
 def migrate_flow(
@@ -156,7 +144,7 @@ def _rewrite(task: Task, written: Mapping[str, Any], parts: Sequence[str]) -> No
         if name == "precursors":
             continue
         if name in ("task_type", "task_params"):
-            for entry in _BEGUN_WITH_THEM:
+            for entry in ("raw_task_params", *BEGUN_WITH_PARAMS):
                 task.pop(entry, None)
         if name == "cfg" and task.pop("resource_claim", None) is not None:
             task.pop("next_tick_at", None)  # when it was to ask again for what it needed by its old cfg

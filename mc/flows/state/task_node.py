@@ -10,9 +10,20 @@ from mc.flows.resource import read_needs
 from mc.flows.state.start_rules import StartRule, failure_behind, start_rule_for
 from mc.spec.task_graph import start_rule_task_keys
 
-__all__ = ["ROOT_RANK", "Task", "TaskNode", "flows_named_in", "read_cfg", "with_proxied"]
+__all__ = ["BEGUN_WITH_PARAMS", "ROOT_RANK", "Task", "TaskNode", "flows_named_in", "read_cfg", "with_proxied"]
 
 Task = dict[str, Any]
+
+# entries of a task dict that its type made of its parameters, and with which a retry would go on
+BEGUN_WITH_PARAMS: Final = (
+    "flow_dict",
+    "initialised",
+    "kept",
+    "proxied_task",
+    "retries_sub_flow",
+    "sub_flow",
+    "waits_for",
+)
 
 # Below all others, so that there is always room between ROOT and the first tasks.
 ROOT_RANK: Final = -(1 << 60)

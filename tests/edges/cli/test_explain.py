@@ -33,6 +33,20 @@ def test_people_read_what_each_task_waits_for_and_what_to_type(waiting: Callable
     assert "end: The task waits for sub (WAITING)." in lines
 
 
+def test_of_one_task_only_that_is_told(houston: Callable[..., Any], write_spec: Callable[..., Path]) -> None:
+    inner = {"tasks": [{**WAIT, "precursors": []}, {**WAIT, "key": "other", "precursors": []}]}
+    outer = {"key": "outer", "task_type": "inline_flow", "task_params": {"flow_spec": inner}}
+    houston("submit", write_spec([outer, {"key": "end", "task_type": "noop"}]), "--key", "f")
+    houston("tick")
+    told = houston("explain", "f", "--task", "outer/w", "--json").document["reasons"]
+    assert [(each["kind"], each["task"]) for each in told] == [("event", None), ("signal", "outer/w")]
+    told = houston("explain", "f", "--task", "outer", "--json").document["reasons"]
+    assert [each["task"] for each in told] == [None, "outer/w", "outer/other"]
+    ended = houston("explain", "f", "--task", "outer/v")
+    assert ended.code == 2
+    assert "Flow 'f' has no task 'outer/v'. Did you mean 'outer/w'" in ended.err
+
+
 def test_what_it_says_to_type_can_be_typed(waiting: Callable[..., Any]) -> None:
     typed = next(line for line in waiting("explain", "f").out.splitlines() if "$ houston signal" in line)
     assert waiting(*typed.split()[2:]).code == 0
