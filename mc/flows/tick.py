@@ -32,7 +32,6 @@ from mc.flows.resource import read_needs
 from mc.flows.resources.grants import grant_resources, may_call, refuse_inside_holder
 from mc.flows.services import SERVICES
 from mc.flows.signals.waits import free_signals_of_ended_waits, wake_waits
-from mc.flows.state.starting import may_start
 from mc.flows.state.task_node import Task, TaskNode
 from mc.flows.tick_report import TickReport
 from mc.interrupts import INTERRUPTS
@@ -123,8 +122,7 @@ class Tick:
         """Start what is ready, then yield a call for every task that runs, in the order of the spec."""
         if not self._live:
             return
-        state = self.state
-        tasks = state.tasks
+        state, tasks = self.state, self.state.tasks
         is_heard = self.engine.observers or state.unsaved.journal is not None
         tasks.on_change = self._notify if is_heard else None
         if state.outside_changes:
@@ -138,61 +136,68 @@ class Tick:
         if state.status == "PENDING":
             self._begin_flow()
         queues = tasks.queues
-        left = queues.take_left() if queues.left else None  # by a tick that was interrupted
-        if left:
-            nodes = [node for node in left if node.status == "RUNNING"]
-            ready = [queues.entry_of(node) for node in left if may_start(node)]
-        else:
-            state.ticks += 1
+        goes_on = queues.order is not None  # with a tick that was interrupted
+        state.ticks += not goes_on
         if state.deadline_at and state.deadline_at <= self.at:
             self._fail_flow(
                 TimeoutError(f"The flow ran for longer than its cfg.timeout ({state.cfg.get('timeout')}).")
             )
             return
-        if tasks.failures and state.cfg.get("fail_fast", True):
+        if tasks.failures and state.is_failing:
             return
-        if tasks.doomed:
-            tasks.skip_doomed()
-        if state.mailbox is not None and state.mailbox.is_new:
-            wake_waits(self.flow, self.at, self.engine.find_sub_flow)
-        if not left:
+        if goes_on:
+            self.report.progressed = True
+            nodes, ready = queues.split_left()
+        else:
+            if tasks.doomed:
+                tasks.skip_doomed()
+            if state.mailbox is not None and state.mailbox.is_new:
+                wake_waits(self.flow, self.at, self.engine.find_sub_flow)
             if queues.due:
                 tasks.wake_due(self.at)
-            nodes = list(tasks.running)
+            nodes = [*tasks.running]
             if queues.is_stale:  # what waits again must not start when another task of this tick ends
                 queues.drop_stale()
             ready = queues.take_ready()
         if tasks.is_limited:
             ready = grant_resources(self, ready)
-        if ready and state.cfg.get("max_running_tasks") is not None:
+        if state.cfg and ready and not goes_on and state.cfg.get("max_running_tasks") is not None:
             ready = queues.choose(ready, state.cfg["max_running_tasks"] - len(tasks.running))
         for _, _, node in ready:
             nodes.append(node)
         if len(nodes) > 1:
             nodes.sort(key=_position)
-            queues.left = dict.fromkeys(nodes)
-            nodes = list(queues.left)
-        for node in nodes:
+            nodes = list(dict.fromkeys(nodes))
+        queues.order, queues.done = nodes, None
+        queues.turns = turns = iter(nodes)
+        for node in turns:
             call = self._turn_to(node)
             if call is not None:
                 yield call
-            elif queues.left:
-                queues.left.pop(node, None)
+            else:
+                queues.done = node
+                tasks.touch(node)
+            if tasks.failures and state.is_failing:
+                break
         if self.has_pending_calls:
             yield None
+        if not tasks.failures:
+            queues.order = None
 
     def finish(self) -> TickReport:
         """Settle the flow's status after the calls were made, or as many as there was time for."""
         state, report = self.state, self.report
         if self._live:
-            tasks = state.tasks
+            tasks, queues = state.tasks, state.tasks.queues
             if tasks.skipped:
                 report.add("skipped", *tasks.take_skipped())
-            if tasks.queues.is_stale:
-                tasks.queues.drop_stale()
+            if queues.order is not None:
+                queues.end_tick()
+            if queues.is_stale:
+                queues.drop_stale()
             if state.mailbox is not None:
                 free_signals_of_ended_waits(self.flow, self.at, self.engine.find_sub_flow)
-            if tasks.failures or not tasks.queues.ready or state.cfg:
+            if tasks.failures or not queues.ready or state.cfg:
                 self._settle_flow()
             if self.engine.resources.is_in_use:
                 self._end_claims()
@@ -219,8 +224,7 @@ class Tick:
     def between_ticks(self) -> Iterator[None]:
         """Let observers and the journal hear of what is changed meanwhile, as of a tick's changes."""
         tasks = self.state.tasks
-        told = tasks.on_change
-        tasks.on_change = self._notify
+        told, tasks.on_change = tasks.on_change, self._notify
         self._tell_outside_changes()
         try:
             yield
@@ -250,6 +254,7 @@ class Tick:
             if node.status == "WAITING":
                 tasks.change(node, "RUNNING")
             node.task["status"] = "RUNNING"
+            tasks.under_way.add(node)  # what a tick has still to call stays as it is
             self.new_call(node, NO_HANDLER).settle(error)
         return True
 
@@ -398,14 +403,14 @@ class Tick:
         state, tasks, queues = self.state, self.state.tasks, self.state.tasks.queues
         if state.status != "RUNNING":
             return
-        if tasks.failures and state.cfg.get("fail_fast", True):
+        if tasks.failures and state.is_failing:
             self._end_flow("FAILED")
         elif not tasks.unfinished_count():
             if tasks.failures:
                 self._end_flow("FAILED")
             else:
                 self._complete_flow()
-        elif queues.left:
+        elif queues.order is not None:
             pass  # the tick is not over
         elif state.cfg.get("max_ticks") is not None and state.ticks >= state.cfg["max_ticks"]:
             left = [node.key for node in (*tasks.running, *state.ready_nodes())][:10]

@@ -66,7 +66,10 @@ class FlowTaskCall(TaskCall):
     def note_pending(self) -> None:
         """Make the tick wait for the outcome before it ends."""
         self.tick.has_pending_calls = True
-        self.tick.state.tasks.under_way.add(self.node)
+        tasks = self.tick.state.tasks
+        tasks.under_way.add(self.node)
+        tasks.queues.awaited[self.node] = None
+        tasks.queues.done = self.node
 
     def give_up(self) -> None:
         """Leave the task as it was before the call, which was interrupted: the next tick makes it again."""
@@ -76,7 +79,10 @@ class FlowTaskCall(TaskCall):
     def put_off(self) -> None:
         """Leave the task as it was before the call, which cannot be made here."""
         self.give_up()
-        self.tick.state.tasks.queues.left.pop(self.node, None)
+        tasks = self.tick.state.tasks
+        tasks.queues.awaited.pop(self.node, None)
+        tasks.queues.done = self.node
+        tasks.touch(self.node)
 
     def allow_failure(self) -> None:
         """Let the task's failure count for nothing."""
@@ -95,10 +101,11 @@ class FlowTaskCall(TaskCall):
         tick.report.calls += 1
         if not self.handler.is_plain:
             tick.read_clock()
-        if tasks.under_way:
+        if tasks.under_way and node in tasks.under_way:
             tasks.under_way.discard(node)
-        if tasks.queues.left:
-            tasks.queues.left.pop(node, None)
+            tasks.queues.awaited.pop(node, None)
+        else:
+            tasks.queues.done = node
         new = task.get("status")
         if node.status != "RUNNING":
             self._settle_late(error)
@@ -277,7 +284,7 @@ class FlowTaskCall(TaskCall):
             return
         tasks.change(node, "FAILED")
         tick.report.add("failed", node.key)
-        if node.may_fail or not state.cfg.get("fail_fast", True):
+        if node.may_fail or not state.is_failing:
             tasks.settle_dependents(node)
 
     def _try_again(self, record: dict[str, Any], at: str | None) -> None:

@@ -52,6 +52,8 @@ FLOW_ATTRIBUTES: Final[Mapping[str, tuple[type, ...]]] = {
     "finished_at": (str, type(None)),
     "deadline_at": (str, type(None)),
     "ticks": (int,),
+    "calls_left": (int, type(None)),
+    "next_call": (str, type(None)),
     "spec": (dict, type(None)),
 }
 # what a task of a flow dict may hold of what the engine relies upon
@@ -61,6 +63,7 @@ _TASK_ATTRIBUTES: Final[Mapping[str, tuple[type, ...]]] = {
     "data": (dict, type(None)),
     "cfg": (dict, type(None)),
     "attempt": (int,),
+    "from_tick": (int,),
     "attempts": (list,),
     "next_tick_at": (str, type(None)),
     "deadline_at": (str, type(None)),
@@ -95,6 +98,7 @@ _COMPUTED: Final = frozenset(
 def state_to_dict(state: FlowState) -> dict[str, Any]:
     """Return a flow as data; see `Flow.to_flow_dict`."""
     state.tasks.reconcile()
+    first = state.note_tick()
     flow_dict: dict[str, Any] = {"schema_version": FLOW_DICT_VERSION}
     for name in FLOW_ATTRIBUTES:
         flow_dict[name] = copy_json(getattr(state, name))
@@ -103,8 +107,13 @@ def state_to_dict(state: FlowState) -> dict[str, Any]:
     flow_dict["num_tickable_tasks"] = state.count_tickable()
     nodes = state.tasks.nodes
     state.read_completed_sub_flows(node.task for node in nodes.values() if node.status == "COMPLETED")
+    tasks = {key: task_to_dict(state, node.task) for key, node in nodes.items()}
+    if first is not None:
+        for key, task in tasks.items():
+            if state.tasks.queues.is_passed(nodes[key], first):
+                task["from_tick"] = state.ticks + 1
     flow_dict["graph"] = {
-        "tasks": {key: task_to_dict(state, node.task) for key, node in nodes.items()},
+        "tasks": tasks,
         "edges": state.tasks.list_edges(),
         "order": [key for key in nodes if key != ROOT_TASK_KEY],
     }
@@ -202,6 +211,7 @@ def state_from_dict(flow_dict: Mapping[str, Any], *, with_inside: bool = True) -
             setattr(state, name, copy_json(attributes[name]))
     tasks, edges = _read_graph(flow_dict.get("graph") or {})
     add_graph(state, tasks, edges)
+    state.tasks.go_on(state.ticks, state.next_call, state.calls_left)
     state.data_bytes = sum(json_size(task["data"]) for task in tasks if task.get("data"))
     if with_inside:
         begin_inside(state)

@@ -60,11 +60,12 @@ def collect_changes(state: FlowState) -> FlowChanges:
     """
     tasks, unsaved = state.tasks, state.unsaved
     tasks.reconcile()
+    first = state.note_tick()
     nodes = tuple(sorted(tasks.touched, key=_position))
     doomed = tasks.doomed_nodes()
     return FlowChanges(
         attributes={name: getattr(state, name) for name in FLOW_ATTRIBUTES if name != "spec"},
-        task_rows=[_to_row(node, doomed) for node in nodes],
+        task_rows=[_to_row(node, doomed, state, first) for node in nodes],
         edges=list(unsaved.edges),
         journal=list(unsaved.journal or ()),
         nodes=nodes,
@@ -90,7 +91,8 @@ def _position(place: TaskNode | TaskRow) -> int:
     return place.position
 
 
-def _to_row(node: TaskNode, doomed: set[TaskNode]) -> TaskRow:
+def _to_row(node: TaskNode, doomed: set[TaskNode], state: FlowState, first: TaskNode | None) -> TaskRow:
+    is_passed = first is not None and state.tasks.queues.is_passed(node, first)
     return TaskRow(
         key=node.key,
         position=node.position,
@@ -99,6 +101,7 @@ def _to_row(node: TaskNode, doomed: set[TaskNode]) -> TaskRow:
         unmet=DOOMED if node in doomed else node.unmet,
         due_at=node.task.get("next_tick_at"),
         task=node.task,
+        from_tick=state.ticks + 1 if is_passed else None,
     )
 
 
@@ -118,6 +121,7 @@ def state_from_rows(
     for row in rows:
         # Those that are stored: a row that is written later must fit to those that are not.
         state.tasks.nodes[row.key].rank = row.rank
+    state.tasks.go_on(state.ticks, state.next_call, state.calls_left)
     state.count_as_saved()
     _begin_inside(state)
     return state
@@ -156,6 +160,7 @@ def state_from_frontier(
     tasks.read_later(nodes, counts, failures)
     for row in sorted(rows, key=_position):
         tasks.enter(nodes.add(row), is_doomed=row.unmet == DOOMED)
+    tasks.go_on(state.ticks, state.next_call, state.calls_left)
     state.count_as_saved()
     _begin_inside(state)
     return state
@@ -196,7 +201,7 @@ def fetch_ahead(state: FlowState, at: str) -> None:
         ready = nsmallest(max(int(limit) - len(running), 0), ready)
     due = [node for time, _, node in queues.due if time <= at]
     called = [node for node in running if node.status == "RUNNING"]  # the others wait, however many
-    nodes.fetch_edges(out_of=[*called, *(node for _, _, node in ready), *due])
+    nodes.fetch_edges(out_of=[*called, *queues.list_left(), *(node for _, _, node in ready), *due])
 
 
 def _tasks_with_sub_flows(running: Iterable[TaskNode], at: str) -> Iterator[Task]:
@@ -228,13 +233,16 @@ def next_tick_time(state: FlowState, at: str) -> str | None:
     if state.status != "RUNNING":
         return None
     tasks = state.tasks
-    if tasks.failures and state.cfg.get("fail_fast", True):
+    if tasks.failures and state.is_failing:
         return at  # the tick in which the task failed was cut short; the next one ends the flow
-    if tasks.queues.ready:
-        limit = state.cfg.get("max_running_tasks")
+    queues = tasks.queues
+    if queues.order is not None:
+        return at  # the next one goes on with it
+    if queues.ready:
+        limit = state.cfg.get("max_running_tasks") if state.cfg else None
         if limit is None or len(tasks.running) < limit:
             return at
-    if tasks.counts["RUNNING"] or tasks.queues.left or tasks.doomed or not tasks.unfinished_count():
+    if tasks.counts["RUNNING"] or tasks.doomed or not tasks.unfinished_count():
         return at
-    times = [time for time in (state.deadline_at, tasks.queues.next_due_time()) if time]
+    times = [time for time in (state.deadline_at, queues.next_due_time()) if time]
     return max(at, min(times)) if times else None

@@ -126,6 +126,8 @@ class FlowState:
         self.finished_at: str | None = None
         self.deadline_at: str | None = None
         self.ticks = 0
+        self.calls_left: int | None = None
+        self.next_call: str | None = None
 
         self.data_bytes = 0
         self.mailbox: Mailbox | None = None
@@ -160,6 +162,11 @@ class FlowState:
         """Read the spec when it is asked for."""
         self._read_spec = read
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether a failure counts that ends the flow at once."""
+        return bool(self.tasks.failures and self.cfg.get("fail_fast", True))
+
     def check_data(self) -> None:
         """Make JSON of the data that were handed out.
 
@@ -168,6 +175,13 @@ class FlowState:
         """
         self.data = to_json_value(self.data, "/flow/data")
         self.data_handed_out = False
+
+    def note_tick(self) -> TaskNode | None:
+        """Note how far the tick under way is, to be written down; return the first task that is left."""
+        queues = self.tasks.queues
+        self.calls_left, first = queues.count_left(), queues.next_left()
+        self.next_call = first.key if first is not None else None
+        return first
 
     def open_mailbox(self) -> Mailbox:
         """Return the mailbox, which is made when it is needed."""

@@ -38,7 +38,7 @@ def check_invariants(state: FlowState) -> None:
     strangers = [node.key for node in queues.awaiting if tasks.nodes.get(node.key) is not node]
     if strangers:
         raise AssertionError(f"{strangers} wait for resources and are no tasks of the flow")
-    listed = {*queues.awaiting, *queues.left, *(node for _, _, node in [*queues.ready, *queues.due])}
+    listed = {*queues.awaiting, *queues.list_left(), *(node for _, _, node in [*queues.ready, *queues.due])}
     for node in nodes:
         if node.status == "PENDING":
             _check_pending(state, node, listed)
@@ -54,7 +54,7 @@ def check_invariants(state: FlowState) -> None:
 
 def _check_pending(state: FlowState, node: TaskNode, listed: set[TaskNode]) -> None:
     tasks = state.tasks
-    if state.status in FINISHED_FLOW_STATUSES or (tasks.failures and state.cfg.get("fail_fast", True)):
+    if state.status in FINISHED_FLOW_STATUSES or state.is_failing:
         return  # what waits for tasks that failed or were cancelled with the flow is not told
     statuses = [source.status for source in node.precursors]
     unfinished = sum(status not in FINISHED_TASK_STATUSES for status in statuses)

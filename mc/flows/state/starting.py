@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, nsmallest
+from itertools import islice
+from operator import attrgetter, length_hint
 
 from mc.errors import GraphError
 from mc.flows.state.start_rules import NEVER, START, UNDECIDED, counted_status
-from mc.flows.state.task_node import TaskNode
+from mc.flows.state.task_node import Task, TaskNode
 from mc.statuses import FINISHED_TASK_STATUSES
 
 __all__ = ["ReadyEntry", "TaskQueues", "ask_rule", "decide", "may_start"]
 
 ReadyEntry = tuple[int, int, TaskNode]  # -priority, position, node: in the order in which they start
+
+_position = attrgetter("position")
 
 
 class TaskQueues:
@@ -23,17 +28,23 @@ class TaskQueues:
         ready: heap of the tasks whose start rule holds.
         due: heap of (time, position, node): when tasks that wait can be ticked next; stale entries included.
         awaiting: tasks that are ready but for resources that they were refused.
-        left: tasks that the tick under way has still to call, in order, where it calls more than one.
-        is_stale: whether `ready` has entries that may not start any more.
+        order: tasks that the tick under way calls, in order; None: no tick is under way.
+        turns: over them, as far as the tick has come.
+        done: the task whose turn ended last.
+        awaited: tasks that had their turn, and whose calls have not ended.
+        is_stale: whether `ready`, or `order`, has tasks that may not start any more.
     """
 
-    __slots__ = ("awaiting", "due", "is_stale", "left", "ready")
+    __slots__ = ("awaited", "awaiting", "done", "due", "is_stale", "order", "ready", "turns")
 
     def __init__(self) -> None:
         self.ready: list[ReadyEntry] = []
         self.due: list[tuple[str, int, TaskNode]] = []
         self.awaiting: dict[TaskNode, None] = {}
-        self.left: dict[TaskNode, None] = {}
+        self.order: list[TaskNode] | None = None
+        self.turns: Iterator[TaskNode] = iter(())
+        self.done: TaskNode | None = None
+        self.awaited: dict[TaskNode, None] = {}
         self.is_stale = False
 
     def push_ready(self, node: TaskNode) -> None:
@@ -66,10 +77,81 @@ class TaskQueues:
         taken, self.ready = self.ready, []
         return taken
 
-    def take_left(self) -> Collection[TaskNode]:
-        """Return the tasks that an interrupted tick did not come to, and may be called still."""
-        taken, self.left = self.left, {}
-        return [node for node in taken if node.status == "RUNNING" or self._is_startable(node)]
+    def end_tick(self) -> None:
+        """Note that no tick is under way, unless one has still tasks to call."""
+        if not self.count_left():
+            self.order = None
+
+    def list_left(self) -> list[TaskNode]:
+        """Return the tasks that the tick under way has still to call, in order."""
+        if self.order is None:
+            return []
+        return [node for node in (*self.awaited, *self.order[self._next() :]) if self._is_callable(node)]
+
+    def take_left(self) -> list[TaskNode]:
+        """Return these tasks, and let the tick be over."""
+        left = self.list_left()
+        self.order, self.awaited = None, {}
+        return left
+
+    def split_left(self) -> tuple[list[TaskNode], list[ReadyEntry]]:
+        """Return these tasks, those that run and those that start, and let the tick be over."""
+        left = self.take_left()
+        running = [node for node in left if node.status == "RUNNING"]
+        return running, [self.entry_of(node) for node in left if node.status == "PENDING"]
+
+    def count_left(self) -> int | None:
+        """Return how many tasks the tick under way has still to call; None: none is under way."""
+        if self.order is None:
+            return None
+        if self.is_stale:
+            return len(self.list_left())
+        return len(self.awaited) + len(self.order) - self._next()
+
+    def next_left(self) -> TaskNode | None:
+        """Return the first task that the tick under way has still to call."""
+        if self.order is None:
+            return None
+        return next(iter((*islice(self.awaited, 1), *islice(self.order, self._next(), None))), None)
+
+    def is_passed(self, node: TaskNode, first: TaskNode) -> bool:
+        """Tell whether the tick under way does not call a task that might be taken for one that is left.
+
+        Args:
+            node: the task.
+            first: the first one that is left.
+        """
+        if self.order is None or node.position <= first.position or node in self.awaited:
+            return False
+        at = bisect_left(self.order, node.position, self._next(), key=_position)
+        return self._is_callable(node) and self.order[at : at + 1] != [node]
+
+    def go_on(self, candidates: Iterable[TaskNode], first: str | None, count: int) -> None:
+        """Go on with a tick that was interrupted: what is left of it is ready no more.
+
+        Args:
+            candidates: tasks that it may have called already, or not; `is_passed` holds for none.
+            first: key of the first that is left.
+            count: how many are.
+        """
+        nodes = [node for node in candidates if node.status == "RUNNING" or not _was_refused(node.task)]
+        begin = next((node.position for node in nodes if node.key == first), 0)
+        nodes = [node for node in nodes if node.position >= begin] if count else []
+        left = {node: None for node in nodes if node.status == "RUNNING"}
+        # Of those that are ready it had chosen the first ones.
+        startable = {self.entry_of(node) for node in nodes if node.status == "PENDING"}
+        left |= {node: None for *_, node in nsmallest(count - len(left), startable)}
+        self.order, self.done = sorted(left, key=_position), None
+        self.turns = iter(self.order)
+        self.ready = [entry for entry in self.ready if entry[2] not in left]
+        heapify(self.ready)
+
+    def _next(self) -> int:
+        """Return the place in `order` of the first task whose turn has not come, or whose call goes on."""
+        if self.order is None:
+            return 0
+        at = len(self.order) - length_hint(self.turns)
+        return at - 1 if at and self.order[at - 1] is not self.done else at
 
     def choose(self, heap: list[ReadyEntry], room: int) -> list[ReadyEntry]:
         """Return as many ready tasks of `take_ready` as there is room for, and take back the others."""
@@ -113,7 +195,7 @@ class TaskQueues:
 
     def drop_stale(self) -> None:
         """Take out the tasks that may not start any more."""
-        self.is_stale = False
+        self.is_stale = self.order is not None
         self.ready = [entry for entry in self.ready if may_start(entry[2])]
         if self.awaiting:
             self.awaiting = {node: None for node in self.awaiting if may_start(node)}
@@ -121,17 +203,23 @@ class TaskQueues:
 
     def startable(self) -> Sequence[TaskNode]:
         """Return the ready tasks in the order in which they start, each once."""
-        left = (self.entry_of(node) for node in self.left)
+        left = (self.entry_of(node) for node in self.list_left())
         return [node for _, _, node in sorted({*self.ready, *left}) if may_start(node)]
 
     @staticmethod
-    def _is_startable(node: TaskNode) -> bool:
-        return may_start(node) and "next_tick_at" not in node.task
+    def _is_callable(node: TaskNode) -> bool:
+        return node.status == "RUNNING" or (may_start(node) and "next_tick_at" not in node.task)
 
 
 def may_start(node: TaskNode) -> bool:
     """Tell whether a task is PENDING and waits for no other one."""
     return node.status == "PENDING" and not node.unmet
+
+
+def _was_refused(task: Task) -> bool:
+    """Tell whether a task that is ready waits for resources."""
+    claim = task.get("resource_claim")
+    return claim is not None and "granted_at" not in claim
 
 
 def decide(

@@ -23,3 +23,4 @@ class TaskRow:
     unmet: int  # unfinished precursors; 0: may start; DOOMED: can never start, and is to be SKIPPED
     due_at: str | None  # next_tick_at of a task that waits, ISO 8601 UTC
     task: Task  # the whole dict, the flow's own: serialise it at once
+    from_tick: int | None = None  # where it might be taken for one that is left: the tick that may call it

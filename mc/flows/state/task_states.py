@@ -123,7 +123,7 @@ class TaskStates:
         """
         old = node.status
         self.change(node, new)
-        if old == "PENDING":
+        if old == "PENDING" or self.queues.order is not None:
             self.queues.is_stale = True
         if new == "WAITING":
             self.queues.push_due(node)
@@ -145,6 +145,7 @@ class TaskStates:
                     self.change(node, "RUNNING")
             elif may_start(node) and (task.get("next_tick_at") or "") <= at:
                 task.pop("next_tick_at", None)
+                self.touch(node)
                 self.queues.push_ready(node)
 
     def skip(self, node: TaskNode, cause: dict[str, str] | None = None) -> None:
@@ -357,6 +358,19 @@ class TaskStates:
             self.doomed.append(node)
         else:
             self.queues.push_ready(node)
+
+    def go_on(self, tick: int, first: str | None, count: int | None) -> None:
+        """Take up the tick in which the flow was when it was stored, if it was in one.
+
+        Args:
+            tick: its number.
+            first: key of the first task that it had still to call.
+            count: how many tasks it had still to call; None: it was in none.
+        """
+        nodes = [*self.running, *(node for *_, node in self.queues.ready)]
+        candidates = [node for node in nodes if node.task.pop("from_tick", 0) <= tick]
+        if count is not None:
+            self.queues.go_on(candidates, first, count)
 
     def touch(self, node: TaskNode) -> None:
         """Remember that the next save has to look at a task."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sqlalchemy import Table, bindparam, delete, insert
@@ -60,6 +60,9 @@ class GraphDraft:
             key = row.key
             stored = encode_task(self.name, row)
             before = known.get(key)
+            if row.from_tick is not None and (before != stored or row.status == "RUNNING"):
+                task = {**row.task, "from_tick": row.from_tick}
+                stored = encode_task(self.name, replace(row, task=task))
             if before == stored:
                 continue
             self.stored[key] = stored
