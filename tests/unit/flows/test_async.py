@@ -46,8 +46,8 @@ class TestSyncFront:
         assert error["type"] == "CoroutineHandlerError"
         assert "await engine.atick_flow(flow)" in error["message"]
 
-    def test_other_tasks_of_the_tick_go_on(self) -> None:
-        flow = flow_of("later", "noop")
+    def test_other_tasks_go_on_where_a_failure_does_not_end_the_flow(self) -> None:
+        flow = flow_of("later", "noop", fail_fast=False)
         FlowEngine(task_handlers={"later": ready}).tick_flow(flow)
         assert statuses(flow) == ["FAILED", "COMPLETED"]
 

@@ -102,10 +102,12 @@ class TestOneTick:
         assert engine.tick_flow(flow).completed == ["join"]
         assert flow.tasks["slow"]["data"] == {"first": True, "second": True}
 
-    def test_a_failure_does_not_keep_others_of_the_tick_from_being_ticked(self) -> None:
-        flow = Flow.from_flow_spec(
-            {"tasks": [task("bad", "bad", precursors=[]), task("good", precursors=[])]}
-        )
+    def test_a_failure_keeps_others_of_the_tick_from_being_ticked_only_where_it_ends_the_flow(self) -> None:
+        tasks = [task("bad", "bad", precursors=[]), task("good", precursors=[])]
+        flow = Flow.from_flow_spec({"tasks": tasks})
+        report = FlowEngine(task_handlers={"bad": lambda: 1 / 0}).tick_flow(flow)
+        assert (report.failed, report.completed, report.cancelled) == (["bad"], [], ["good"])
+        flow = Flow.from_flow_spec({"tasks": tasks, "cfg": {"fail_fast": False}})
         report = FlowEngine(task_handlers={"bad": lambda: 1 / 0}).tick_flow(flow)
         assert (report.failed, report.completed) == (["bad"], ["good"])
         assert flow.status == "FAILED"

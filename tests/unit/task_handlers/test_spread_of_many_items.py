@@ -88,4 +88,4 @@ class TestLimit:
         flow = spread({"task_type": "fail"}, container, max_running_tasks=LIMIT)
         with pytest.raises(FlowError, match=f"task 'item_{LIMIT + 3}': ValueError: no more"):
             FlowEngine(task_handlers={"fail": fail_late}).run_flow(flow)
-        assert calls == list(range(2 * LIMIT))
+        assert calls == list(range(LIMIT + 4))
