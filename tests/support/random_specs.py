@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mc.errors import GraphError
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
-__all__ = ["Act", "graphs", "meddling_specs", "wild_specs"]
+__all__ = ["Act", "graphs", "meddling_specs", "nested_specs", "wild_specs"]
 
 
 class Act(BaseTaskHandler):
@@ -146,3 +146,28 @@ def meddling_specs(draw: st.DrawFn) -> dict[str, Any]:
                 )
             )
     return spec
+
+
+@st.composite
+def nested_specs(draw: st.DrawFn, depth: int = 2) -> dict[str, Any]:
+    """Specs some of whose tasks have no effects, and some of which hold flows, at several depths."""
+    spec = draw(wild_specs())
+    for task in spec["tasks"]:
+        kind = draw(st.sampled_from(["act", "act", "calm", *(NESTING if depth else ())]))
+        if kind in ("act", "calm"):
+            task["task_type"] = kind
+            continue
+        inner = draw(nested_specs(depth=depth - 1))
+        del inner["key"]
+        task["task_type"], task["task_params"] = kind, {"flow_spec": inner}
+        if kind == "loop":
+            task["task_params"]["max_iterations"] = draw(st.integers(1, 2))
+        elif kind == "spread":
+            skeleton = {"task_type": "inline_flow", "task_params": {"flow_spec": inner}}
+            skeleton = draw(st.sampled_from([skeleton, {"task_type": "act", "task_params": {"polls": 1}}]))
+            items = list(range(draw(st.integers(1, 3))))
+            task["task_params"] = {"items": items, "mapping_params": {"skeleton": skeleton}}
+    return spec
+
+
+NESTING = ["inline_flow", "loop", "spread"]

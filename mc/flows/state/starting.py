@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from heapq import heapify, heappop, heappush, nsmallest
-from itertools import islice
+from itertools import chain
 from operator import attrgetter, length_hint
 
 from mc.errors import GraphError
@@ -112,7 +112,8 @@ class TaskQueues:
         """Return the first task that the tick under way has still to call."""
         if self.order is None:
             return None
-        return next(iter((*islice(self.awaited, 1), *islice(self.order, self._next(), None))), None)
+        left = chain(self.awaited, map(self.order.__getitem__, range(self._next(), len(self.order))))
+        return next((node for node in left if self._is_callable(node)), None)
 
     def is_passed(self, node: TaskNode, first: TaskNode) -> bool:
         """Tell whether the tick under way does not call a task that might be taken for one that is left.
