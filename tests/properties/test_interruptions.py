@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mc.clock import ManualClock
@@ -52,12 +52,14 @@ def compare(store: FlowStore, spec: dict[str, Any], manner: str, data: st.DataOb
 class TestStored:
     """A runner is interrupted after a save; another one loads the flow and goes on."""
 
+    @settings(max_examples=15)
     @given(nested_specs(), st.data())
     def test_it_ends_as_if_nothing_had_happened(
         self, store: FlowStore, manner: str, spec: dict[str, Any], data: st.DataObject
     ) -> None:
         compare(store, spec, manner, data)
 
+    @settings(max_examples=15)
     @given(meddling_specs(), st.data())
     def test_also_where_tasks_meddle_with_others(
         self, store: FlowStore, manner: str, spec: dict[str, Any], data: st.DataObject

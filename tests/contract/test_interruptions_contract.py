@@ -1,0 +1,145 @@
+"""A runner that is interrupted, after whichever save, changes nothing of what becomes of its flow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mc.clock import ManualClock
+from mc.flows.flow import Flow
+from mc.flows.flow_engine import FlowEngine
+from mc.runners.flow_runner import FlowRunner
+from mc.store.flow_store import FlowStore
+from tests.support.interruptions import MANNERS, run_in_memory, run_stored
+from tests.support.trials import Trial
+
+
+def act(key: str, *precursors: str, task_type: str = "act", **params: Any) -> dict[str, Any]:
+    task = {"key": key, "task_type": task_type, "precursors": list(precursors), "task_params": params}
+    return {**task, "cfg": params.pop("cfg")} if "cfg" in params else task
+
+
+def spread(key: str, count: int, **skeleton: Any) -> dict[str, Any]:
+    params = {"items": list(range(count)), "mapping_params": {"skeleton": {"task_type": "act", **skeleton}}}
+    return {"key": key, "task_type": "spread", "precursors": [], "task_params": params}
+
+
+def inline(key: str, *tasks: dict[str, Any], **cfg: Any) -> dict[str, Any]:
+    spec = {"tasks": list(tasks), "cfg": cfg}
+    return {
+        "key": key,
+        "task_type": "inline_flow",
+        "precursors": [],
+        "task_params": {"flow_spec": spec},
+    }
+
+
+RETRY = {"retry": {"max_attempts": 3, "delay": 30, "jitter": 0}}
+# What becomes ready in a tick stands before and behind what the tick has still to call.
+CHAINS = [
+    act("a"),
+    act("b", "a"),
+    act("c", polls=1),
+    act("d", "a", task_type="calm"),
+    act("e", waits=[5]),
+    act("f", "c"),
+    act("g", task_type="calm"),
+]
+SPECS: dict[str, dict[str, Any]] = {
+    "what becomes ready": {"tasks": CHAINS},
+    "not all at once": {
+        "cfg": {"max_running_tasks": 2},
+        "tasks": [*CHAINS, act("h", cfg={"priority": 1}), act("i", fails=1, cfg=RETRY)],
+    },
+    "retries and failures": {
+        "cfg": {"fail_fast": False},
+        "tasks": [act("a", fails=2, cfg=RETRY), act("b", fails=9), act("c", "b"), act("d"), act("e", "a")],
+    },
+    "too many ticks": {"cfg": {"max_ticks": 3}, "tasks": [act("a"), act("b", "a"), act("c", polls=9)]},
+    "stopped": {"tasks": [act("a", polls=3), spread("s", 3), act("b", fails=9), act("c"), act("d")]},
+    "stopped inside": {
+        "cfg": {"fail_fast": False},
+        "tasks": [
+            act("a"),
+            inline(
+                "i",
+                spread(
+                    "s",
+                    4,
+                    task_type="inline_flow",
+                    task_params={"flow_spec": {"tasks": [act("x"), act("y", fails=9), act("z")]}},
+                ),
+            ),
+            act("b", "a"),
+            act("c"),
+        ],
+    },
+    "cancelled while it waits to try again": {
+        "tasks": [inline("i", act("x", fails=9, cfg=RETRY)), act("a"), act("b", "a", fails=9)]
+    },
+    "inside": {"tasks": [inline("i", *CHAINS), spread("s", 3), *CHAINS[:3]]},
+}
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.mark.reliability(sample=8, of_each="store_name")
+@pytest.mark.parametrize("manner", MANNERS)
+@pytest.mark.parametrize("name", SPECS)
+def test_a_flow_ends_as_if_no_runner_had_been_interrupted(
+    store: FlowStore, clock: ManualClock, name: str, manner: str, trial: Trial
+) -> None:
+    spec = {**SPECS[name], "key": "f"}
+    end, changes, writes = run_stored(store, clock, spec)
+    assert end == run_in_memory(spec)
+    assert writes > 3
+    for point in trial.random.sample(range(1, writes + 1), trial.size(writes, min(writes, 6))):
+        found = run_stored(store, clock, spec, manner, [point])
+        assert found[:2] == (end, changes), f"interrupted after write {point}"
+
+
+def test_a_value_that_json_cannot_hold_fails_its_own_task_in_the_middle_of_a_tick(
+    store: FlowStore, clock: ManualClock
+) -> None:
+    def odd(task: dict[str, Any]) -> None:
+        task["data"]["x"] = {1, 2}
+
+    tasks = [act("a"), act("odd", task_type="odd"), act("b"), act("c", "a")]
+    store.create(Flow.from_flow_spec({"key": "f", "cfg": {"fail_fast": False}, "tasks": tasks}))
+    engine = FlowEngine(task_handlers={"act": lambda: {"x": 1}, "odd": odd}, clock=clock)
+    FlowRunner(store, engine).tick()
+    flow = store.load("f")
+    assert {key: task["status"] for key, task in flow.tasks.items()} == {
+        "a": "COMPLETED",
+        "odd": "FAILED",
+        "b": "COMPLETED",
+        "c": "COMPLETED",
+    }
+    assert flow.tasks["odd"]["error"]["type"] == "NotJsonError"
+    assert flow.ticks == 2
+
+
+def test_what_is_exported_in_the_middle_of_a_tick_goes_on_where_it_is_imported(
+    store: FlowStore, clock: ManualClock
+) -> None:
+    exported: list[dict[str, Any]] = []
+
+    def look(task: dict[str, Any]) -> None:
+        if task["key"] == "c" and not exported:
+            exported.append(store.load("f").to_flow_dict())
+
+    engine = FlowEngine(task_handlers={"look": look}, clock=clock)
+    tasks = [act(key, *before, task_type="look") for key, *before in ("a", "c", "ba", "d")]
+    store.create(Flow.from_flow_spec({"key": "f", "tasks": tasks}))
+    FlowRunner(store, engine).tick()
+    (flow_dict,) = exported
+    assert (flow_dict["ticks"], flow_dict["calls_left"], flow_dict["next_call"]) == (1, 2, "c")
+    copy = Flow.from_flow_dict({**flow_dict, "key": "copy"})
+    assert engine.tick_flow(copy).completed == ["c", "d"]
+    assert (copy.ticks, copy.tasks["b"]["status"]) == (1, "PENDING")
+    assert engine.tick_flow(copy).completed == ["b"]
+    assert (copy.ticks, copy.status) == (2, store.load("f").status)
