@@ -459,6 +459,7 @@ OPERATIONS: dict[str, Operation] = {
     "tick with signals": Operation(arrange=_begin_and_send, act=_run, whole=False, parts=3),
     "tick": Operation(arrange=_add("parent"), act=_run, whole=False, parts=5),
     "tick with flows inside of tasks": Operation(arrange=_add("inside"), act=_run, whole=False, parts=8),
+    "tick that a failure stops": Operation(arrange=_add("stopping"), act=_run, whole=False, parts=4),
     "tick after a loss": Operation(arrange=_begin_and_lose, act=_run, whole=False, parts=3),
     "transactional tasks": Operation(arrange=_add_transactional, act=_run, whole=False, parts=3),
     "keep what came too late": Operation(arrange=_add("chain"), act=_keep_what_came_too_late, tells=False),

@@ -172,6 +172,26 @@ SPECS: dict[str, dict[str, Any]] = {
             {"key": "after", "task_type": "act", "precursors": ["each", "rounds"]},
         ]
     },
+    # A failure in the middle of a tick stops it, inside and outside; what became ready in it does not start.
+    "stopping": {
+        "tasks": [
+            ACT,
+            {
+                "key": "each",
+                "task_type": "spread",
+                "precursors": [],
+                "task_params": {
+                    "items": [1, 2, 3, 4],
+                    "mapping_params": {
+                        "skeleton": {"task_type": "picky"},
+                        "wirings": ["ctx.item.value => ctx.skeleton.data.n"],
+                    },
+                },
+            },
+            {"key": "after", "task_type": "act", "precursors": ["x"]},
+            {"key": "other", "task_type": "act", "precursors": []},
+        ]
+    },
     **{
         name: {
             "tasks": [
@@ -274,6 +294,13 @@ class _Bad(BaseTaskHandler):
         raise ValueError("bad on purpose")
 
 
+class _Picky(_Act):
+    def tick_task(self) -> None:
+        if self.data["n"] == 3:
+            raise ValueError("not this one")
+        super().tick_task()
+
+
 class _Flaky(BaseTaskHandler):
     def tick_task(self) -> None:
         if self.task["attempt"] == 1:
@@ -281,7 +308,7 @@ class _Flaky(BaseTaskHandler):
         self.complete(by=self.task_ctx["idempotency_key"])
 
 
-HANDLERS = {"act": _Act, "calm": _Calm, "bad": _Bad, "flaky": _Flaky}
+HANDLERS = {"act": _Act, "calm": _Calm, "bad": _Bad, "flaky": _Flaky, "picky": _Picky}
 
 
 class World:
