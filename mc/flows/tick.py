@@ -136,17 +136,16 @@ class Tick:
         if state.status == "PENDING":
             self._begin_flow()
         queues = tasks.queues
-        goes_on = queues.order is not None  # with a tick that was interrupted
+        goes_on = self.report.progressed = queues.order is not None  # with a tick that was interrupted
         state.ticks += not goes_on
         if state.deadline_at and state.deadline_at <= self.at:
-            self._fail_flow(
-                TimeoutError(f"The flow ran for longer than its cfg.timeout ({state.cfg.get('timeout')}).")
-            )
+            timeout = state.cfg.get("timeout")
+            self._fail_flow(TimeoutError(f"The flow ran for longer than its cfg.timeout ({timeout})."))
             return
-        if tasks.failures and state.is_failing:
-            return
-        if goes_on:
-            self.report.progressed = True
+        is_failing = tasks.failures and state.is_failing
+        if is_failing:  # what had begun beside the call that failed, and was interrupted, comes to its end
+            nodes, ready = queues.split_begun()
+        elif goes_on:
             nodes, ready = queues.split_left()
         else:
             if tasks.doomed:
@@ -159,7 +158,7 @@ class Tick:
             if queues.is_stale:  # what waits again must not start when another task of this tick ends
                 queues.drop_stale()
             ready = queues.take_ready()
-        if tasks.is_limited:
+        if tasks.is_limited and not is_failing:
             ready = grant_resources(self, ready)
         if state.cfg and ready and not goes_on and state.cfg.get("max_running_tasks") is not None:
             ready = queues.choose(ready, state.cfg["max_running_tasks"] - len(tasks.running))
@@ -168,8 +167,9 @@ class Tick:
         if len(nodes) > 1:
             nodes.sort(key=_position)
             nodes = list(dict.fromkeys(nodes))
-        queues.order, queues.done = nodes, None
-        queues.turns = turns = iter(nodes)
+        turns = iter(nodes)
+        if not is_failing:
+            queues.order, queues.turns, queues.done = nodes, turns, None
         for node in turns:
             call = self._turn_to(node)
             if call is not None:
@@ -177,7 +177,7 @@ class Tick:
             else:
                 queues.done = node
                 tasks.touch(node)
-            if tasks.failures and state.is_failing:
+            if tasks.failures and not is_failing and state.is_failing:
                 break
         if self.has_pending_calls:
             yield None
@@ -254,7 +254,7 @@ class Tick:
             if node.status == "WAITING":
                 tasks.change(node, "RUNNING")
             node.task["status"] = "RUNNING"
-            tasks.under_way.add(node)  # what a tick has still to call stays as it is
+            tasks.queues.awaited[node] = None  # a tick's turn may be another task's
             self.new_call(node, NO_HANDLER).settle(error)
         return True
 

@@ -39,13 +39,15 @@ def store(request: pytest.FixtureRequest) -> Iterator[FlowStore]:
             yield opened
 
 
-def compare(store: FlowStore, spec: dict[str, Any], manner: str, data: st.DataObject) -> None:
-    expected = run_in_memory(spec)
-    end, changes, writes = run_stored(store, CLOCK, spec)
-    assert end == expected
+def compare(
+    store: FlowStore, spec: dict[str, Any], manner: str, data: st.DataObject, *, awaits: bool = False
+) -> None:
+    end, changes, writes = run_stored(store, CLOCK, spec, awaits=awaits)
+    if not awaits:
+        assert end == run_in_memory(spec)
     for _ in range(2):
         points = data.draw(st.lists(st.integers(1, writes), min_size=1, max_size=2), label="points")
-        assert run_stored(store, CLOCK, spec, manner, points)[:2] == (end, changes)
+        assert run_stored(store, CLOCK, spec, manner, points, awaits=awaits)[:2] == (end, changes)
 
 
 @pytest.mark.parametrize("manner", MANNERS)
@@ -58,6 +60,13 @@ class TestStored:
         self, store: FlowStore, manner: str, spec: dict[str, Any], data: st.DataObject
     ) -> None:
         compare(store, spec, manner, data)
+
+    @settings(max_examples=15)
+    @given(nested_specs(), st.data())
+    def test_also_where_calls_are_under_way_side_by_side(
+        self, store: FlowStore, manner: str, spec: dict[str, Any], data: st.DataObject
+    ) -> None:
+        compare(store, spec, manner, data, awaits=True)
 
     @settings(max_examples=15)
     @given(meddling_specs(), st.data())

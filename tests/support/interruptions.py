@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -33,6 +34,14 @@ class Calm(Act):
     """Does the same without effects, so that it is saved together with what comes after it."""
 
     has_effects: ClassVar[bool] = False
+
+
+class AsyncAct(Act):
+    """Does so while other calls of its tick are under way, too."""
+
+    async def tick_task(self) -> None:  # type: ignore[override]
+        await asyncio.sleep(0)
+        super().tick_task()
 
 
 class _KilledError(BaseException):
@@ -83,8 +92,8 @@ class _Interruptions:
         self.runner.stop()
 
 
-def engine_of(clock: ManualClock) -> FlowEngine:
-    return FlowEngine(task_handlers={"act": Act, "calm": Calm}, clock=clock)
+def engine_of(clock: ManualClock, *, awaits: bool = False) -> FlowEngine:
+    return FlowEngine(task_handlers={"act": AsyncAct if awaits else Act, "calm": Calm}, clock=clock)
 
 
 def run_in_memory(spec: dict[str, Any]) -> dict[str, Any]:
@@ -107,6 +116,8 @@ def run_stored(
     spec: dict[str, Any],
     manner: str = "kill",
     points: Sequence[int] = (),
+    *,
+    awaits: bool = False,
 ) -> Run:
     """Run a flow in a store, interrupted after some writes, each time gone on with by another runner.
 
@@ -116,8 +127,9 @@ def run_stored(
         spec: of the flow.
         manner: how the runner is interrupted.
         points: after which writes, counted from 1.
+        awaits: the runner awaits calls, side by side.
     """
-    engine = engine_of(clock)
+    engine = engine_of(clock, awaits=awaits)
     _wipe(store)
     clock.set(ManualClock().now())
     flow = engine.flow_spec_to_flow(spec)
@@ -128,7 +140,10 @@ def run_stored(
         interruptions.runner = FlowRunner(store, engine)
         try:
             with interruptions.armed():
-                interruptions.runner.tick()
+                if awaits:
+                    asyncio.run(interruptions.runner.atick())
+                else:
+                    interruptions.runner.tick()
         except _KilledError:
             interruptions.is_dead = False
             _expire_leases(store)

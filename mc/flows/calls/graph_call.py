@@ -101,11 +101,12 @@ class FlowTaskCall(TaskCall):
         tick.report.calls += 1
         if not self.handler.is_plain:
             tick.read_clock()
-        if tasks.under_way and node in tasks.under_way:
+        queues = tasks.queues
+        if queues.awaited and node in queues.awaited:
+            del queues.awaited[node]
             tasks.under_way.discard(node)
-            tasks.queues.awaited.pop(node, None)
         else:
-            tasks.queues.done = node
+            queues.done = node
         new = task.get("status")
         if node.status != "RUNNING":
             self._settle_late(error)

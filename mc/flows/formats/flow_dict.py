@@ -53,6 +53,7 @@ FLOW_ATTRIBUTES: Final[Mapping[str, tuple[type, ...]]] = {
     "deadline_at": (str, type(None)),
     "ticks": (int,),
     "calls_left": (int, type(None)),
+    "calls_begun": (int, type(None)),
     "next_call": (str, type(None)),
     "spec": (dict, type(None)),
 }
@@ -211,7 +212,7 @@ def state_from_dict(flow_dict: Mapping[str, Any], *, with_inside: bool = True) -
             setattr(state, name, copy_json(attributes[name]))
     tasks, edges = _read_graph(flow_dict.get("graph") or {})
     add_graph(state, tasks, edges)
-    state.tasks.go_on(state.ticks, state.next_call, state.calls_left)
+    state.tasks.go_on(state.ticks, state.next_call, state.calls_left, state.calls_begun)
     state.data_bytes = sum(json_size(task["data"]) for task in tasks if task.get("data"))
     if with_inside:
         begin_inside(state)

@@ -121,7 +121,7 @@ def state_from_rows(
     for row in rows:
         # Those that are stored: a row that is written later must fit to those that are not.
         state.tasks.nodes[row.key].rank = row.rank
-    state.tasks.go_on(state.ticks, state.next_call, state.calls_left)
+    state.tasks.go_on(state.ticks, state.next_call, state.calls_left, state.calls_begun)
     state.count_as_saved()
     _begin_inside(state)
     return state
@@ -160,7 +160,7 @@ def state_from_frontier(
     tasks.read_later(nodes, counts, failures)
     for row in sorted(rows, key=_position):
         tasks.enter(nodes.add(row), is_doomed=row.unmet == DOOMED)
-    tasks.go_on(state.ticks, state.next_call, state.calls_left)
+    tasks.go_on(state.ticks, state.next_call, state.calls_left, state.calls_begun)
     state.count_as_saved()
     _begin_inside(state)
     return state

@@ -127,6 +127,7 @@ class FlowState:
         self.deadline_at: str | None = None
         self.ticks = 0
         self.calls_left: int | None = None
+        self.calls_begun: int | None = None
         self.next_call: str | None = None
 
         self.data_bytes = 0
@@ -180,6 +181,7 @@ class FlowState:
         """Note how far the tick under way is, to be written down; return the first task that is left."""
         queues = self.tasks.queues
         self.calls_left, first = queues.count_left(), queues.next_left()
+        self.calls_begun = len(queues.awaited) or None
         self.next_call = first.key if first is not None else None
         return first
 

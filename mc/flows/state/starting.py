@@ -100,6 +100,10 @@ class TaskQueues:
         running = [node for node in left if node.status == "RUNNING"]
         return running, [self.entry_of(node) for node in left if node.status == "PENDING"]
 
+    def split_begun(self) -> tuple[list[TaskNode], list[ReadyEntry]]:
+        """Return those of them whose calls had begun, likewise; the tick is not over."""
+        return [*self.awaited], []
+
     def count_left(self) -> int | None:
         """Return how many tasks the tick under way has still to call; None: none is under way."""
         if self.order is None:
@@ -127,13 +131,14 @@ class TaskQueues:
         at = bisect_left(self.order, node.position, self._next(), key=_position)
         return self._is_callable(node) and self.order[at : at + 1] != [node]
 
-    def go_on(self, candidates: Iterable[TaskNode], first: str | None, count: int) -> None:
+    def go_on(self, candidates: Iterable[TaskNode], first: str | None, count: int, begun: int) -> None:
         """Go on with a tick that was interrupted: what is left of it is ready no more.
 
         Args:
             candidates: tasks that it may have called already, or not; `is_passed` holds for none.
             first: key of the first that is left.
             count: how many are.
+            begun: the calls of how many of them, the first ones, had begun beside others.
         """
         nodes = [node for node in candidates if node.status == "RUNNING" or not _was_refused(node.task)]
         begin = next((node.position for node in nodes if node.key == first), 0)
@@ -142,7 +147,8 @@ class TaskQueues:
         # Of those that are ready it had chosen the first ones.
         startable = {self.entry_of(node) for node in nodes if node.status == "PENDING"}
         left |= {node: None for *_, node in nsmallest(count - len(left), startable)}
-        self.order, self.done = sorted(left, key=_position), None
+        order = sorted(left, key=_position)
+        self.awaited, self.order, self.done = dict.fromkeys(order[:begun]), order[begun:], None
         self.turns = iter(self.order)
         self.ready = [entry for entry in self.ready if entry[2] not in left]
         heapify(self.ready)

@@ -359,18 +359,19 @@ class TaskStates:
         else:
             self.queues.push_ready(node)
 
-    def go_on(self, tick: int, first: str | None, count: int | None) -> None:
+    def go_on(self, tick: int, first: str | None, count: int | None, begun: int | None) -> None:
         """Take up the tick in which the flow was when it was stored, if it was in one.
 
         Args:
             tick: its number.
             first: key of the first task that it had still to call.
             count: how many tasks it had still to call; None: it was in none.
+            begun: of how many of these the calls had begun.
         """
         nodes = [*self.running, *(node for *_, node in self.queues.ready)]
         candidates = [node for node in nodes if node.task.pop("from_tick", 0) <= tick]
         if count is not None:
-            self.queues.go_on(candidates, first, count)
+            self.queues.go_on(candidates, first, count, max(begun or 0, 0))
 
     def touch(self, node: TaskNode) -> None:
         """Remember that the next save has to look at a task."""
