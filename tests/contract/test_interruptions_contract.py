@@ -102,6 +102,19 @@ def test_a_flow_ends_as_if_no_runner_had_been_interrupted(
         assert found[:2] == (end, changes), f"interrupted after write {point}"
 
 
+def test_what_is_under_way_beside_a_failure_comes_to_its_end_whoever_is_interrupted(
+    store: FlowStore, clock: ManualClock
+) -> None:
+    tasks = [act("a"), act("b", fails=9), act("c"), act("d", polls=1), act("e", "a")]
+    spec = {"key": "f", "tasks": tasks}
+    end, changes, writes = run_stored(store, clock, spec, awaits=True)
+    found = {key: task["status"] for key, task in end["graph"]["tasks"].items()}
+    del found["ROOT"]
+    assert found == {"a": "COMPLETED", "b": "FAILED", "c": "COMPLETED", "d": "CANCELLED", "e": "PENDING"}
+    for point in range(1, writes + 1):
+        assert run_stored(store, clock, spec, "kill", [point], awaits=True)[:2] == (end, changes)
+
+
 def test_a_value_that_json_cannot_hold_fails_its_own_task_in_the_middle_of_a_tick(
     store: FlowStore, clock: ManualClock
 ) -> None:
