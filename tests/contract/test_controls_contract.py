@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -40,7 +41,11 @@ class Workshop:
             def cancel(self, task: dict[str, Any], task_ctx: Any) -> None:
                 workshop.stopped.append(task["key"])
 
-        return {"work": self.work, "guarded": Guarded()}
+        return {"work": self.work, "slow": self.slow, "guarded": Guarded()}
+
+    async def slow(self, task: dict[str, Any], task_ctx: Any) -> None:
+        await asyncio.sleep(0)
+        self.work(task, task_ctx)
 
     def work(self, task: dict[str, Any], task_ctx: Any) -> None:
         key = task["key"]
@@ -377,8 +382,9 @@ class TestRetry:
 
     def test_one_task_of_several_that_failed(self, houston: Houston, workshop: Workshop) -> None:
         workshop.failures |= {"a": 1, "b": 1}
-        submit(houston, work("a", precursors=[]), work("b", precursors=[]))
-        houston.tick()
+        tasks = [{"key": key, "task_type": "slow", "precursors": []} for key in ("a", "b")]
+        submit(houston, *tasks)
+        asyncio.run(houston.runner.atick())
         with pytest.raises(ControlError, match="because b failed too"):
             houston.retry("f", ["a"], by="ann")
         assert statuses(houston) == {"a": "FAILED", "b": "FAILED"}
@@ -386,7 +392,7 @@ class TestRetry:
         assert [event.detail["why"] for event in refused] == [refused[0].detail["why"]]
         houston.skip("f", ["b"], by="ann")
         houston.retry("f", ["a"], by="ann")
-        houston.tick()
+        asyncio.run(houston.runner.atick())
         assert statuses(houston) == {"a": "COMPLETED", "b": "SKIPPED"}
         assert houston.summary("f").status == "COMPLETED"
 
