@@ -18,10 +18,10 @@ from mc.store.flow_store import FlowStore
 from tests.support.interruptions import (
     MANNERS,
     MAX_ROUNDS,
+    comparable,
     engine_of,
     run_in_memory,
     run_stored,
-    without_tracebacks,
 )
 from tests.support.partial_flows import never_read_whole
 from tests.support.random_specs import meddling_specs, nested_specs, wild_specs
@@ -101,7 +101,7 @@ class TestFlowDict:
             assert flow.to_flow_dict() == before
             flow.check_invariants()
             if flow.status in FINISHED_FLOW_STATUSES:
-                return without_tracebacks(before)
+                return comparable(before)
             due_at = next_tick_at(flow.state, clock.now())
             assert due_at is not None
             clock.advance(max((due_at - clock.now()).total_seconds(), 0))

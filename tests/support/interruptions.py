@@ -20,7 +20,7 @@ from mc.store.flow_store import FlowStore
 from mc.store.schema import tables
 from tests.support.random_specs import Act
 
-__all__ = ["MANNERS", "MAX_ROUNDS", "Run", "engine_of", "run_in_memory", "run_stored", "without_tracebacks"]
+__all__ = ["MANNERS", "MAX_ROUNDS", "Run", "comparable", "engine_of", "run_in_memory", "run_stored"]
 
 LONG_AGO = "2000-01-01T00:00:00.000000+00:00"
 MANNERS = ("kill", "stop")
@@ -104,7 +104,7 @@ def run_in_memory(spec: dict[str, Any]) -> dict[str, Any]:
     for _ in range(MAX_ROUNDS):
         report = engine.tick_flow(flow)
         if flow.status in FINISHED_FLOW_STATUSES:
-            return without_tracebacks(flow.to_flow_dict())
+            return comparable(flow.to_flow_dict())
         assert report.next_tick_at is not None
         clock.advance(max((report.next_tick_at - clock.now()).total_seconds(), 0))
     raise AssertionError("the flow did not end")
@@ -165,14 +165,17 @@ def _end_of(store: FlowStore, key: str) -> tuple[dict[str, Any], Changes]:
         for event in events
         if event.kind in ("changed", "inside")
     ]
-    return without_tracebacks(flow.to_flow_dict()), changes
+    return comparable(flow.to_flow_dict()), changes
 
 
-def without_tracebacks(value: Any) -> Any:
-    """Leave out the tracebacks, in which who made the calls is seen."""
-    if isinstance(value, dict):
-        return {name: without_tracebacks(part) for name, part in value.items() if name != "traceback"}
-    return [without_tracebacks(part) for part in value] if isinstance(value, list) else value
+def comparable(value: Any) -> Any:
+    """Return a flow dict without what tells of the callers, and without what a store alone keeps."""
+    if isinstance(value, list):
+        return [comparable(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    gone = {"traceback", "flow_dict"} if value.get("status") == "COMPLETED" else {"traceback"}
+    return {name: comparable(part) for name, part in value.items() if name not in gone}
 
 
 def _wipe(store: FlowStore) -> None:
