@@ -222,10 +222,6 @@ REFUSED_IN_PART = {
         [inline("o1", BAD), inline("o2", work("done", precursors=[]), ALSO_BAD)],
         lambda houston: houston.retry("f", ["o1/bad", "o2/done"], by="ada"),
     ),
-    "one of two that failed": (
-        [inline("o1", BAD), inline("o2", work("done", precursors=[]), BAD, ALSO_BAD)],
-        lambda houston: houston.retry("f", ["o1/bad", "o2/bad"], by="ada"),
-    ),
     "one of the flow, and one inside that is done": (
         [nap("n"), inline("o2", work("done", precursors=[]), nap())],
         lambda houston: houston.skip("f", ["n", "o2/done"], by="ada"),
