@@ -117,6 +117,8 @@ class ScriptedHandlers(HandlerRegistry):
         )
 
     def _find_result(self, task: Any, task_ctx: Any) -> ScriptedResult | None:
+        if task.get("task_type") == SPREAD_ITEM:
+            return None  # the item's task, which has the same path, comes to it
         path = self.paths.of_call(task_ctx)
         task_type = canonical_task_type(str(task.get("task_type")))
         return self.results.find(path, task_type, task.get("attempt") or 1)

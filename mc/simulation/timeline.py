@@ -58,7 +58,7 @@ class Timeline:
                 yield noted
                 continue
             path = self._path_of(noted, flow_key)
-            if path is None:
+            if path is None or self._is_told_inside(noted, path):
                 continue
             error = noted.error and {name: noted.error.get(name) for name in ("type", "message")}
             yield TimelineEntry(
@@ -69,6 +69,11 @@ class Timeline:
                 error or None,
                 noted.old_status,
             )
+
+    def _is_told_inside(self, event: ChangeEvent, path: tuple[str, ...]) -> bool:
+        """Tell whether the task of an item that is a flow, which has the same path, tells of the change."""
+        inside = self._paths.of_flow(f"{event.flow_key}/{event.task_key}/{event.attempt}")
+        return inside is not None and inside == path[:-1]
 
     def _path_of(self, event: ChangeEvent, flow_key: str) -> tuple[str, ...] | None:
         if event.flow_key == flow_key:

@@ -54,6 +54,20 @@ def town(houston: Houston, clock: ManualClock) -> Houston:
     return houston
 
 
+def test_a_family_is_a_flow_with_its_stored_sub_flows_and_none_whose_key_begins_the_same(
+    houston: Houston,
+) -> None:
+    nested = {"key": "out", "task_type": "flow", "task_params": {"flow_spec": {"tasks": [INNER]}}}
+    houston.submit({"tasks": [nested]}, key="f")
+    houston.submit({"tasks": [NAP]}, key="f/other")
+    houston.tick()
+    family = FlowSelection(family_of="f", sub_flows=True)
+    found = {summary.key for summary in houston.store.select(family).read()}
+    assert found == {"f", "f/out/1", "f/out/1/in/1"}
+    assert keys(houston.store.select(FlowSelection(family_of="f")).read()) == ["f"]
+    assert keys(houston.store.select(FlowSelection(family_of="g")).read()) == []
+
+
 def keys(found: Any) -> list[str]:
     return [summary.key for summary in found]
 

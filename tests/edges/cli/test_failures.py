@@ -40,7 +40,7 @@ def failed(houston_process: Callable[..., Any], tmp_path: Path) -> Callable[...,
 def test_the_mail_has_a_line_for_each_flow(failed: Callable[..., Any], tmp_path: Path) -> None:
     ended = failed("one", "two")
     assert (ended.code, "2 failed" in ended.out) == (1, True)
-    lines = [line.split("runner_loop: ")[1] for line in ended.err.splitlines()]
+    lines = [line.partition(" mc.runners.")[2].partition(": ")[2] for line in ended.err.splitlines()]
     assert lines == [
         f"flow {key} is FAILED in task convert: ValueError: no luck with convert "
         f"({tmp_path}/failing.py:{LINE}); see houston show {key} --task convert"

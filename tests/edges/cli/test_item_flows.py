@@ -48,6 +48,11 @@ class Meeting:
     def processes(self) -> set[int]:
         return {process for process, _ in self.calls}
 
+    def wait_for_call(self) -> None:
+        """Wait until somebody has called."""
+        with self._met:
+            assert self._met.wait_for(lambda: self.calls, PATIENCE)
+
     def close(self) -> None:
         self._listener.close()
 
@@ -113,6 +118,7 @@ def test_ticks_in_two_processes_both_work_on_one_spread(
         return subprocess.Popen(words, cwd=tmp_path, env=process_environment(), stdout=subprocess.DEVNULL)
 
     first = tick()
+    meeting.wait_for_call()
     for _ in range(100):  # until the first one has given back what it has claimed and not begun
         tick().wait(PATIENCE)
         if len(meeting.processes) == 2:
@@ -152,3 +158,25 @@ def test_a_flow_is_moved_when_its_items_are_done(items: Callable[..., Any]) -> N
     assert items("import", done, "--db", "sqlite:///other.sqlite3").code == ExitCode.DONE
     moved = items("export", "f", "--db", "sqlite:///other.sqlite3").out
     assert json.loads(moved) == json.loads(done.read_text())
+
+
+def test_a_simulation_tells_of_each_item_once(
+    houston: Callable[..., Any], write_spec: Callable[..., Path]
+) -> None:
+    skeleton = {"task_type": "step", "cfg": {"retry": {"max_attempts": 2}, "allow_failure": True}}
+    params = {"items": [0, 1], "item_container": "flow", "mapping_params": {"skeleton": skeleton}}
+    spec = write_spec([{"key": "sweep", "task_type": "spread", "task_params": params}])
+    script = Path("script.json")
+    results = {"sweep/item_0": {"attempts": [{"fail": "bad luck"}, {}]}, "sweep/item_1": {"fail": "no luck"}}
+    script.write_text(json.dumps({"tasks": results}))
+    rows = [line.split() for line in houston("simulate", spec).out.splitlines()[1:4]]
+    assert [row[1:3] for row in rows] == [
+        ["sweep/item_0", "COMPLETED"],
+        ["sweep/item_1", "COMPLETED"],
+        ["sweep", "COMPLETED"],
+    ]
+    told = houston("simulate", spec, "--script", script).out
+    ends = [line.split()[1:3] for line in told.splitlines() if "item" in line]
+    assert ends.count(["sweep/item_0", "COMPLETED"]) == ends.count(["sweep/item_1", "FAILED"]) == 1
+    assert "bad luck" in told
+    assert "flow is COMPLETED" in told
