@@ -173,6 +173,13 @@ class TestCreateAndLoad:
         flow = store.load("1")
         store.save(flow)
         assert json.dumps(store.load("1").spec) == json.dumps(specs[1])
+        store.create_many(Flow.from_flow_spec(specs[number % 2], key=f"m{number}") for number in range(4))
+        assert [list(store.load(f"m{number}").spec or {}) for number in range(4)] == [*map(list, specs)] * 2
+
+    def test_many_flows_of_one_new_spec_are_stored_together_each_in_its_order(self, store: FlowStore) -> None:
+        specs = [{"label": "new", "tasks": []}, {"tasks": [], "label": "new"}]
+        store.create_many(Flow.from_flow_spec(specs[number % 2], key=f"m{number}") for number in range(4))
+        assert [list(store.load(f"m{number}").spec or {}) for number in range(4)] == [*map(list, specs)] * 2
 
     def test_the_order_of_tasks_and_edges_survives(self, store: FlowStore, make: Callable[..., Flow]) -> None:
         spec = {

@@ -21,7 +21,7 @@ from mc.store.lease import Lease
 from mc.store.reading.awaited_flows import refuse_awaited_flows
 from mc.store.reading.flow_reader import chunks
 from mc.store.rows.flow_and_task_rows import check_key
-from mc.store.rows.spec_rows import keep_spec
+from mc.store.rows.spec_rows import keep_specs
 from mc.store.rows.used_keys import find_taken_keys
 from mc.store.saving.flow_writer import SAVED_COLUMNS, FlowDraft, draft_save
 from mc.store.saving.graph_writer import OUTER_GRAPHS
@@ -98,9 +98,7 @@ def insert_flows(connection: Connection, flows: Sequence[NewFlow]) -> None:
         raise FlowExistsError(
             f"A flow with the key {taken[0]!r} is stored already. Choose another key.", key=taken[0]
         )
-    for new in flows:
-        if new.spec_text is not None:
-            _insert_spec(connection, new, new.spec_text)
+    _insert_specs(connection, [new for new in flows if new.spec_text is not None])
     batch = Batch(connection)
     _INSERT_FLOW.put(batch, [[new.row[name] for name in _COLUMNS] for new in flows])
     OUTER_GRAPHS.insert(batch, [new.draft for new in flows])
@@ -123,10 +121,14 @@ def _used_before(key: str, deleted_at: str) -> FlowExistsError:
     )
 
 
-def _insert_spec(connection: Connection, new: NewFlow, text: str) -> None:
-    if not keep_spec(connection, new.row["spec_digest"], text):
-        new.draft.state.own_spec = new.draft.flow.spec
-        new.row["body"] = dumps({**loads(new.row["body"]), "spec": new.draft.flow.spec})
+def _insert_specs(connection: Connection, flows: Sequence[NewFlow]) -> None:
+    texts = {new.row["spec_digest"]: str(new.spec_text) for new in flows}
+    for chunk in chunks(list(texts)):
+        texts |= keep_specs(connection, {digest: texts[digest] for digest in chunk})
+    for new in flows:
+        if texts[new.row["spec_digest"]] != new.spec_text:
+            new.draft.state.own_spec = new.draft.flow.spec
+            new.row["body"] = dumps({**loads(new.row["body"]), "spec": new.draft.flow.spec})
 
 
 _COLUMNS: Final = (
