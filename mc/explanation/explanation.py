@@ -23,6 +23,7 @@ class ReasonKind(StrEnum):
     ASKED = "asked"  # the next tick does what a person asks for
     CANCELLING = "cancelling"  # the next tick cancels the flow
     HELD = "held"  # a runner is at work on it
+    CALLED = "called"  # a runner calls the task at this moment
     LEASE_EXPIRED = "lease-expired"  # the runner that was vanished
     DUE = "due"  # a tick can do something now
     LATE = "late"  # it could for a long time

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from mc.flows.calls.call_note import CallNote
 from mc.flows.controls.control import Control
 from mc.flows.state.task_node import Task
 
@@ -82,6 +83,7 @@ class FlowFacts:
     parent_key: str | None = None  # the flow that this one is inside of
     failures: int | None = 0  # FAILED tasks that count; None: not known
     lease: LeaseFacts | None = None
+    calls: tuple[CallNote, ...] = ()  # of its tasks that last, while the lease is live
     last_change: ChangeFacts | None = None
     controls: tuple[Control, ...] = ()  # what people ask for that was not done yet
     cancel: str | None = None  # why it is to be cancelled; an empty text where nobody said

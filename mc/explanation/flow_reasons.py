@@ -213,6 +213,7 @@ def _held(facts: FlowFacts) -> Reason:
         kind=ReasonKind.HELD,
         text=f"The runner {lease.owner!r} is at work on the flow.",
         moves="That runner. If it vanished, the first tick after the end of its lease takes the flow over.",
+        since=min((call.since for call in facts.calls), default=None),
         until=lease.expires_at,
     )
 

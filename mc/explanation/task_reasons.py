@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from itertools import islice
 from shlex import quote
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from mc.durations import parse_time
 from mc.errors import DurationError
 from mc.explanation.explanation import Explanation, Reason, ReasonKind
 from mc.explanation.facts import FlowFacts, ShortageFacts, TaskFacts
+from mc.flows.calls.call_note import CallNote
 from mc.flows.calls.failure import shorten
 from mc.flows.resources.requests import was_refused
 from mc.flows.state.start_rules import DEFAULT_RULE
@@ -37,9 +37,14 @@ def explain_task(task: TaskFacts, facts: FlowFacts, explain: ExplainSubFlow) -> 
         facts: of its flow.
         explain: explains a stored sub-flow.
     """
+    calls = [call for call in facts.calls if call.task == task.key or call.task.startswith(f"{task.key}/")]
+    reasons = [_called(call) for call in calls if not call.holds_others or len(calls) == 1]
     if task.status != "PENDING":
+        paths = {call.task for call in calls}
         inside = _Walk(facts, explain).in_task(task.task, task.status, task.key)
-        return list(islice(inside, _INSIDE))
+        reasons += [reason for reason in inside if reason.task not in paths]
+    if reasons:
+        return reasons[:_INSIDE]
     if task.unmet:
         return [_precursors(task, facts)]
     for why_not in _HELD_UP:
@@ -67,6 +72,16 @@ def read_time(text: Any) -> datetime | None:
 def command(*words: str) -> str:
     """Return a command line to type."""
     return " ".join(["houston", *(quote(word) for word in words)])
+
+
+def _called(call: CallNote) -> Reason:
+    return Reason(
+        kind=ReasonKind.CALLED,
+        task=call.task,
+        text=f"The task is being called, in attempt {call.attempt}, by {call.describe_runner()}.",
+        moves="The end of the call.",
+        since=call.since,
+    )
 
 
 # --- tasks that have not begun -------------------------------------------------------------
@@ -159,7 +174,9 @@ def _precursors(task: TaskFacts, facts: FlowFacts) -> Reason:
             text="The task can never start, because of how the tasks before it ended.",
             moves="The next tick makes it SKIPPED.",
         )
-    shown = ", ".join(f"{key} ({status})" for key, status in task.precursors[:_SHOWN])
+    called = {call.task for call in facts.calls}
+    before = [(key, "RUNNING" if key in called else status) for key, status in task.precursors[:_SHOWN]]
+    shown = ", ".join(f"{key} ({status})" for key, status in before)
     more = task.unmet - min(len(task.precursors), _SHOWN)
     others = f" and {more} more" if more > 0 else ""
     rule = (task.task.get("cfg") or {}).get("start_when") or DEFAULT_RULE

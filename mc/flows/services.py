@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SERVICES",
     "Answer",
+    "CallWatch",
     "EngineServices",
     "MissingHandlerService",
     "Nesting",
@@ -209,6 +210,19 @@ class MissingHandlerService(Protocol):
         """
 
 
+class CallWatch(Protocol):
+    """Is told which calls are under way inside of others, so that those that last are seen by everybody."""
+
+    def begin(self, call: Any) -> None:
+        """Take note that a call is about to be made."""
+
+    def hold_others(self, call: Any) -> None:
+        """Take note that a call makes calls of tasks inside of it."""
+
+    def end(self, call: Any) -> None:
+        """Take note that a call has come back."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nesting:
     """What a flow that lives inside a task, and a call, stand inside of; nothing, unless it says so."""
@@ -230,6 +244,7 @@ class Services:
     resources: ResourceService
     transaction: TransactionService | None = None  # None: no store is there to offer a connection
     save_effects: SaveEffects | None = None  # after each call inside a call; None: nothing is saved
+    call_watch: CallWatch | None = None  # None: nobody looks
     missing_handlers: MissingHandlerService | None = None  # None: a task without handler fails
     overrides: Mapping[str, Handler] = field(
         default_factory=dict

@@ -18,6 +18,7 @@ from mc.flows.services import SERVICES
 from mc.flows.signals.waits import wake_waits
 from mc.flows.tick_report import TickReport
 from mc.runners.flow_failure import FlowFailure
+from mc.runners.heartbeat import CallsUnderWay
 from mc.runners.runner_report import OnProgress
 from mc.runners.services.stored_parent import StoredParent
 from mc.runners.services.stored_resources import StoredResources, requests_held
@@ -98,6 +99,7 @@ class ClaimedFlow:
         on_progress: told of each tick.
         before_effects: called before each call with effects, because last saves wait for others; None: they
             do not wait.
+        watch: is told of all calls; one of its own unless given.
         broken: calls whose outcome could not be saved when the flow was ticked before under this lease, and
             why. They are not made again: their tasks fail. Each other call is saved by itself, to
             find what breaks the flow.
@@ -114,6 +116,7 @@ class ClaimedFlow:
         must_stop: Callable[[], bool],
         on_progress: OnProgress | None = None,
         before_effects: Callable[[], object] | None = lambda: None,
+        watch: CallsUnderWay | None = None,
         broken: Mapping[str, Exception] | None = None,
     ) -> None:
         self.flow = flow
@@ -127,6 +130,7 @@ class ClaimedFlow:
         self._lease = lease
         self._must_stop = must_stop
         self._on_progress = on_progress
+        self._watch = watch or CallsUnderWay(store.clock, lease.owner)
         self._before_effects = before_effects
         state = store.state_of(flow)
         self._requests = state.requests
@@ -152,6 +156,7 @@ class ClaimedFlow:
             resources=self._resources,
             transaction=self._transaction.begin,
             save_effects=self._save_inner_effects,
+            call_watch=self._watch,
             missing_handlers=self._missing,
         )
         self._ctx = {**task_ctx, SERVICES: services}
@@ -254,6 +259,7 @@ class ClaimedFlow:
 
     def call_done(self, call: TaskCall) -> None:
         """Take note that a call was made and settled; save it if it has effects."""
+        self._watch.end(call)
         self._unsaved[call.name] = call.has_effects
         if call.has_effects:
             self._save_effects()
@@ -262,6 +268,7 @@ class ClaimedFlow:
 
     def call_broke(self, call: TaskCall, error: Exception) -> None:
         """Take note that a call was made whose outcome could not be settled."""
+        self._watch.end(call)
         self._unsaved[call.name] = call.has_effects
         self._problem = self._problem or error
 
@@ -292,6 +299,7 @@ class ClaimedFlow:
             if call is not None:
                 called = True
                 self._under_way[call.name] = self._store.clock.now()
+                self._watch.begin(call)
                 if self._is_careful:
                     self._save()  # so that it is known which call this was, should it end the process
                 if call.has_effects and self._before_effects is not None:
@@ -408,6 +416,7 @@ class ClaimedFlow:
         if report.completed or report.failed or report.retried:
             self._survived = True
         calls = self.lost_calls.end(self._unsaved) if self._is_careful else None
+        ended = self._watch.ended()
         try:
             self._store.save(
                 self.flow,
@@ -417,6 +426,7 @@ class ClaimedFlow:
                 lost_calls=calls,
                 outbox=self._outbox,
                 within=self._transaction.take() if self._transaction.held is not None else None,
+                note=self._watch.rest if ended else None,
             )
         except McError as error:
             if not self._fail_starter(error):
@@ -428,6 +438,7 @@ class ClaimedFlow:
         finally:
             if self._transaction.held is not None:
                 self._transaction.roll_back()
+        self._watch.forget(ended)
         if calls is not None:
             self._lost_calls = calls
         for name in self._unsaved:

@@ -384,6 +384,7 @@ class RunnerLoop:
             before_effects=self._write_finals if self._side is None else None,
             recursion_limit=self._recursion_limit,
         )
+        self._heartbeat.watch(lease, turn.watch)
         if self._side is not None and not lease.lost_calls.counts:
             try:
                 self._side.start(turn)

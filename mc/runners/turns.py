@@ -20,6 +20,7 @@ from mc.errors import (
 )
 from mc.flows.calls.task_call import TaskCall
 from mc.flows.flow_engine import FlowEngine
+from mc.runners.heartbeat import CallsUnderWay
 from mc.runners.runner_report import OnProgress
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease, LostCalls
@@ -118,6 +119,7 @@ class FlowTurn:
     ) -> None:
         self.clock: Clock = store.clock
         self.lease = lease
+        self.watch = CallsUnderWay(store.clock, lease.owner)
         self._store = store
         self._engine = engine
         self._flow = flow
@@ -126,6 +128,7 @@ class FlowTurn:
             "must_stop": must_stop,
             "on_progress": on_progress,
             "before_effects": before_effects,
+            "watch": self.watch,
         }
         self._claimed: ClaimedFlow | None = None
         self._earlier_calls = 0

@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Final
 
 from mc.json_data import JsonData
 
-__all__ = ["ACTIVE_STATUSES", "Attempt", "Event", "EventKind", "Replayed", "replay"]
+__all__ = ["ACTIVE_STATUSES", "LOST", "Attempt", "Event", "EventKind", "Replayed", "replay"]
 
 ACTIVE_STATUSES: Final = frozenset({"RUNNING", "WAITING"})  # between the start and the end of an attempt
+LOST: Final = "LOST"  # what became of a call that its runner did not outlive; no task has this status
 
 
 class EventKind(StrEnum):
@@ -29,6 +30,7 @@ class EventKind(StrEnum):
     SIGNAL_TAKEN = "signal_taken"  # a task took it
     CONTROL = "control"  # a person asked for something: `detail` has what, who and why
     CONTROL_REFUSED = "control_refused"  # it could not be done any more when its turn came
+    LOST = "lost"  # the outcome of a call is not known: its runner ended; `detail` has since when, and who
     LOST_RESULT = "lost_result"  # what a runner wanted to save after its lease had been taken over
 
 
@@ -59,9 +61,11 @@ class Attempt(JsonData):
 
     task_key: str  # inside of others its path
     attempt: int  # from 1
-    status: str  # RUNNING until it is finished; FAILED where another attempt followed
+    # RUNNING until it is finished; FAILED where another attempt followed; LOST where its runner ended in a
+    # call that lasted, which is made again: that try has an entry of its own
+    status: str
     started_at: datetime | None
-    finished_at: datetime | None
+    finished_at: datetime | None  # of one that was LOST: when that was found
     owner: str | None  # the runner that began it, or ended it; None: saved without a lease
     error: dict[str, Any] | None  # type, message, traceback
 

@@ -27,7 +27,8 @@ from mc.store.databases.base import Dialect
 from mc.store.event import EventKind
 from mc.store.flow_store import FlowStore
 from mc.store.history.tick_log import read_ticks, ticks_query
-from mc.store.leases.claims import is_leased
+from mc.store.leases.call_notes import notes_from_text
+from mc.store.leases.claims import is_leased, live_notes
 from mc.store.reading.awaited_flows import find_awaited
 from mc.store.reading.inner_tasks import put_inside, under_way
 from mc.store.rows.flow_and_task_rows import explained, read_failures
@@ -78,12 +79,14 @@ class _Reader:
         self._now = now
         self._max_tasks = max_tasks
         self._is_live = is_leased(dialect)
+        self._calls = live_notes(dialect).label("calls")
         self._sub_flows_left = _MOST_SUB_FLOWS
         self._last_runner = self._read_last_runner()
 
     def read_flow(self, key: str) -> FlowFacts | None:
         """Return what is stored of one flow; None if it is not stored."""
-        query = select(*_FLOW, case((self._is_live, 1), else_=0).label("is_live")).where(flow.c.key == key)
+        more = case((self._is_live, 1), else_=0).label("is_live"), self._calls
+        query = select(*_FLOW, *more).where(flow.c.key == key)
         row = self._connection.execute(query).mappings().one_or_none()
         if row is None:
             return None
@@ -93,6 +96,9 @@ class _Reader:
     def _make(self, row: Any) -> FlowFacts:
         key, status = row["key"], row["status"]
         body = loads(row["body"])
+        calls = notes_from_text(row["calls"]) if row["calls"] else ()
+        if calls and status == "PENDING":
+            status = "RUNNING"  # as will be seen when it is saved
         finished = status in FINISHED_FLOW_STATUSES
         tasks = () if finished else self._read_tasks(key)
         wakes = list_wakes(self._connection, [key]).get(key, [])
@@ -115,6 +121,7 @@ class _Reader:
             parent_key=row["parent_key"],
             failures=read_failures(body),
             lease=_lease(row),
+            calls=calls,
             last_change=self._read_last_change(key, status) if status in _CHANGED_BY_PERSONS else None,
             controls=tuple(control_of(wake) for wake in wakes if wake.kind == CONTROL),
             cancel=cancel[0] if cancel and not finished else None,

@@ -30,6 +30,7 @@ from mc.store.leases.refusals import lease_lost
 from mc.store.schema.tables import flow as flow_table
 
 if TYPE_CHECKING:
+    from mc.flows.calls.call_note import FindNotes
     from mc.flows.flow import Flow
     from mc.store.history.flow_history import FlowHistory
     from mc.store.messages.flow_messages import FlowMessages
@@ -220,6 +221,7 @@ class FlowStore:
         lost_calls: LostCalls | None = None,
         outbox: Outbox | None = None,
         within: HeldTransaction | None = None,
+        note: FindNotes | None = None,
     ) -> None:
         """Write what changed in a flow since it was loaded, created or saved last.
 
@@ -236,6 +238,8 @@ class FlowStore:
                 this runner ends as well.
             outbox: what else belongs into the transaction.
             within: what `hold` returned, committed with the save; one of its own unless given.
+            note: returns what is left of the note of calls that last; asked in the transaction. The note
+                stays as it is unless this is given; it goes with the lease.
 
         Raises:
             LeaseLostError: another runner took the flow over; nothing was saved. What would have been is kept
@@ -256,6 +260,7 @@ class FlowStore:
             lost_calls=lost_calls,
             outbox=outbox,
             within=within,
+            note=note,
         )
 
     def save_many(self, saves: Sequence[FinalSave]) -> dict[str, McError]:
@@ -374,13 +379,19 @@ class FlowStore:
             tick.turn, tick.is_stored = turn, tick.is_stored or bool(found)
         return found
 
-    def renew(self, lease: Lease) -> Lease:
+    def renew(self, lease: Lease, note: FindNotes | None = None) -> Lease:
         """Return the lease, prolonged by its length from now on.
+
+        Args:
+            lease: a claim on a flow.
+            note: returns the calls that last, of which the flow's row is to tell; asked in the transaction.
 
         Raises:
             LeaseLostError: another runner took the flow over, or the lease was given back.
         """
-        expires_at = self._database.write(lambda each: held_leases.renew(each, self._database.dialect, lease))
+        expires_at = self._database.write(
+            lambda each: held_leases.renew(each, self._database.dialect, lease, note)
+        )
         if expires_at is None:
             raise lease_lost(lease)
         return replace(lease, expires_at=expires_at)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy import Connection, select
 
 from mc.context.json_values import loads
-from mc.store.event import ACTIVE_STATUSES, Attempt, Event, EventKind, Replayed, replay
+from mc.store.event import ACTIVE_STATUSES, LOST, Attempt, Event, EventKind, Replayed, replay
 from mc.store.flow_store import FlowStore
 from mc.store.history.flow_history import read_attempts, read_events
 from mc.store.schema.tables import flow, task
@@ -67,8 +67,12 @@ def _compare_attempts(events: Sequence[Event], attempts: Sequence[Attempt]) -> I
             told[key][-1] = (told[key][-1][0], "FAILED" if new == "PENDING" else str(new))
     kept: dict[str, list[tuple[int, str]]] = {}
     for attempt in attempts:
-        if attempt.task_key not in begun_before:
+        if attempt.task_key not in begun_before and attempt.status != LOST:
             kept.setdefault(attempt.task_key, []).append((attempt.attempt, attempt.status))
+    lost = [(event.task_key, event.attempt) for event in events if event.kind is EventKind.LOST]
+    kept_as_lost = [(each.task_key, each.attempt) for each in attempts if each.status == LOST]
+    if lost != kept_as_lost:
+        yield f"the lost attempts are {kept_as_lost}, the events tell of {lost}"
     for key in sorted(told.keys() | kept.keys()):
         if told.get(key) != kept.get(key):
             yield f"the attempts of task {key!r} are {kept.get(key)}, its events tell of {told.get(key)}"

@@ -598,10 +598,10 @@ class TestWhileARunnerHoldsTheFlow:
             seen.extend([key] * found)
             return found
 
-        def watched_renewal(lease: Lease) -> Any:
+        def watched_renewal(lease: Lease, note: Any = None) -> Any:
             if seen:
                 heartbeat_went_on.set()
-            return renew(lease)
+            return renew(lease, note)
 
         messages.is_controlled = watched_look  # type: ignore[method-assign]
         houston.store.renew = watched_renewal  # type: ignore[method-assign]

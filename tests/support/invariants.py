@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Table, inspect, select, text
 from mc.flows.state.start_rules import START, UNDECIDED, counted_status, start_rule_for
 from mc.statuses import FINISHED_FLOW_STATUSES, FINISHED_TASK_STATUSES, FLOW_CHANGES, TASK_CHANGES
 from mc.store.flow_store import FlowStore
+from mc.store.leases.call_notes import notes_from_text
 from mc.store.rows.inner_flow_rows import inner_flow_key
 from mc.store.schema import tables
 from tests.support.control_invariants import (
@@ -262,6 +263,15 @@ def _at_most_one_lease(snapshot: Snapshot, seen: Seen) -> Iterator[str]:
         before = seen.owners.setdefault((key, token), owner)
         if before != owner:
             yield f"flow {key}: both {before!r} and {owner!r} held the token {token}"
+
+
+def _notes_of_calls_are_of_unfinished_flows(snapshot: Snapshot, seen: Seen) -> Iterator[str]:
+    for key, row in snapshot.flows.items():
+        noted = row["long_calls"]
+        if noted is not None and row["status"] in FINISHED_FLOW_STATUSES:
+            yield f"flow {key} is {row['status']}, but its row tells of calls: {noted:.200}"
+        elif noted is not None and not notes_from_text(noted):
+            yield f"flow {key}: its row tells of no calls in {noted:.200}"
 
 
 def _changed_by_saves_only(snapshot: Snapshot, seen: Seen) -> Iterator[str]:
@@ -574,6 +584,7 @@ INVARIANTS: Mapping[str, Callable[[Snapshot, Seen], Iterator[str]]] = {
     "a finished flow never changes": _finished_flow_never_changes,
     "tokens only grow": _tokens_only_grow,
     "at most one lease per flow": _at_most_one_lease,
+    "calls are noted of unfinished flows": _notes_of_calls_are_of_unfinished_flows,
     "rows change by saves only": _changed_by_saves_only,
     "a task starts only when its start rule holds": _start_rule_holds,
     "an unfinished flow can go on or waits for something": _never_stands_still,

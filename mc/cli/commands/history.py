@@ -110,7 +110,7 @@ def _describe(event: Event) -> str:
     if event.new_status is None:
         return kind
     change = f"{event.old_status} -> {event.new_status}" if event.old_status else event.new_status
-    return change if kind in ("changed", "inside") else f"{kind}: {change}"
+    return change if kind in ("changed", "inside", "lost") else f"{kind}: {change}"
 
 
 def _note(event: Event) -> str:
@@ -136,6 +136,9 @@ def _describe_detail(event: Event) -> str:
         word = "approved" if detail["approved"] else "rejected"
         comment = f": {detail['comment']}" if detail.get("comment") else ""
         return f"{detail.get('task')} {word} by {detail.get('by')}{comment}"
+    if "pid" in detail:
+        runner = f"{detail['runner']} on {detail['host']} (process {detail['pid']})"
+        return f"called since {format_time_short(detail['since'])} by {runner}; its outcome is not known"
     if "from" in detail:
         return f"from {detail['from']}, whose lease had run out"
     return to_json_text(detail)

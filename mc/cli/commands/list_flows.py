@@ -82,6 +82,7 @@ def _to_dict(flow: FlowSummary) -> dict[str, Any]:
         "finished_at": format_time(flow.finished_at) if flow.finished_at else None,
         "seconds": flow.seconds,
         "tasks": {status: count for status, count in flow.tasks.items() if count},
+        "calls": [call.to_dict() for call in flow.calls],
     }
 
 

@@ -25,6 +25,9 @@ from mc.durations import seconds_between
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from mc.flows.calls.call_note import CallNote
     from mc.flows.flow import Flow, Task
     from mc.flows.state.flow_state import FlowState
     from mc.flows.state.under_way import UnderWay
@@ -64,17 +67,21 @@ def command(
             "--status chooses rows of the table of tasks; leave out --task, --graph, --json."
         )
     with settings.open_houston(only_reads=True) as houston:
-        flow = houston.load(key)
+        flow, summary = houston.load(key), houston.summary(key)
+        if summary.calls:
+            from mc.cli.printing.calls import lay_over
+
+            lay_over(flow, summary.calls)
         if path is not None:
             from mc.cli.printing.task_output import print_task
 
-            print_task(flow, path, as_json=settings.as_json)
+            print_task(flow, path, summary.calls, as_json=settings.as_json)
         elif graph is not None:
             _print_graph(flow, graph, as_json=settings.as_json)
         elif settings.as_json:
-            print_json(_to_dict(flow), indent=2)
+            print_json(_to_dict(flow, summary), indent=2)
         else:
-            _print_for_people(flow, houston.summary(key), statuses)
+            _print_for_people(flow, summary, statuses, houston.store.clock.now())
 
 
 def _print_graph(flow: Flow, name: str, *, as_json: bool) -> None:
@@ -87,18 +94,37 @@ def _print_graph(flow: Flow, name: str, *, as_json: bool) -> None:
         print(drawing)
 
 
-def _print_for_people(flow: Flow, summary: FlowSummary, statuses: Sequence[str]) -> None:
+def _print_for_people(flow: Flow, summary: FlowSummary, statuses: Sequence[str], now: datetime) -> None:
     for name, value in _describe(flow, summary):
         print(f"{name:<9} {printable(value)}")
     rows = [row for task in flow.filter_tasks() for row in _to_rows(flow.state, task, task["key"], statuses)]
+    if summary.calls and (not statuses or "RUNNING" in statuses):
+        rows = _with_calls(rows, summary.calls, now)
     if rows:
         print()
         headings = ("TASK", "TYPE", "STATUS", "ATTEMPT", "DURATION", "NOTE")
         print_table(headings, rows)
 
 
-def _to_dict(flow: Flow) -> dict[str, Any]:
+def _with_calls(
+    rows: list[tuple[str, ...]], calls: Sequence[CallNote], now: datetime
+) -> list[tuple[str, ...]]:
+    """Return the rows of tasks, those that are called with who does it, and since when."""
+    from mc.cli.printing.calls import call_row
+
+    for call in calls:
+        places = [idx for idx, row in enumerate(rows) if row[0] == call.task]
+        if places:
+            rows[places[0]] = call_row(call, now)
+        else:  # what it is inside of was not saved yet, or holds more than are listed
+            around = [idx for idx, row in enumerate(rows) if call.task.startswith(f"{row[0]}/")]
+            rows.insert(around[-1] + 1 if around else len(rows), call_row(call, now))
+    return rows
+
+
+def _to_dict(flow: Flow, summary: FlowSummary) -> dict[str, Any]:
     flow_dict = flow.to_flow_dict()
+    flow_dict["calls"] = [call.to_dict() for call in summary.calls]
     flow_dict["seconds"] = seconds_between(flow.started_at, flow.finished_at)
     flow_dict["task_seconds"] = {task["key"]: _seconds_of(task) for task in flow.filter_tasks()}
     return flow_dict

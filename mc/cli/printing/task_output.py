@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.cli.printing.error_records import trace_lines
@@ -13,6 +13,7 @@ from mc.flows.calls.task_paths import find_task
 from mc.flows.formats.flow_dict import task_to_dict
 
 if TYPE_CHECKING:
+    from mc.flows.calls.call_note import CallNote
     from mc.flows.flow import Flow, Task
     from mc.flows.state.flow_state import FlowState
 
@@ -23,12 +24,13 @@ _VALUES: Final = {"task_params": "params", "data": "data", "cfg": "cfg"}
 _LONGEST_VALUE: Final = 4_000  # characters
 
 
-def print_task(flow: Flow, path: str, *, as_json: bool) -> None:
+def print_task(flow: Flow, path: str, calls: Sequence[CallNote], *, as_json: bool) -> None:
     """Print one task.
 
     Args:
         flow: that it is in.
         path: its key, or `outer/inner` for a task inside of others.
+        calls: that are made of the flow's tasks.
         as_json: print the task dict.
 
     Raises:
@@ -36,10 +38,16 @@ def print_task(flow: Flow, path: str, *, as_json: bool) -> None:
     """
     state, task = find_task(flow, path)
     if as_json:
-        print_json(task_to_dict(state, task), indent=2)
+        own = [call.to_dict() for call in calls if call.task == path]
+        print_json({**task_to_dict(state, task), "calls": own}, indent=2)
         return
     for name, value in _describe(state, task, path):
         print(f"{name:<9} {printable(value, _LONGEST_VALUE)}")
+    for call in calls:
+        if call.task == path:
+            from mc.cli.printing.calls import describe_call
+
+            print(f"{'call':<9} {printable(describe_call(call))}")
     for attempt in task.get("attempts") or ():
         _print_error(f"attempt {attempt.get('attempt')}", attempt.get("error"))
     _print_error(f"attempt {task.get('attempt', 1)}", task.get("error"))

@@ -9,7 +9,8 @@ from mc.context.sizes import json_size, largest_part
 from mc.errors import McError, NotJsonError, SizeError, TaskHandlerError
 from mc.flows.calls.attempts import note_failed_attempt
 from mc.flows.calls.retry import next_attempt_at
-from mc.flows.calls.task_call import TaskCall, without_unholdable
+from mc.flows.calls.task_call import TaskCall
+from mc.flows.calls.unholdable import without_unholdable
 from mc.flows.state.task_node import Task, TaskNode
 from mc.interrupts import INTERRUPTS
 
@@ -57,6 +58,11 @@ class FlowTaskCall(TaskCall):
     def name(self) -> str:
         """The task's key and the attempt, whatever the handler made of them."""
         return f"{self.owned[0]}/{self.owned[2]}"
+
+    @property
+    def path(self) -> str:
+        """The path of the task, `outer/inner` inside others."""
+        return self.tick.state.path_of(self.node.key)
 
     @property
     def report(self) -> TickReport:

@@ -17,7 +17,8 @@ from mc.errors import CoroutineHandlerError, NotJsonError, SizeError, StatusErro
 from mc.flows.calls.failure import describe_exception, describe_failure
 from mc.flows.calls.late_calls import find_late, shorten_output
 from mc.flows.calls.task_context import FlowView
-from mc.flows.services import SERVICES, SaveEffects
+from mc.flows.calls.unholdable import drop_what_json_cannot_hold
+from mc.flows.services import SERVICES, graph_task_key
 from mc.interrupts import INTERRUPTS
 from mc.statuses import FINISHED_TASK_STATUSES, TASK_CHANGES
 
@@ -86,6 +87,15 @@ class TaskCall(dict[str, Any]):
     def name(self) -> str:
         """The task's key and the attempt."""
         return f"{self.task.get('key')}/{self.task.get('attempt')}"
+
+    @property
+    def path(self) -> str:
+        """The path of the task, `outer/inner` inside others; one that is proxied comes after its proxy."""
+        key = str(self.task.get("key"))
+        if "flow" not in self:
+            return key
+        around = graph_task_key(self)
+        return self.flow.state.path_of(key if key == around else f"{around}/{key}")
 
     @property
     def engine(self) -> EngineServices:
@@ -163,7 +173,7 @@ class TaskCall(dict[str, Any]):
 
     def _finish(self, result: Any) -> None:
         if isinstance(result, GeneratorType):
-            host = CallHost(self.services.save_effects)
+            host = CallHost(self)
             make_steps(host, host.steps(result))
         else:
             self.refuse_to_await(result)
@@ -196,7 +206,7 @@ class TaskCall(dict[str, Any]):
         own = _current_task()
         try:
             if isinstance(result, GeneratorType):
-                host = CallHost(self.services.save_effects)
+                host = CallHost(self)
                 await amake_steps(host, host.steps(result))
             elif hasattr(result, "__await__"):
                 await result
@@ -325,35 +335,6 @@ class TaskCall(dict[str, Any]):
         return record
 
 
-def drop_what_json_cannot_hold(task: Task) -> None:
-    """Replace what JSON cannot hold by null; the task's failure has been recorded already."""
-    for name, value in list(task.items()):
-        if type(name) is not str:
-            del task[name]
-        else:
-            task[name] = without_unholdable(value) if isinstance(value, dict) else _json_or_none(value)
-    for name in ("data", "task_params"):
-        if type(task.get(name)) is not dict:
-            task[name] = {}
-
-
-def without_unholdable(data: dict[str, Any]) -> dict[str, Any]:
-    """Return a mapping with null in the place of the values that JSON cannot hold."""
-    checked = _json_or_none(data)
-    if checked is not None:
-        return checked  # type: ignore[no-any-return]
-    return {key: _json_or_none(value) for key, value in data.items() if type(key) is str}
-
-
-def _json_or_none(value: Any) -> Any:
-    try:
-        return to_json_value(value)
-    except BaseException as error:
-        if INTERRUPTS.caused(error):
-            raise
-        return None
-
-
 class StepHost(Protocol):
     """Who wants steps made."""
 
@@ -372,11 +353,16 @@ class CallHost:
     """Who makes calls without a runner: those of a tick in memory, and those inside a call.
 
     Args:
-        save_effects: called after each call with effects; where it returns False, no more are made.
+        around: the call that they are inside of. What they did is saved after each that has effects; where
+            that cannot be, no more are made.
     """
 
-    def __init__(self, save_effects: SaveEffects | None = None) -> None:
-        self._save_effects = save_effects
+    def __init__(self, around: TaskCall | None = None) -> None:
+        services = around.services if around is not None else None
+        self._save_effects = services.save_effects if services is not None else None
+        self._watch = services.call_watch if services is not None else None
+        if self._watch is not None and around is not None:
+            self._watch.hold_others(around)
         self._is_over = False
 
     @property
@@ -390,21 +376,27 @@ class CallHost:
 
     def steps(self, calls: Calls) -> Calls:
         """Yield calls until what one of them did cannot be saved."""
-        if self._save_effects is None:
+        if self._save_effects is None and self._watch is None:
             return calls
         return self._until_over(calls)
 
     def call_done(self, call: TaskCall) -> None:
         """Save what a call with effects did."""
+        if self._watch is not None:
+            self._watch.end(call)
         if self._save_effects is not None and call.has_effects and not self._save_effects():
             self._is_over = True
 
     def call_broke(self, call: TaskCall, error: Exception) -> None:
         """Raise what broke the flow."""
+        if self._watch is not None:
+            self._watch.end(call)
         raise error
 
     def _until_over(self, calls: Calls) -> Calls:
         for call in calls:
+            if call is not None and self._watch is not None:
+                self._watch.begin(call)
             yield call
             if self._is_over:
                 return

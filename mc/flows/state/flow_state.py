@@ -283,6 +283,13 @@ class FlowState:
         """Keys of the tasks that the flow is inside of, the outermost first."""
         return (*self.outer.path, self.parent_task_key or "") if self.outer is not None else ()
 
+    def path_of(self, key: str) -> str:
+        """Return the path of a task of the flow, `outer/inner` where the flow is inside of another's task."""
+        path, state = key, self
+        while state.outer is not None:
+            path, state = f"{state.name_inside}/{path}", state.outer
+        return path
+
     def find_sub_flow(self, task: Task) -> FlowState | None:
         """Return the flow that lives inside a task, or inside a task that is proxied by one."""
         key = task.get("sub_flow")

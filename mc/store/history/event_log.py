@@ -28,6 +28,7 @@ __all__ = [
     "add_events",
     "draft_history",
     "draft_lost_result",
+    "insert_attempts",
     "insert_events",
     "shorten_path",
     "write_history",
@@ -315,6 +316,11 @@ def write_history(batch: Batch, drafts: Sequence[HistoryDraft]) -> None:
 def insert_events(connection: Connection, rows: Sequence[Row]) -> None:
     """Add events; the rows of their flows have been written or locked in the same transaction."""
     _INSERT_EVENTS.run(connection, rows)
+
+
+def insert_attempts(connection: Connection, rows: Sequence[Row]) -> None:
+    """Add attempts, likewise."""
+    _INSERT_ATTEMPTS.run(connection, rows)
 
 
 def add_events(connection: Connection, flow_key: str, rows: Sequence[Row]) -> None:

@@ -112,6 +112,7 @@ _BLOCK: Final = (
         lease_token=flow.c.lease_token + 1,
         lost_leases=0,
         lost_calls=null(),
+        long_calls=null(),
         revision=flow.c.revision + 1,
         modified_at=bindparam("now"),
     )

@@ -9,7 +9,19 @@ from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    case,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy import Row as ResultRow
 
 from mc.context.json_values import loads
@@ -34,6 +46,7 @@ __all__ = [
     "find_due",
     "held_query",
     "is_leased",
+    "live_notes",
     "next_due_query",
 ]
 
@@ -140,6 +153,8 @@ def claim(
                 from mc.store.leases.blocking import block_after_losses  # few flows are
 
                 blocked[row.key] = block_after_losses(connection, dialect, row.key, culprits, now)
+                if row.long_calls:
+                    _note_lost_calls(connection, row, now)
             elif is_suspect and chosen:
                 break  # a flow that may kill its runner is claimed alone
             else:
@@ -153,6 +168,9 @@ def claim(
     if leases:
         _CLAIM.run_many(connection, [_claim_row(lease) for lease in leases])
         _note_take_overs(connection, leases, [row for row, *_ in chosen], now)
+        for (row, *_), lease in zip(chosen, leases, strict=True):
+            if row.long_calls:
+                _note_lost_calls(connection, row, now, lease)
     # Where one that may kill its runner was taken alone, the others' turn is still to come.
     return Claimed(leases, turn + len(leases) if len(chosen) == len(rows) else turn, blocked)
 
@@ -234,6 +252,12 @@ def is_leased(dialect: Dialect) -> ColumnElement[bool]:
     return and_(flow.c.lease_owner.is_not(None), flow.c.lease_expires_at > dialect.now())
 
 
+def live_notes(dialect: Dialect) -> ColumnElement[str | None]:
+    """Return the note of a flow's calls; null where the runner that wrote it holds the flow no more."""
+    is_live = and_(flow.c.long_calls.is_not(None), is_leased(dialect))
+    return case((is_live, flow.c.long_calls), else_=None)
+
+
 def family_of(key: str) -> Select[str]:
     """Return a query for a flow's key and the keys of all stored sub-flows below it."""
     family = select(flow.c.key).where(flow.c.key == key).cte("family", recursive=True)
@@ -308,6 +332,13 @@ def _note_take_overs(
     insert_events(connection, events)
 
 
+def _note_lost_calls(connection: Connection, row: Any, now: str, lease: Lease | None = None) -> None:
+    """Record as lost what the runner that ended was calling; the claim takes the note away."""
+    from mc.store.leases.call_notes import record_lost_calls  # few flows have any
+
+    record_lost_calls(connection, row.key, row.long_calls, now, lease)
+
+
 _CLAIM: Final = Prepared(
     update(flow)
     .where(flow.c.key == bindparam("flow"))
@@ -318,6 +349,7 @@ _CLAIM: Final = Prepared(
         lease_expires_at=bindparam("expires_at"),
         lost_leases=bindparam("lost"),
         lost_calls=bindparam("calls"),
+        long_calls=null(),
     ),
     ("token", "claim_id", "owner", "expires_at", "lost", "calls", "flow"),
 )
@@ -333,6 +365,7 @@ _COLUMNS: Final = select(
     flow.c.revision,
     flow.c.lost_leases,
     flow.c.lost_calls,
+    flow.c.long_calls,
     flow.c.task_counts,
 )
 _BY_KEY: Final = _COLUMNS.where(flow.c.key.in_(bindparam("keys", expanding=True)))

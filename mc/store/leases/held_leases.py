@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, bindparam, null, select, update
 
@@ -14,14 +14,28 @@ from mc.store.lease import Lease, LostCalls
 from mc.store.schema.tables import flow
 from mc.store.sql.statements import Prepared
 
+if TYPE_CHECKING:
+    from mc.flows.calls.call_note import FindNotes
+
 __all__ = ["IS_HELD", "is_held_by", "keep", "names_of", "release", "renew", "set_aside"]
 
 
-def renew(connection: Connection, dialect: Dialect, lease: Lease) -> datetime | None:
+def renew(
+    connection: Connection,
+    dialect: Dialect,
+    lease: Lease,
+    note: FindNotes | None = None,
+) -> datetime | None:
     """Return the time until which a lease was prolonged; None if it was taken over or given back.
 
     Where a transaction has locked the flow's row, the lease is left as it is: nobody can take it over
     meanwhile, and that of a transactional task may last.
+
+    Args:
+        connection: in a transaction that writes.
+        dialect: of the database.
+        lease: what is to be prolonged.
+        note: returns the calls of the flow that last, to be told of in its row; asked when that is locked.
     """
     database_now: str = connection.scalars(select(dialect.now())).one()
     if connection.execute(dialect.lock_rows(_FIND_HELD), names_of(lease)).first() is None:
@@ -29,6 +43,10 @@ def renew(connection: Connection, dialect: Dialect, lease: Lease) -> datetime | 
     expires_at = parse_time(database_now) + timedelta(seconds=lease.seconds)
     params = {**names_of(lease), "new_expires_at": format_time(expires_at)}
     connection.execute(_RENEW, params)
+    if note is not None:
+        from mc.store.leases.call_notes import write_notes  # most calls are short
+
+        write_notes(connection, lease.flow_key, note())
     return expires_at
 
 
@@ -69,9 +87,7 @@ def set_aside(connection: Connection, dialect: Dialect, lease: Lease, until: str
     from mc.store.rows.request_rows import withdraw  # few flows are
     from mc.store.rows.wakes import wake_if_noted
 
-    statement = (
-        update(flow).where(IS_HELD).values(next_tick_at=until, lease_owner=None, lease_expires_at=None)
-    )
+    statement = _GIVE_BACK.values(next_tick_at=until)
     if connection.execute(statement, names_of(lease)).rowcount != 1:
         return False
     withdraw(connection, dialect, lease.flow_key, parse_time(now))
@@ -94,9 +110,10 @@ _NAMES: Final = ("flow", "held", "held_id")
 _FIND_HELD: Final = select(flow.c.key).where(IS_HELD)
 _KEEP: Final = select(flow.c.key).where(IS_HELD).with_for_update()
 _RENEW: Final = update(flow).where(IS_HELD).values(lease_expires_at=bindparam("new_expires_at"))
-_RELEASE: Final = Prepared(
-    update(flow).where(IS_HELD).values(lease_owner=null(), lease_expires_at=null()), _NAMES
+_GIVE_BACK: Final = (
+    update(flow).where(IS_HELD).values(lease_owner=null(), lease_expires_at=null(), long_calls=null())
 )
+_RELEASE: Final = Prepared(_GIVE_BACK, _NAMES)
 _RELEASE_AS_LOST: Final = Prepared(
     update(flow)
     .where(IS_HELD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -9,14 +10,23 @@ from sqlalchemy import Connection, Select, case, select
 
 from mc.context.json_values import loads
 from mc.durations import parse_time
+from mc.flows.calls.call_note import CallNote
+from mc.store.databases.base import Dialect
 from mc.store.flow_summary import FlowSummary
+from mc.store.leases.call_notes import notes_from_text
+from mc.store.leases.claims import live_notes
 from mc.store.schema.tables import flow
 
-__all__ = ["SUMMARIES", "read_summaries"]
+__all__ = ["SUMMARIES", "read_summaries", "summaries_query"]
+
+
+def summaries_query(dialect: Dialect) -> Select[Any]:
+    """Return a query for flows at a glance, with the calls that last."""
+    return SUMMARIES.add_columns(live_notes(dialect).label("calls"))
 
 
 def read_summaries(connection: Connection, query: Select[Any]) -> list[FlowSummary]:
-    """Return what a query that was made of `SUMMARIES` finds."""
+    """Return what a query that was made of `summaries_query` finds."""
     from mc.store.rows.flow_and_task_rows import explained
 
     found = []
@@ -27,17 +37,32 @@ def read_summaries(connection: Connection, query: Select[Any]) -> list[FlowSumma
 
 
 def _summary(row: Any) -> FlowSummary:
+    calls = notes_from_text(row.calls) if row.calls else ()
+    tasks = loads(row.task_counts)
+    if calls:
+        _count_called(tasks, calls)
     return FlowSummary(
         key=row.key,
         label=row.label,
-        status=row.status,
+        status="RUNNING" if calls and row.status == "PENDING" else row.status,
         created_at=parse_time(row.created_at),
         modified_at=parse_time(row.modified_at),
         finished_at=_time_of(row.finished_at),
         next_tick_at=_time_of(row.next_tick_at),
-        tasks=loads(row.task_counts),
+        tasks=tasks,
         seconds=_seconds_of(row) if row.finished_at else None,
+        calls=calls,
     )
+
+
+def _count_called(tasks: dict[str, int], calls: Sequence[CallNote]) -> None:
+    """Count tasks that are called as RUNNING which were PENDING when their flow was saved last."""
+    paths = [call.task for call in calls]
+    outermost = sum(not any(path.startswith(f"{around}/") for around in paths) for path in paths)
+    more = min(outermost - tasks.get("RUNNING", 0) - tasks.get("WAITING", 0), tasks.get("PENDING", 0))
+    if more > 0:
+        tasks["PENDING"] -= more
+        tasks["RUNNING"] = tasks.get("RUNNING", 0) + more
 
 
 def _time_of(text: str | None) -> datetime | None:

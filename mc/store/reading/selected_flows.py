@@ -15,7 +15,7 @@ from mc.store.database import Database
 from mc.store.flow_selection import FlowSelection
 from mc.store.flow_summary import FlowSummary
 from mc.store.leases.claims import family_of
-from mc.store.reading.flow_summaries import SUMMARIES, read_summaries
+from mc.store.reading.flow_summaries import read_summaries, summaries_query
 from mc.store.schema.tables import flow
 
 __all__ = ["SelectedFlows", "count_query", "page_query"]
@@ -73,9 +73,10 @@ class SelectedFlows:
 
     def _read_pages(self, limit: int | None, position: Position | None) -> Iterator[FlowSummary]:
         left = sys.maxsize if limit is None else limit
+        columns = summaries_query(self._database.dialect)
         while left > 0:
             size = min(left, _PAGE)
-            query = page_query(self.selection, SUMMARIES, size, position)
+            query = page_query(self.selection, columns, size, position)
             page = self._database.read(partial(read_summaries, query=query))
             yield from page
             if len(page) < size:

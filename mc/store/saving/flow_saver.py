@@ -25,6 +25,7 @@ from mc.store.database import Database
 from mc.store.databases.held_transaction import HeldTransaction
 from mc.store.history.event_log import add_events, draft_lost_result
 from mc.store.lease import Lease, LostCalls, Wake
+from mc.store.leases.call_notes import lose_noted_calls, write_notes
 from mc.store.leases.claims import Recollection
 from mc.store.leases.refusals import explain_refusal
 from mc.store.rows.request_rows import give_back, take_turn
@@ -35,6 +36,7 @@ from mc.store.sql.statements import Prepared, Row
 from mc.store.stored_state import StoredState
 
 if TYPE_CHECKING:
+    from mc.flows.calls.call_note import FindNotes
     from mc.flows.controls.control import Control
 
 __all__ = ["FinalSave", "FlowSaver", "Outbox"]
@@ -136,6 +138,7 @@ class FlowSaver:
         lost_calls: LostCalls | None,
         outbox: Outbox | None,
         within: HeldTransaction | None,
+        note: FindNotes | None,
     ) -> None:
         """Save one flow; see `FlowStore.save`."""
         outbox = outbox or Outbox()
@@ -164,6 +167,10 @@ class FlowSaver:
                 except FlowExistsError as error:
                     error.details["sub_flow"] = error.key
                     raise
+            if note is not None:
+                write_notes(connection, flow.key, note())
+            if lease is None:
+                lose_noted_calls(connection, flow.key, format_time(now))
             if outbox.cancelled or outbox.asked or outbox.passed_on:
                 _write_controls(connection, flow.key, outbox, format_time(now))
 

@@ -305,6 +305,8 @@ def save_statement(
         values["lost_calls"] = null()
     if release or not leased:
         values["lease_owner"] = values["lease_expires_at"] = null()
+    if release:
+        values["long_calls"] = null()
     names = ["flow", "known"]
     if leased:
         names += ["token", "id"]

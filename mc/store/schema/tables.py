@@ -116,6 +116,7 @@ flow = Table(
     Column("body", _JSON, nullable=False),  # JSON: its other attributes
     Column("lease_id", ExactText(32)),  # random, of each claim: tokens come again where a backup is restored
     Column("lost_calls", LongText),  # JSON: the calls in which runners ended, and those under way
+    Column("long_calls", LongText),  # JSON: the calls that last, as the heartbeat of their runner noted them
     Index("mc_flow_next_tick_at", "next_tick_at"),
     Index("mc_flow_created_at", "created_at"),
     Index("mc_flow_status", "status", "created_at"),

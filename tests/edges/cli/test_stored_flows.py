@@ -134,7 +134,7 @@ class TestList:
         listed = houston("list", "--json").document
         assert [flow["key"] for flow in listed] == ["two", "one"]
         times = {"created_at", "modified_at", "finished_at", "seconds"}
-        assert set(listed[0]) == {"key", "label", "status", "tasks"} | times
+        assert set(listed[0]) == {"key", "label", "status", "tasks", "calls"} | times
         assert (listed[0]["label"], listed[0]["status"]) == ("label of two", "PENDING")
         assert datetime.fromisoformat(listed[0]["created_at"]).utcoffset() == timedelta(0)
 
@@ -240,6 +240,7 @@ class TestShow:
         shown = houston("show", "k", "--json").document
         assert (shown["schema_version"], shown["key"]) == (1, "k")
         assert (shown.pop("seconds"), shown.pop("task_seconds")) == (None, {"a": None, "b": None})
+        assert shown.pop("calls") == []
         assert shown == houston("export", "k").document
 
     @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 
 from mc.durations import format_time
 from mc.errors import LeaseLostError
+from mc.flows.calls.call_note import CallNote
 from mc.flows.controls.control import make_control
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
@@ -138,6 +139,33 @@ def _renew(world: World, arm: Arm) -> None:
     (lease,) = _claim(world, "chain")
     arm()
     world.store.renew(lease)
+
+
+def _note(world: World, lease: Lease) -> None:
+    since = world.clock.now()
+    call = CallNote(task="a", task_type="act", attempt=1, since=since, owner="victim", host="here", pid=1)
+    world.store.renew(lease, lambda: [call])
+
+
+def _note_a_call(world: World, arm: Arm) -> None:
+    (lease,) = _claim(world, "chain")
+    arm()
+    _note(world, lease)
+
+
+def _lose_a_noted_call(world: World) -> None:
+    world.add("chain", "parent")
+    for lease in _claim(world):
+        _note(world, lease)
+    world.expire_leases()
+
+
+def _save_what_was_noted(world: World, arm: Arm) -> None:
+    lease, flow, outbox = _hold(world, "chain")
+    _note(world, lease)
+    _tick(world, flow, outbox, 1)
+    arm()
+    world.store.save(flow, lease=lease, outbox=outbox, note=list)
 
 
 def _release(world: World, arm: Arm) -> None:
@@ -441,6 +469,9 @@ OPERATIONS: dict[str, Operation] = {
     "create": Operation(arrange=lambda world: None, act=_create),
     "claim": Operation(arrange=_add("chain", "parent"), act=_take),
     "renew": Operation(arrange=_add("chain"), act=_renew, whole=False),  # a time is all that changes
+    "note a call": Operation(arrange=_add("chain"), act=_note_a_call),
+    "save what a note told of": Operation(arrange=_add("chain"), act=_save_what_was_noted),
+    "claim over a lost call": Operation(arrange=_lose_a_noted_call, act=_take),
     "release": Operation(arrange=_add("chain", "parent"), act=_release),
     "save a task": Operation(arrange=_add("chain"), act=_save_a_task),
     "save many tasks": Operation(arrange=_add("branches"), act=_save_many_tasks),

@@ -26,6 +26,10 @@ DAMAGE = {
     "at most one lease per flow": [
         "UPDATE mc_flow SET lease_owner = 'nobody', lease_expires_at = NULL WHERE key = 'chain'",
     ],
+    "calls are noted of unfinished flows": [
+        "UPDATE mc_flow SET long_calls = 'a' WHERE key = 'chain'",
+        "UPDATE mc_flow SET long_calls = '[]' WHERE key = 'parent'",
+    ],
     "rows change by saves only": ["UPDATE mc_flow SET data = '{}' WHERE key = 'chain'"],
     "a task starts only when its start rule holds": [
         "UPDATE mc_task SET status = 'RUNNING' WHERE flow_key = 'parent' AND key = 'after'",

@@ -359,8 +359,8 @@ class TestLeases:
         renewed = threading.Event()
         store_renew = world.store.renew
 
-        def renew(lease: Any) -> Any:
-            result = store_renew(lease)
+        def renew(lease: Any, note: Any = None) -> Any:
+            result = store_renew(lease, note)
             renewed.set()
             return result
 

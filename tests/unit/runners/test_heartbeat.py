@@ -24,7 +24,7 @@ def test_a_lease_that_cannot_be_renewed_keeps_nothing_else_from_being_done(
         assert begun.wait(60)
         done.append("look")
 
-    def renew(lease: Lease) -> None:
+    def renew(lease: Lease, _note: object) -> None:
         done.append(lease.flow_key)
         if done.count("a") == 2:
             twice.set()

@@ -21,6 +21,7 @@ from mc.store.schema.upgrades import (
     u0008_lost_calls,
     u0009_selections,
     u0010_inner_flows,
+    u0011_long_calls,
 )
 
 __all__ = ["UPGRADES", "statements_of"]
@@ -38,6 +39,7 @@ UPGRADES: Final[Mapping[int, Callable[[Connection], None]]] = {
     8: u0008_lost_calls.upgrade,
     9: u0009_selections.upgrade,
     10: u0010_inner_flows.upgrade,
+    11: u0011_long_calls.upgrade,
 }
 
 
