@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from threading import Event
+from time import monotonic
 
 import pytest
 
+from mc.clock import ManualClock
 from mc.errors import StoreBusyError
 from mc.flows.flow import Flow
+from mc.flows.flow_engine import FlowEngine
+from mc.runners.flow_runner import FlowRunner
 from mc.runners.heartbeat import Heartbeat
 from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
@@ -48,3 +52,27 @@ def test_a_lease_that_cannot_be_renewed_keeps_nothing_else_from_being_done(
             assert twice.wait(60)
     assert done[:5] == ["look", "a", "b", "look", "a"]
     assert "could not renew" in caplog.text
+
+
+def test_a_call_that_cannot_be_noted_is_tried_again_at_the_next_beat_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, tried, looks = ManualClock(), Event(), list[float]()
+
+    def renew(lease: Lease, note: object) -> None:
+        looks.append(monotonic())
+        if len(looks) == 3:
+            tried.set()
+        raise StoreBusyError("busy")
+
+    def act() -> None:
+        clock.advance(2)
+        assert tried.wait(60)
+
+    with FlowStore(f"sqlite:///{tmp_path}/flows.sqlite3", clock=clock) as store:
+        store.create(Flow.from_flow_spec({"tasks": [{"key": "t", "task_type": "act"}]}, key="a"))
+        monkeypatch.setattr(store, "renew", renew)
+        engine = FlowEngine(task_handlers={"act": act}, clock=clock)
+        assert FlowRunner(store, engine, heartbeat_seconds=1.5).tick().completed == 1
+    # the first comes as soon as it is seen that the call lasts, the others with beats
+    assert looks[2] - looks[1] > 1
