@@ -136,7 +136,8 @@ class Tick:
         if state.status == "PENDING":
             self._begin_flow()
         queues = tasks.queues
-        goes_on = self.report.progressed = queues.order is not None  # with a tick that was interrupted
+        goes_on = queues.order is not None  # with a tick that was interrupted
+        self.report.progressed |= goes_on
         state.ticks += not goes_on
         if state.deadline_at and state.deadline_at <= self.at:
             timeout = state.cfg.get("timeout")
@@ -403,13 +404,10 @@ class Tick:
         state, tasks, queues = self.state, self.state.tasks, self.state.tasks.queues
         if state.status != "RUNNING":
             return
-        if tasks.failures and state.is_failing:
+        if tasks.failures and (state.is_failing or not tasks.unfinished_count()):
             self._end_flow("FAILED")
         elif not tasks.unfinished_count():
-            if tasks.failures:
-                self._end_flow("FAILED")
-            else:
-                self._complete_flow()
+            self._complete_flow()
         elif queues.order is not None:
             pass  # the tick is not over
         elif state.cfg.get("max_ticks") is not None and state.ticks >= state.cfg["max_ticks"]:
