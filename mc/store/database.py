@@ -76,6 +76,7 @@ class Database:
         self._opened_in = 0  # process
         self._engine: Engine | None = None
         self._writer: Engine | None = None
+        self._holder: Engine | None = None  # for functions of users, where the dialect wants that
         self.epoch = ""  # of the database as it was opened; see mc.store.schema.epochs
 
     @property
@@ -120,8 +121,7 @@ class Database:
         """Begin a transaction that writes, do `work` in it, and return it open; see `write`."""
         if self._opened_in != os.getpid():
             self._open()
-        writer = self._writer
-        assert writer is not None
+        writer = self._find_holder()
         blames = self.dialect.blames_statement
         held = self._repeat(
             lambda _: HeldTransaction.begin(writer, self._write_turn, work, self._explain, blames)
@@ -147,9 +147,10 @@ class Database:
     def close(self) -> None:
         """Close all connections; the next transaction opens new ones."""
         with self._opening:
-            if self._engine is not None:
-                self._engine.dispose(close=self._opened_in == os.getpid())
-            self._engine = self._writer = None
+            for engine in (self._engine, self._holder):
+                if engine is not None:
+                    engine.dispose(close=self._opened_in == os.getpid())
+            self._engine = self._writer = self._holder = None
             self._opened_in = 0
 
     def tidy(self) -> None:
@@ -180,10 +181,21 @@ class Database:
                 raise
             self._opened_in = os.getpid()
 
-    def _connect(self) -> Engine:
+    def _find_holder(self) -> Engine:
+        """Return the engine for transactions in which functions of users execute statements."""
+        if not self.dialect.joins_statements:
+            assert self._writer is not None
+            return self._writer
+        with self._opening:
+            if self._holder is None:
+                self._holder = self._connect(for_functions=True).execution_options(mc_write=True)
+            return self._holder
+
+    def _connect(self, *, for_functions: bool = False) -> Engine:
         """Return an engine that has made a connection."""
+        place = (self._url, self._busy_seconds, self._file_mode, self._connections)
         try:
-            engine = self.dialect.open(self._url, self._busy_seconds, self._file_mode, self._connections)
+            engine = self.dialect.open(*place, for_functions=for_functions)
             self.dialect.adopt(engine.dialect)
             event.listen(engine, "do_execute", self._run_batch)
             self._repeat(lambda _: engine.connect().close())

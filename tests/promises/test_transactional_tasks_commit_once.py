@@ -62,6 +62,10 @@ def odd(connection, task_ctx):
     write(connection, task_ctx)
     return {1, 2}
 
+def two_in_one_text(connection, task_ctx):
+    row = f"('{task_ctx['flow'].key}', '{task_ctx['task']['key']}')"
+    connection.exec_driver_sql(f"INSERT INTO marker VALUES {row}; INSERT INTO nowhere VALUES {row}")
+
 def commit(connection, task_ctx):
     write(connection, task_ctx)
     connection.commit()
@@ -221,6 +225,7 @@ def test_nothing_is_seen_of_it_before_it_is_completed(world: World, functions: A
         ("roll_back", "ended the transaction"),
         ("roll_back_and_write", "ended the transaction"),
         ("wait", "coroutine function"),
+        ("two_in_one_text", ""),
     ],
 )
 def test_what_a_failing_function_wrote_is_gone_and_the_failure_is_saved(

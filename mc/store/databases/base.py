@@ -72,12 +72,15 @@ class Dialect(ABC):
         has_one_writer: whether one transaction at a time writes, so that the threads of a process take turns,
             and share commits. Where several do, each thread's round trips and its wait for the disk go on
             beside those of others, and the server lets commits share the disk's flush.
+        joins_statements: whether several statements go to the server as one text. What a function of a user
+            executes must be one statement, so that none is slipped in; it gets connections of its own.
     """
 
     name: ClassVar[str]
     sqlalchemy_name: ClassVar[str]
     locks_what_it_sorts: ClassVar[bool] = False
     has_one_writer: ClassVar[bool] = False
+    joins_statements: ClassVar[bool] = False
 
     # --- URLs
 
@@ -128,7 +131,15 @@ class Dialect(ABC):
     # --- connections
 
     @abstractmethod
-    def open(self, url: URL, busy_seconds: float, file_mode: int | None, connections: int) -> Engine:
+    def open(
+        self,
+        url: URL,
+        busy_seconds: float,
+        file_mode: int | None,
+        connections: int,
+        *,
+        for_functions: bool = False,
+    ) -> Engine:
         """Return an engine that has connected to nothing yet.
 
         Where the options of a connection say `mc_write`, its transactions see what others commit
@@ -140,6 +151,8 @@ class Dialect(ABC):
             busy_seconds: how long a transaction waits for a lock.
             file_mode: permissions of a file that is made; None: by the process's umask.
             connections: to a server that are kept open; ten more may be in use.
+            for_functions: users' functions will execute statements of their own; asked only of a dialect that
+                joins statements.
 
         Raises:
             StoreUnreachableError: the driver is not installed, or the place cannot be used.

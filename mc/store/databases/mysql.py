@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from itertools import accumulate
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
     URL,
@@ -31,6 +30,8 @@ from mc.store.finding import Finding
 
 __all__ = ["MARIADB", "MYSQL", "MariadbDialect", "MysqlDialect"]
 
+T = TypeVar("T")
+
 _DRIVER: Final = "mysql+pymysql"
 _LONGEST_STATEMENT: Final = 600  # seconds; longer than any statement of the store, shorter than for ever
 _LONGEST_BATCH: Final = 250_000  # characters, of up to four bytes each, that are sent together
@@ -42,6 +43,7 @@ class MysqlDialect(Dialect):
     name = "mysql"
     sqlalchemy_name = "mysql"
     locks_what_it_sorts = True
+    joins_statements = True  # in batches
 
     def check_url(self, url: URL, text: str) -> None:
         check_server_url(url, text)
@@ -63,7 +65,15 @@ class MysqlDialect(Dialect):
             url=url.set(database=name), create=f"CREATE DATABASE {name}", drop=f"DROP DATABASE {name}"
         )
 
-    def open(self, url: URL, busy_seconds: float, file_mode: int | None, connections: int) -> Engine:
+    def open(
+        self,
+        url: URL,
+        busy_seconds: float,
+        file_mode: int | None,
+        connections: int,
+        *,
+        for_functions: bool = False,
+    ) -> Engine:
         patience = max(2, round(busy_seconds))
         try:
             from pymysql.constants import CLIENT, SERVER_STATUS
@@ -75,7 +85,7 @@ class MysqlDialect(Dialect):
                 connect_args={
                     "cursorclass": LimitedCursor,
                     # an UPDATE counts rows that it finds, and batches are sent as one text
-                    "client_flag": CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
+                    "client_flag": CLIENT.FOUND_ROWS | (0 if for_functions else CLIENT.MULTI_STATEMENTS),
                     "charset": "utf8mb4",
                     "connect_timeout": patience,
                     # a server that vanished gives no answer at all
@@ -96,6 +106,7 @@ class MysqlDialect(Dialect):
                 cursor.execute(f"SET SESSION {_session_settings(connection, patience)}")
                 cursor.execute("SELECT @@max_allowed_packet")
                 (connection.max_allowed_packet,) = cursor.fetchone()
+            connection.is_for_functions = for_functions
 
         @event.listens_for(engine, "reset")
         def _reset(connection: Any, _record: Any, _state: Any) -> None:
@@ -157,15 +168,12 @@ class MysqlDialect(Dialect):
 
     def run_batch(self, cursor: Any, statements: Sequence[BatchStatement]) -> None:
         texts = [(statement, text) for statement in statements for text in _texts_of(cursor, statement)]
-        while texts:
-            sizes = accumulate(len(text) for _, text in texts)
-            fitting = max(1, sum(size <= _LONGEST_BATCH for size in sizes))
-            cursor.execute(";".join([text for _, text in texts[:fitting]]))
-            for place, (statement, _) in enumerate(texts[:fitting]):
+        for part in _parts(texts, 1 if cursor.connection.is_for_functions else len(texts)):
+            cursor.execute(";".join([text for _, text in part]))
+            for place, (statement, _) in enumerate(part):
                 if place:
                     cursor.nextset()
                 statement.changed += cursor.rowcount
-            del texts[:fitting]
 
     def exact_text(self, length: int) -> str:
         return f"VARCHAR({length}) {_EXACT}"
@@ -212,18 +220,24 @@ def _texts_of(cursor: Any, statement: BatchStatement) -> Iterator[str]:
     from pymysql.cursors import RE_INSERT_VALUES
 
     insert = RE_INSERT_VALUES.match(statement.text) if len(statement.parameters) > 1 else None
-    if insert is None:
+    if insert is None or insert[3]:
         yield from (cursor.mogrify(statement.text, each) for each in statement.parameters)
         return
-    beginning, values, size, rows = insert[1], insert[2].rstrip(), 0, []
-    for each in statement.parameters:
-        rows.append(cursor.mogrify(values, each))
-        size += len(rows[-1])
-        if size > _LONGEST_BATCH:
-            yield beginning + ",".join(rows)
-            size, rows = 0, []
-    if rows:
-        yield beginning + ",".join(rows)
+    beginning, values = insert[1], insert[2].rstrip()
+    rows = [(beginning, cursor.mogrify(values, each)) for each in statement.parameters]
+    yield from (beginning + ",".join([row for _, row in part]) for part in _parts(rows, len(rows)))
+
+
+def _parts(texts: Sequence[tuple[T, str]], most: int) -> Iterator[Sequence[tuple[T, str]]]:
+    """Cut texts into parts of at most so many, and so long that a server takes them."""
+    begin = size = 0
+    for place, (_, written) in enumerate(texts):
+        size += len(written)
+        if place > begin and (size > _LONGEST_BATCH or place - begin == most):
+            yield texts[begin:place]
+            begin, size = place, len(written)
+    if texts:
+        yield texts[begin:]
 
 
 MYSQL: Final = MysqlDialect()

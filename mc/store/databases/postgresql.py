@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
-from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -63,7 +62,15 @@ class PostgresqlDialect(Dialect):
             drop=f"DROP SCHEMA {name} CASCADE",
         )
 
-    def open(self, url: URL, busy_seconds: float, file_mode: int | None, connections: int) -> Engine:
+    def open(
+        self,
+        url: URL,
+        busy_seconds: float,
+        file_mode: int | None,
+        connections: int,
+        *,
+        for_functions: bool = False,
+    ) -> Engine:
         try:
             engine = create_engine(
                 url,
@@ -122,17 +129,15 @@ class PostgresqlDialect(Dialect):
         return f"UPDATE {table.name} AS changed SET {changes} FROM {rows} WHERE {same}"  # noqa: S608 - our own names
 
     def run_batch(self, cursor: Any, statements: Sequence[BatchStatement]) -> None:
-        connection = cursor.connection
-        executions = [
-            (statement, connection.cursor(), each)
-            for statement in statements
-            for each in statement.parameters
-        ]
-        with connection.pipeline() if _can_pipeline() else nullcontext():
-            for statement, own, parameters in executions:
-                own.execute(statement.text, parameters)
-        for statement, own, _ in executions:
-            statement.changed += own.rowcount
+        cursors = [cursor.connection.cursor() for _ in statements]
+        with _pipeline_of(cursor.connection):
+            for statement, own in zip(statements, cursors, strict=True):
+                if len(statement.parameters) == 1:
+                    own.execute(statement.text, statement.parameters[0])
+                else:
+                    own.executemany(statement.text, statement.parameters)
+        for statement, own in zip(statements, cursors, strict=True):
+            statement.changed = own.rowcount
 
     def exact_text(self, length: int) -> str:
         # in the order of the other databases, and quicker compared than by the rules of a language
@@ -225,11 +230,25 @@ def _given(place: int, column: Column[Any]) -> str:
     return f"CAST({value} AS bigint)" if isinstance(column.type, Integer | BigInteger) else value
 
 
-@cache
-def _can_pipeline() -> bool:
-    from psycopg import Pipeline
+@contextmanager
+def _pipeline_of(connection: Any) -> Iterator[None]:
+    """Send what is executed meanwhile together; of several errors the first counts, and none is logged."""
+    from psycopg import Error, Pipeline
 
-    return Pipeline.is_supported()  # not by a client library older than PostgreSQL 14
+    if not Pipeline.is_supported():  # by a client library older than PostgreSQL 14
+        yield
+        return
+    problem: Error | None = None
+    try:
+        with connection.pipeline():
+            try:
+                yield
+            except Error as error:
+                problem = error
+    except Error as error:
+        problem = problem or error
+    if problem is not None:
+        raise problem
 
 
 def _options_of(url: URL) -> str:

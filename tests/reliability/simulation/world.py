@@ -288,7 +288,15 @@ def _set_world(world: World) -> None:
 class _VirtualSqlite(SqliteDialect):
     """SQLite whose clock is that of the world."""
 
-    def open(self, url: URL, busy_seconds: float, file_mode: int | None, connections: int) -> Engine:
+    def open(
+        self,
+        url: URL,
+        busy_seconds: float,
+        file_mode: int | None,
+        connections: int,
+        *,
+        for_functions: bool = False,
+    ) -> Engine:
         engine: Engine = super().open(url, busy_seconds, file_mode, connections)
 
         @event.listens_for(engine, "connect")
