@@ -170,7 +170,7 @@ class Database:
             if self._opened_in == os.getpid():
                 return
             self.close()  # connections must not be shared with the process that this one was forked from
-            self._engine = engine = self._connect()
+            self._engine = engine = self._connect(self.dialect.open)
             self._writer = engine.execution_options(mc_write=True)
             try:
                 if self._upgrades:
@@ -188,14 +188,14 @@ class Database:
             return self._writer
         with self._opening:
             if self._holder is None:
-                self._holder = self._connect(for_functions=True).execution_options(mc_write=True)
+                opened = self._connect(self.dialect.open_for_functions)
+                self._holder = opened.execution_options(mc_write=True)
             return self._holder
 
-    def _connect(self, *, for_functions: bool = False) -> Engine:
+    def _connect(self, open_engine: Callable[[URL, float, int | None, int], Engine]) -> Engine:
         """Return an engine that has made a connection."""
-        place = (self._url, self._busy_seconds, self._file_mode, self._connections)
         try:
-            engine = self.dialect.open(*place, for_functions=for_functions)
+            engine = open_engine(self._url, self._busy_seconds, self._file_mode, self._connections)
             self.dialect.adopt(engine.dialect)
             event.listen(engine, "do_execute", self._run_batch)
             self._repeat(lambda _: engine.connect().close())

@@ -131,15 +131,7 @@ class Dialect(ABC):
     # --- connections
 
     @abstractmethod
-    def open(
-        self,
-        url: URL,
-        busy_seconds: float,
-        file_mode: int | None,
-        connections: int,
-        *,
-        for_functions: bool = False,
-    ) -> Engine:
+    def open(self, url: URL, busy_seconds: float, file_mode: int | None, connections: int) -> Engine:
         """Return an engine that has connected to nothing yet.
 
         Where the options of a connection say `mc_write`, its transactions see what others commit
@@ -151,12 +143,19 @@ class Dialect(ABC):
             busy_seconds: how long a transaction waits for a lock.
             file_mode: permissions of a file that is made; None: by the process's umask.
             connections: to a server that are kept open; ten more may be in use.
-            for_functions: users' functions will execute statements of their own; asked only of a dialect that
-                joins statements.
 
         Raises:
             StoreUnreachableError: the driver is not installed, or the place cannot be used.
         """
+
+    def open_for_functions(
+        self, url: URL, busy_seconds: float, file_mode: int | None, connections: int
+    ) -> Engine:
+        """Return what `open` does, for transactions in which functions of users execute statements.
+
+        It is asked only of a dialect that joins statements.
+        """
+        return self.open(url, busy_seconds, file_mode, connections)
 
     def record(self, executor: Callable[..., object]) -> MockConnection:
         """Return a connection to no database, which hands statements to a function; no driver is needed."""

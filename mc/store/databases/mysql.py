@@ -65,15 +65,15 @@ class MysqlDialect(Dialect):
             url=url.set(database=name), create=f"CREATE DATABASE {name}", drop=f"DROP DATABASE {name}"
         )
 
-    def open(
-        self,
-        url: URL,
-        busy_seconds: float,
-        file_mode: int | None,
-        connections: int,
-        *,
-        for_functions: bool = False,
+    def open(self, url: URL, busy_seconds: float, file_mode: int | None, connections: int) -> Engine:
+        return self._open(url, busy_seconds, connections, for_functions=False)
+
+    def open_for_functions(
+        self, url: URL, busy_seconds: float, file_mode: int | None, connections: int
     ) -> Engine:
+        return self._open(url, busy_seconds, connections, for_functions=True)
+
+    def _open(self, url: URL, busy_seconds: float, connections: int, *, for_functions: bool) -> Engine:
         patience = max(2, round(busy_seconds))
         try:
             from pymysql.constants import CLIENT, SERVER_STATUS

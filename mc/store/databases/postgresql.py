@@ -62,15 +62,7 @@ class PostgresqlDialect(Dialect):
             drop=f"DROP SCHEMA {name} CASCADE",
         )
 
-    def open(
-        self,
-        url: URL,
-        busy_seconds: float,
-        file_mode: int | None,
-        connections: int,
-        *,
-        for_functions: bool = False,
-    ) -> Engine:
+    def open(self, url: URL, busy_seconds: float, file_mode: int | None, connections: int) -> Engine:
         try:
             engine = create_engine(
                 url,

@@ -76,15 +76,7 @@ class SqliteDialect(Dialect):
         files = tuple(file.with_name(file.name + ending) for ending in ("", "-wal", "-shm", "-journal"))
         return Place(url=url.set(database=str(file)), files=files)
 
-    def open(
-        self,
-        url: URL,
-        busy_seconds: float,
-        file_mode: int | None,
-        connections: int,
-        *,
-        for_functions: bool = False,
-    ) -> Engine:
+    def open(self, url: URL, busy_seconds: float, file_mode: int | None, connections: int) -> Engine:
         options: dict[str, Any] = {"connect_args": {"timeout": busy_seconds, "check_same_thread": False}}
         _check_options(url)
         file = None

@@ -288,15 +288,7 @@ def _set_world(world: World) -> None:
 class _VirtualSqlite(SqliteDialect):
     """SQLite whose clock is that of the world."""
 
-    def open(
-        self,
-        url: URL,
-        busy_seconds: float,
-        file_mode: int | None,
-        connections: int,
-        *,
-        for_functions: bool = False,
-    ) -> Engine:
+    def open(self, url: URL, busy_seconds: float, file_mode: int | None, connections: int) -> Engine:
         engine: Engine = super().open(url, busy_seconds, file_mode, connections)
 
         @event.listens_for(engine, "connect")
