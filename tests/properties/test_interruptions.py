@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,7 +48,12 @@ def compare(
         assert end == run_in_memory(spec)
     for _ in range(2):
         points = data.draw(st.lists(st.integers(1, writes), min_size=1, max_size=2), label="points")
-        assert run_stored(store, CLOCK, spec, manner, points, awaits=awaits)[:2] == (end, changes)
+        same_end, same_changes, _ = run_stored(store, CLOCK, spec, manner, points, awaits=awaits)
+        assert same_end == end
+        if awaits:  # which of two tasks side by side is told of first is of no consequence
+            assert Counter(same_changes) == Counter(changes)
+        else:
+            assert same_changes == changes
 
 
 @pytest.mark.parametrize("manner", MANNERS)
