@@ -60,21 +60,21 @@ def compare(
 class TestStored:
     """A runner is interrupted after a save; another one loads the flow and goes on."""
 
-    @settings(max_examples=15)
+    @settings(max_examples=6)
     @given(nested_specs(), st.data())
     def test_it_ends_as_if_nothing_had_happened(
         self, store: FlowStore, manner: str, spec: dict[str, Any], data: st.DataObject
     ) -> None:
         compare(store, spec, manner, data)
 
-    @settings(max_examples=15)
+    @settings(max_examples=6)
     @given(nested_specs(), st.data())
     def test_also_where_calls_are_under_way_side_by_side(
         self, store: FlowStore, manner: str, spec: dict[str, Any], data: st.DataObject
     ) -> None:
         compare(store, spec, manner, data, awaits=True)
 
-    @settings(max_examples=15)
+    @settings(max_examples=6)
     @given(meddling_specs(), st.data())
     def test_also_where_tasks_meddle_with_others(
         self, store: FlowStore, manner: str, spec: dict[str, Any], data: st.DataObject
