@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, ClassVar
 
 import pytest
 
@@ -11,6 +12,7 @@ from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
+from mc.task_handlers.base_task_handler import BaseTaskHandler
 from tests.support.interruptions import MANNERS, run_in_memory, run_stored
 from tests.support.trials import Trial
 
@@ -156,3 +158,53 @@ def test_what_is_exported_in_the_middle_of_a_tick_goes_on_where_it_is_imported(
     assert (copy.ticks, copy.tasks["b"]["status"]) == (1, "PENDING")
     assert engine.tick_flow(copy).completed == ["b"]
     assert (copy.ticks, copy.status) == (2, store.load("f").status)
+
+
+class Beside(BaseTaskHandler):
+    """Notes its call; of those under way together, some come back late, and the first of these looks."""
+
+    store: ClassVar[FlowStore]
+    calls: ClassVar[list[str]]
+    seen: ClassVar[list[dict[str, Any]]]
+
+    async def tick_task(self) -> None:  # type: ignore[override]
+        self.calls.append(self.task["key"])
+        if self.params.get("is_late"):
+            for _ in range(9):
+                await asyncio.sleep(0)
+            if not self.seen:
+                self.seen.append(self.store.load("f").to_flow_dict())
+        if self.params.get("is_bad"):
+            raise ValueError("bad")
+        if not self.params.get("is_idle"):
+            self.complete()
+
+
+@pytest.mark.parametrize("fail_fast", [True, False])
+def test_a_call_that_came_back_and_changed_nothing_is_not_made_again(
+    store: FlowStore, clock: ManualClock, fail_fast: bool
+) -> None:
+    Beside.store, Beside.calls, Beside.seen = store, [], []
+    tasks = [
+        act("a", "z", task_type="beside", is_late=True),
+        act("b", task_type="beside", is_idle=True),
+        act("c", "z", task_type="beside", is_late=True),
+        act("d", "z", task_type="beside", is_bad=True),
+        act("z", task_type="beside"),
+    ]
+    cfg = {"fail_fast": fail_fast}
+    store.create(Flow.from_flow_spec({"key": "f", "cfg": cfg, "tasks": tasks}))
+    engine = FlowEngine(task_handlers={"beside": Beside}, clock=clock)
+    asyncio.run(FlowRunner(store, engine).atick())
+    assert Beside.calls[:6] == ["b", "z", "a", "b", "c", "d"]
+    end = {key: task["status"] for key, task in store.load("f").tasks.items()}
+    assert (end["a"], end["b"], end["c"]) == (
+        "COMPLETED",
+        "CANCELLED" if fail_fast else "RUNNING",
+        "COMPLETED",
+    )
+    Beside.calls.clear()
+    copy = Flow.from_flow_dict(Beside.seen[0])  # as it was when `b` had come back, `a` and `c` had not
+    asyncio.run(engine.atick_flow(copy))
+    assert Beside.calls == ["a", "c"]
+    assert {key: task["status"] for key, task in copy.tasks.items()} == end
