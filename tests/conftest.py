@@ -10,7 +10,7 @@ from tests.support.trials import (
     pytest_configure_node,
     pytest_itemcollected,
     pytest_report_header,
-    pytest_runtest_setup,
+    pytest_runtest_protocol,
     trial,
 )
 
@@ -22,7 +22,7 @@ __all__ = [
     "pytest_configure_node",
     "pytest_itemcollected",
     "pytest_report_header",
-    "pytest_runtest_setup",
+    "pytest_runtest_protocol",
     "pytest_terminal_summary",
     "trial",
 ]

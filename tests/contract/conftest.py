@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, delete
 
 from mc.clock import ManualClock
+from mc.houston import Houston
 from mc.store.flow_store import FlowStore
 from mc.store.schema import tables
 from tests.support.databases import DATABASES, STORES, quick_url
+from tests.support.invariants import Seen, check_store
 from tests.support.partial_flows import never_read_whole
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """The time, which stands still unless a test moves it."""
+    return ManualClock()
 
 
 class Places:
@@ -83,3 +92,20 @@ def store(store_name: str, store_url: str, clock: ManualClock) -> Iterator[FlowS
     else:
         with FlowStore(store_url, clock=clock) as opened:
             yield opened
+
+
+@pytest.fixture
+def task_handlers() -> dict[str, Any]:
+    """The task types of a module's flows, beside the built-in ones."""
+    return {}
+
+
+@pytest.fixture
+def houston(
+    store: FlowStore, store_url: str, clock: ManualClock, task_handlers: dict[str, Any]
+) -> Iterator[Houston]:
+    """A Houston on each kind of store, whose rows fit at the end of each test."""
+    with Houston(store_url, clock=clock, task_handlers=task_handlers) as opened:
+        opened.__dict__["store"] = store  # which may read in parts
+        yield opened
+        check_store(store, Seen(people_act=True))

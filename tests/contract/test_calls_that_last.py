@@ -32,11 +32,6 @@ PATIENCE = 60  # seconds after which a test fails that waits for what never come
 LONG_AGO = "2000-01-01T00:00:00.000000+00:00"
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
 class World:
     """A store, and runners whose handler `act` does what a test says."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -13,10 +12,8 @@ from mc.clock import ManualClock
 from mc.errors import ControlError, FlowExistsError, FlowNotFoundError, SpecError
 from mc.houston import Houston
 from mc.store.event import EventKind
-from mc.store.flow_store import FlowStore
 from mc.store.lease import Lease
 from tests.support.databases import DATABASES
-from tests.support.invariants import Seen, check_store
 
 
 class Workshop:
@@ -58,21 +55,13 @@ class Workshop:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def workshop() -> Workshop:
     return Workshop()
 
 
 @pytest.fixture
-def houston(store: FlowStore, store_url: str, clock: ManualClock, workshop: Workshop) -> Iterator[Houston]:
-    with Houston(store_url, clock=clock, task_handlers=workshop.handlers()) as opened:
-        opened.__dict__["store"] = store  # which may read in parts
-        yield opened
-        check_store(opened.store, Seen(people_act=True))
+def task_handlers(workshop: Workshop) -> dict[str, Any]:
+    return workshop.handlers()
 
 
 def work(key: str, **more: Any) -> dict[str, Any]:

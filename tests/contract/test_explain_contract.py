@@ -25,11 +25,6 @@ from tests.support.advice import MOVES, Person, waiting_specs
 NUMBERS = count()
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
 def store_flow(store: FlowStore, *tasks: dict[str, Any], **cfg: Any) -> None:
     store.create(Flow.from_flow_spec({"key": "f", "tasks": list(tasks), "cfg": cfg}))
 

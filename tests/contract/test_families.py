@@ -30,11 +30,6 @@ each_kind = pytest.mark.parametrize("kinds", KINDS.values(), ids=KINDS)
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def stopped() -> list[str]:
     """The flows whose innermost task was told to stop."""
     return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -12,7 +11,6 @@ from mc.clock import ManualClock
 from mc.errors import MigrationError
 from mc.flows.calls.task_paths import find_task
 from mc.houston import Houston
-from mc.store.flow_store import FlowStore
 from tests.support.invariants import Seen, check_store
 
 
@@ -31,22 +29,13 @@ class Calls:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def calls() -> Calls:
     return Calls()
 
 
 @pytest.fixture
-def houston(store: FlowStore, store_url: str, clock: ManualClock, calls: Calls) -> Iterator[Houston]:
-    handlers = {"note": calls.note, "fail": calls.fail}
-    with Houston(store_url, clock=clock, task_handlers=handlers) as opened:
-        opened.__dict__["store"] = store  # which may read in parts
-        yield opened
-        check_store(opened.store, Seen(people_act=True))
+def task_handlers(calls: Calls) -> dict[str, Any]:
+    return {"note": calls.note, "fail": calls.fail}
 
 
 def note(key: str, *precursors: str, n: int = 1, **more: Any) -> dict[str, Any]:

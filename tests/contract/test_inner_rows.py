@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select
 
-from mc.clock import ManualClock
 from mc.houston import Houston
 from mc.store.flow_facts import read_facts
 from mc.store.flow_store import FlowStore
@@ -19,15 +18,8 @@ from tests.support.invariants import Seen, check_store
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def houston(store: FlowStore, store_url: str, clock: ManualClock) -> Iterator[Houston]:
-    with Houston(store_url, clock=clock, task_handlers={"work": work_or_break}) as opened:
-        opened.__dict__["store"] = store  # which may read in parts
-        yield opened
+def task_handlers() -> dict[str, Any]:
+    return {"work": work_or_break}
 
 
 @contextmanager

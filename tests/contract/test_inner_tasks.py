@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
-from mc.clock import ManualClock
 from mc.errors import ControlError, GraphError, SpecError
 from mc.flows.calls.failed_task import inner_tasks
 from mc.flows.calls.task_paths import find_task
 from mc.houston import Houston
-from mc.store.flow_store import FlowStore
 from mc.store.schema import tables
-from tests.support.invariants import Seen, check_store
 
 
 class Workshop:
@@ -32,21 +29,13 @@ class Workshop:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def workshop() -> Workshop:
     return Workshop()
 
 
 @pytest.fixture
-def houston(store: FlowStore, store_url: str, clock: ManualClock, workshop: Workshop) -> Iterator[Houston]:
-    with Houston(store_url, clock=clock, task_handlers={"work": workshop.work}) as opened:
-        opened.__dict__["store"] = store  # which may read in parts
-        yield opened
-        check_store(opened.store, Seen(people_act=True))
+def task_handlers(workshop: Workshop) -> dict[str, Any]:
+    return {"work": workshop.work}
 
 
 def work(key: str, **more: Any) -> dict[str, Any]:

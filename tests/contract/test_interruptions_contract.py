@@ -84,11 +84,6 @@ SPECS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
 @pytest.mark.reliability(sample=8, of_each="store_name")
 @pytest.mark.parametrize("manner", MANNERS)
 @pytest.mark.parametrize("name", SPECS)

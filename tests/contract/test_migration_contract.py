@@ -52,11 +52,6 @@ NEW: dict[str, Any] = {
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def houston(store_url: str, clock: ManualClock) -> Iterator[Houston]:
     with Houston(store_url, clock=clock) as opened:
         opened.submit(OLD)

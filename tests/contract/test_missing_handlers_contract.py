@@ -89,11 +89,6 @@ NESTED = {
 }
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
 @pytest.fixture(autouse=True)
 def checked(store: FlowStore) -> Iterator[None]:
     yield

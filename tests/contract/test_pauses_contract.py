@@ -73,11 +73,6 @@ class Stored:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def houston(store_url: str, clock: ManualClock) -> Iterator[Houston]:
     with Houston(store_url, clock=clock) as opened:
         yield opened

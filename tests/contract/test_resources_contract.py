@@ -35,11 +35,6 @@ class Recorder:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def recorder(clock: ManualClock) -> Recorder:
     return Recorder(clock)
 

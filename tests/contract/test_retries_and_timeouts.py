@@ -45,11 +45,6 @@ def make_engine(clock: ManualClock) -> FlowEngine:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def tick(store_url: str, store_name: str, store: FlowStore, clock: ManualClock) -> Iterator[Tick]:
     """A function that ticks all that is due by a new store, engine and runner, and returns flow `f`."""
     ticks = 0

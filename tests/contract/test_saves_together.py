@@ -21,11 +21,6 @@ Tick = Callable[..., list[FinalSave]]
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def tick(store: FlowStore, clock: ManualClock) -> Tick:
     """Store flows, claim them and run them, and return what is to be saved."""
     engine = FlowEngine(clock=clock)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,13 +27,6 @@ INNER = {"key": "in", "task_type": "flow", "task_params": {"flow_spec": {"tasks"
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock(NOON)
-
-
-@pytest.fixture
-def houston(store: FlowStore, store_url: str, clock: ManualClock) -> Iterator[Houston]:
-    with Houston(store_url, clock=clock) as opened:
-        opened.__dict__["store"] = store  # which may read in parts
-        yield opened
 
 
 @pytest.fixture

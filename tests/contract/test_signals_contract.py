@@ -23,11 +23,6 @@ ASK = {"key": "ask", "task_type": "approval", "task_params": {"approvers": ["ada
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def houston(store_url: str, clock: ManualClock) -> Iterator[Houston]:
     with Houston(store_url, clock=clock) as opened:
         yield opened

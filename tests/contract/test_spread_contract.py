@@ -17,11 +17,6 @@ from tests.support.invariants import check_store
 COUNT, LIMIT = 600, 200  # from 500 tasks on, runners read no more of a flow than they need
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
 class Slow(BaseTaskHandler):
     """Waits for a minute; then every tenth fails."""
 

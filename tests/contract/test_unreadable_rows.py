@@ -37,11 +37,6 @@ PASSED_OVER = {
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def store(shared_url: str, clock: ManualClock) -> Iterator[FlowStore]:
     with FlowStore(shared_url, clock=clock) as made:
         made.create_many(Flow.from_flow_spec(SPEC, key=key) for key in ("bad", "good"))

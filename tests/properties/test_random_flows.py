@@ -14,6 +14,7 @@ from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.observer import ChangeEvent
 from tests.support.random_specs import Act, graphs, meddling_specs, wild_specs
+from tests.support.recorder import Recorder
 
 MAX_TICKS = 400
 Trip = Callable[[Flow], Flow]
@@ -29,15 +30,6 @@ def copy(flow: Flow) -> Flow:
 
 def through_sorted_text(flow: Flow) -> Flow:
     return Flow.from_flow_dict(json.loads(json.dumps(flow.to_flow_dict(), sort_keys=True, allow_nan=False)))
-
-
-class Recorder:
-    def __init__(self) -> None:
-        self.events: list[ChangeEvent] = []
-
-    def on_change(self, event: ChangeEvent) -> None:
-        error = {name: event.error[name] for name in ("type", "message")} if event.error else None
-        self.events.append(event._replace(error=error))
 
 
 def run(spec: dict[str, Any], trip: Trip = stay, strict: bool = True) -> tuple[Flow, list[ChangeEvent]]:

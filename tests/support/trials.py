@@ -40,7 +40,7 @@ __all__ = [
     "pytest_configure_node",
     "pytest_itemcollected",
     "pytest_report_header",
-    "pytest_runtest_setup",
+    "pytest_runtest_protocol",
     "trial",
 ]
 
@@ -93,6 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if option.minutes is not None:
         given = getattr(config, "workerinput", {})
         config.stash[_END] = given.get("trials_end", time.time() + 60 * option.minutes)
+        config.pluginmanager.register(_BegunTrials())
     # No deadline: a loaded machine is slow, not wrong.
     shared = settings(deadline=None, max_examples=round(EXAMPLES[option.trials] * max(SCALE, 0.1)))
     settings.register_profile("default", shared)
@@ -142,10 +143,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Begin no trial when the time is up."""
-    if time.time() > item.config.stash.get(_END, math.inf):
-        pytest.skip("the time for trials is up")
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Begin no trial when the time is up; it is none that was skipped, and the summary counts it."""
+    return True if time.time() > item.config.stash.get(_END, math.inf) else None
+
+
+class _BegunTrials:
+    """Counts the trials that began before the time was up, and tells of it at the end."""
+
+    def __init__(self) -> None:
+        self._begun: set[str] = set()
+        self._collected = 0
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._begun.add(report.nodeid)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        self._collected = session.testscollected
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.write_sep("-", f"{len(self._begun)} of {self._collected} trials began in time")
 
 
 def _kind_of(item: pytest.Item) -> tuple[str, object, int] | None:

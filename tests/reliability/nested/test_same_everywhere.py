@@ -18,10 +18,12 @@ from mc.runners.flow_runner import FlowRunner
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
 from tests.support.databases import DATABASES, quick_url
+from tests.support.interruptions import comparable
 from tests.support.invariants import Seen, check_store
 from tests.support.partial_flows import never_read_whole
 from tests.support.random_nested_specs import nested_spec, signal_times
 from tests.support.random_specs import Act
+from tests.support.recorder import Recorder
 from tests.support.trials import SCALE
 
 SPECS = round(1_000 * SCALE)
@@ -35,17 +37,6 @@ class Outcome(NamedTuple):
 
     events: list[ChangeEvent]
     flow_dict: dict[str, Any]
-
-
-class Recorder:
-    """Notes each change of a status, in order."""
-
-    def __init__(self) -> None:
-        self.events: list[ChangeEvent] = []
-
-    def on_change(self, event: ChangeEvent) -> None:
-        error = {name: event.error[name] for name in ("type", "message")} if event.error else None
-        self.events.append(event._replace(error=error))
 
 
 def run_in_memory(spec: dict[str, Any], key: str, signals: Signals) -> Outcome:
@@ -98,19 +89,9 @@ def is_due(store: FlowStore, key: str, clock: ManualClock) -> bool:
 
 def tell(flow: Flow) -> dict[str, Any]:
     """Return a flow dict without what a store alone keeps, and without what tells of the callers."""
-    told: dict[str, Any] = _leave_out(flow.to_flow_dict())
+    told: dict[str, Any] = comparable(flow.to_flow_dict())
     told["signals"] = [signal["name"] for signal in told.get("signals", ())]
     return told
-
-
-def _leave_out(value: Any) -> Any:
-    """Return JSON without tracebacks, and without the flows that are inside of tasks that are done."""
-    if isinstance(value, list):
-        return [_leave_out(part) for part in value]
-    if not isinstance(value, dict):
-        return value
-    gone = {"traceback", "flow_dict"} if value.get("status") == "COMPLETED" else {"traceback"}
-    return {name: _leave_out(part) for name, part in value.items() if name not in gone}
 
 
 @pytest.mark.reliability(sample=1, of_each="database")
