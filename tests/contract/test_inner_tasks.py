@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,10 @@ class Workshop:
             raise ValueError("it broke")
         task["status"] = "COMPLETED"
 
+    async def await_work(self, task: dict[str, Any], task_ctx: dict[str, Any]) -> None:
+        await asyncio.sleep(0)
+        self.work(task, task_ctx)
+
 
 @pytest.fixture
 def workshop() -> Workshop:
@@ -35,11 +40,15 @@ def workshop() -> Workshop:
 
 @pytest.fixture
 def task_handlers(workshop: Workshop) -> dict[str, Any]:
-    return {"work": workshop.work}
+    return {"work": workshop.work, "await_work": workshop.await_work}
 
 
 def work(key: str, **more: Any) -> dict[str, Any]:
     return {"key": key, "task_type": "work", **more}
+
+
+def awaited(task: dict[str, Any]) -> dict[str, Any]:
+    return {**task, "task_type": "await_work"}
 
 
 def inline(key: str, *tasks: dict[str, Any], **cfg: Any) -> dict[str, Any]:
@@ -211,6 +220,10 @@ REFUSED_IN_PART = {
         [inline("o1", BAD), inline("o2", work("done", precursors=[]), ALSO_BAD)],
         lambda houston: houston.retry("f", ["o1/bad", "o2/done"], by="ada"),
     ),
+    "one of two that failed side by side": (
+        [inline("o1", BAD), inline("o2", work("done", precursors=[]), *map(awaited, (BAD, ALSO_BAD)))],
+        lambda houston: houston.retry("f", ["o1/bad", "o2/bad"], by="ada"),
+    ),
     "one of the flow, and one inside that is done": (
         [nap("n"), inline("o2", work("done", precursors=[]), nap())],
         lambda houston: houston.skip("f", ["n", "o2/done"], by="ada"),
@@ -230,7 +243,7 @@ REFUSED_IN_PART = {
 def test_what_is_refused_of_one_task_is_done_to_none(houston: Houston, case: str) -> None:
     tasks, ask = REFUSED_IN_PART[case]
     houston.submit({"tasks": tasks, "cfg": {"fail_fast": False}}, key="f")
-    houston.tick()
+    asyncio.run(houston.runner.atick())
     before = houston.load("f").to_flow_dict()
     with pytest.raises(ControlError, match="Inside of task 'o2'"):
         ask(houston)
