@@ -244,7 +244,7 @@ class CallsUnderWay:
         if not self._noted:
             return []
         under_way = {id(each) for each in self._calls.values()}
-        return [name for name in self._noted if name not in under_way]
+        return [name for name in list(self._noted) if name not in under_way]
 
     def rest(self) -> list[CallNote]:
         """Return what of the note holds."""
