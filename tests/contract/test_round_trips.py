@@ -1,4 +1,4 @@
-"""How often a runner waits for the server's answer while it saves the steps of a flow."""
+"""How often a runner waits for the server to claim flows, to save their steps, and to give them back."""
 
 from __future__ import annotations
 
@@ -52,3 +52,19 @@ def test_a_step_that_is_saved_costs_a_round_trip_and_its_commit(
     # psycopg has its BEGIN synchronised too, and does not wait for that
     most = 3 if url.startswith("postgresql") else 2
     assert round((costs[-1] - costs[-2]) / (MANY - FEW)) == most
+
+
+def test_flows_are_claimed_and_given_back_in_as_many_round_trips_however_many_they_are(
+    server: tuple[str, RoundTrips],
+) -> None:
+    url, trips = server
+    costs: list[int] = []
+    with FlowStore(url) as store:
+        for count in (FEW, FEW, MANY):  # the first opens the database
+            store.create_many(Flow.from_flow_spec(chain_of_effects(1)) for _ in range(count))
+            before = trips.count
+            leases = store.claim(owner="me", limit=count)
+            assert len(leases) == count
+            store.release(*leases)
+            costs.append(trips.count - before)
+    assert costs[-1] <= costs[-2] + 2  # statements that the driver prepares

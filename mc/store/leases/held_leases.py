@@ -12,7 +12,7 @@ from mc.durations import format_time, parse_time
 from mc.store.databases.base import Dialect
 from mc.store.lease import Lease, LostCalls
 from mc.store.schema.tables import flow
-from mc.store.sql.statements import Prepared
+from mc.store.sql.statements import Batch, Prepared
 
 if TYPE_CHECKING:
     from mc.flows.calls.call_note import FindNotes
@@ -75,8 +75,11 @@ def release(
     if lost_calls is not None:
         statement = _RELEASE_AS_LOST
         more = (lost_calls.lose().to_text(),)
+    batch = Batch(connection)
     in_order = sorted(leases, key=lambda lease: lease.flow_key)  # lest two runners wait for each other
-    return [lease for lease in in_order if statement.run(connection, (*more, *names_of(lease).values())) != 1]
+    counts = [statement.put(batch, [(*more, *names_of(lease).values())]) for lease in in_order]
+    batch.send()
+    return [lease for lease, count in zip(in_order, counts, strict=True) if count.rows != 1]
 
 
 def set_aside(connection: Connection, dialect: Dialect, lease: Lease, until: str, now: str) -> bool:

@@ -95,10 +95,10 @@ class Prepared:
 
     def run_many(self, connection: Connection, rows: Sequence[Row]) -> int:
         """Execute it for each row, and return how many rows it changed in all."""
-        if not rows:
-            return 0
-        text, arrange = self._for(connection)
-        return connection.exec_driver_sql(text, [arrange(row) for row in rows]).rowcount
+        batch = Batch(connection)
+        count = self.put(batch, rows)
+        batch.send()
+        return count.rows
 
     def put(self, batch: Batch, rows: Sequence[Row], count: Count | None = None) -> Count:
         """Add it to a batch, to be executed for each row."""
