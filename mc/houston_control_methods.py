@@ -192,8 +192,9 @@ class ControlMethods:
         data: Mapping[str, Any] | None,
         params: Mapping[str, Any] | None,
     ) -> None:
-        """Raise `SpecError` where what is to be set does not fit what the flow is."""
+        """Raise `SpecError` where what is to be set does not fit what the flow is, or `ControlError`."""
         from mc.errors import ControlError, SpecError
+        from mc.flows.calls.item_task import flow_of_item, holder_of_params
         from mc.flows.calls.task_paths import find_task
         from mc.spec.task_override import find_data_misfits, find_override_problems
 
@@ -201,9 +202,17 @@ class ControlMethods:
         problems: Sequence[Problem] = ()
         if task is None and isinstance(data, Mapping):
             problems = find_data_misfits(flow.params, {**flow.data, **data})
-        elif task is not None and isinstance(params, Mapping):
+        elif task is not None:
             state, found = find_task(flow, task, ControlError)
-            problems = find_override_problems(_spec_of(state), found, params)
+            item_flow = flow_of_item(found)
+            if data is not None and item_flow is not None:
+                raise ControlError(
+                    f"Task {task!r} has its data in the flow {item_flow!r}; set them there.",
+                    key=key,
+                    task=task,
+                )
+            if isinstance(params, Mapping):
+                problems = find_override_problems(_spec_of(state), holder_of_params(found), params)
         if problems:
             raise SpecError(
                 "\n".join(["What is to be set does not fit:", *(f"  {problem}" for problem in problems)]),

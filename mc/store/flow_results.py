@@ -10,11 +10,11 @@ from typing import Any, Final
 from mc.durations import seconds_between
 from mc.errors import FlowNotFoundError
 from mc.flows.calls.failed_task import inner_tasks
+from mc.flows.calls.item_task import as_item
 from mc.flows.calls.task_paths import find_task
 from mc.flows.flow import Task
 from mc.flows.state.flow_state import FlowState
 from mc.json_data import JsonData
-from mc.spec.task_types import SPREAD_ITEM
 from mc.store.flow_store import FlowStore
 
 __all__ = ["FlowResults", "ItemResult", "read_results"]
@@ -130,18 +130,16 @@ def _keyed(values: Any) -> list[tuple[str | int, Any]]:
 
 
 def _result_of(key: str, task: Task, item_key: str | int | None, item: Any) -> ItemResult:
-    error, params, data = task.get("error") or {}, task.get("task_params") or {}, task.get("data") or {}
-    if task.get("task_type") == SPREAD_ITEM:  # what it runs as a flow counts, and not where that is
-        params = params["task"].get("task_params") or {}
-        data = data if task["status"] == "COMPLETED" else {}
+    task = as_item(task)
+    error = task.get("error") or {}
     return ItemResult(
         task=key,
         key=item_key,
         item=item,
         status=task["status"],
         attempt=task.get("attempt") or 0,
-        params=params,
-        data=data,
+        params=task.get("task_params") or {},
+        data=task.get("data") or {},
         error={name: error.get(name) for name in ("type", "message")} if error else None,
         seconds=seconds_between(task.get("started_at"), task.get("finished_at")),
     )

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from mc.context.gc_pause import gc_paused
 from mc.context.json_values import copy_json, json_type_name
 from mc.context.wiring import map_items, parse_wirings
+from mc.flows.calls.item_task import note_item_call
 from mc.flows.flow import Flow, Task
 from mc.flows.services import SubFlowState
 from mc.spec.task_types import SPREAD_ITEM
@@ -85,6 +86,7 @@ class SpreadItemTaskHandler(FlowTaskHandler):
     def on_sub_flow_completed(self, state: SubFlowState) -> None:
         """End as the item's task did: COMPLETED, SKIPPED, or FAILED where that is allowed."""
         item = next(iter(state.read_tasks()))
+        note_item_call(self.task, item)
         self.data.clear()
         if item["status"] == "COMPLETED":
             self.complete(**copy_json(item["data"]))
@@ -96,6 +98,7 @@ class SpreadItemTaskHandler(FlowTaskHandler):
         item = next(iter(state.read_tasks()))
         if state.status != "FAILED" or item["status"] != "FAILED":
             super().on_sub_flow_failed(state)
+        note_item_call(self.task, item)
         self._end_as(item)
 
     def _end_as(self, item: Task) -> None:

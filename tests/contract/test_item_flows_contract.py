@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mc.clock import ManualClock
-from mc.errors import FlowFormatError
+from mc.errors import ControlError, FlowFormatError
 from mc.explanation.explanation import ReasonKind
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
@@ -189,6 +189,47 @@ def test_one_item_is_retried_by_its_path_while_others_go_on(houston: Houston, wo
         {"is": 1},
     )
     assert (waiting.params["value"], done.params["value"]) == (0, 1)
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_times_and_attempts_of_items_are_those_of_their_own_calls(
+    houston: Houston, clock: ManualClock, container: str
+) -> None:
+    def act(task: dict[str, Any]) -> None:
+        clock.advance(5)
+        if task["task_params"]["value"] == "bad" or task["attempt"] < task["task_params"]["value"]:
+            raise ValueError("bad")
+        task["status"] = "COMPLETED"
+
+    houston.engine.registry.register("act", act)
+    for key, alone in (("with", True), ("without", False)):
+        cfg = {"retry": {"max_attempts": 3}, "allow_failure": True}
+        houston.store.create(make_flow(spread([1, 3, "bad"], container=container, alone=alone, **cfg), key))
+    while {"COMPLETED"} != {each.status for each in houston.list()}:
+        houston.tick(max_flows=1)
+        clock.advance(60)  # during which nobody looks at the end of an item
+    rows = [houston.results(key, "s").items for key in ("with", "without")]
+    for row, plain in zip(*rows, strict=True):
+        assert (row.attempt, row.seconds, row.status) == (plain.attempt, plain.seconds, plain.status)
+    assert [(row.attempt, row.seconds) for row in rows[0]] == [(1, 5.0), (3, 5.0), (3, 5.0)]
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_params_that_are_set_by_an_items_path_are_those_of_its_task(
+    houston: Houston, workshop: Workshop, container: str
+) -> None:
+    workshop.bad = {1}
+    houston.store.create(make_flow(spread([0, 1], container=container)))
+    houston.tick()
+    key, path = ("f", "s/item_1") if container == "inline_flow" else ("f/s/1", "item_1")
+    with pytest.raises(ControlError, match=r"has its data in the flow 'f/s/1/item_1/1'"):
+        houston.set(key, path, data={"is": 7}, by="ann")
+    houston.set(key, path, params={"value": 7}, by="ann")
+    houston.retry("f", by="ann")
+    houston.tick()
+    assert houston.store.load("f").tasks["s"]["data"]["results"] == [{"is": 0}, {"is": 7}]
+    assert [row.params["value"] for row in houston.results("f", "s").items] == [0, 7]
+    assert workshop.called == {0: 1, 1: 1, 7: 1}
 
 
 def test_who_looks_is_told_which_flow_each_item_is(houston: Houston, workshop: Workshop) -> None:

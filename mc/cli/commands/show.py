@@ -214,12 +214,15 @@ def _to_rows(state: FlowState, task: Task, path: str, statuses: Sequence[str]) -
 
 
 def _to_row(state: FlowState, task: Task, path: str) -> tuple[str, ...]:
+    from mc.flows.calls.item_task import as_item
+
+    shown = as_item(task)
     return (
         path,
-        str(task.get("task_type", "")),
+        str(shown.get("task_type", "")),
         str(task["status"]),
-        str(task.get("attempt") or ""),
-        show_seconds(_seconds_of(task)),
+        str(shown.get("attempt") or ""),
+        show_seconds(_seconds_of(shown)),
         _note(state, task),
     )
 

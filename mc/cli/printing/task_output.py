@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mc.cli.printing.error_records import trace_lines
 from mc.cli.printing.output import format_counts, format_time_short, print_json, printable, to_json_text
 from mc.flows.calls.failed_task import inner_tasks
+from mc.flows.calls.item_task import as_item, flow_of_item
 from mc.flows.calls.task_paths import find_task
 from mc.flows.formats.flow_dict import task_to_dict
 
@@ -41,7 +42,8 @@ def print_task(flow: Flow, path: str, calls: Sequence[CallNote], *, as_json: boo
         own = [call.to_dict() for call in calls if call.task == path]
         print_json({**task_to_dict(state, task), "calls": own}, indent=2)
         return
-    for name, value in _describe(state, task, path):
+    item_flow, task = flow_of_item(task), as_item(task)
+    for name, value in _describe(state, task, path, item_flow):
         print(f"{name:<9} {printable(value, _LONGEST_VALUE)}")
     for call in calls:
         if call.task == path:
@@ -50,11 +52,13 @@ def print_task(flow: Flow, path: str, calls: Sequence[CallNote], *, as_json: boo
             print(f"{'call':<9} {printable(describe_call(call))}")
     for attempt in task.get("attempts") or ():
         _print_error(f"attempt {attempt.get('attempt')}", attempt.get("error"))
-    _print_error(f"attempt {task.get('attempt', 1)}", task.get("error"))
+    _print_error(f"attempt {task.get('attempt') or 1}", task.get("error"))
 
 
-def _describe(state: FlowState, task: Task, path: str) -> Iterator[tuple[str, str]]:
+def _describe(state: FlowState, task: Task, path: str, item_flow: str | None) -> Iterator[tuple[str, str]]:
     yield "task", path
+    if item_flow:
+        yield "flow", item_flow
     yield "type", str(task.get("task_type", ""))
     yield "status", str(task.get("status"))
     if task.get("attempt"):

@@ -17,6 +17,7 @@ from mc.context.sizes import json_size
 from mc.durations import format_time, parse_duration, parse_time
 from mc.errors import ControlError, McError
 from mc.flows.calls.attempts import add_attempt
+from mc.flows.calls.item_task import holder_of_params
 from mc.flows.calls.task_paths import find_task
 from mc.flows.controls.control import Control, ControlKind, check_control
 from mc.flows.controls.inside import Inside, find_inside, kept_inside, retried_inside
@@ -426,8 +427,9 @@ def _set(tick: OpenTick, control: Control, nodes: list[TaskNode]) -> None:
     if control.data is not None:
         task["data"] = {**task["data"], **copy_json(dict(control.data))}
     if control.params is not None:
-        name = "raw_task_params" if "raw_task_params" in task else "task_params"
-        task[name] = {**task[name], **copy_json(dict(control.params))}
+        holder = holder_of_params(task)
+        name = "raw_task_params" if "raw_task_params" in holder else "task_params"
+        holder[name] = {**(holder.get(name) or {}), **copy_json(dict(control.params))}
         _forget_what_was_begun(task)  # with the params that it had
     tick.state.tasks.touch(node)
 

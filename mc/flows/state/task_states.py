@@ -29,6 +29,7 @@ _OF_ONE_ATTEMPT = (
     "flow_dict",
     "handler_version",
     "initialised",
+    "item_call",
     "kept",  # what was inside it when it ended, for a person's retry
     "proxied_task",
     "resource_claim",

@@ -146,6 +146,23 @@ def test_lists_hide_the_items_and_who_asks_is_told_their_flows(items: Callable[.
     ]
 
 
+def test_items_are_shown_as_what_they_are_and_never_as_how_they_are_run(items: Callable[..., Any]) -> None:
+    for status in ("WAITING", "COMPLETED"):
+        shown = items("show", "f").out
+        one = items("show", "f", "--task", "sweep/item_2").out.splitlines()
+        rows = [line.split()[:3] for line in shown.splitlines() if "sweep/item_" in line]
+        assert rows == [[f"sweep/item_{number}", "step", status] for number in range(4)]
+        assert one[:4] == [
+            "task      sweep/item_2",
+            "flow      f/sweep/1/item_2/1",
+            "type      step",
+            f"status    {status}",
+        ]
+        assert 'params    {"value": 2}' in one
+        assert ('data      {"of": 2}' in one) == (status == "COMPLETED")
+        items("tick", "--handlers", "own_steps_of_items")
+
+
 def test_a_flow_is_moved_when_its_items_are_done(items: Callable[..., Any]) -> None:
     waiting = Path("waiting.json")
     waiting.write_text(items("export", "f").out)
