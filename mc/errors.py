@@ -26,6 +26,10 @@
     ├── ControlError              what a person asks of a flow does not fit its state
     ├── MigrationError            a flow cannot be moved to a new spec; .obstacles lists all reasons
     ├── ResourceError             a named resource cannot be set, asked for or deleted so
+    ├── JobError                  a job failed, or cannot be found or changed so
+    │   ├── JobLostError          a job ended without a word, or gave no sign of life
+    │   └── JobNotFoundError      no job has that key
+    ├── ExecutorError             an executor is unknown, cannot be reached, or refuses a job
     └── StoreError                persistence
         ├── StoreUnreachableError the database cannot be opened or has gone away
         │   ├── StoreBusyError    a lock was held for longer than the busy timeout
@@ -57,12 +61,16 @@ __all__ = [
     "CycleError",
     "DatabaseUrlError",
     "DurationError",
+    "ExecutorError",
     "FlowError",
     "FlowExistsError",
     "FlowFormatError",
     "FlowNotFoundError",
     "GraphError",
     "HandlerVersionError",
+    "JobError",
+    "JobLostError",
+    "JobNotFoundError",
     "LeaseLostError",
     "MaxTicksError",
     "McError",
@@ -376,6 +384,30 @@ class ResourceError(McError):
     """A named resource cannot be set, asked for or deleted in this way."""
 
     code = "resource"
+
+
+class JobError(McError):
+    """The job failed, or what was asked of it does not fit its state."""
+
+    code = "job-error"
+
+
+class JobLostError(JobError):
+    """The job ended without leaving an outcome, or gave no sign of life for longer than its lease."""
+
+    code = "job-lost"
+
+
+class JobNotFoundError(JobError):
+    """No job with that key is stored."""
+
+    code = "job-not-found"
+
+
+class ExecutorError(McError):
+    """The executor is unknown, cannot be reached, or refuses the job."""
+
+    code = "executor"
 
 
 class StoreError(McError):

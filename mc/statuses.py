@@ -1,4 +1,4 @@
-"""Statuses of tasks and flows, and the changes between them that are allowed.
+"""Statuses of tasks, flows and jobs, and the changes of the first two that are allowed.
 
 Nothing changes a status but through `check_task_change` and `check_flow_change`.
 """
@@ -13,10 +13,12 @@ from mc.errors import StatusError
 
 __all__ = [
     "FINISHED_FLOW_STATUSES",
+    "FINISHED_JOB_STATUSES",
     "FINISHED_TASK_STATUSES",
     "FLOW_CHANGES",
     "TASK_CHANGES",
     "FlowStatus",
+    "JobStatus",
     "TaskStatus",
     "check_flow_change",
     "check_task_change",
@@ -46,6 +48,18 @@ class FlowStatus(StrEnum):
     COMPLETED = "COMPLETED"  # all tasks finished, no failure that counts
     FAILED = "FAILED"  # a task failed, or the flow ran out of time
     CANCELLED = "CANCELLED"  # by a person or by its parent
+
+
+class JobStatus(StrEnum):
+    """What a job is doing."""
+
+    PENDING = "PENDING"  # to be started
+    SUBMITTED = "SUBMITTED"  # handed to its executor
+    RUNNING = "RUNNING"  # seen at work
+    COMPLETED = "COMPLETED"  # it says so
+    FAILED = "FAILED"  # it says so, or it could not be started
+    CANCELLED = "CANCELLED"  # its task or its flow ended before it, or a person asked for it
+    LOST = "LOST"  # it ended without a word, or gave no sign of life for longer than its lease
 
 
 TASK_CHANGES: Final[Mapping[str, Mapping[str, str]]] = {
@@ -110,6 +124,7 @@ FLOW_CHANGES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 FINISHED_TASK_STATUSES: Final = frozenset({"COMPLETED", "FAILED", "SKIPPED", "CANCELLED"})
+FINISHED_JOB_STATUSES: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED", "LOST"})
 FINISHED_FLOW_STATUSES: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 
 

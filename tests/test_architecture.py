@@ -57,7 +57,7 @@ WINGS: dict[str, tuple[str, ...]] = {
     "flows": (
         *("flow_engine", "converters", "flow_dict_checks", "tick", "pacer", "controls", "calls", "signals"),
         *("resources", "migration", "time_limits", "services", "flow", "formats", "state", "handlers"),
-        *("observer", "resource", "tick_report"),
+        *("observer", "resource", "tick_report", "jobs"),
     ),
     "explanation": ("flow_reasons", "task_reasons", "facts", "explanation"),
     "simulation": ("simulation", "script", "scripted_handlers", "timeline", "scripted_results", "task_paths"),

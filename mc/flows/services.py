@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mc.errors import McError
     from mc.flows.flow import Flow
     from mc.flows.handlers.handler_registry import Handler, HandlerRegistry
+    from mc.flows.jobs.job import Job, JobState
     from mc.flows.observer import Observer
     from mc.flows.state.flow_state import FlowState
     from mc.flows.state.task_node import TaskNode
@@ -32,6 +33,7 @@ __all__ = [
     "Answer",
     "CallWatch",
     "EngineServices",
+    "JobService",
     "MissingHandlerService",
     "Nesting",
     "OpenCall",
@@ -182,6 +184,35 @@ class OwnResources(ResourceService, Protocol):
         """Take back what the tick's tasks are done with, and let those that were refused ask again."""
 
 
+class JobService(Protocol):
+    """Keeps the jobs that tasks start.
+
+    Attributes:
+        poll_seconds: how soon a task looks again for the end of its job; None: it is woken.
+    """
+
+    poll_seconds: float | None
+
+    def start(self, job: Job) -> None:
+        """Take over a new job; does nothing if one with that key was started already.
+
+        A stored service writes it in the same transaction as the task's next save, and starts it then.
+
+        Raises:
+            ExecutorError: there is no such executor.
+        """
+
+    def poll(self, key: str) -> JobState:
+        """Return how far a job is.
+
+        Raises:
+            JobNotFoundError: there is none with that key.
+        """
+
+    def cancel(self, key: str, reason: str) -> None:
+        """Stop a job that is unfinished; does nothing otherwise."""
+
+
 class TransactionService(Protocol):
     """Offers the store's connection to transactional tasks."""
 
@@ -242,6 +273,7 @@ class Services:
 
     sub_flows: SubFlowService
     resources: ResourceService
+    jobs: JobService | None = None  # None: nobody can start any
     transaction: TransactionService | None = None  # None: no store is there to offer a connection
     save_effects: SaveEffects | None = None  # after each call inside a call; None: nothing is saved
     call_watch: CallWatch | None = None  # None: nobody looks

@@ -1,0 +1,1 @@
+"""Jobs: long work that is started by a tick and done elsewhere."""

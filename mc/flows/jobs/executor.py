@@ -1,0 +1,66 @@
+"""Executors: ways to start jobs somewhere, to see whether they live, and to stop them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from mc.errors import ExecutorError
+    from mc.flows.jobs.job import Job
+
+__all__ = ["EXECUTORS", "Executor", "FolderJob", "Liveness"]
+
+EXECUTORS: Final = "mc.executors"  # the group of entry points in which executors are found by name
+
+
+class Liveness(StrEnum):
+    """What an executor knows of a job that it started."""
+
+    ALIVE = "alive"  # it waits for its turn there, or runs
+    GONE = "gone"  # it does not run any more, however it ended
+    UNKNOWN = "unknown"  # nothing can be said from here, or not now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderJob:
+    """A job and its folder, in which all that it needs was written, and where it leaves its outcome."""
+
+    job: Job
+    folder: Path
+
+
+class Executor(Protocol):
+    """Starts, looks and stops, in batches; never asked whether a job succeeded: jobs tell that themselves.
+
+    Attributes:
+        survives_starter: whether jobs go on when the process that started them has ended. Others run inside
+            of a `run` or `loop`, and a tick that ends refuses them.
+        max_workers: how many jobs it is given at a time; the rest waits in the database. None: no limit.
+    """
+
+    survives_starter: bool
+    max_workers: int | None
+
+    def start(self, jobs: Sequence[FolderJob]) -> Mapping[str, str | ExecutorError]:
+        """Start jobs.
+
+        Returns:
+            By key of the job, what the executor calls it, or why that one can never be started here. Those
+            that are left out are tried again.
+
+        Raises:
+            ExecutorError: none could be started now, because the executor cannot be reached.
+        """
+
+    def alive(self, native_ids: Sequence[str]) -> Mapping[str, Liveness]:
+        """Tell of jobs whether they live; those that are left out are UNKNOWN."""
+
+    def stop(self, native_ids: Sequence[str]) -> None:
+        """End jobs with all that they started: first asked to, then forced. Harmless for ended ones."""
+
+    def find(self, jobs: Sequence[FolderJob]) -> Mapping[str, str]:
+        """Return, by key, what the executor calls those of the jobs that were started there already."""
