@@ -22,7 +22,7 @@ class JobSettings:
             that needs one can be started.
         executors: settings by name of an executor; `kind` names its class where the name is another.
         executor: name of the one that starts what names none.
-        secrets_folder: files of which each holds the secret of its name; None: the environment alone has them.
+        secrets_folder: files of which each holds the secret of its name; None: only the environment has some.
         then: command that a job's process runs, detached, once its outcome is written; None: nothing.
     """
 
