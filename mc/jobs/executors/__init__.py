@@ -1,0 +1,1 @@
+"""Executors, one in each module, found by name through the entry points `mc.executors`."""

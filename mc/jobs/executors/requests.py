@@ -1,0 +1,41 @@
+"""Requests of jobs, as executors read them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from mc.errors import ExecutorError
+
+__all__ = ["is_count", "read_memory"]
+
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
+_UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def is_count(value: Any) -> bool:
+    """Tell whether a setting is a whole number, from 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def read_memory(value: Any) -> int:
+    """Return an amount of memory in bytes.
+
+    Args:
+        value: bytes, or a text such as `512M`, `4G` or `4GiB`, in units of 1,024.
+
+    Raises:
+        ExecutorError: it is neither.
+    """
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is not None:
+        number: float = float(match.group(1)) * 1024 ** _UNITS[match.group(2).upper()]
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        number = value
+    else:
+        number = 0
+    if not 1 <= number < 2**63:
+        raise ExecutorError(
+            f"`requests.memory` is {value!r}; expected a number of bytes, or a text such as '512M' or '4G'."
+        )
+    return int(number)

@@ -1,0 +1,151 @@
+"""Run of the job in a folder, from its claim to its outcome."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from mc.jobs.script.job_files import claim_folder, make_claim, note_trouble, write_json
+    from mc.jobs.script.job_outcome import (
+        describe_end,
+        describe_error,
+        describe_start_error,
+        make_outcome,
+        write_outcome,
+    )
+    from mc.jobs.script.job_output import SecretMask
+    from mc.jobs.script.job_supervisor import Supervisor
+    from mc.jobs.script.job_work import JobFileError, SecretError, SecretReader, make_command, read_job
+else:
+    from job_files import claim_folder, make_claim, note_trouble, write_json
+    from job_outcome import describe_end, describe_error, describe_start_error, make_outcome, write_outcome
+    from job_output import SecretMask
+    from job_supervisor import Supervisor
+    from job_work import JobFileError, SecretError, SecretReader, make_command, read_job
+
+__all__ = ["CANNOT_WRITE", "TAKEN", "JobRun"]
+
+TAKEN = 75  # exit code: another process runs the job, or ran it
+CANNOT_WRITE = 74  # exit code: the claim or the outcome could not be written
+_NOT_COMPLETED = 1
+
+
+class JobRun:
+    """The run of one job.
+
+    Args:
+        folder: of the job.
+        timeout_seconds: of the executor, besides that of the job; None: no limit.
+        memory_bytes: of address space for each process of the command; None: no limit.
+        outcome_seconds: for how long writing the outcome is tried.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        timeout_seconds: float | None = None,
+        memory_bytes: int | None = None,
+        outcome_seconds: float = 60.0,
+    ) -> None:
+        self._folder = os.path.abspath(folder)
+        self._timeout_seconds = timeout_seconds
+        self._memory_bytes = memory_bytes
+        self._outcome_seconds = outcome_seconds
+        self._is_stopping = False
+
+    def run(self, tell: Callable[[str], None]) -> int:
+        """Claim the folder, run the job and write its outcome.
+
+        Args:
+            tell: is given one line as soon as it is known whether this process has the job:
+                `claimed PID STARTED` or `taken`.
+
+        Returns:
+            The exit code: 0 COMPLETED, 1 FAILED or CANCELLED, 74 the claim or the outcome could not be
+            written, 75 the job was claimed already.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it goes on when its terminal is closed
+        claim = make_claim()
+        try:
+            is_mine = claim_folder(self._folder, claim)
+        except OSError as error:
+            note_trouble(f"{self._folder} cannot be claimed: {error.strerror}")
+            return CANNOT_WRITE
+        if not is_mine:
+            tell("taken")
+            return TAKEN
+        tell(f"claimed {claim['pid']} {claim['started']}")
+        return self._run_claimed(claim)
+
+    def _stop(self, *_: object) -> None:
+        self._is_stopping = True
+
+    def _run_claimed(self, claim: dict[str, Any]) -> int:
+        began = time.time()
+        job: dict[str, Any] = {}
+        try:
+            job = read_job(self._folder)
+            end = self._carry_out(job, f"{claim['pid']}:{claim['started']}")
+        except JobFileError as error:
+            end = describe_error(str(error), "JobError", "McError")
+        except SecretError as error:
+            end = describe_error(str(error), "SecretError")
+        outcome = make_outcome(job, began, end)
+        if not write_outcome(self._folder, outcome, self._outcome_seconds):
+            return CANNOT_WRITE
+        if job.get("then"):
+            start_detached(job["then"], os.path.join(self._folder, "then.log"))
+        return 0 if outcome["status"] == "COMPLETED" else _NOT_COMPLETED
+
+    def _carry_out(self, job: dict[str, Any], mark: str) -> dict[str, Any]:
+        if self._is_stopping or os.path.exists(os.path.join(self._folder, "stop")):
+            return {"status": "CANCELLED"}
+        secrets = SecretReader(os.environ, job.get("secrets_folder"))
+        command = make_command(job, self._folder, secrets, mark)
+        mask = SecretMask(secrets.values.values())
+        timeouts = [each for each in (job.get("timeout_seconds"), self._timeout_seconds) if each is not None]
+        timeout_seconds = min(timeouts, default=None)
+        run = Supervisor(self._folder, job, command, mask, lambda: self._is_stopping)
+        try:
+            run.run(timeout_seconds, self._memory_bytes)
+        except (OSError, ValueError) as error:
+            if run.status is not None:
+                raise
+            return describe_start_error(error, command)
+        end = describe_end(run, command, mask, timeout_seconds, float(job.get("grace_seconds", 10)))
+        if command.replies and "result" in end:
+            self._write_result(end)
+        return end
+
+    def _write_result(self, end: dict[str, Any]) -> None:
+        try:
+            write_json(os.path.join(self._folder, "result.json"), end["result"])
+        except OSError as error:
+            note_trouble(f"result.json could not be written: {error.strerror}")
+
+
+def start_detached(argv: list[str], log: str) -> None:
+    """Start a command that is no part of the job and outlives this process."""
+    if os.fork() != 0:
+        return
+    try:
+        os.setsid()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        os.execvp(argv[0], argv)  # noqa: S606 - who wrote the job named it
+    except OSError as error:
+        note_trouble(f"{argv[0]!r} could not be started: {error.strerror}")
+    finally:
+        os._exit(127)
