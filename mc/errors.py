@@ -20,6 +20,7 @@
     │   ├── TaskTypeNotAllowedError  the import path is outside the allowed modules
     │   ├── HandlerVersionError      a task has begun with a version of its handler that is not here
     │   └── CoroutineHandlerError    a coroutine handler was met outside asyncio
+    ├── NotAllowedError           a task names a command or an address that nobody allowed; .name
     ├── FlowError                 a flow ended FAILED; .flow
     ├── MaxTicksError             a flow was unfinished after its ticks; .flow, .unfinished
     ├── SignalError               a signal or an approval is refused; .problems
@@ -75,6 +76,7 @@ __all__ = [
     "MaxTicksError",
     "McError",
     "MigrationError",
+    "NotAllowedError",
     "NotJsonError",
     "Obstacle",
     "PathError",
@@ -324,6 +326,12 @@ class CoroutineHandlerError(TaskHandlerError):
     """The handler is a coroutine function; tick the flow with `await engine.atick_flow(flow)`."""
 
     code = "coroutine-handler"
+
+
+class NotAllowedError(McError):
+    """The task names a command or an address that nobody allowed; see `allow`."""
+
+    code = "not-allowed"
 
 
 class FlowError(McError):

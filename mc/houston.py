@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mc.flows.migration.plan import MigrationPlan
     from mc.flows.observer import Observer
     from mc.runners.flow_runner import FlowRunner, RunnerReport
+    from mc.spec.leave import AllowedNames
     from mc.spec.planning.plan import FlowPlan
     from mc.store.event import Event
     from mc.store.flow_store import FlowStore
@@ -61,6 +62,7 @@ class Houston(SelectionMethods):
         db: URL of the database, as SQLAlchemy writes it.
         task_handlers: as for `FlowEngine`.
         handler_modules: as for `FlowEngine`.
+        allow: as for `FlowEngine`.
         clock: where the time comes from; the machine's clock unless given.
         observers: told of each change of a status that a tick of this object makes.
         lease_seconds: how long a flow is held up by a runner that vanished while it ticked the flow.
@@ -77,6 +79,7 @@ class Houston(SelectionMethods):
         *,
         task_handlers: Mapping[str, Any] | Iterable[Any] | None = None,
         handler_modules: str | Iterable[str] = (),
+        allow: AllowedNames = (),
         clock: Clock | None = None,
         observers: Iterable[Observer] = (),
         lease_seconds: float = 60.0,
@@ -89,6 +92,7 @@ class Houston(SelectionMethods):
         self.db = db
         self._task_handlers = task_handlers
         self._handler_modules = handler_modules
+        self._allow = _read_names(allow) if allow else ()
         self._clock = clock
         self._observers = tuple(observers)
         self._busy_seconds = busy_seconds
@@ -108,6 +112,7 @@ class Houston(SelectionMethods):
         return FlowEngine(
             task_handlers=self._task_handlers,
             handler_modules=self._handler_modules,
+            allow=self._allow,
             clock=self._clock,
             observers=self._observers,
             limits=self._limits,
@@ -474,6 +479,13 @@ class Houston(SelectionMethods):
 
         copied: dict[str, Any] = copy_json(dict(data))
         return copied
+
+
+def _read_names(allow: AllowedNames) -> AllowedNames:
+    """Read names now, so that one which is wrong is told where it is given."""
+    from mc.spec.leave import Allowed
+
+    return Allowed.of(allow)
 
 
 def _without_key(spec: Mapping[str, Any] | None) -> dict[str, Any]:

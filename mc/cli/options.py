@@ -62,6 +62,14 @@ def common_options(command: Decorated) -> Decorated:
             help="Allow the task types of a module; repeatable.  [env: MC_HANDLER_MODULES, comma-separated]",
             **_KEPT,
         ),
+        click.option(
+            "--allow",
+            metavar="NAMES",
+            multiple=True,
+            help="Let specs run commands (shell) or send requests (http, http:HOST); repeatable.  [env: "
+            "MC_ALLOW, comma-separated]",
+            **_KEPT,
+        ),
         click.option("--debug", is_flag=True, help="Log everything and show tracebacks.", **_KEPT),
     ]
     for option in reversed(options):
@@ -201,8 +209,8 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         (),
     ):  # given before the subcommand's name, perhaps; never unset by leaving it out after
         return
-    if param.name == "handlers":
-        settings.handlers += value
+    if param.name in ("handlers", "allow"):
+        getattr(settings, param.name).extend(value)
     else:
         setattr(settings, str(param.name), value)
 

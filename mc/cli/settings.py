@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from mc.errors import McError
 from mc.store.databases.kinds import DEFAULT_URL
 
 if TYPE_CHECKING:
     from mc.context.sizes import Limits
+    from mc.flows.handlers.handler_registry import HandlerRegistry
     from mc.houston import Houston
+    from mc.spec.leave import Allowed
 
 __all__ = ["Settings"]
 
@@ -33,12 +36,14 @@ class Settings:
         db: URL of the database, if given.
         as_json: whether stdout gets one JSON document instead of text for people.
         handlers: modules of task types, if given.
+        allow: what specs may name of commands and addresses, if given.
         debug: whether errors show their traceback and logs everything.
     """
 
     db: str | None = None
     as_json: bool = False
     handlers: list[str] = field(default_factory=list)
+    allow: list[str] = field(default_factory=list)
     debug: bool = False
 
     @property
@@ -123,6 +128,31 @@ class Settings:
         names = (name.strip() for text in given for name in text.split(","))
         return tuple(dict.fromkeys(name for name in names if name))
 
+    @property
+    def allowed(self) -> Allowed:
+        """The commands and addresses that specs may name.
+
+        Raises:
+            click.UsageError: there is no such name.
+        """
+        from mc.spec.leave import Allowed
+
+        try:
+            return Allowed.of(self.allow or os.environ.get("MC_ALLOW", ""))
+        except McError as error:
+            raise click.UsageError(f"{'--allow' if self.allow else 'MC_ALLOW'}: {error.message}") from error
+
+    def make_registry(self) -> HandlerRegistry:
+        """Return what tells which task types, functions, commands and addresses specs may name.
+
+        Raises:
+            UnknownTaskTypeError: a handler module cannot be imported.
+        """
+        from mc.flows.handlers.handler_registry import HandlerRegistry
+
+        self.import_handlers()
+        return HandlerRegistry(handler_modules=self.handler_modules, allow=self.allowed)
+
     def open_houston(
         self, *, with_handlers: bool = False, only_reads: bool = False, **options: Any
     ) -> Houston:
@@ -152,6 +182,7 @@ class Settings:
             log_to_stderr(debug=self.debug)
             self.import_handlers()
             options["handler_modules"] = self.handler_modules
+            options["allow"] = self.allowed
         options.setdefault("limits", self.limits)
         return Houston(self.db_url, busy_seconds=self.busy_seconds, file_mode=self.file_mode, **options)
 

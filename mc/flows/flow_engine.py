@@ -22,6 +22,7 @@ from mc.flows.resources.in_memory import InMemoryResources
 from mc.flows.services import Services
 from mc.flows.tick_report import TickReport
 from mc.interrupts import INTERRUPTS
+from mc.spec.leave import AllowedNames
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class FlowEngine(FlowConverters):
             a function), or an iterable of handlers marked by `@task_handler`.
         handler_modules: modules, or one, whose `@task_handler` functions and classes specs may name, and
             below which they may name import paths.
+        allow: which commands and addresses specs may name: `"shell"`, `"http"`, `"http:api.example.org"`,
+            `"http:*.example.org"`, several in a list. None unless given.
         task_handler: one handler for every task, whatever its type, in the place of those.
         clock: where the time comes from; the machine's clock unless given.
         observers: told of each change of a status.
@@ -46,7 +49,8 @@ class FlowEngine(FlowConverters):
         logger: for what observers raise; `mc.flows.flow_engine` unless given.
         resources: what there is of named resources, for flows that run without a store; `resources.set`
             says so later.
-        registry: finds the handlers, in the place of one made of `task_handlers` and `handler_modules`.
+        registry: finds the handlers, in the place of one made of `task_handlers`, `handler_modules` and
+            `allow`.
         limits: how large values may become; see `mc.context.sizes.Limits`.
     """
 
@@ -57,6 +61,7 @@ class FlowEngine(FlowConverters):
         *,
         task_handlers: Mapping[str, Any] | Iterable[Any] | None = None,
         handler_modules: str | Iterable[str] = (),
+        allow: AllowedNames = (),
         task_handler: Any = None,
         clock: Clock | None = None,
         observers: Iterable[Observer] = (),
@@ -67,7 +72,9 @@ class FlowEngine(FlowConverters):
         limits: Limits | None = None,
     ) -> None:
         self.limits = limits or Limits()
-        self.registry = HandlerRegistry(task_handlers, handler_modules) if registry is None else registry
+        self.registry = (
+            HandlerRegistry(task_handlers, handler_modules, allow) if registry is None else registry
+        )
         self.known_handlers = self.registry.known
         self._task_handler = adapt_handler(task_handler) if task_handler is not None else None
         if self._task_handler is not None:

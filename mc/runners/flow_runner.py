@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mc.flows.flow import Flow
     from mc.runners.claimed_flow import CallUnderWay
     from mc.runners.immediate_control import ControlReport
+    from mc.spec.leave import AllowedNames
 
 __all__ = ["FlowRunner", "OnProgress", "RunnerReport"]
 
@@ -48,6 +49,7 @@ class FlowRunner:
         engine: ticks them; unless given, one with the store's clock and the handlers of the next two.
         task_handlers: as for `FlowEngine`.
         handler_modules: as for `FlowEngine`.
+        allow: as for `FlowEngine`.
         owner: who holds the leases, for people; made of host and process unless given.
         lease_seconds: how long a runner that vanished holds up its flows.
         heartbeat_seconds: how often a lease is renewed while a task takes long; a sixth of `lease_seconds`
@@ -72,6 +74,7 @@ class FlowRunner:
         *,
         task_handlers: Mapping[str, Any] | Iterable[Any] | None = None,
         handler_modules: str | Iterable[str] = (),
+        allow: AllowedNames = (),
         owner: str | None = None,
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
         heartbeat_seconds: float | None = None,
@@ -101,10 +104,12 @@ class FlowRunner:
             )
         if engine is None:
             engine = FlowEngine(
-                task_handlers=task_handlers, handler_modules=handler_modules, clock=store.clock
+                task_handlers=task_handlers, handler_modules=handler_modules, allow=allow, clock=store.clock
             )
-        elif task_handlers is not None or handler_modules:
-            raise McError("A runner is given an engine, or task_handlers and handler_modules, not both.")
+        elif task_handlers is not None or handler_modules or allow:
+            raise McError(
+                "A runner is given an engine, or task_handlers, handler_modules and allow, not both."
+            )
         self.store = store
         if threads > 1:
             store.keep_connections(threads)

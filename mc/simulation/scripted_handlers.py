@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from mc.errors import TaskHandlerError
 from mc.flows.handlers.handler_registry import Handler, HandlerRegistry
 from mc.simulation.scripted_results import ScriptedResult, ScriptedResults
 from mc.simulation.task_paths import TaskPaths
+from mc.spec.leave import Refusal
 from mc.spec.task_types import BUILT_IN_TASK_TYPES, SPREAD_ITEM, TASK_TYPES_NOT_YET_RUN, canonical_task_type
 
 __all__ = ["ScriptedHandlers", "StandInHandlers"]
 
 # They act on the world, if only by what they print.
-EFFECTFUL_TASK_TYPES: Final = frozenset({"call", "log", "print"})
+EFFECTFUL_TASK_TYPES: Final = frozenset({"call", "http", "job", "log", "print", "shell"})
 
 
 class ScriptedHandlers(HandlerRegistry):
@@ -32,6 +33,7 @@ class ScriptedHandlers(HandlerRegistry):
     def __init__(self, results: ScriptedResults, real: HandlerRegistry) -> None:
         super().__init__()
         self.callables = real.callables
+        self.allowed = real.allowed
         self.results = results
         self.paths = TaskPaths()
         self._real = real
@@ -59,6 +61,10 @@ class ScriptedHandlers(HandlerRegistry):
     def find_doubt(self, task_type: str) -> str | None:
         """Return what stays unclear of a task type that can be used, if its handler will be called."""
         return None if self._has_result(task_type) else self._real.find_doubt(task_type)
+
+    def refuse(self, task_type: str, params: Mapping[str, Any]) -> Refusal | None:
+        """Return why a task may not name what it does, if its handler will be called."""
+        return None if self._has_result(task_type) else self._real.refuse(task_type, params)
 
     def known_params(self, task_type: str) -> frozenset[str] | None:
         """Return the names of the parameters that a type's handler takes, if it will be called."""
@@ -144,6 +150,9 @@ class StandInHandlers(ScriptedHandlers):
 
     def examine_function(self, path: str) -> str | None:
         """Allow every function, as none is called."""
+
+    def refuse(self, task_type: str, params: Mapping[str, Any]) -> Refusal | None:
+        """Allow all commands and addresses, as none is run or asked."""
 
     def find_handler(self, task_type: Any) -> Handler | None:
         """Return the handler of a built-in type that acts on nothing but the flow, else None."""

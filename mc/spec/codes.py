@@ -34,6 +34,7 @@ CODE_SENTENCES: Final = MappingProxyType(
         "MC110 unknown-start-task": "`start_when` names a task that the flow does not have.",
         "MC111 unknown-task-type": "No task type of that name can be run.",
         "MC112 task-type-not-allowed": "The path of a task type or function is not allowed or leads nowhere.",
+        "MC113 not-allowed": "A task names a command or an address that nobody allowed.",
         "MC120 not-in-this-version": "The key is part of the format, but this version does not act upon it.",
         "MC121 out-of-place": "The key is part of the format, but has no meaning where it stands.",
         "MC122 nested-resources": "A task asks for resources inside a task that holds some.",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "assert_history",
+    "mc_allow",
     "mc_clock",
     "mc_engine",
     "mc_handler_modules",
@@ -30,10 +31,16 @@ __all__ = [
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the setting `mc_handler_modules`."""
+    """Declare the settings `mc_handler_modules` and `mc_allow`."""
     parser.addini(
         "mc_handler_modules",
         "modules below which specs may name task types and functions, for the fixture mc_engine",
+        type="args",
+        default=[],
+    )
+    parser.addini(
+        "mc_allow",
+        "commands and addresses that specs may name, such as shell or http:api.example.org, for mc_engine",
         type="args",
         default=[],
     )
@@ -55,6 +62,13 @@ def mc_handler_modules(pytestconfig: pytest.Config) -> Sequence[str]:
 
 
 @pytest.fixture
+def mc_allow(pytestconfig: pytest.Config) -> str | Sequence[str]:
+    """The commands and addresses that `mc_engine` allows: those of the setting; to be overridden."""
+    names: list[str] = pytestconfig.getini("mc_allow")
+    return tuple(names)
+
+
+@pytest.fixture
 def mc_task_handlers() -> Mapping[str, Any] | Iterable[Any]:
     """The task types that `mc_engine` knows beside those of modules: none; to be overridden."""
     return {}
@@ -62,13 +76,16 @@ def mc_task_handlers() -> Mapping[str, Any] | Iterable[Any]:
 
 @pytest.fixture
 def _mc_handlers(
-    mc_handler_modules: str | Sequence[str], mc_task_handlers: Mapping[str, Any] | Iterable[Any]
+    mc_handler_modules: str | Sequence[str],
+    mc_task_handlers: Mapping[str, Any] | Iterable[Any],
+    mc_allow: str | Sequence[str],
 ) -> ScriptedHandlers:
     from mc.flows.handlers.handler_registry import HandlerRegistry
     from mc.simulation.scripted_handlers import ScriptedHandlers
     from mc.simulation.scripted_results import ScriptedResults
 
-    return ScriptedHandlers(ScriptedResults(), HandlerRegistry(mc_task_handlers, mc_handler_modules))
+    registry = HandlerRegistry(mc_task_handlers, mc_handler_modules, mc_allow)
+    return ScriptedHandlers(ScriptedResults(), registry)
 
 
 @pytest.fixture

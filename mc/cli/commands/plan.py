@@ -38,12 +38,10 @@ def command(settings: Settings, spec: str, data: dict[str, Any]) -> None:
     tasks can be under way at the same time, tasks that can never start, conditions that are always true or
     false, and references to data that nobody writes. Nothing is run or stored, and no database is opened.
     """
-    from mc.flows.handlers.handler_registry import HandlerRegistry
     from mc.spec.planning.plan import plan_flow_spec
 
     with stdout_for_json(settings.as_json):
-        settings.import_handlers()
-        registry = HandlerRegistry(handler_modules=settings.handler_modules)
+        registry = settings.make_registry()
         with spec_of(spec) as value:
             plan = plan_flow_spec(value, data, task_types=registry)
     if settings.as_json:

@@ -48,11 +48,9 @@ def command(settings: Settings, specs: tuple[str, ...]) -> int:
 
 
 def _check(settings: Settings, source: str) -> tuple[list[Problem], list[Problem]]:
-    from mc.flows.handlers.handler_registry import HandlerRegistry
     from mc.spec.validation import inspect_flow_spec
 
-    settings.import_handlers()
-    registry = HandlerRegistry(handler_modules=settings.handler_modules)
+    registry = settings.make_registry()
     try:
         text = open_spec(source)
         problems, warnings = inspect_flow_spec(text.parse(), task_types=registry)

@@ -15,6 +15,7 @@ from mc.errors import McError, TaskHandlerError, UnknownTaskTypeError
 from mc.flows.handlers.callables import CallableFinder, import_module, marked_name
 from mc.flows.handlers.handler_arguments import HandlerArguments
 from mc.interrupts import INTERRUPTS
+from mc.spec.leave import Allowed, AllowedNames, Refusal
 from mc.spec.task_types import BUILT_IN_TASK_TYPES, SPREAD_ITEM, canonical_task_type
 
 __all__ = ["NO_HANDLER", "Handler", "HandlerRegistry", "LateResult", "adapt_handler", "task_handler"]
@@ -219,17 +220,24 @@ class HandlerRegistry:
             their `task_type`.
         handler_modules: modules below which import paths in specs are allowed, and whose
             `@task_handler` functions are known by their names.
+        allow: which commands and addresses specs may name; see `mc.spec.leave.Allowed.of`.
+
+    Attributes:
+        allowed: the same, for the handlers that run commands and send requests to ask.
     """
 
     def __init__(
         self,
         task_handlers: Mapping[str, Any] | Iterable[Any] | None = None,
         handler_modules: str | Iterable[str] = (),
+        allow: AllowedNames = (),
     ) -> None:
         if isinstance(handler_modules, str):
             handler_modules = (handler_modules,)
         self.callables = CallableFinder(handler_modules)
+        self.allowed = Allowed.of(allow)
         self.known: dict[str, Handler] = {}  # task type -> handler, what was looked up included
+        self._own: set[str] = set()  # task types that the application has registered
         self._plugins: dict[str, Any] | None = None
         self._scanned = False
         for name, handler in _name_handlers(task_handlers):
@@ -243,6 +251,7 @@ class HandlerRegistry:
     def register(self, task_type: str, handler: Any) -> None:
         """Make a handler known under a name, in the place of one that bears it already."""
         self.known[task_type] = adapt_handler(handler)
+        self._own.add(task_type)
 
     def resolve(self, task_type: Any) -> Handler:
         """Return the handler of a task type.
@@ -298,6 +307,10 @@ class HandlerRegistry:
                     return self.callables.read(module_name, attribute, task_type)
         self.resolve(task_type)
         return None
+
+    def refuse(self, task_type: str, params: Mapping[str, Any]) -> Refusal | None:
+        """Return why a task may not name what it does; None: it may, or its code is the application's."""
+        return None if task_type in self._own else self.allowed.refuse(task_type, params)
 
     def known_params(self, task_type: str) -> frozenset[str] | None:
         """Return the names of the parameters that a type's handler takes; None: any, or it is not known."""

@@ -13,6 +13,7 @@ from mc.spec.checks.resources import check_resources
 from mc.spec.checks.signals import check_signal_params
 from mc.spec.checks.times import check_duration, check_retry, check_time, check_timeout
 from mc.spec.findings import OWN_CODE, Findings
+from mc.spec.leave import Refusal
 from mc.spec.problems import join_pointer, list_names, shorten
 from mc.spec.schema.params_schema import check_params_schema, warn_of_own_data
 from mc.spec.task_types import OLDER_PREFIX, TASK_TYPES_NOT_YET_RUN, canonical_task_type
@@ -74,6 +75,7 @@ def check_task(
     if type(task_type) is str and task_type:
         name = canonical_task_type(task_type)
         _check_type(task_type, name, f"{pointer}/task_type", findings)
+        _check_leave(task, name, pointer, findings)
     cfg = task.get("cfg")
     if type(cfg) is dict and cfg:
         check_task_cfg(cfg, f"{pointer}/cfg", keys, findings)
@@ -118,6 +120,19 @@ def _check_type(task_type: str, name: str, pointer: str, findings: Findings) -> 
     findings.add_own_code(
         "MC111", pointer, message, found=task_type, expected=expected, suggestion=suggestion
     )
+
+
+def _check_leave(task: dict[str, Any], name: str, pointer: str, findings: Findings) -> None:
+    """Ask whether commands and addresses may be named, where anybody can tell."""
+    ask = getattr(findings.task_types, "refuse", None)
+    if ask is None:
+        return
+    params = task.get("task_params")
+    refusal: Refusal | None = ask(name, params if type(params) is dict else {})
+    if refusal is not None:
+        at = f"{pointer}/task_params/{refusal.param}" if refusal.param else f"{pointer}/task_type"
+        found = params[refusal.param] if type(params) is dict and refusal.param else task["task_type"]
+        findings.add("MC113", at, refusal.message, found=found, expected=refusal.expected)
 
 
 def _check_param_names(task_type: str, params: dict[str, Any], pointer: str, findings: Findings) -> None:

@@ -388,6 +388,28 @@ def test_a_program_that_loaded_the_package_before_it_called_pytest_is_not_warned
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_commands_are_allowed_by_the_setting_and_by_the_fixture(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nmc_allow = shell http:a.org\n")
+    pytester.makepyfile(
+        """
+        import pytest
+
+        def test_the_setting(mc_engine):
+            assert mc_engine.registry.allowed.names == ("shell", "http:a.org")
+
+        class TestOwn:
+            @pytest.fixture
+            def mc_allow(self):
+                return "http"
+
+            def test_the_fixture(self, mc_engine):
+                assert mc_engine.registry.allowed.names == ("http",)
+        """
+    )
+    options = ("-p", "mc.testing.plugin", "-p", "no:cacheprovider", "-q")
+    pytester.runpytest_inprocess(*options).assert_outcomes(passed=2)
+
+
 def test_the_fixtures_are_listed_with_what_they_are(pytester: pytest.Pytester) -> None:
     shown = pytester.runpytest_inprocess("-p", "mc.testing.plugin", "--fixtures").stdout.str()
     for name in ("mc_clock", "mc_engine", "mc_store", "mc_scripted", "assert_history", "mc_handler_modules"):

@@ -552,9 +552,11 @@ class TestHandlers:
         assert FlowRunner(world.store).run_flow("f").status == "COMPLETED"
         assert world.clock.now() == START + timedelta(seconds=90)
 
-    @pytest.mark.parametrize("given", [{"task_handlers": {}}, {"handler_modules": ["json"]}])
+    @pytest.mark.parametrize(
+        "given", [{"task_handlers": {}}, {"handler_modules": ["json"]}, {"allow": "shell"}]
+    )
     def test_an_engine_has_its_own(self, world: World, given: dict[str, Any]) -> None:
-        with pytest.raises(McError, match="an engine, or task_handlers and handler_modules, not both"):
+        with pytest.raises(McError, match="an engine, or task_handlers, handler_modules and allow, not both"):
             FlowRunner(world.store, FlowEngine(), **given)
 
 

@@ -422,7 +422,7 @@ class TestPlaces:
                 problem.message
                 for name in (task_type, f"mc.tasks.{task_type}")
                 for problem in find_problems({"tasks": [{"task_type": name}]}, task_types=registry)
-                if problem.code.startswith("MC11")
+                if problem.code.startswith("MC111")
             }
             assert messages == {
                 f'The task type "{task_type}" is part of the format, but this version does not run it.'
