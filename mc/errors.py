@@ -22,6 +22,7 @@
     │   └── CoroutineHandlerError    a coroutine handler was met outside asyncio
     ├── NotAllowedError           a task names a command or an address that nobody allowed; .name
     ├── FlowError                 a flow ended FAILED; .flow
+    │   └── FailureLimitError     more items of a spread failed than it tolerates
     ├── MaxTicksError             a flow was unfinished after its ticks; .flow, .unfinished
     ├── SignalError               a signal or an approval is refused; .problems
     ├── ControlError              what a person asks of a flow does not fit its state
@@ -63,6 +64,7 @@ __all__ = [
     "DatabaseUrlError",
     "DurationError",
     "ExecutorError",
+    "FailureLimitError",
     "FlowError",
     "FlowExistsError",
     "FlowFormatError",
@@ -339,6 +341,12 @@ class FlowError(McError):
 
     code = "flow-failed"
     names: tuple[str, ...] = ()
+
+
+class FailureLimitError(FlowError):
+    """More items of a spread failed than it tolerates, or too few of them can be COMPLETED."""
+
+    code = "failure-limit"
 
 
 class MaxTicksError(McError):

@@ -12,6 +12,7 @@ from mc.explanation.facts import FlowFacts, TaskFacts
 from mc.explanation.task_reasons import command, explain_task, is_due, read_time
 from mc.flows.calls.failure import shorten
 from mc.flows.controls.control import Control
+from mc.flows.state.task_states import has_failed
 from mc.statuses import FINISHED_FLOW_STATUSES
 
 __all__ = ["LATE_AFTER", "explain_flow"]
@@ -259,7 +260,7 @@ def _next_tick(facts: FlowFacts) -> str:
     """Return what the next tick would do."""
     if facts.deadline_at is not None and facts.deadline_at <= facts.now:
         return "The next tick would end it FAILED, as the time of its cfg.timeout is over."
-    if facts.failures and facts.cfg.get("fail_fast", True):
+    if has_failed(facts.cfg, facts.failures or 0, facts.counts) and facts.cfg.get("fail_fast", True):
         return "The next tick would end it FAILED."
     parts = [
         f"{verb} {_list(keys)}"

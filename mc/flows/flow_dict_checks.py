@@ -15,6 +15,7 @@ from mc.errors import DurationError, FlowFormatError, McError, Problem
 from mc.flows.formats.flow_dict import begin_inside, state_from_dict
 from mc.spec.checks.tasks import check_flow_head, check_task_cfg
 from mc.spec.findings import Findings
+from mc.spec.item_limits import ITEM_LIMITS
 from mc.spec.names import find_key_fault, find_text_fault
 from mc.spec.schema.schema_check import part_checker
 from mc.spec.task_graph import ROOT_TASK_KEY, start_rule_task_keys
@@ -79,11 +80,12 @@ def _check_head(flow: Flow, pointer: str) -> None:
             _refuse(
                 f"{pointer}/missing_handlers/{at}", f"found {json_type_name(missing)}, expected a mapping"
             )
+    for name in ITEM_LIMITS:  # which the flow of a spread's items has, and no spec may write
+        _check_count(flow.cfg.get(name, 0), f"{pointer}/cfg/{name}")
+    cfg = {name: value for name, value in flow.cfg.items() if name not in ITEM_LIMITS}
     findings = Findings(None)
-    findings.problems += part_checker("flow_cfg").find_problems(
-        flow.cfg, f"{pointer}/cfg", findings.suggester
-    )
-    check_flow_head({"cfg": flow.cfg, "params": flow.params}, pointer, findings)
+    findings.problems += part_checker("flow_cfg").find_problems(cfg, f"{pointer}/cfg", findings.suggester)
+    check_flow_head({"cfg": cfg, "params": flow.params}, pointer, findings)
     _refuse_problems(findings.problems)
 
 
@@ -96,11 +98,12 @@ def _check_statuses(flow: Flow, pointer: str) -> None:
         if left:
             place = append_pointer(f"{pointer}/graph/tasks", left[0]["key"])
             _refuse(f"{place}/status", f"the task is {status} in a flow that is {flow.status}")
-    if flow.status == "COMPLETED":
+    if flow.status == "COMPLETED" and flow.state.has_failed:
         failed = next((node for node in flow.state.tasks.nodes.values() if _counts_as_failure(node)), None)
-        if failed is not None:
-            place = append_pointer(f"{pointer}/graph/tasks", failed.key)
-            _refuse(f"{place}/status", "the task is FAILED in a flow that is COMPLETED")
+        if failed is None:
+            _refuse(f"{pointer}/status", "found COMPLETED, but fewer tasks are than cfg.min_completed")
+        place = append_pointer(f"{pointer}/graph/tasks", failed.key)
+        _refuse(f"{place}/status", "the task is FAILED in a flow that is COMPLETED")
 
 
 def _counts_as_failure(node: Any) -> bool:

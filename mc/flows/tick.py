@@ -32,6 +32,7 @@ from mc.flows.resource import read_needs
 from mc.flows.resources.grants import grant_resources, may_call, refuse_inside_holder
 from mc.flows.services import SERVICES
 from mc.flows.signals.waits import free_signals_of_ended_waits, wake_waits
+from mc.flows.state.failure_excess import find_excess
 from mc.flows.state.task_node import Task, TaskNode
 from mc.flows.tick_report import TickReport
 from mc.interrupts import INTERRUPTS
@@ -140,10 +141,11 @@ class Tick:
         self.report.progressed |= goes_on
         state.ticks += not goes_on
         if state.deadline_at and state.deadline_at <= self.at:
-            timeout = state.cfg.get("timeout")
-            self._fail_flow(TimeoutError(f"The flow ran for longer than its cfg.timeout ({timeout})."))
+            limit = state.cfg.get("timeout")
+            self._fail_flow(TimeoutError(f"The flow ran for longer than its cfg.timeout ({limit})."))
             return
-        is_failing = tasks.failures and state.is_failing
+        has_floor = "min_completed" in state.cfg  # of which what is skipped falls short, too
+        is_failing = (tasks.failures or has_floor) and state.is_failing
         if is_failing:  # what had begun beside the call that failed, and was interrupted, comes to its end
             nodes, ready = queues.split_begun()
         elif goes_on:
@@ -163,8 +165,7 @@ class Tick:
             ready = grant_resources(self, ready)
         if state.cfg and ready and not goes_on and state.cfg.get("max_running_tasks") is not None:
             ready = queues.choose(ready, state.cfg["max_running_tasks"] - len(tasks.running))
-        for _, _, node in ready:
-            nodes.append(node)
+        nodes += [node for _, _, node in ready]
         if len(nodes) > 1:
             nodes.sort(key=_position)
             nodes = list(dict.fromkeys(nodes))
@@ -178,7 +179,7 @@ class Tick:
             else:
                 queues.done = node
                 tasks.touch(node)
-            if tasks.failures and not is_failing and state.is_failing:
+            if (tasks.failures or has_floor) and not is_failing and state.is_failing:
                 break
         if self.has_pending_calls:
             yield None
@@ -404,8 +405,8 @@ class Tick:
         state, tasks, queues = self.state, self.state.tasks, self.state.tasks.queues
         if state.status != "RUNNING":
             return
-        if tasks.failures and (state.is_failing or not tasks.unfinished_count()):
-            self._end_flow("FAILED")
+        if state.has_failed and (state.is_failing or not tasks.unfinished_count()):
+            self._fail_flow(find_excess(state.cfg, tasks.failures, tasks.counts))
         elif not tasks.unfinished_count():
             self._complete_flow()
         elif queues.order is not None:
@@ -441,8 +442,9 @@ class Tick:
                 return
         self._end_flow("COMPLETED")
 
-    def _fail_flow(self, error: BaseException) -> None:
-        self.state.error = describe_exception(error, self.at, self.engine.max_msg_len)
+    def _fail_flow(self, error: BaseException | None) -> None:
+        if error is not None:  # else its tasks tell why
+            self.state.error = describe_exception(error, self.at, self.engine.max_msg_len)
         self._end_flow("FAILED")
 
     def _end_flow(self, status: str) -> None:

@@ -38,6 +38,7 @@ CODE_SENTENCES: Final = MappingProxyType(
         "MC120 not-in-this-version": "The key is part of the format, but this version does not act upon it.",
         "MC121 out-of-place": "The key is part of the format, but has no meaning where it stands.",
         "MC122 nested-resources": "A task asks for resources inside a task that holds some.",
+        "MC123 contradiction": "Parameters of a task cannot be kept to together.",
         "MC130 invalid-duration": "The text or number is not a duration.",
         "MC131 invalid-time": "The text is not an ISO 8601 time with a time zone.",
         "MC140 invalid-pattern": "The argument of `matches` is not a regular expression.",

@@ -12,6 +12,7 @@ from mc.context.wiring import map_items, parse_wirings
 from mc.flows.calls.item_task import note_item_call
 from mc.flows.flow import Flow, Task
 from mc.flows.services import SubFlowState
+from mc.spec.item_limits import EXPECTED_LIMIT, ITEM_LIMITS, read_limit
 from mc.spec.task_types import SPREAD_ITEM
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 from mc.task_handlers.flow_task_handler import FlowTaskHandler
@@ -118,13 +119,16 @@ def _begin(handler: BaseTaskHandler) -> Flow | None:
 
 def _make_sub_flow(handler: BaseTaskHandler) -> Flow | None:
     tasks = _make_item_tasks(handler)
+    limits = _read_limits(handler, len(tasks))
     if not tasks:
         _complete(handler, ())
         return None
     limit = handler.task_ctx.flow.cfg.get("max_running_tasks") if "flow" in handler.task_ctx else None
-    return make_sub_flow(
+    sub_flow = make_sub_flow(
         handler, {"tasks": tasks, "cfg": {} if limit is None else {"max_running_tasks": limit}}
     )
+    sub_flow.cfg.update(limits)  # the spec has none, which nobody may write there
+    return sub_flow
 
 
 def _make_item_tasks(handler: BaseTaskHandler) -> list[dict[str, Any]]:
@@ -148,6 +152,23 @@ def _make_item_tasks(handler: BaseTaskHandler) -> list[dict[str, Any]]:
     if container not in (None, "flow"):
         raise handler.spec_error(f"task_params.item_container is {container!r:.60}; expected flow")
     return tasks if container is None else [_in_own_flow(task) for task in tasks]
+
+
+def _read_limits(handler: BaseTaskHandler, count: int) -> dict[str, int]:
+    """Return how many items must be COMPLETED, and how many may fail, as far as the spread says so."""
+    limits: dict[str, int] = {}
+    for name in ITEM_LIMITS:
+        given = handler.read_param(name, default=None)
+        if given is None:
+            continue
+        limit = read_limit(given, count)
+        if limit is None:
+            raise handler.spec_error(f"task_params.{name} is {given!r:.60}; expected {EXPECTED_LIMIT}")
+        limits[name] = limit
+    if limits.get("min_completed", 0) > count:
+        least = limits["min_completed"]
+        raise handler.spec_error(f"task_params.min_completed is {least}, and there are {count} items")
+    return limits
 
 
 def _in_own_flow(task: dict[str, Any]) -> dict[str, Any]:

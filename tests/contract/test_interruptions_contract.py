@@ -27,6 +27,14 @@ def spread(key: str, count: int, **skeleton: Any) -> dict[str, Any]:
     return {"key": key, "task_type": "spread", "precursors": [], "task_params": params}
 
 
+def some_fail(key: str, count: int, **limits: Any) -> dict[str, Any]:
+    """Return a spread every other item of which fails."""
+    task = spread(key, count, task_params={})
+    task["task_params"] |= {"items": [9 * (n % 2 == 0) for n in range(count)], **limits}
+    task["task_params"]["mapping_params"]["wirings"] = ["ctx.item.value => ctx.skeleton.task_params.fails"]
+    return task
+
+
 def inline(key: str, *tasks: dict[str, Any], **cfg: Any) -> dict[str, Any]:
     spec = {"tasks": list(tasks), "cfg": cfg}
     return {
@@ -79,6 +87,14 @@ SPECS: dict[str, dict[str, Any]] = {
     },
     "cancelled while it waits to try again": {
         "tasks": [inline("i", act("x", fails=9, cfg=RETRY)), act("a"), act("b", "a", fails=9)]
+    },
+    "some failures are tolerated": {
+        "cfg": {"fail_fast": False},
+        "tasks": [
+            some_fail("one", 5, tolerated_failures=1),
+            some_fail("more", 5, min_completed="40%"),
+            some_fail("all", 3, tolerated_failures="100%"),
+        ],
     },
     "inside": {"tasks": [inline("i", *CHAINS), spread("s", 3), *CHAINS[:3]]},
 }

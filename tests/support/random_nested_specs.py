@@ -61,6 +61,9 @@ def _container(random: Random, depth: int) -> dict[str, Any]:
     elif kind == "spread":
         mapping = {"skeleton": _inner_task(random, depth), "wirings": []}
         params = {"items": list(range(random.randint(0, 3))), "mapping_params": mapping}
+        if random.random() < 0.5:
+            name = random.choice(["min_completed", "tolerated_failures"])
+            params[name] = random.choice([0, "34%", "67%", "100%"])
     else:
         task = _inner_task(random, depth)
         if random.random() < 0.3:

@@ -166,7 +166,8 @@ def nested_specs(draw: st.DrawFn, depth: int = 2) -> dict[str, Any]:
             skeleton = {"task_type": "inline_flow", "task_params": {"flow_spec": inner}}
             skeleton = draw(st.sampled_from([skeleton, {"task_type": "act", "task_params": {"polls": 1}}]))
             items = list(range(draw(st.integers(1, 3))))
-            task["task_params"] = {"items": items, "mapping_params": {"skeleton": skeleton}}
+            limits = draw(st.sampled_from([{}, {"tolerated_failures": 1}, {"min_completed": "50%"}]))
+            task["task_params"] = {"items": items, "mapping_params": {"skeleton": skeleton}, **limits}
     return spec
 
 

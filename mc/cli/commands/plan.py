@@ -97,6 +97,9 @@ def _print_flow(flow: SubFlowPlan) -> None:
     for task in flow.tasks:
         if task.runs in _NOTES and (task.runs != "inside" or task.task_type == "spread"):
             print(f"{_NOTES[task.runs]:<15}{printable(task.key)}")
+        if task.limits:
+            limits = ", ".join(f"{name} {limit}" for name, limit in task.limits.items())
+            print(f"{'limits':<15}{printable(f'{task.key}: {limits}')}")
 
 
 def _describe(finding: PlanFinding) -> str:

@@ -6,6 +6,7 @@ what stood on the failure: tasks whose start rule does not hold while what is re
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -26,7 +27,7 @@ from mc.flows.resources.requests import ask_anew
 from mc.flows.state.start_rules import START
 from mc.flows.state.starting import decide
 from mc.flows.state.task_node import BEGUN_WITH_PARAMS, Task, TaskNode, with_proxied
-from mc.flows.state.task_states import TaskStates
+from mc.flows.state.task_states import TaskStates, has_failed
 from mc.flows.state.under_way import make_due
 from mc.flows.time_limits import extend_limits
 from mc.statuses import FINISHED_FLOW_STATUSES
@@ -282,9 +283,13 @@ def _stands_on(tasks: TaskStates, node: TaskNode, found: dict[TaskNode, None]) -
 
 
 def _refuse_to_leave_failures(flow: Flow, chosen: list[TaskNode]) -> None:
+    tasks = flow.state.tasks
     keys = {node.key for node in chosen}
-    left = [node.key for node in flow.state.tasks.failed_nodes() if node.key not in keys]
-    if left:
+    left = [node.key for node in tasks.failed_nodes() if node.key not in keys]
+    counts = Counter(tasks.counts)
+    counts.subtract(node.status for node in {*chosen, *tasks.nodes_with_status("CANCELLED")})
+    counts["PENDING"] += sum(tasks.counts.values()) - counts.total()
+    if left and has_failed(flow.cfg, len(left), counts):
         raise ControlError(
             f"Flow {flow.key!r} would fail again at once, because {', '.join(left[:5])} failed too. Retry "
             f"them as well, or skip them first.",

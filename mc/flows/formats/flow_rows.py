@@ -233,7 +233,7 @@ def next_tick_time(state: FlowState, at: str) -> str | None:
     if state.status != "RUNNING":
         return None
     tasks = state.tasks
-    if tasks.failures and state.is_failing:
+    if (tasks.failures or state.cfg) and state.is_failing:
         return at  # the tick in which the task failed was cut short; the next one ends the flow
     queues = tasks.queues
     if queues.order is not None:

@@ -12,7 +12,7 @@ from mc.errors import FlowFormatError, McError, StatusError
 from mc.flows.observer import ChangeEvent, MigrationRecord
 from mc.flows.state.mailbox import Mailbox
 from mc.flows.state.task_node import Task, TaskNode, with_proxied
-from mc.flows.state.task_states import TaskStates
+from mc.flows.state.task_states import TaskStates, has_failed
 from mc.statuses import FINISHED_FLOW_STATUSES, FLOW_CHANGES, check_flow_change
 
 __all__ = ["FlowState", "SubFlowSource", "UnsavedChanges", "make_flow_key", "refuse_non_mapping"]
@@ -164,9 +164,14 @@ class FlowState:
         self._read_spec = read
 
     @property
+    def has_failed(self) -> bool:
+        """Whether tasks failed so that the flow will not be COMPLETED."""
+        return has_failed(self.cfg, self.tasks.failures, self.tasks.counts)
+
+    @property
     def is_failing(self) -> bool:
-        """Whether a failure counts that ends the flow at once."""
-        return bool(self.tasks.failures and self.cfg.get("fail_fast", True))
+        """Whether it did, and ends at once."""
+        return self.has_failed and bool(self.cfg.get("fail_fast", True))
 
     def check_data(self) -> None:
         """Make JSON of the data that were handed out.

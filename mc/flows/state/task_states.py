@@ -18,7 +18,7 @@ from mc.flows.state.task_node import ROOT_RANK, Task, TaskNode, read_cfg
 from mc.spec.task_graph import ROOT_TASK_KEY
 from mc.statuses import FINISHED_TASK_STATUSES, TASK_CHANGES, check_task_change, check_written_change
 
-__all__ = ["ChangeListener", "TaskStates"]
+__all__ = ["ChangeListener", "TaskStates", "can_complete", "has_failed"]
 
 _ACTIVE = ("RUNNING", "WAITING")
 _NEVER_MET: Final = 2**31 - 1  # unmet precursors of a task that can never start, whatever ends
@@ -456,3 +456,24 @@ class TaskStates:
             for dest in self.nodes.values()
             for source in dest.shown_precursors
         ]
+
+
+def has_failed(cfg: Mapping[str, Any], failures: int, counts: Mapping[str, int]) -> bool:
+    """Tell whether more tasks of a flow failed than may, or too few can be COMPLETED.
+
+    Args:
+        cfg: of the flow.
+        failures: FAILED tasks that are not allowed to fail.
+        counts: how many tasks have each status.
+    """
+    if not cfg:
+        return failures > 0
+    least, most = cfg.get("min_completed"), cfg.get("tolerated_failures")
+    if most is None:
+        most = 0 if least is None else failures
+    return failures > most or (least is not None and can_complete(counts) < least)
+
+
+def can_complete(counts: Mapping[str, int]) -> int:
+    """Return how many tasks are COMPLETED, or may be yet."""
+    return sum(counts.get(status, 0) for status in ("COMPLETED", "PENDING", "RUNNING", "WAITING"))

@@ -13,6 +13,7 @@ from mc.spec.checks.resources import check_resources
 from mc.spec.checks.signals import check_signal_params
 from mc.spec.checks.times import check_duration, check_retry, check_time, check_timeout
 from mc.spec.findings import OWN_CODE, Findings
+from mc.spec.item_limits import find_contradiction
 from mc.spec.leave import Refusal
 from mc.spec.problems import join_pointer, list_names, shorten
 from mc.spec.schema.params_schema import check_params_schema, warn_of_own_data
@@ -202,6 +203,7 @@ def _check_params(
         _check_wire(params.get("wirings"), f"{pointer}/wirings", keys, findings, since)
     elif name == "spread":
         _check_spread(params.get("mapping_params"), f"{pointer}/mapping_params", keys, findings, since)
+        _check_item_limits(params, pointer, findings)
     elif name == "call":
         _check_function(params.get("function"), f"{pointer}/function", findings)
     elif name == "loop":
@@ -236,6 +238,15 @@ def _check_spread(
         name = None  # each item may be of another type
     place = f"{pointer}/wirings"
     check_wirings(wirings, place, keys, findings, since=since, in_skeleton=True, skeleton_type=name)
+
+
+def _check_item_limits(params: dict[str, Any], pointer: str, findings: Findings) -> None:
+    items = params.get("items")
+    wrong = find_contradiction(params, len(items) if isinstance(items, list | dict) else None)
+    if wrong is not None:
+        name, message = wrong
+        expected = "limits that its items can keep to"
+        findings.add("MC123", f"{pointer}/{name}", message, found=params[name], expected=expected)
 
 
 def _check_function(function: Any, pointer: str, findings: Findings) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mc.errors import SpecError
 from mc.json_data import JsonData
+from mc.spec.item_limits import ITEM_LIMITS
 from mc.spec.planning.certain_edges import find_certain_edges
 from mc.spec.planning.declared_seconds import declared_seconds
 from mc.spec.planning.flow_shape import edges_among, find_longest_path, find_ranks, find_width
@@ -17,7 +18,7 @@ from mc.spec.planning.task_runs import SHARED, TAKE_TURNS, TaskRuns, task_runs
 from mc.spec.planning.unwritten_references import find_inputs
 from mc.spec.spec_level import Level, make_level
 from mc.spec.task_graph import ROOT_TASK_KEY
-from mc.spec.task_outputs import task_type_of
+from mc.spec.task_outputs import params_of, task_type_of
 from mc.spec.task_types import canonical_task_type
 from mc.spec.validation import check_flow_data, validate_flow_spec
 
@@ -42,6 +43,7 @@ class PlannedTask(JsonData):
         can_run: whether it can start, as far as the spec tells.
         seconds: the longest time that one attempt declares; 0 where it declares none.
         runs: in turn with others in one process, or by any runner.
+        limits: of a spread, how many items must be COMPLETED and how many may fail, as far as it says so.
     """
 
     key: str
@@ -51,6 +53,7 @@ class PlannedTask(JsonData):
     can_run: bool
     seconds: float
     runs: TaskRuns
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,12 +214,15 @@ def _list_tasks(
 ) -> Iterator[PlannedTask]:
     precursors = level.precursors()
     for key, rank in ranks.items():
+        task_type, params = task_type_of(level.by_key[key].spec), params_of(level.by_key[key].spec)
+        limits = ITEM_LIMITS if canonical_task_type(task_type) == "spread" else ()
         yield PlannedTask(
             key=key,
-            task_type=task_type_of(level.by_key[key].spec),
+            task_type=task_type,
             rank=rank,
             precursors=tuple(one for one in precursors[key] if one != ROOT_TASK_KEY),
             can_run=key in runs,
             seconds=seconds[key],
             runs=task_runs(level.by_key[key].spec),
+            limits={name: params[name] for name in limits if params.get(name) is not None},
         )

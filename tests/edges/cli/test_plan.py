@@ -93,15 +93,16 @@ def test_it_is_said_what_one_runner_does_in_turn_and_what_several_share(
 
     tasks = [
         spread("alone"),
-        spread("shared", item_container="flow"),
+        spread("shared", item_container="flow", tolerated_failures="50%", min_completed="$ctx.flow.data.n"),
         spread("stored", container_task_type="flow"),
     ]
     noop = {"key": "noop", "task_type": "noop", "precursors": []}
     lines = houston("plan", write_spec([*tasks, noop])).out.splitlines()
     at = lines.index("width          4 at the same time")
-    assert lines[at + 1 : at + 5] == [
+    assert lines[at + 1 : at + 6] == [
         "one runner     calls 2 of them in turn, side by side only where handlers are async",
         "items in turn  alone",
         "items shared   shared",
+        "limits         shared: min_completed $ctx.flow.data.n, tolerated_failures 50%",
         "any runner     stored",
     ]
