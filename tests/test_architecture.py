@@ -80,7 +80,7 @@ WINGS: dict[str, tuple[str, ...]] = {
     "spec": (
         *("task_override", "planning", "validation", "checks", "schema", "reading", "nested_specs"),
         *("findings", "spec_level", "problems", "task_outputs", "digest", "codes", "names", "task_graph"),
-        *("leave", "task_types"),
+        *("leave", "item_limits", "task_types"),
     ),
     "runners": (
         *(
