@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -104,13 +105,14 @@ class LocalExecutor:
 
     def find(self, jobs: Sequence[FolderJob]) -> Mapping[str, str]:
         """Return those whose folder a process has claimed, wherever it runs."""
-        return dict(self._find_claims(jobs))
-
-    def _find_claims(self, jobs: Sequence[FolderJob]) -> Iterator[tuple[str, str]]:
+        found = {}
         for job in jobs:
-            claim = JobFolder(job.folder).read_claim()
-            if claim is not None:
-                yield job.job.key, f"local:{claim.host}:{claim.boot_id}:{claim.pid}:{claim.started}"
+            # A claim that cannot be read is told when the job is started; here it must not hide the others.
+            with suppress(JobError):
+                native_id = _read_claim(job)
+                if native_id is not None:
+                    found[job.job.key] = native_id
+        return found
 
     def _start_script(self, job: FolderJob) -> subprocess.Popen[bytes]:
         options = ["--detach", *_make_options(job), str(job.folder)]
@@ -134,12 +136,9 @@ class LocalExecutor:
                 return f"local:{self._host}:{self._boot_id}:{pid}:{started}"
             case ["taken"]:
                 try:
-                    return self.find([job])[job.job.key]
-                except (KeyError, JobError) as error:
-                    return ExecutorError(
-                        f"The folder {job.folder} of job {job.job.key!r} is claimed by a process that cannot "
-                        f"be told: {error}."
-                    )
+                    return _read_claim(job) or ExecutorError(f"The claim of job {job.job.key!r} has gone.")
+                except JobError as error:
+                    return ExecutorError(f"Job {job.job.key!r} is claimed, but not told by whom: {error}")
         tail = (job.folder / "script.log").read_bytes()[-1_000:].decode("utf-8", "backslashreplace")
         return ExecutorError(
             f"The script of job {job.job.key!r} ended before it had its folder {job.folder}: {tail.strip()}"
@@ -164,6 +163,11 @@ class LocalExecutor:
         if not (pid.isdigit() and started.isdigit()):
             return None
         return HostProcess(pid=int(pid), started=int(started))
+
+
+def _read_claim(job: FolderJob) -> str | None:
+    claim = JobFolder(job.folder).read_claim()
+    return None if claim is None else f"local:{claim.host}:{claim.boot_id}:{claim.pid}:{claim.started}"
 
 
 def _read_place(native_id: str) -> tuple[str | None, str | None]:

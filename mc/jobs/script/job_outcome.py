@@ -13,11 +13,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+if TYPE_CHECKING or __package__:
     from mc.jobs.script.job_files import VERSION, format_timestamp, note_trouble, write_json
     from mc.jobs.script.job_output import SecretMask
     from mc.jobs.script.job_supervisor import Supervisor
     from mc.jobs.script.job_work import Command
-else:
+else:  # a script, and the files beside it
     from job_files import VERSION, format_timestamp, note_trouble, write_json
 
 __all__ = ["describe_end", "describe_error", "describe_start_error", "make_outcome", "write_outcome"]

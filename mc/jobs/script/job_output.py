@@ -10,8 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+if TYPE_CHECKING or __package__:
     from mc.jobs.script.job_files import write_all
-else:
+else:  # a script, and the files beside it
     from job_files import write_all
 
 __all__ = ["LogFile", "OutputStream", "OutputTail", "ProgressLines", "SecretMask"]

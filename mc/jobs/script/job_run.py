@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+if TYPE_CHECKING or __package__:
     from mc.jobs.script.job_files import claim_folder, make_claim, note_trouble, write_json
     from mc.jobs.script.job_outcome import (
         describe_end,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mc.jobs.script.job_output import SecretMask
     from mc.jobs.script.job_supervisor import Supervisor
     from mc.jobs.script.job_work import JobFileError, SecretError, SecretReader, make_command, read_job
-else:
+else:  # a script, and the files beside it
     from job_files import claim_folder, make_claim, note_trouble, write_json
     from job_outcome import describe_end, describe_error, describe_start_error, make_outcome, write_outcome
     from job_output import SecretMask

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+if TYPE_CHECKING or __package__:
     from mc.jobs.script.job_files import format_timestamp, note_trouble, write_json
     from mc.jobs.script.job_output import LogFile, OutputStream, OutputTail, ProgressLines, SecretMask
     from mc.jobs.script.job_processes import adopt_orphans, end_tree, reap, start_command
     from mc.jobs.script.job_work import REPLY_FD, Command
-else:
+else:  # a script, and the files beside it
     from job_files import format_timestamp, note_trouble, write_json
     from job_output import LogFile, OutputStream, OutputTail, ProgressLines, SecretMask
     from job_processes import adopt_orphans, end_tree, reap, start_command

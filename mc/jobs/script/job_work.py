@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+if TYPE_CHECKING or __package__:
     from mc.jobs.script.job_files import VERSION, read_json
-else:
+else:  # a script, and the files beside it
     from job_files import VERSION, read_json
 
 __all__ = ["Command", "JobFileError", "SecretError", "SecretReader", "make_command", "read_job"]

@@ -45,9 +45,9 @@ def main(arguments: list[str]) -> int:
         if os.fork() != 0:
             return 0
         os.setsid()
-    if TYPE_CHECKING:
+    if TYPE_CHECKING or __package__:
         from mc.jobs.script.job_run import JobRun
-    else:
+    else:  # a script, and the files beside it
         from job_run import JobRun
     memory = options["--memory-bytes"]
     run = JobRun(
