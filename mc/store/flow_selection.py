@@ -23,7 +23,7 @@ class FlowSelection:
 
     Attributes:
         keys: these flows, and nothing else may be asked of them.
-        status: one flow status or several.
+        status: one flow status or several; a flow whose first call lasts counts as RUNNING.
         label: exactly this label.
         prefix: what the key begins with.
         since: not before that time: ISO 8601, an aware datetime, or how long ago it was: `"1d"`, seconds.

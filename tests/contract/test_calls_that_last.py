@@ -22,6 +22,7 @@ from mc.interrupts import INTERRUPTS
 from mc.runners.flow_runner import FlowRunner
 from mc.store.event import EventKind
 from mc.store.flow_facts import read_facts
+from mc.store.flow_selection import FlowSelection
 from mc.store.flow_store import FlowStore
 from mc.store.history_check import check_history
 from mc.store.lease import Lease
@@ -147,6 +148,33 @@ class TestACallThatLasts:
         assert (called.kind, called.task, called.since) == (ReasonKind.CALLED, "a", began_at)
         assert call.describe_runner() in called.text
         assert (waits.kind, waits.task) == (ReasonKind.PRECURSORS, "b")
+
+    def test_counts_as_running_for_whoever_asks_by_status(self, world: World) -> None:
+        found: dict[str, list[str]] = {}
+
+        def list_by_status() -> dict[str, list[str]]:
+            store, statuses = world.store, ("PENDING", "RUNNING", "COMPLETED")
+            for status in statuses:
+                selected = store.select(FlowSelection(status=status))
+                keys = [flow.key for flow in selected.read()]
+                assert (selected.count(), [key for key in "gf" if selected.has(key)]) == (len(keys), keys)
+                found[status] = keys
+            either = store.select(FlowSelection(status=["PENDING", "COMPLETED"]))
+            assert {flow.key for flow in either.read()} == {*found["PENDING"], *found["COMPLETED"]}
+            return dict(found)
+
+        def act() -> None:
+            if not found:
+                assert list_by_status() == {"PENDING": ["g", "f"], "RUNNING": [], "COMPLETED": []}
+                world.last("a")
+                assert list_by_status() == {"PENDING": ["g"], "RUNNING": ["f"], "COMPLETED": []}
+
+        world.submit(task("a"))
+        world.clock.advance(1)
+        world.submit(task("a", "quick"), key="g")
+        world.runner(act).run_flow("f")
+        assert list_by_status() == {"PENDING": ["g"], "RUNNING": [], "COMPLETED": ["f"]}
+        world.run()
 
     @pytest.mark.parametrize(
         ("outer", "path"),

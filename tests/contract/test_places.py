@@ -272,7 +272,9 @@ class TestPlans:
         self, full_store: FlowStore, filters: dict[str, Any], index: str, position: tuple[str, str] | None
     ) -> None:
         selection = FlowSelection(**filters).pin(datetime(2027, 1, 1, tzinfo=UTC))
-        page, count = page_query(selection, SUMMARIES, 100, position), count_query(selection)
+        dialect = full_store._database.dialect
+        page = page_query(selection, dialect, SUMMARIES, 100, position)
+        count = count_query(selection, dialect)
         for query in (page, count) if selection.has_filters else (page,):
             plan = self.explain(full_store, query)
             assert re.search(index, plan), plan

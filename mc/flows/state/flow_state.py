@@ -275,7 +275,8 @@ class FlowState:
     def ready_nodes(self) -> Sequence[TaskNode]:
         """Return the tasks that may start, in the order in which they do."""
         self.tasks.reconcile()
-        return [] if self.status in FINISHED_FLOW_STATUSES else self.tasks.queues.startable()
+        is_over = self.status in FINISHED_FLOW_STATUSES or self.is_failing
+        return [] if is_over else self.tasks.queues.startable()
 
     def count_tickable(self) -> int:
         """Return how many tasks run, wait or could start now."""

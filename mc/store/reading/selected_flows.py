@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, not_, or_, select
 
 from mc.durations import format_time, to_time_text
 from mc.errors import FlowNotFoundError, SelectionError
 from mc.store.database import Database
+from mc.store.databases.base import Dialect
 from mc.store.flow_selection import FlowSelection
 from mc.store.flow_summary import FlowSummary
-from mc.store.leases.claims import family_of
+from mc.store.leases.claims import family_of, is_leased
 from mc.store.reading.flow_summaries import read_summaries, summaries_query
 from mc.store.schema.tables import flow
 
@@ -42,7 +43,7 @@ class SelectedFlows:
 
     def count(self) -> int:
         """Return how many there are now."""
-        query = count_query(self.selection)
+        query = count_query(self.selection, self._database.dialect)
         return self._database.read(lambda connection: connection.scalar(query) or 0)
 
     def read(self, limit: int | None = None, *, after: str | None = None) -> Iterator[FlowSummary]:
@@ -68,15 +69,17 @@ class SelectedFlows:
 
     def has(self, key: str) -> bool:
         """Tell whether a flow is one of them now."""
-        query = select(flow.c.key).where(flow.c.key == key, *_conditions_of(self.selection))
+        conditions = _conditions_of(self.selection, self._database.dialect)
+        query = select(flow.c.key).where(flow.c.key == key, *conditions)
         return self._database.read(lambda connection: connection.scalar(query)) is not None
 
     def _read_pages(self, limit: int | None, position: Position | None) -> Iterator[FlowSummary]:
         left = sys.maxsize if limit is None else limit
-        columns = summaries_query(self._database.dialect)
+        dialect = self._database.dialect
+        columns = summaries_query(dialect)
         while left > 0:
             size = min(left, _PAGE)
-            query = page_query(self.selection, columns, size, position)
+            query = page_query(self.selection, dialect, columns, size, position)
             page = self._database.read(partial(read_summaries, query=query))
             yield from page
             if len(page) < size:
@@ -97,37 +100,43 @@ class SelectedFlows:
         return at, key
 
 
-def count_query(selection: FlowSelection) -> Select[Any]:
+def count_query(selection: FlowSelection, dialect: Dialect) -> Select[Any]:
     """Return a query for the number of flows that are selected."""
-    return select(func.count()).select_from(flow).where(*_conditions_of(selection))
+    return select(func.count()).select_from(flow).where(*_conditions_of(selection, dialect))
 
 
 def page_query(
-    selection: FlowSelection, columns: Select[Any], limit: int, after: Position | None = None
+    selection: FlowSelection,
+    dialect: Dialect,
+    columns: Select[Any],
+    limit: int,
+    after: Position | None = None,
 ) -> Select[Any]:
     """Return a query for a page of the flows that are selected, newest first.
 
     Args:
         selection: at a moment.
+        dialect: of the database.
         columns: of flows.
         limit: at most so many.
         after: time and key of the flow that the page comes after.
     """
     at = _TIMES[selection.time]
-    query = columns.where(*_conditions_of(selection)).order_by(at.desc(), flow.c.key.desc()).limit(limit)
+    order = at.desc(), flow.c.key.desc()
+    query = columns.where(*_conditions_of(selection, dialect)).order_by(*order).limit(limit)
     if after is None:
         return query
     time, key = after  # said so that every database sees the range of an index
     return query.where(at <= time, or_(at < time, flow.c.key < key))
 
 
-def _conditions_of(selection: FlowSelection) -> Iterator[ColumnElement[bool]]:
+def _conditions_of(selection: FlowSelection, dialect: Dialect) -> Iterator[ColumnElement[bool]]:
     """Yield the conditions that flows fulfil which are selected."""
     if selection.keys:
         yield flow.c.key.in_(selection.keys)
         return
     if selection.statuses:
-        yield flow.c.status.in_(selection.statuses)
+        yield _has_status(selection.statuses, dialect)
     if selection.label is not None:
         yield flow.c.label == selection.label
     if selection.prefix is not None:
@@ -144,6 +153,17 @@ def _conditions_of(selection: FlowSelection) -> Iterator[ColumnElement[bool]]:
             yield func.coalesce(flow.c.waiter_key, "") == ""
         else:
             yield flow.c.waiter_key.is_(None)
+
+
+def _has_status(statuses: Sequence[str], dialect: Dialect) -> ColumnElement[bool]:
+    """Tell whether a flow is shown with one of these; one that is PENDING is RUNNING while a call lasts."""
+    wanted = {*statuses}
+    if ("PENDING" in wanted) == ("RUNNING" in wanted):
+        return flow.c.status.in_(statuses)
+    is_called = and_(flow.c.long_calls.is_not(None), is_leased(dialect))
+    if "RUNNING" in wanted:
+        return and_(flow.c.status.in_([*statuses, "PENDING"]), or_(flow.c.status != "PENDING", is_called))
+    return and_(flow.c.status.in_(statuses), or_(flow.c.status != "PENDING", not_(is_called)))
 
 
 def _time_conditions(selection: FlowSelection) -> Iterator[ColumnElement[bool]]:
