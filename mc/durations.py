@@ -28,13 +28,12 @@ _FORMS: Final = 'seconds (90), "500ms", "15m", "1h30m", "1.5h", "2d", "1w" or IS
 _TIME_FORM: Final = 'ISO 8601 with a time zone, such as "2026-01-02T03:04:05Z"'
 _UNIT_SECONDS: Final = {"w": 604_800.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _NUMBER: Final = r"([0-9]+(?:[.][0-9]+)?)"
-_SHORT: Final = re.compile("".join(f"(?:{_NUMBER}{unit})?" for unit in _UNIT_SECONDS))
-_ISO: Final = re.compile(
-    f"P(?:{_NUMBER}W)?(?:{_NUMBER}D)?(?:T(?=[0-9])(?:{_NUMBER}H)?(?:{_NUMBER}M)?(?:{_NUMBER}S)?)?"
-)
-_ISO_CALENDAR: Final = re.compile(r"P(?=.*[0-9][YM])[^T]*[YM].*")
-_TIME: Final = re.compile(r"[0-9]{4}[0-9W-]*T[0-9:.,]+(?:Z|[+-][0-9:]+)?")
-_DATE: Final = re.compile(r"[0-9]{4}-|[0-9]{8}T")
+# Patterns are compiled when they are first used: most commands do without.
+_SHORT: Final = "".join(f"(?:{_NUMBER}{unit})?" for unit in _UNIT_SECONDS)
+_ISO: Final = f"P(?:{_NUMBER}W)?(?:{_NUMBER}D)?(?:T(?=[0-9])(?:{_NUMBER}H)?(?:{_NUMBER}M)?(?:{_NUMBER}S)?)?"
+_ISO_CALENDAR: Final = r"P(?=.*[0-9][YM])[^T]*[YM].*"
+_TIME: Final = r"[0-9]{4}[0-9W-]*T[0-9:.,]+(?:Z|[+-][0-9:]+)?"
+_DATE: Final = r"[0-9]{4}-|[0-9]{8}T"
 _MAX_TEXT: Final = 100
 
 
@@ -69,7 +68,7 @@ def parse_time(text: Any) -> datetime:
     """
     if not isinstance(text, str) or len(text) > _MAX_TEXT:
         raise DurationError(f"{_shown(text)} is not a time. Write {_TIME_FORM}.")
-    if not _TIME.fullmatch(text):
+    if not re.fullmatch(_TIME, text):
         raise DurationError(f"{_shown(text)} is not a date and a time. Write {_TIME_FORM}.")
     try:
         time = datetime.fromisoformat(text)
@@ -107,7 +106,7 @@ def read_moment(value: Any) -> datetime | timedelta:
     """Return the time, or how long ago it is, that `parse_moment` takes; `DurationError` if it is neither."""
     if isinstance(value, datetime):
         return parse_time(format_time(value))
-    if isinstance(value, str) and _DATE.match(value):
+    if isinstance(value, str) and re.match(_DATE, value):
         return parse_time(value)
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     try:
@@ -125,6 +124,8 @@ def format_time(time: datetime) -> str:
     Raises:
         DurationError: the datetime is naive.
     """
+    if time.tzinfo is UTC:
+        return time.isoformat(timespec="microseconds")
     if time.tzinfo is None or time.utcoffset() is None:
         raise DurationError(f"The datetime {time.isoformat()} names no time zone; give it one, such as UTC.")
     return time.astimezone(UTC).isoformat(timespec="microseconds")
@@ -170,13 +171,13 @@ def format_duration(seconds: float) -> str:
 
 def _parse_text(text: str) -> float:
     if len(text) <= _MAX_TEXT:
-        short = _SHORT.fullmatch(text)
+        short = re.fullmatch(_SHORT, text)
         if short and text:
             return _add_up(short.groups(), _UNIT_SECONDS.values())
-        iso = _ISO.fullmatch(text)
+        iso = re.fullmatch(_ISO, text)
         if iso and len(text) > 1:
             return _add_up(iso.groups(), _UNIT_SECONDS.values())
-        if _ISO_CALENDAR.fullmatch(text):
+        if re.fullmatch(_ISO_CALENDAR, text):
             raise DurationError(
                 f"{_shown(text)} counts years or months, which have no fixed length. Write days or weeks."
             )

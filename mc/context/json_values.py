@@ -166,7 +166,9 @@ def dumps(value: Any) -> str:
     Raises:
         NotJsonError: JSON cannot hold the value.
     """
-    return _ENCODER.encode(to_json_value(value))
+    if not _is_plain(value, 1, [_PARTS_WITHOUT_MEASURING]):
+        value = to_json_value(value)
+    return _ENCODER.encode(value)
 
 
 def encode_json(value: Any, what: str, pointer: str = "") -> str:

@@ -77,6 +77,9 @@ class Database:
         self._engine: Engine | None = None
         self._writer: Engine | None = None
         self._holder: Engine | None = None  # for functions of users, where the dialect wants that
+        # Where there is one writer at a time; to get it anew for each transaction takes longer than to write.
+        self._kept: Connection | None = None
+        self._left_behind: list[Connection | None] = []  # of processes that this one was forked from
         self.epoch = ""  # of the database as it was opened; see mc.store.schema.epochs
 
     @property
@@ -146,10 +149,16 @@ class Database:
 
     def close(self) -> None:
         """Close all connections; the next transaction opens new ones."""
-        with self._opening:
+        is_own = self._opened_in == os.getpid()
+        with self._write_turn if is_own else nullcontext(), self._opening:
+            if is_own:
+                self._give_up_kept()
+            else:
+                self._left_behind.append(self._kept)  # it must not even be rolled back here
+                self._kept = None
             for engine in (self._engine, self._holder):
                 if engine is not None:
-                    engine.dispose(close=self._opened_in == os.getpid())
+                    engine.dispose(close=is_own)
             self._engine = self._writer = self._holder = None
             self._opened_in = 0
 
@@ -231,12 +240,32 @@ class Database:
             with self._write_turn if writes else self._read_turn:
                 if self._held is not None and self._held.is_open and not writes:
                     return work(self._held.connection)  # by this thread: it is its turn
+                if writes and self.dialect.has_one_writer:
+                    return self._write_kept(engine, work, attempts)
                 with engine.connect() as connection, connection.begin():
                     result = work(connection)
                     attempts.committing = True
             return result
 
         return self._repeat(transact)
+
+    def _write_kept(self, engine: Engine, work: Callable[[Connection], T], attempts: _Attempts) -> T:
+        """Do `work` in a transaction of the connection that is kept for it, in this thread's turn."""
+        try:
+            if self._kept is None:
+                self._kept = engine.connect()
+            with self._kept.begin():
+                result = work(self._kept)
+                attempts.committing = True
+        except BaseException:
+            self._give_up_kept()
+            raise
+        return result
+
+    def _give_up_kept(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
 
     def _repeat(self, transact: Callable[[_Attempts], T]) -> T:
         attempts = _Attempts(self._busy_seconds)

@@ -54,6 +54,9 @@ class StoredState:
     waiter_key: str | None = None  # the stored flow that waits for this one
     num_edges: int | None = 0  # None: they were not counted
     data: str = "{}"
+    # The token of a lease, and the columns that few saves change, as the last save under it left them; None:
+    # they are not known, or the flow was not due at once.
+    seldom_changed: tuple[Any, ...] | None = None
     tasks: dict[str, TaskColumns] = field(default_factory=dict)
     own_spec: Any = None  # where it differs, in the order of its keys, from the text kept by digest
     wakes: tuple[Wake, ...] = ()  # that the flow had when it was loaded

@@ -270,7 +270,7 @@ class TestACallThatLasts:
 
         store.query()  # which connects
 
-        @event.listens_for(store._database._engine, "after_cursor_execute")
+        @event.listens_for(store._database._engine, "before_cursor_execute")
         def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
             statements.append(statement)
 

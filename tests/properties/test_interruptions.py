@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mc.clock import ManualClock
+from mc.durations import format_time, parse_time
 from mc.flows.flow import Flow
-from mc.flows.formats.flow_rows import next_tick_at
+from mc.flows.formats.flow_rows import next_tick_time
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
 from tests.support.interruptions import (
@@ -108,9 +109,9 @@ class TestFlowDict:
             flow.check_invariants()
             if flow.status in FINISHED_FLOW_STATUSES:
                 return comparable(before)
-            due_at = next_tick_at(flow.state, clock.now())
+            due_at = next_tick_time(flow.state, format_time(clock.now()))
             assert due_at is not None
-            clock.advance(max((due_at - clock.now()).total_seconds(), 0))
+            clock.advance(max((parse_time(due_at) - clock.now()).total_seconds(), 0))
         raise AssertionError("the flow did not end")
 
     @given(wild_specs() | meddling_specs(), st.lists(st.integers(1, 4), min_size=1), st.booleans())

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import nsmallest
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.context.json_values import copy_json
@@ -27,13 +28,15 @@ __all__ = [
     "collect_changes",
     "fetch_ahead",
     "mark_saved",
-    "next_tick_at",
     "next_tick_time",
     "state_from_frontier",
     "state_from_rows",
 ]
 
 TRY_AGAIN_SECONDS: Final = 60  # until the next runner looks whether it has the handlers
+_SAVED: Final = tuple(name for name in FLOW_ATTRIBUTES if name != "spec")
+_read_saved: Final = attrgetter(*_SAVED)
+_position: Final = attrgetter("position")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,7 @@ def collect_changes(state: FlowState) -> FlowChanges:
     nodes = tuple(sorted(tasks.touched, key=_position))
     doomed = tasks.doomed_nodes()
     return FlowChanges(
-        attributes={name: getattr(state, name) for name in FLOW_ATTRIBUTES if name != "spec"},
+        attributes=dict(zip(_SAVED, _read_saved(state), strict=True)),
         task_rows=[_to_row(node, doomed, state, first) for node in nodes],
         edges=list(unsaved.edges),
         journal=list(unsaved.journal or ()),
@@ -85,10 +88,6 @@ def mark_saved(state: FlowState, changes: FlowChanges) -> None:
         migrations=len(changes.migrations),
         journal=len(changes.journal),
     )
-
-
-def _position(place: TaskNode | TaskRow) -> int:
-    return place.position
 
 
 def _to_row(node: TaskNode, doomed: set[TaskNode], state: FlowState, first: TaskNode | None) -> TaskRow:
@@ -212,19 +211,17 @@ def _tasks_with_sub_flows(running: Iterable[TaskNode], at: str) -> Iterator[Task
             yield from with_proxied(node.task)
 
 
-def next_tick_at(state: FlowState, now: datetime) -> datetime | None:
-    """Return when the next tick can do something.
+def next_tick_time(state: FlowState, at: str) -> str | None:
+    """Return when the next tick can do something, as ISO 8601 text.
+
+    Args:
+        state: of the flow.
+        at: the present.
 
     Returns:
-        `now` if it can at once; None if the flow is not to be ticked, or only an event from outside
+        `at` if it can at once; None if the flow is not to be ticked, or only an event from outside
         can move it.
     """
-    at = next_tick_time(state, format_time(now))
-    return datetime.fromisoformat(at) if at else None
-
-
-def next_tick_time(state: FlowState, at: str) -> str | None:
-    """Return the same as ISO 8601 text, `at` being the present."""
     if state.status == "PENDING":
         return at
     if state.status == "BLOCKED" and state.missing_handlers:

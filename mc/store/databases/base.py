@@ -163,6 +163,11 @@ class Dialect(ABC):
         self.adopt(connection.dialect)
         return connection
 
+    def send_batch(self, connection: Connection, statements: Sequence[BatchStatement]) -> None:
+        """Let `run_batch` execute statements in a transaction, errors being those of SQLAlchemy."""
+        text = ";\n".join([statement.text for statement in statements])  # what logs show
+        connection.exec_driver_sql(text, execution_options={BATCH: statements})
+
     @abstractmethod
     def run_batch(self, cursor: Any, statements: Sequence[BatchStatement]) -> None:
         """Execute statements in order, in one round trip if possible, and note how many rows each changed.

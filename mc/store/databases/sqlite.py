@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import time
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, func
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -103,7 +105,12 @@ class SqliteDialect(Dialect):
             if file is not None:
                 file.check(connection.info[_OPENED])
             writes = connection.get_execution_options().get("mc_write")
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+            begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+            driver: Any = connection.connection.driver_connection
+            try:
+                driver.execute(begin)
+            except sqlite3.Error as error:
+                raise DBAPIError.instance(begin, None, error, sqlite3.Error) from error
 
         if file is not None:
             event.listen(engine, "do_connect", lambda *_: file.make_ready())
@@ -120,6 +127,18 @@ class SqliteDialect(Dialect):
 
     def lock_rows(self, query: Select[Any]) -> Select[Any]:
         return query  # the transaction holds the only write lock already
+
+    def send_batch(self, connection: Connection, statements: Sequence[BatchStatement]) -> None:
+        if _is_watched(connection):
+            super().send_batch(connection, statements)
+            return
+        # SQLAlchemy would take longer to pass them on than SQLite to carry them out
+        driver: Any = connection.connection.driver_connection
+        try:
+            self.run_batch(driver.cursor(), statements)
+        except sqlite3.Error as error:
+            text = ";\n".join([statement.text for statement in statements])
+            raise DBAPIError.instance(text, None, error, sqlite3.Error) from error
 
     def run_batch(self, cursor: Any, statements: Sequence[BatchStatement]) -> None:
         for statement in statements:
@@ -184,6 +203,14 @@ _MEANINGS: Final[dict[int | None, tuple[type[StoreError], str]]] = {
 
 
 SQLITE: Final = SqliteDialect()
+
+_engine_logger = logging.getLogger("sqlalchemy.engine.Engine")
+
+
+def _is_watched(connection: Connection) -> bool:
+    """Tell whether somebody is told by SQLAlchemy of each statement: a log, a tracer."""
+    return bool(connection.dispatch.before_cursor_execute) or _engine_logger.isEnabledFor(logging.INFO)
+
 
 _Identity = tuple[int, int]  # of a file: device and number
 

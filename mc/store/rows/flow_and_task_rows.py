@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from mc.context.json_values import dumps, encode_json, loads
-from mc.durations import format_time
+from mc.durations import format_time, to_time_text
 from mc.errors import FlowFormatError, McError, StoreError
 from mc.flows.flow import Flow
-from mc.flows.formats.flow_rows import FlowChanges, next_tick_at, state_from_frontier, state_from_rows
+from mc.flows.formats.flow_dict import FLOW_ATTRIBUTES
+from mc.flows.formats.flow_rows import FlowChanges, next_tick_time, state_from_frontier, state_from_rows
 from mc.flows.state.lazy_nodes import TaskSource
 from mc.flows.state.task_row import TaskRow
 from mc.spec.names import find_key_fault, find_text_fault
@@ -43,7 +44,7 @@ _COLUMNS: Final = (
     "finished_at",
 )
 FAILURES: Final = "failures"  # entry of `body` besides the attributes: see `FlowChanges`
-_IN_COLUMNS: Final = frozenset({*_COLUMNS, "data"})
+_IN_BODY: Final = tuple(name for name in FLOW_ATTRIBUTES if name not in {*_COLUMNS, "data", "spec"})
 _MAX_PRIORITY: Final = 2**31 - 1
 
 
@@ -68,9 +69,8 @@ def encode_flow(flow: Flow, changes: FlowChanges, now: datetime, state: StoredSt
     Raises:
         NotJsonError: JSON cannot hold an attribute; the message names flow and place.
     """
-    due = next_tick_at(flow.state, now)
-    attributes = changes.attributes
-    body = {name: value for name, value in attributes.items() if name not in _IN_COLUMNS}
+    at, attributes = format_time(now), changes.attributes
+    body = {name: attributes[name] for name in _IN_BODY}
     if state.own_spec is not None and not changes.migrations:
         body["spec"] = state.own_spec
     row = {name: attributes[name] for name in _COLUMNS}
@@ -79,8 +79,9 @@ def encode_flow(flow: Flow, changes: FlowChanges, now: datetime, state: StoredSt
     if flow.blocked_reason is not None:
         row["blocked_reason"] = storable_text(flow.blocked_reason)
     row["priority"] = flow_priority(flow)
-    row["next_tick_at"] = format_time(due) if due is not None else None
-    row["modified_at"] = format_time(now)
+    due = next_tick_time(flow.state, at)
+    row["next_tick_at"] = due if due is None or due == at else to_time_text(due)
+    row["modified_at"] = at
     row["task_counts"] = dumps(flow.count_tasks())
     body[FAILURES] = changes.failures
     body["bytes"] = changes.bytes

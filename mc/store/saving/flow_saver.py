@@ -144,14 +144,17 @@ class FlowSaver:
         outbox = outbox or Outbox()
         state = self.state_of(flow)
         now = self._now()
-        with gc_paused():
+        with gc_paused() if len(flow.state.tasks.touched) >= MANY_TASKS else nullcontext():
             draft = draft_save(flow, state, now, lease)
+        seldom_changed = draft.seldom_changed(lease) if lease is not None and not release else None
+        draft.goes_on = seldom_changed is not None and seldom_changed == state.seldom_changed
         started = [_draft_sub_flow(child, flow.key, now, lease) for child in outbox.started.values()]
         statement = save_statement(
             leased=lease is not None,
             release=release,
             keep_lost_leases=keep_lost_leases,
             notes_calls=lost_calls is not None,
+            goes_on=draft.goes_on,
             dialect=self._database.dialect,
         )
         update = self._update(draft, lease, outbox.acted_upon, lost_calls)
@@ -181,6 +184,7 @@ class FlowSaver:
             self._keep_lost_result(draft, lease, error)
             raise
         self._mark_saved(draft, lease)
+        state.seldom_changed = seldom_changed
         outbox.clear()
 
     def save_many(self, saves: Sequence[FinalSave]) -> dict[str, McError]:

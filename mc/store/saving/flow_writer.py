@@ -58,20 +58,18 @@ __all__ = [
     "update_flows",
 ]
 
-# columns of a flow's row that each save writes
-SAVED_COLUMNS: Final = (
+# columns of a flow's row that each save writes; none of them is in an index
+_OFTEN_CHANGED: Final = ("modified_at", "task_counts", "body")
+_SELDOM_CHANGED: Final = (
     "label",
     "status",
     "blocked_reason",
     "priority",
     "parent_key",
     "parent_task_key",
-    "modified_at",
     "finished_at",
-    "task_counts",
-    "body",
-    "next_tick_at",
 )
+SAVED_COLUMNS: Final = (*_SELDOM_CHANGED, *_OFTEN_CHANGED, "next_tick_at")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,6 +85,14 @@ class FlowDraft(GraphDraft):
     migration: SpecChange | None = None
     ended_requests: list[str] = field(default_factory=list)  # on resources
     checks_row_first: bool = False  # before anything else is sent
+    goes_on: bool = False  # as `StoredState.seldom_changed` says, so that these columns are left as they are
+
+    def seldom_changed(self, lease: Lease) -> tuple[Any, ...] | None:
+        """Return what `StoredState.seldom_changed` is once this is saved under a lease that goes on."""
+        columns = self.columns
+        if columns["next_tick_at"] != columns["modified_at"]:
+            return None  # it is not due at once, as it was when it was claimed
+        return (lease.token, *(columns[name] for name in _SELDOM_CHANGED))
 
     def mark_saved(self) -> None:
         """Take over into `state` what has been committed."""
@@ -222,10 +228,12 @@ def _find_refused(updates: Sequence[Update], rows: Sequence[Count]) -> list[Upda
 
 def _put_row(batch: Batch, dialect: Dialect, statement: Prepared, update: Update) -> Count:
     draft, columns = update.draft, update.draft.columns
-    row = (*(columns[name] for name in SAVED_COLUMNS), draft.flow.key, draft.state.revision, *update.holder)
+    names = _OFTEN_CHANGED if draft.goes_on else SAVED_COLUMNS
+    row = (*(columns[name] for name in names), draft.flow.key, draft.state.revision, *update.holder)
     if dialect.has_one_writer:
         _put_removals(batch, update)
-        row = (*row, columns["modified_at"], int(_is_live(draft)))
+        if not draft.goes_on:
+            row = (*row, columns["modified_at"], int(_is_live(draft)))
     return statement.put(batch, [row])
 
 
@@ -233,7 +241,8 @@ def _put_wakes(batch: Batch, update: Update) -> None:
     """Let a batch, after the row, remove wakes that were acted upon, and see whether others are noted."""
     draft = update.draft
     _put_removals(batch, update)
-    put_wake(batch, draft.flow.key, _is_live(draft), draft.columns["modified_at"])
+    if not draft.goes_on:
+        put_wake(batch, draft.flow.key, _is_live(draft), draft.columns["modified_at"])
 
 
 def _put_removals(batch: Batch, update: Update) -> None:
@@ -279,6 +288,7 @@ def save_statement(
     release: bool = False,
     keep_lost_leases: bool = False,
     notes_calls: bool = False,
+    goes_on: bool = False,
 ) -> Prepared:
     """Return the statement that writes a flow's row, if nobody has saved it and the lease is the saver's.
 
@@ -291,10 +301,13 @@ def save_statement(
         release: whether the lease ends with the save.
         keep_lost_leases: whether the count of vanished runners stays as it is.
         notes_calls: whether the calls under way are written; the text comes after the lease.
+        goes_on: whether only the columns are written that change often, with no parameters of `due_if_noted`.
     """
     row = tables.flow.c
-    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in SAVED_COLUMNS}
-    if dialect.has_one_writer:
+    columns = _OFTEN_CHANGED if goes_on else SAVED_COLUMNS
+    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in columns}
+    looks_for_wakes = dialect.has_one_writer and not goes_on
+    if looks_for_wakes:
         values["next_tick_at"] = due_if_noted(values["next_tick_at"])
     values["revision"] = row.revision + 1
     if not keep_lost_leases:
@@ -322,11 +335,11 @@ def save_statement(
         values["lease_token"] = row.lease_token + 1  # a runner whose lease ran out is shut out
     if notes_calls:
         names += ["calls"]
-    if dialect.has_one_writer:
+    if looks_for_wakes:
         names += ["now", "live"]
     is_known = and_(row.key == bindparam("flow"), row.revision == bindparam("known"))
     statement = update_of(tables.flow).where(is_known, condition).values(values)
-    return Prepared(statement, (*(f"new_{name}" for name in SAVED_COLUMNS), *names))
+    return Prepared(statement, (*(f"new_{name}" for name in columns), *names))
 
 
 _UPDATE_DATA: Final = Prepared(

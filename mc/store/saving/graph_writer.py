@@ -150,12 +150,15 @@ class GraphWriter:
         moved = [row for draft in drafts for row in draft.moved_tasks]
         placed = [row for draft in drafts for row in draft.placed_tasks]
         removed = [row for draft in drafts for row in draft.removed_tasks]
-        self._change.put(batch, changed, found)
-        self._move.put(batch, moved, found)
-        self._place.put(batch, placed, found)
-        self._remove.put(batch, removed, found)
         others = [(draft.key,) for draft in drafts if draft.changes.has_other_edges]
-        self._delete_edges.put(batch, others)
+        if changed:
+            self._change.put(batch, changed, found)
+        if moved:
+            self._move.put(batch, moved, found)
+        if placed or removed or others:  # of few saves
+            self._place.put(batch, placed, found)
+            self._remove.put(batch, removed, found)
+            self._delete_edges.put(batch, others)
         self.insert(batch, drafts)
         return len(changed) + len(moved) + len(placed) + len(removed)
 

@@ -41,8 +41,10 @@ class SharedCommits:
         with self._lock:
             self._waiting.append(mine)
             mine.leads, self._is_led = not self._is_led, True
-        try:
             if not mine.leads:
+                mine.is_ready = Event()
+        try:
+            if mine.is_ready is not None:
                 mine.is_ready.wait()
             if mine.leads:
                 self._lead()
@@ -62,7 +64,8 @@ class SharedCommits:
         finally:
             self._let_next_lead()
             for each in group:
-                each.is_ready.set()
+                if each.is_ready is not None:
+                    each.is_ready.set()
 
     def _write(self, group: list[_Write]) -> None:
         try:
@@ -81,8 +84,7 @@ class SharedCommits:
         with self._lock:
             self._is_led = bool(self._waiting)
             if self._waiting:
-                self._waiting[0].leads = True
-                self._waiting[0].is_ready.set()
+                self._waiting[0].lead()
 
     def _leave(self, mine: _Write) -> None:
         """Take back the write of a thread that was interrupted, unless it was taken up."""
@@ -97,10 +99,18 @@ class SharedCommits:
 class _Write:
     """What one thread wants written."""
 
+    __slots__ = ("error", "is_done", "is_ready", "leads", "result", "work")
+
     def __init__(self, work: Callable[[Connection], Any]) -> None:
         self.work = work
         self.leads = False  # is its thread the one that writes what waits?
-        self.is_ready = Event()  # it leads, or was taken up
+        self.is_ready: Event | None = None  # where the thread waits: it leads, or was taken up
         self.is_done = False
         self.result: Any = None
         self.error: Exception | None = None
+
+    def lead(self) -> None:
+        """Let the thread, which waits, write what waits."""
+        self.leads = True
+        if self.is_ready is not None:
+            self.is_ready.set()

@@ -17,7 +17,7 @@ from sqlalchemy.engine.interfaces import Dialect as EngineDialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
-from mc.store.databases.base import BATCH, BatchStatement, Dialect
+from mc.store.databases.base import BatchStatement, Dialect
 
 __all__ = ["Batch", "BulkInsert", "BulkUpdate", "Count", "Prepared", "Row"]
 
@@ -69,8 +69,8 @@ class Batch:
         if not statements:
             return
         self._statements, self._counts = [], []
-        text = ";\n".join([statement.text for statement in statements])  # what logs show
-        self.connection.exec_driver_sql(text, execution_options={BATCH: statements})
+        dialect: Dialect = self.connection.dialect.mc_dialect  # type: ignore[attr-defined]
+        dialect.send_batch(self.connection, statements)
         for statement, count in zip(statements, counts, strict=True):
             count.rows += statement.changed
 
@@ -105,7 +105,7 @@ class Prepared:
         if not rows:
             return count or Count()
         text, arrange = self._for(batch.connection)
-        return batch.put(text, [arrange(row) for row in rows], count)
+        return batch.put(text, [*map(arrange, rows)], count)
 
     def _for(self, connection: Connection) -> _Compiled:
         return self._compiled.get(type(connection.dialect)) or self._compile(connection.dialect)
