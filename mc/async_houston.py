@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import wraps
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from mc.houston import Houston
@@ -60,6 +61,13 @@ class AsyncHouston:
     @_like_making(Houston.__init__)
     def __init__(self, *args: Any, **options: Any) -> None:
         self.houston = Houston(*args, **options)
+
+    @classmethod
+    def from_settings(cls, path: str | PathLike[str] | None = None, **options: Any) -> Self:
+        """Return one that is set as the command `houston` is; see `Houston.from_settings`."""
+        made = cls.__new__(cls)
+        made.houston = Houston.from_settings(path, **options)
+        return made
 
     async def call(self, function: Callable[[Houston], T]) -> T:
         """Return what a function makes of the `Houston`, in a worker thread.

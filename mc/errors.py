@@ -21,6 +21,7 @@
     │   ├── HandlerVersionError      a task has begun with a version of its handler that is not here
     │   └── CoroutineHandlerError    a coroutine handler was met outside asyncio
     ├── NotAllowedError           a task names a command or an address that nobody allowed; .name
+    ├── SettingsError             a settings file, an option or an environment variable is wrong
     ├── FlowError                 a flow ended FAILED; .flow
     │   └── FailureLimitError     more items of a spread failed than it tolerates
     ├── MaxTicksError             a flow was unfinished after its ticks; .flow, .unfinished
@@ -87,6 +88,7 @@ __all__ = [
     "ResourceError",
     "SchemaVersionError",
     "SelectionError",
+    "SettingsError",
     "SignalError",
     "SizeError",
     "SpecError",
@@ -334,6 +336,12 @@ class NotAllowedError(McError):
     """The task names a command or an address that nobody allowed; see `allow`."""
 
     code = "not-allowed"
+
+
+class SettingsError(McError):
+    """A setting is wrong; see where it is said, and what must stand there."""
+
+    code = "usage"
 
 
 class FlowError(McError):

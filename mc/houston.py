@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from os import PathLike
 from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from mc.houston_selection_methods import SelectionMethods
+from mc.settings.of_jobs import make_job_settings
 from mc.store.databases.kinds import DEFAULT_URL
 
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from mc.explanation.explanation import Explanation
     from mc.flows.flow import Flow
     from mc.flows.flow_engine import FlowEngine
-    from mc.flows.migration.plan import MigrationPlan
     from mc.flows.observer import Observer
     from mc.runners.flow_runner import FlowRunner, RunnerReport
     from mc.spec.leave import AllowedNames
@@ -71,6 +72,12 @@ class Houston(SelectionMethods):
         file_mode: permissions of an SQLite file that is made; None: as the process's umask has it.
         limits: how large values may become; see `mc.context.sizes.Limits`.
         threads: how many flows are worked on side by side; see `FlowRunner`.
+        data_folder: for the folders of jobs and for large results; `mc.sqlite3.data` beside the SQLite file
+            `mc.sqlite3`, else `mc-data` in the current folder, unless given.
+        executors: settings of executors, by their names; `kind` names the executor's class where the name is
+            another.
+        executor: name of the one that starts jobs which name none.
+        secrets_folder: with one file for each secret that specs name.
     """
 
     def __init__(
@@ -88,11 +95,20 @@ class Houston(SelectionMethods):
         file_mode: int | None = 0o600,
         limits: Limits | None = None,
         threads: int = 1,
+        data_folder: str | PathLike[str] | None = None,
+        executors: Mapping[str, Mapping[str, Any]] | None = None,
+        executor: str | None = None,
+        secrets_folder: str | PathLike[str] | None = None,
     ) -> None:
         self.db = db
+        self._job_settings = make_job_settings(db, data_folder, executors, executor, secrets_folder)
         self._task_handlers = task_handlers
         self._handler_modules = handler_modules
-        self._allow = _read_names(allow) if allow else ()
+        if allow:
+            from mc.spec.leave import Allowed
+
+            allow = Allowed.of(allow)  # now, so that a wrong name is told where it is given
+        self._allow = allow
         self._clock = clock
         self._observers = tuple(observers)
         self._busy_seconds = busy_seconds
@@ -103,6 +119,22 @@ class Houston(SelectionMethods):
             "outage_seconds": outage_seconds,
             "threads": threads,
         }
+
+    @classmethod
+    def from_settings(cls, path: str | PathLike[str] | None = None, **options: Any) -> Self:
+        """Return one that is set as the command `houston` is: by the environment, then by a settings file.
+
+        Args:
+            path: of the file; unless given, `mc.toml` in the current folder or the nearest one above, or what
+                `MC_CONFIG` names. None of these need be there.
+            **options: further arguments, in the place of what those say.
+
+        Raises:
+            SettingsError: the file or an environment variable is wrong.
+        """
+        from mc.settings.values import SettingValues
+
+        return cls(**{**SettingValues.find(path).houston_options(), **options})
 
     @made_once
     def engine(self) -> FlowEngine:
@@ -391,44 +423,6 @@ class Houston(SelectionMethods):
         """Say no to what an `approval` task of a stored flow asks; see `approve`."""
         return self.store.messages.decide(key, task, approved=False, by=by, comment=comment)
 
-    def migrate(
-        self,
-        key: str,
-        spec: Mapping[str, Any],
-        *,
-        dry_run: bool = False,
-        by: str | None = None,
-        reason: str | None = None,
-    ) -> MigrationPlan:
-        """Move an unfinished, FAILED or CANCELLED stored flow to a new spec, as a whole or not at all.
-
-        What is finished stays as it is. Tasks are compared as the two specs write them; tasks that were added
-        while the flow ran stay. `data` that the flow has stay too, and new entries of the spec's are added.
-        The status of the flow does not change.
-
-        Args:
-            key: of the flow.
-            spec: the new spec; copied.
-            dry_run: only plan, and change nothing; `.obstacles` of the plan tells what would forbid it.
-            by: who asks for it, for the history.
-            reason: why, for people.
-
-        Returns:
-            What stays, is added, is removed and is changed. Where the flow has that spec already, nothing is
-            done (`.is_same`).
-
-        Raises:
-            MigrationError: something forbids it; `.obstacles` lists all reasons, and nothing was changed.
-            StaleFlowError: a runner ticks the flow at this moment; nothing was changed.
-            FlowNotFoundError: there is no flow with that key.
-        """
-        from mc.runners.stored_migration import migrate_stored_flow
-
-        types = self.engine.registry
-        return migrate_stored_flow(
-            self.store, key, spec, task_types=types, dry_run=dry_run, by=by, reason=reason
-        )
-
     @property
     def resources(self) -> ResourceStore:
         """The named resources that `cfg.resources` of tasks refer to: `set`, `list`, `get` and `delete`."""
@@ -479,13 +473,6 @@ class Houston(SelectionMethods):
 
         copied: dict[str, Any] = copy_json(dict(data))
         return copied
-
-
-def _read_names(allow: AllowedNames) -> AllowedNames:
-    """Read names now, so that one which is wrong is told where it is given."""
-    from mc.spec.leave import Allowed
-
-    return Allowed.of(allow)
 
 
 def _without_key(spec: Mapping[str, Any] | None) -> dict[str, Any]:

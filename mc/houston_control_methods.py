@@ -1,4 +1,4 @@
-"""Methods of `Houston` by which people act on flows: cancel, pause, resume, retry, skip, set, rerun."""
+"""Methods of `Houston` by which people act on flows: cancel, pause, resume, retry, skip, set, migrate."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mc.errors import Problem
     from mc.flows.flow import Flow
     from mc.flows.flow_engine import FlowEngine
+    from mc.flows.migration.plan import MigrationPlan
     from mc.flows.state.flow_state import FlowState
     from mc.runners.flow_runner import FlowRunner
     from mc.runners.immediate_control import ControlReport
@@ -177,6 +178,44 @@ class ControlMethods:
         if data and new.spec is not None:
             new.spec["data"] = copy_json(new.data)
         return new
+
+    def migrate(
+        self,
+        key: str,
+        spec: Mapping[str, Any],
+        *,
+        dry_run: bool = False,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> MigrationPlan:
+        """Move an unfinished, FAILED or CANCELLED stored flow to a new spec, as a whole or not at all.
+
+        What is finished stays as it is. Tasks are compared as the two specs write them; tasks that were added
+        while the flow ran stay. `data` that the flow has stay too, and new entries of the spec's are added.
+        The status of the flow does not change.
+
+        Args:
+            key: of the flow.
+            spec: the new spec; copied.
+            dry_run: only plan, and change nothing; `.obstacles` of the plan tells what would forbid it.
+            by: who asks for it, for the history.
+            reason: why, for people.
+
+        Returns:
+            What stays, is added, is removed and is changed. Where the flow has that spec already, nothing is
+            done (`.is_same`).
+
+        Raises:
+            MigrationError: something forbids it; `.obstacles` lists all reasons, and nothing was changed.
+            StaleFlowError: a runner ticks the flow at this moment; nothing was changed.
+            FlowNotFoundError: there is no flow with that key.
+        """
+        from mc.runners.stored_migration import migrate_stored_flow
+
+        types = self.engine.registry
+        return migrate_stored_flow(
+            self.store, key, spec, task_types=types, dry_run=dry_run, by=by, reason=reason
+        )
 
     def _control(self, key: str, kind: str, *, dry_run: bool = False, **given: Any) -> ControlReport:
         from mc.durations import format_time

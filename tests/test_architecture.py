@@ -31,17 +31,19 @@ ALLOWED_ROOMS: dict[str, frozenset[str]] = {
     "flows": GROUND | {"context", "spec"},
     **dict.fromkeys(("task_handlers", "explanation", "simulation"), GROUND | {"context", "spec", "flows"}),
     "store": GROUND | {"context", "spec", "flows", "explanation"},
+    "settings": CORE | {"store"},
     "runners": CORE | {"store"},
     "jobs": CORE | {"store"},
     "observers": CORE | {"store"},
     "deployments": CORE | {"store", "runners", "jobs", "observers"},
     "houston_control_methods": CORE | {"store", "runners"},
     "houston_selection_methods": CORE | {"store", "runners", "houston_control_methods"},
-    "houston": CORE | {"store", "runners", "jobs", "observers", "deployments", "houston_selection_methods"},
+    "houston": CORE
+    | {"store", "settings", "runners", "jobs", "observers", "deployments", "houston_selection_methods"},
     "async_houston": CORE | {"store", "runners", "houston"},
     **dict.fromkeys(
         ("cli", "web", "testing"),
-        CORE | {"mc", "store", "runners", "jobs", "observers", "deployments", "houston"},
+        CORE | {"mc", "store", "settings", "runners", "jobs", "observers", "deployments", "houston"},
     ),
     "__main__": frozenset({"cli"}),
 }

@@ -16,6 +16,12 @@ from mc.cli.options import common_options
 __all__ = ["COMMANDS", "COMMAND_GROUPS", "main"]
 
 COMMAND_GROUPS: Final[Mapping[str, Mapping[str, LazyCommand]]] = {
+    "Begin": {
+        "init": LazyCommand("mc.cli.commands.init", "Write a settings file and an example of a spec."),
+        "settings": LazyCommand(
+            "mc.cli.commands.settings", "Show each setting, and where its value comes from."
+        ),
+    },
     "Write flows": {
         "validate": LazyCommand("mc.cli.commands.validate", "Check flow specs."),
         "plan": LazyCommand(

@@ -16,6 +16,7 @@ from mc.store.databases.kinds import DEFAULT_URL
 
 __all__ = [
     "RenamedOption",
+    "SettingOption",
     "common_options",
     "data_option",
     "lease_option",
@@ -29,6 +30,18 @@ __all__ = [
 ]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
+
+
+class SettingOption(click.Option):
+    """An option that is a setting too, and has what the settings file says unless given."""
+
+    def get_default(self, ctx: click.Context, call: bool = True) -> Any:
+        """Return what the file says; the help, which makes no call, shows what holds without one."""
+        if call:
+            value = ctx.ensure_object(Settings).values.get(str(self.name))
+            if value.origin == "file":
+                return value.value
+        return super().get_default(ctx, call=call)
 
 
 class RenamedOption(click.Option):
@@ -136,6 +149,7 @@ def lease_option(command: Decorated) -> Decorated:
     """Give a command that ticks flows the option `--lease-seconds`."""
     option = click.option(
         "--lease-seconds",
+        cls=SettingOption,
         type=SecondsRange(min=0, min_open=True),
         metavar="S",
         envvar="MC_LEASE_SECONDS",
@@ -164,6 +178,7 @@ def outage_option(command: Decorated) -> Decorated:
     """Give a command that goes on for long the option `--outage-seconds`."""
     option = click.option(
         "--outage-seconds",
+        cls=SettingOption,
         type=SecondsRange(min=0),
         metavar="S",
         envvar="MC_OUTAGE_SECONDS",

@@ -1,36 +1,27 @@
-"""Settings: what the options that all subcommands share were set to."""
+"""Settings: what the options that all subcommands share were set to, and what is said elsewhere."""
 
 from __future__ import annotations
 
-import math
-import os
-import re
 import sys
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import click
-
-from mc.errors import McError
-from mc.store.databases.kinds import DEFAULT_URL
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mc.context.sizes import Limits
     from mc.flows.handlers.handler_registry import HandlerRegistry
     from mc.houston import Houston
+    from mc.settings.values import SettingValues
     from mc.spec.leave import Allowed
 
 __all__ = ["Settings"]
 
-_FILE_MODE: Final = re.compile(r"0?[67][0-7][0-7]")
-_LONGEST_WAIT: Final = 3_600  # seconds
-_URL_START: Final = re.compile(r"[A-Za-z][\w+.-]*://")
 
-
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Settings:
-    """The common options, as given on the command line; the environment fills in what was not given.
+    """The common options, as given on the command line.
+
+    What was not given there is taken from the environment, then from the settings file.
 
     Attributes:
         db: URL of the database, if given.
@@ -46,22 +37,25 @@ class Settings:
     allow: list[str] = field(default_factory=list)
     debug: bool = False
 
+    @cached_property
+    def values(self) -> SettingValues:
+        """What the settings file and the environment say.
+
+        Raises:
+            SettingsError: the file is wrong.
+        """
+        from mc.settings.values import SettingValues
+
+        return SettingValues.find()
+
     @property
     def db_url(self) -> str:
         """The database to use.
 
         Raises:
-            click.UsageError: it is not written as a URL.
+            SettingsError: it is not written as a URL.
         """
-        url = self.db if self.db is not None else os.environ.get("MC_DB_URL") or DEFAULT_URL
-        if not _URL_START.match(url):
-            from mc.store.databases.shown_url import mask_url
-
-            by = "MC_DB_URL" if self.db is None else "--db"
-            raise click.UsageError(
-                f"{mask_url(url)[:100]!r}, given by {by}, is not a database URL. Write "
-                f"one such as {DEFAULT_URL}, or sqlite:////absolute/path for a file elsewhere."
-            )
+        url: str = self.values.get("db", self.db).value
         return url
 
     @property
@@ -69,18 +63,9 @@ class Settings:
         """For how long to wait where others hold the database's lock.
 
         Raises:
-            click.UsageError: the environment names no such time.
+            SettingsError: the environment names no such time.
         """
-        text = os.environ.get("MC_BUSY_SECONDS", "30")
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = math.nan
-        if not 0 < seconds <= _LONGEST_WAIT:
-            raise click.UsageError(
-                f"MC_BUSY_SECONDS is {text[:100]!r}; it must be a number of seconds above 0 and at most "
-                f"{_LONGEST_WAIT}."
-            )
+        seconds: float = self.values.get("busy_seconds").value
         return seconds
 
     @property
@@ -88,59 +73,26 @@ class Settings:
         """The permissions of an SQLite file that is made; None: as the umask has it.
 
         Raises:
-            click.UsageError: the environment names none.
+            SettingsError: the environment names none.
         """
-        text = os.environ.get("MC_FILE_MODE", "600")
-        if text == "umask":
-            return None
-        if not _FILE_MODE.fullmatch(text):
-            raise click.UsageError(
-                f"MC_FILE_MODE is {text[:100]!r}; it must be the permissions of new SQLite files in octal "
-                f"digits, which let their owner read and write, such as 600 or 660, or umask."
-            )
-        return int(text, 8)
-
-    @property
-    def limits(self) -> Limits:
-        """How large values may become.
-
-        Raises:
-            click.UsageError: the environment names no such size.
-        """
-        from mc.context.sizes import Limits
-
-        given = {}
-        for name in ("value_bytes", "task_bytes", "flow_bytes"):
-            text = os.environ.get(f"MC_MAX_{name.upper()}")
-            if text is None:
-                continue
-            if not text.isascii() or not text.isdigit() or not 0 < len(text) <= 15 or not int(text):
-                raise click.UsageError(
-                    f"MC_MAX_{name.upper()} is {text[:100]!r}; it must be a number of bytes above 0."
-                )
-            given[name] = int(text)
-        return Limits(**given)
+        mode: int | None = self.values.get("file_mode").value
+        return mode
 
     @property
     def handler_modules(self) -> tuple[str, ...]:
         """The modules whose task types specs may use."""
-        given = self.handlers or [os.environ.get("MC_HANDLER_MODULES", "")]
-        names = (name.strip() for text in given for name in text.split(","))
-        return tuple(dict.fromkeys(name for name in names if name))
+        modules: tuple[str, ...] = self.values.get("handlers", self.handlers).value
+        return modules
 
     @property
     def allowed(self) -> Allowed:
         """The commands and addresses that specs may name.
 
         Raises:
-            click.UsageError: there is no such name.
+            SettingsError: there is no such name.
         """
-        from mc.spec.leave import Allowed
-
-        try:
-            return Allowed.of(self.allow or os.environ.get("MC_ALLOW", ""))
-        except McError as error:
-            raise click.UsageError(f"{'--allow' if self.allow else 'MC_ALLOW'}: {error.message}") from error
+        allowed: Allowed = self.values.get("allow", self.allow).value
+        return allowed
 
     def make_registry(self) -> HandlerRegistry:
         """Return what tells which task types, functions, commands and addresses specs may name.
@@ -183,11 +135,14 @@ class Settings:
             self.import_handlers()
             options["handler_modules"] = self.handler_modules
             options["allow"] = self.allowed
-        options.setdefault("limits", self.limits)
+        options.setdefault("limits", self.values.limits())
+        options |= self.values.job_options()
         return Houston(self.db_url, busy_seconds=self.busy_seconds, file_mode=self.file_mode, **options)
 
     def import_handlers(self) -> None:
         """Import the handler modules; those below the current folder are found too.
+
+        So are those below the settings file's folder, where it names them.
 
         Raises:
             UnknownTaskTypeError: one cannot be imported.
@@ -196,8 +151,14 @@ class Settings:
             return
         from mc.flows.handlers.callables import import_module
 
+        named = self.values.get("handlers", self.handlers)
+        if named.origin == "file" and named.place is not None:
+            folder = str(Path(named.place).parent)
+            if folder not in sys.path:
+                sys.path.insert(0, folder)
         folder = str(Path.cwd())
         if folder not in sys.path and "" not in sys.path:
             sys.path.insert(0, folder)
+        asked_by = "--handlers" if named.origin == "option" else f"{named.place}: handlers"
         for name in self.handler_modules:
-            import_module(name, f"--handlers {name}")
+            import_module(name, f"{asked_by} {name}")

@@ -45,7 +45,7 @@ class TestItsMethods:
 
     def test_it_has_no_other_methods(self) -> None:
         own = {name for name in vars(AsyncHouston) if not name.startswith("_")}
-        assert own == {*METHODS, "call", "stop"}
+        assert own == {*METHODS, "call", "from_settings", "stop"}
 
 
 class TestSeveralAtOnce:

@@ -43,7 +43,7 @@ Houston = Callable[..., Ended]
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each test work in a folder of its own, with no settings from outside."""
     monkeypatch.chdir(tmp_path)
-    for name in ("MC_DB_URL", "MC_HANDLER_MODULES", "MC_ALLOW"):
+    for name in ("MC_DB_URL", "MC_HANDLER_MODULES", "MC_ALLOW", "MC_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
 

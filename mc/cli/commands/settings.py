@@ -1,0 +1,115 @@
+"""`houston settings`: show each setting, and where its value comes from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from mc.cli.options import common_options
+from mc.cli.printing.output import print_json, print_table, printable, to_json_text
+from mc.cli.settings import Settings
+from mc.settings.values import SettingValue
+
+__all__ = ["command"]
+
+_SECRET_NAME: Final = re.compile("pass|pwd|secret|token", re.IGNORECASE)
+_HIDDEN: Final = "***"
+_LONGEST_VALUE: Final = 200  # characters, for people
+
+
+@click.command("settings")
+@common_options
+@click.pass_obj
+def command(settings: Settings) -> None:
+    """Show each setting, and where its value comes from.
+
+    An option wins over an environment variable, that over the settings file, that over the default. The file
+    is mc.toml in the current folder or the nearest one above, or what MC_CONFIG names. No database is opened,
+    and no password is shown.
+    """
+    file = settings.values.file
+    shown = {name: _to_dict(name, found, line) for name, found, line in _list_values(settings)}
+    if settings.as_json:
+        print_json({"file": None if file is None else str(file.path), "settings": shown})
+        return
+    if file is None:
+        print("no settings file: there is no mc.toml in this folder or above; `houston init` writes one")
+    else:
+        print(f"settings file  {printable(str(file.path))}")
+    print()
+    rows = [[name, _show(each["value"]), _show_place(each)] for name, each in shown.items()]
+    print_table(["setting", "value", "from"], rows)
+
+
+def _list_values(settings: Settings) -> Iterator[tuple[str, SettingValue, int | None]]:
+    """Yield the settings with their values, and the line of the file that says so; executors one by one."""
+    from mc.settings.known import SETTINGS
+    from mc.settings.of_jobs import default_data_folder
+
+    values = settings.values
+    lines = {} if values.file is None else values.file.find_lines()
+    given = {"db": settings.db, "handlers": settings.handlers, "allow": settings.allow}
+    for name in SETTINGS:
+        found = values.get(name, given.get(name))
+        if name == "data" and found.value is None:
+            found = SettingValue(default_data_folder(settings.db_url), found.origin)
+        line = lines.get((name,)) if found.origin == "file" else None
+        if name == "executors" and found.value:
+            for executor, own in found.value.items():
+                own_value = SettingValue(own, found.origin, found.place)
+                yield f"executors.{executor}", own_value, lines.get((name, executor))
+        else:
+            yield name, found, line
+
+
+def _to_dict(name: str, found: SettingValue, line: int | None) -> dict[str, Any]:
+    value = found.value
+    if name == "file_mode":
+        value = "umask" if value is None else f"{value:o}"
+    elif name == "allow":
+        value = value.names
+    return {"value": _mask(value), "origin": found.origin, "place": found.place, "line": line}
+
+
+def _mask(value: Any) -> Any:
+    """Return a value as JSON has it, without passwords."""
+    if isinstance(value, Mapping):
+        return {
+            name: _HIDDEN if _SECRET_NAME.search(name) and not isinstance(part, bool) else _mask(part)
+            for name, part in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_mask(part) for part in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, str):
+        from mc.store.databases.shown_url import mask_url, mask_urls
+
+        return mask_url(value) if "://" in value else mask_urls(value)
+    return value
+
+
+def _show(value: Any) -> str:
+    if value is None or value in ([], {}):
+        return "-"
+    if isinstance(value, list):
+        text = ", ".join(map(str, value))
+    elif isinstance(value, dict):
+        text = ", ".join(f"{name} = {to_json_text(part)}" for name, part in value.items())
+    elif isinstance(value, float):
+        text = f"{value:g}"
+    else:
+        text = str(value)
+    return printable(text, _LONGEST_VALUE)
+
+
+def _show_place(each: Mapping[str, Any]) -> str:
+    if each["place"] is None:
+        return "default"
+    if each["line"] is None:
+        return str(each["place"])
+    return printable(f"{Path(each['place']).name}:{each['line']}")

@@ -1,0 +1,54 @@
+"""The settings of jobs, as an application gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from mc.errors import SettingsError
+from mc.flows.jobs.job_settings import DEFAULT_EXECUTOR, JobSettings
+from mc.store.databases.kinds import file_of
+
+__all__ = ["default_data_folder", "make_job_settings"]
+
+
+def make_job_settings(
+    db: str,
+    data_folder: str | PathLike[str] | None,
+    executors: Mapping[str, Any] | None,
+    executor: str | None,
+    secrets_folder: str | PathLike[str] | None,
+) -> JobSettings:
+    """Return the settings, with folders that a later change of the current one leads nowhere else.
+
+    Args:
+        db: URL of the database.
+        data_folder: None: the default one.
+        executors: None: none is set.
+        executor: None: the default one.
+        secrets_folder: None: there is none.
+
+    Raises:
+        SettingsError: what is set for an executor is no mapping.
+    """
+    for name, settings in (executors or {}).items():
+        if not isinstance(settings, Mapping):
+            raise SettingsError(
+                f"executors[{name!r}] is {settings!r:.100}; it must be a mapping of settings."
+            )
+    return JobSettings(
+        data_folder=default_data_folder(db) if data_folder is None else Path(data_folder).absolute(),
+        executors=MappingProxyType(dict(executors or {})),
+        executor=DEFAULT_EXECUTOR if executor is None else executor,
+        secrets_folder=None if secrets_folder is None else Path(secrets_folder).absolute(),
+    )
+
+
+def default_data_folder(db: str) -> Path:
+    """Return the data folder where none is set: beside the database's file, else in the current folder."""
+    file = file_of(db)
+    folder = Path("mc-data") if file is None else file.with_name(f"{file.name}.data")
+    return folder.absolute()
