@@ -149,7 +149,8 @@ class LocalExecutor:
         if host != self._host:
             return Liveness.UNKNOWN
         if boot_id != self._boot_id:
-            return Liveness.GONE
+            same_boot = boot_id is not None and boot_id.partition(".")[0] == self._boot_id.partition(".")[0]
+            return Liveness.UNKNOWN if same_boot else Liveness.GONE
         process = self._read_native_id(native_id)
         if process is None:
             return Liveness.UNKNOWN
@@ -203,8 +204,9 @@ def _read_first_lines(started: Mapping[str, subprocess.Popen[bytes]]) -> dict[st
                 # One short line, written at once.
                 lines[ready.data] = os.read(ready.fd, 4096).decode("ascii", "replace")
                 selector.unregister(ready.fileobj)
-    for process in started.values():
+    for key, process in started.items():
         assert process.stdout is not None
         process.stdout.close()
-        process.wait()  # it ended when the job's own process began
+        if key in lines:
+            process.wait()  # it ended when the job's own process began
     return lines

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 VERSION = 1  # of the format of job folders
+_NUMBERING_OF_HOSTS = 0xEFFFFFFC  # PROC_PID_INIT_INO of Linux, outside of all containers
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -109,12 +110,18 @@ def read_host() -> str:
 
 
 def read_boot_id() -> str:
-    """Return what tells one start of this host from the next; empty where the system does not say."""
+    """Return what tells one start of this host from the next; empty where the system does not say.
+
+    In a container that numbers its processes itself, `.` and the number of that numbering follow: two
+    containers may have one name and one kernel, and know nothing of each other's processes.
+    """
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
+            boot_id = file.read().strip()
+        numbering = os.stat("/proc/self/ns/pid").st_ino
     except OSError:
         return ""
+    return boot_id if numbering == _NUMBERING_OF_HOSTS else f"{boot_id}.{numbering}"
 
 
 def read_start(pid: int) -> int | None:

@@ -167,8 +167,8 @@ def end_tree(group: int, number: signal.Signals) -> None:
     tree = list_tree(os.getpid())
     for pid in tree:
         _send(os.kill, pid, number)
-    if not tree:
-        _send(os.killpg, group, number)
+    if not tree and not os.path.exists("/proc/self"):
+        _send(os.killpg, group, number)  # all that can be found there
     if number != signal.SIGKILL:
         for pid in tree:  # one that is stopped would not hear of it
             _send(os.kill, pid, signal.SIGCONT)

@@ -207,6 +207,9 @@ class TestAlive:
     def test_nothing_survives_another_start_of_the_host(self, jobs: Jobs) -> None:
         assert jobs.look(f"local:{HERE}:another-boot:{os.getpid()}:1") is Liveness.GONE
 
+    def test_of_another_container_on_this_host_nothing_is_known(self, jobs: Jobs) -> None:
+        assert jobs.look(f"local:{HERE}:{read_boot_id()}.4711:{os.getpid()}:1") is Liveness.UNKNOWN
+
     @pytest.mark.parametrize("native_id", ["", "local", "slurm:7", f"local:{HERE}:{read_boot_id()}:x:1"])
     def test_what_is_no_id_of_its_own_is_unknown(self, jobs: Jobs, native_id: str) -> None:
         assert jobs.look(native_id) is Liveness.UNKNOWN
