@@ -133,8 +133,18 @@ class TestFailures:
         assert error["message"]
 
     def test_a_child_that_it_forks_is_not_taken_for_it(self, tmp_path: Path) -> None:
-        text = "import os\ndef work():\n    pid = os.fork()\n    if pid: os.wait()\n    return pid != 0\n"
-        assert call(tmp_path, text).result is True
+        text = (
+            "import atexit, os\n"
+            "def work():\n"
+            "    reading, writing = os.pipe()\n"
+            "    if os.fork():\n"
+            "        atexit.register(lambda: (os.close(writing), os.wait()))\n"
+            "        return 'parent'\n"
+            "    os.close(writing)\n"
+            "    os.read(reading, 1)  # until the parent has returned\n"
+            "    return 'child'\n"
+        )
+        assert call(tmp_path, text).result == "parent"
 
     def test_memory_is_limited(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path, write_module(tmp_path, "def work(): return len(bytearray(2 * 10**9))"))

@@ -7,17 +7,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mc.errors import ExecutorError, JobError
+from mc.errors import ExecutorError
 from mc.flows.jobs.executor import EXECUTORS, FolderJob, Liveness
 from mc.flows.jobs.job import Outcome
-from mc.jobs.executors.host_processes import HostProcess, ProcessTable
 from mc.jobs.executors.local import LocalExecutor
 from mc.jobs.executors.requests import read_memory
 from mc.jobs.folder import JobFolder
@@ -64,13 +62,11 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
     """Jobs of which nothing is left after the test."""
     jobs = Jobs(tmp_path)
     yield jobs
-    processes = []
-    for path in tmp_path.glob("jobs/*/*/claim.json"):
-        with suppress(JobError):  # a test damages one
-            claim = JobFolder(path.parent).read_claim()
-            processes += [HostProcess(pid=claim.pid, started=claim.started)] if claim else []
-    for process in ProcessTable.read().find_remains(processes):
-        process.send(signal.SIGKILL)
+    folders = [path.parent for path in tmp_path.glob("jobs/*/*/claim.json")]
+    started = jobs.executor.find(
+        [FolderJob(job=make_job({}, key=str(path)), folder=path) for path in folders]
+    )
+    LocalExecutor(stop_seconds=0).stop(list(started.values()))
 
 
 def test_it_is_found_by_its_name() -> None:
