@@ -105,6 +105,10 @@ def nested(connection, task_ctx):
     except ValueError:
         pass
 
+def delete_own_flow(connection, task_ctx):
+    write(connection, task_ctx)
+    connection.execute(text("DELETE FROM mc_flow WHERE mc_flow.key = 'f'"))
+
 def die(connection, task_ctx):
     write(connection, task_ctx)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -191,6 +195,15 @@ def world(request: pytest.FixtureRequest, functions: ModuleType) -> Iterator[Wor
         made = World(request.param, url)
         yield made
         made.store.close()
+
+
+def test_a_function_that_deletes_its_own_flow_is_told_what_it_did(world: World) -> None:
+    world.submit("delete_own_flow")
+    world.tick()
+    task = world.task()
+    assert (task["status"], world.markers()) == ("FAILED", [])
+    assert "its function deleted or changed rows of its own flow" in task["error"]["message"]
+    assert "`houston delete`" in task["error"]["message"]
 
 
 def test_what_it_writes_is_committed_with_its_status(world: World) -> None:

@@ -76,6 +76,8 @@ def command(
     ):
         with spec_of(spec) as value:
             submission = houston.submit_once(value, data, key=key)
+        if progress.counts_fans:
+            progress.expect_loops(value)
         _announce(settings, submission)
         houston.runner.on_stop_signal = StopNotice(houston.runner, progress.notify)
         try:

@@ -61,6 +61,9 @@ class Progress:
             tasks: how many of its tasks have each status.
         """
 
+    def expect_loops(self, spec: Mapping[str, Any]) -> None:
+        """Learn of a sound spec how many rounds its loops may make."""
+
     def name_task(self, event: ChangeEvent) -> str:
         """Return the task's key, with the path of the sub-flow that it is in."""
         inside, key = self.name_inside(event.flow_key), printable(event.task_key or "")
@@ -122,8 +125,24 @@ class TableProgress(Progress):
         self.fans: dict[str, _Fan] = {}  # key of a sub-flow that is under way
         self.recent: deque[tuple[str, str, str]] = deque(maxlen=_SHOWN_TASKS)  # task, status, note
         self.notice = ""
+        self.loops: dict[str, Mapping[str, Any]] = {}  # path of a loop -> its parameters
+        self.rounds: dict[str, int] = {}  # path of a loop -> rounds that have begun
+
+    def expect_loops(self, spec: Mapping[str, Any]) -> None:
+        from mc.spec.spec_level import make_level
+        from mc.spec.task_outputs import params_of, task_type_of
+
+        levels = [make_level(spec)]
+        while levels:
+            level = levels.pop()
+            loops = (task for task in level.tasks if task_type_of(task.spec) == "loop")
+            self.loops |= {printable(task.shown): params_of(task.spec) for task in loops}
+            levels += [inner for _, inner in level.sub_levels()]
 
     def take_up(self, flow_key: str, tasks: Mapping[str, int]) -> None:
+        name = self.name_inside(flow_key)
+        if name in self.loops:
+            self.rounds[name] = int(flow_key.rpartition("/")[2]) + 1
         finished = Counter({name: count for name, count in tasks.items() if name in FINISHED_TASK_STATUSES})
         if flow_key == self.flow_key:
             self.finished = finished
@@ -147,6 +166,7 @@ class TableProgress(Progress):
             finished[status] += 1
             if own or status == "FAILED":
                 self.recent.append((name, status, _describe_error(event)))
+            self.rounds.pop(name, None)
         elif status == "PENDING":  # an attempt failed and another one follows
             self.running.pop(name, None)
             self.recent.append((name, "RETRY", _describe_error(event)))
@@ -196,13 +216,33 @@ class TableProgress(Progress):
         from rich.table import Table
         from rich.text import Text
 
-        for flow_key, fan in list(self.fans.items()):
-            name = self._name_around(flow_key)
+        fans = {self._name_around(key): fan for key, fan in list(self.fans.items())}
+        for name, number in list(self.rounds.items()):
+            if name in self.running:
+                fan = fans.pop(name, None)
+                inside = f", {fan.describe()}" if fan is not None else ""
+                yield name, self.running[name][0], self._draw_round(self.loops[name], number, inside)
+        for name, fan in fans.items():
             status, _ = self.running.get(name, ("RUNNING", ""))
             done = sum(dict(fan.finished).values())
             note = Table.grid(padding=(0, 1))
             note.add_row(ProgressBar(fan.total, done, width=_BAR_WIDTH), Text(fan.describe()))
             yield name, status, note
+
+    @staticmethod
+    def _draw_round(params: Mapping[str, Any], number: int, inside: str) -> RenderableType:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        most = params.get("max_iterations")
+        if not isinstance(most, int):
+            return Text(f"round {number}{inside}")
+        at_most = "at most " if "until" in params or "while" in params else ""
+        note = Table.grid(padding=(0, 1))
+        bar = ProgressBar(most, number - 1, width=_BAR_WIDTH)
+        note.add_row(bar, Text(f"round {number} of {at_most}{most}{inside}"))
+        return note
 
     def _name_around(self, flow_key: str) -> str:
         """Return the name of the task that a sub-flow is inside of, whose key goes on with numbers."""

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Final, NoReturn, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, RootTransaction
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from mc.errors import StoreBusyError, StoreError, StoreUnreachableError, TaskHandlerError
 
@@ -112,7 +112,15 @@ class HeldTransaction:
             StoreError: the database refused or has gone away.
         """
         try:
-            result = work(self.connection)
+            try:
+                result = work(self.connection)
+            except IntegrityError as error:  # by the store: the row was there, and locked
+                raise StoreError(
+                    f"The call of a transactional task cannot be saved, and nothing of it is: its function "
+                    f"deleted or changed rows of its own flow in the tables of MissionControl. Let it leave "
+                    f"them alone; `houston delete` and `Houston.delete` delete a flow when it has finished. "
+                    f"{self._explain(error)}"
+                ) from error
             self._transaction.commit()
         except SQLAlchemyError as error:
             raise self._explain(error) from error

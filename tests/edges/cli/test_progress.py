@@ -24,6 +24,9 @@ def drawn(progress: TableProgress) -> list[str]:
     return [" ".join(line.split()) for line in shown.getvalue().splitlines()]
 
 
+UNTIL_4 = {"value": "$ctx.loop.idx", "op": "lt", "arg": 4}
+
+
 class TestFans:
     SPREAD: ClassVar[dict[str, Any]] = {
         "key": "sweep",
@@ -75,6 +78,25 @@ class TestFans:
         (shown, _) = self.watch(TableProgress(), {"tasks": [outer]}, at=[2])
         bars = [(line.split()[0], line.split()[-1]) for line in shown if "━" in line]
         assert bars == [("outer", "1/2"), ("outer/rounds", "1/2")]
+
+    @pytest.mark.parametrize(
+        ("keys", "params", "shown"),
+        [
+            ("x", {"max_iterations": 10}, "━━━━━━ round 3 of 10"),
+            ("xy", {"max_iterations": 4, "while": UNTIL_4}, "━━━━━━━╸ round 2 of at most 4, 0/2"),
+            ("x", {"max_iterations": "$ctx.flow.data.most"}, "round 3"),
+        ],
+    )
+    def test_a_loop_tells_its_round(self, keys: str, params: dict[str, Any], shown: str) -> None:
+        tasks = [{"key": key, "task_type": "step", "cfg": {"allow_failure": True}} for key in keys]
+        loop = {"key": "l", "task_type": "loop", "task_params": {**params, "flow_spec": {"tasks": tasks}}}
+        inner = {"tasks": [loop], "data": {"most": 3}}
+        spec = {"tasks": [{"key": "o", "task_type": "inline_flow", "task_params": {"flow_spec": inner}}]}
+        progress = TableProgress()
+        progress.expect_loops(spec)
+        during, end = self.watch(progress, spec, at=[3])
+        assert f"o/l RUNNING {shown}" in during
+        assert not any("round" in line for line in end)
 
     def test_what_is_under_way_is_taken_up_where_it_stands(
         self, houston: Callable[..., Any], write_spec: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
