@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy.dialects import sqlite
 from mc.errors import DatabaseUrlError, McError, StoreBusyError, StoreError, StoreUnreachableError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
 from mc.store.leases.claims import Search, claim_query
 from tests.support.permissions import run_within_permissions
@@ -84,6 +86,17 @@ class TestOpening:
             for thread in threads:
                 thread.join()
             assert {summary.key for summary in store.query()} == set(keys)
+
+    def test_a_step_that_is_saved_writes_few_pages(self, store: FlowStore, path: Path) -> None:
+        sizes: list[int] = []
+        log = path.with_name(f"{path.name}-wal")
+        steps = [{"key": f"t{number}", "task_type": "step"} for number in range(50)]
+        store.create(Flow.from_flow_spec({"tasks": steps}))
+        handlers = {"step": lambda: sizes.append(log.stat().st_size)}
+        FlowRunner(store, FlowEngine(task_handlers=handlers)).tick()
+        page_and_head = 4096 + 24
+        written = [(after - before) / page_and_head for before, after in pairwise(sizes[5:])]
+        assert sum(written) / len(written) < 9  # of which six hold what a step tells
 
     def test_a_forked_process_opens_connections_of_its_own(self, store: FlowStore, path: Path) -> None:
         store.create(Flow(key="parent"))
