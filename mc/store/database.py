@@ -77,9 +77,10 @@ class Database:
         self._engine: Engine | None = None
         self._writer: Engine | None = None
         self._holder: Engine | None = None  # for functions of users, where the dialect wants that
-        # Where there is one writer at a time; to get it anew for each transaction takes longer than to write.
-        self._kept: Connection | None = None
-        self._left_behind: list[Connection | None] = []  # of processes that this one was forked from
+        # The connection for writing, where there is one writer at a time, while nobody writes: to get one for
+        # each transaction takes longer than to write.
+        self._kept: list[Connection] = []
+        self._left_behind: list[Connection] = []  # of processes that this one was forked from
         self.epoch = ""  # of the database as it was opened; see mc.store.schema.epochs
 
     @property
@@ -149,17 +150,19 @@ class Database:
 
     def close(self) -> None:
         """Close all connections; the next transaction opens new ones."""
-        is_own = self._opened_in == os.getpid()
-        with self._write_turn if is_own else nullcontext(), self._opening:
-            if is_own:
-                self._give_up_kept()
-            else:
-                self._left_behind.append(self._kept)  # it must not even be rolled back here
-                self._kept = None
-            for engine in (self._engine, self._holder):
+        with self._opening:
+            is_own = self._opened_in == os.getpid()
+            engines = (self._engine, self._holder)
+            self._engine = self._writer = self._holder = None
+            while self._kept:
+                kept = self._kept.pop()
+                if is_own:
+                    kept.close()
+                else:
+                    self._left_behind.append(kept)  # it must not even be rolled back here
+            for engine in engines:
                 if engine is not None:
                     engine.dispose(close=is_own)
-            self._engine = self._writer = self._holder = None
             self._opened_in = 0
 
     def tidy(self) -> None:
@@ -252,20 +255,21 @@ class Database:
     def _write_kept(self, engine: Engine, work: Callable[[Connection], T], attempts: _Attempts) -> T:
         """Do `work` in a transaction of the connection that is kept for it, in this thread's turn."""
         try:
-            if self._kept is None:
-                self._kept = engine.connect()
-            with self._kept.begin():
-                result = work(self._kept)
+            connection = self._kept.pop()
+        except IndexError:
+            connection = engine.connect()
+        try:
+            with connection.begin():
+                result = work(connection)
                 attempts.committing = True
         except BaseException:
-            self._give_up_kept()
+            connection.close()
             raise
+        if self._writer is engine:
+            self._kept.append(connection)
+        else:
+            connection.close()  # others have closed the database meanwhile
         return result
-
-    def _give_up_kept(self) -> None:
-        kept, self._kept = self._kept, None
-        if kept is not None:
-            kept.close()
 
     def _repeat(self, transact: Callable[[_Attempts], T]) -> T:
         attempts = _Attempts(self._busy_seconds)
