@@ -262,6 +262,7 @@ class ControlMethods:
 def _spec_of(state: FlowState) -> dict[str, Any] | None:
     """Return the spec of a flow; of one inside of a task, so much of it as names its tasks."""
     if state.outer is None:
-        return state.spec
+        spec: dict[str, Any] | None = state.spec
+        return spec
     keys = list(state.tasks.nodes)[1:]  # without ROOT
     return {"tasks": [{"key": key, "task_type": "noop"} for key in keys]}

@@ -278,7 +278,8 @@ class Flow:
     def data(self) -> dict[str, Any]:
         """The flow's data; the flow's own dict, which handlers may change."""
         self.state.data_handed_out, self.state.are_data_saved = True, False
-        return self.state.data
+        data: dict[str, Any] = self.state.data
+        return data
 
     @data.setter
     def data(self, value: dict[str, Any]) -> None:

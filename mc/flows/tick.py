@@ -157,7 +157,7 @@ class Tick:
                 wake_waits(self.flow, self.at, self.engine.find_sub_flow)
             if queues.due:
                 tasks.wake_due(self.at)
-            nodes = [node for node in tasks.running if node.status == "RUNNING"] if tasks.running else []
+            nodes = [node for node in tasks.known_running() if node.status == "RUNNING"]
             if queues.is_stale:  # what waits again must not start when another task of this tick ends
                 queues.drop_stale()
             ready = queues.take_ready()

@@ -52,7 +52,7 @@ _ROOT = "ROOT"
 # rows that outlive their flow, so that its key is not used again and nobody loses the evidence
 _OUTLIVES_FLOW = frozenset({"mc_tombstone", "mc_used_key"})
 OF_INNER_FLOWS = frozenset(
-    {"mc_inner_task", "mc_inner_edge"}
+    {"mc_inner_task", "mc_inner_task_part", "mc_inner_edge"}
 )  # tables whose `flow_key` is that of one inside
 
 

@@ -47,7 +47,8 @@ class FlowView:
     @property
     def data(self) -> dict[str, Any]:
         """The flow's data."""
-        return self._state.data
+        data: dict[str, Any] = self._state.data
+        return data
 
     @property
     def tasks(self) -> Mapping[str, Task]:

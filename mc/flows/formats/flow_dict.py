@@ -164,7 +164,7 @@ def begin_inside(state: FlowState, *, has_source: bool = False) -> None:
     """
     tasks = state.tasks
     ready = (node for _, _, node in tasks.queues.ready)  # a person may have retried them
-    for node in [*tasks.running, *ready] if has_source else tasks.nodes.values():
+    for node in [*tasks.known_running(), *ready] if has_source else tasks.nodes.values():
         for task in with_proxied(node.task):
             if not has_source:
                 task.pop("sub_flow", None)

@@ -16,7 +16,7 @@ from mc.flows.state.flow_state import FlowState
 from mc.flows.state.graph import add_graph
 from mc.flows.state.lazy_nodes import StoredNodes, TaskSource
 from mc.flows.state.task_node import ROOT_RANK, Task, TaskNode, with_proxied
-from mc.flows.state.task_row import DOOMED, TaskRow
+from mc.flows.state.task_row import ASLEEP, DOOMED, TaskRow
 from mc.spec.task_graph import ROOT_TASK_KEY
 
 if TYPE_CHECKING:
@@ -33,8 +33,21 @@ __all__ = [
     "state_from_rows",
 ]
 
+# entries of a WAITING task for whose sake it is read with those with which a tick begins
+_AWAKE: Final = frozenset(
+    {
+        "deadline_at",
+        "flow_dict",
+        "from_tick",
+        "next_tick_at",
+        "proxied_task",
+        "resource_claim",
+        "sub_flow",
+        "waits_for",
+    }
+)
 TRY_AGAIN_SECONDS: Final = 60  # until the next runner looks whether it has the handlers
-_SAVED: Final = tuple(name for name in FLOW_ATTRIBUTES if name != "spec")
+_SAVED: Final = tuple(name for name in FLOW_ATTRIBUTES if name not in ("spec", "data"))  # which may be unread
 _read_saved: Final = attrgetter(*_SAVED)
 _position: Final = attrgetter("position")
 
@@ -43,7 +56,7 @@ _position: Final = attrgetter("position")
 class FlowChanges:
     """What may have changed in a flow since it was loaded or saved last."""
 
-    attributes: dict[str, Any]  # all of FLOW_ATTRIBUTES but `spec`
+    attributes: dict[str, Any]  # all of FLOW_ATTRIBUTES but `spec` and `data`
     task_rows: list[TaskRow]  # tasks that were touched or handed out, in order
     edges: list[tuple[str, str]]  # edges that are new
     journal: list[ChangeEvent]  # changes of status in order; `at` is empty for those made between ticks
@@ -97,11 +110,16 @@ def _to_row(node: TaskNode, doomed: set[TaskNode], state: FlowState, first: Task
         position=node.position,
         rank=node.rank,
         status=node.status,
-        unmet=DOOMED if node in doomed else node.unmet,
+        unmet=ASLEEP if _is_asleep(node) else DOOMED if node in doomed else node.unmet,
         due_at=node.task.get("next_tick_at"),
         task=node.task,
         from_tick=state.ticks + 1 if is_passed else None,
     )
+
+
+def _is_asleep(node: TaskNode) -> bool:
+    """Tell whether only an event from outside, which names the task, concerns it."""
+    return node.status == "WAITING" and _AWAKE.isdisjoint(node.task)
 
 
 def state_from_rows(
@@ -110,7 +128,7 @@ def state_from_rows(
     """Make the state of a flow from what a store read; it is as it was when it was saved.
 
     Args:
-        attributes: as in `FlowChanges.attributes`, and `spec` where it is wanted.
+        attributes: as in `FlowChanges.attributes`, and `spec` where it is wanted; `data`, or what reads them.
         rows: all tasks in order; the flow takes their dicts over.
         edges: (precursor, successor), in the order in which they were written.
     """
@@ -136,15 +154,17 @@ def state_from_frontier(
     """Make the state of a flow from the tasks with which a tick begins; others are read when they are needed.
 
     Args:
-        attributes: as in `FlowChanges.attributes`; `spec` is read when it is needed unless it is there.
-        rows: the tasks that are RUNNING or WAITING, and those that are PENDING with `unmet` of 0 or less.
+        attributes: as in `FlowChanges.attributes`; `spec` is read when it is needed unless it is there;
+            `data`, or what reads them.
+        rows: the tasks that are RUNNING or WAITING, unless they are ASLEEP, and those that are PENDING with
+            `unmet` of 0 or less.
         counts: how many tasks have each status.
         failures: as in `FlowChanges`; None: not known.
         source: where the others are.
     """
     state = _state_with(attributes)
     if "spec" not in attributes:
-        state.read_spec_later(source.read_spec)
+        state.spec = source.read_spec
     tasks = state.tasks
     root = TaskRow(
         key=ROOT_TASK_KEY,
@@ -159,6 +179,7 @@ def state_from_frontier(
     tasks.read_later(nodes, counts, failures)
     for row in sorted(rows, key=_position):
         tasks.enter(nodes.add(row), is_doomed=row.unmet == DOOMED)
+    nodes.on_waiting = lambda node: tasks.enter(node, is_doomed=False)
     tasks.go_on(state.ticks, state.next_call, state.calls_left, state.calls_begun)
     state.count_as_saved()
     _begin_inside(state)
@@ -172,11 +193,12 @@ def _begin_inside(state: FlowState) -> None:
 
 
 def _state_with(attributes: Mapping[str, Any]) -> FlowState:
-    by_argument = ("key", "cfg", "data", "label", "status", "depth", "parent_key", "params", "result_paths")
+    by_argument = ("key", "cfg", "label", "status", "depth", "parent_key", "params", "result_paths")
     state = FlowState(**{name: attributes[name] for name in by_argument if name in attributes})
     for name in FLOW_ATTRIBUTES:
-        if name in attributes and name not in by_argument:
+        if name in attributes and name not in by_argument and name != "data":
             setattr(state, name, copy_json(attributes[name]))
+    state.data = attributes["data"]
     state.data_bytes = attributes.get("bytes", 0)
     return state
 
@@ -191,7 +213,7 @@ def fetch_ahead(state: FlowState, at: str) -> None:
     tasks = state.tasks
     nodes, running, queues = tasks.nodes, tasks.running, tasks.queues
     if running:
-        state.read_sub_flows(_tasks_with_sub_flows(running, at))
+        state.read_sub_flows(_tasks_with_sub_flows(tasks.known_running(), at))
     if not isinstance(nodes, StoredNodes) or nodes.is_whole:
         return
     ready = queues.ready
@@ -199,7 +221,7 @@ def fetch_ahead(state: FlowState, at: str) -> None:
     if limit is not None:
         ready = nsmallest(max(int(limit) - len(running), 0), ready)
     due = [node for time, _, node in queues.due if time <= at]
-    called = [node for node in running if node.status == "RUNNING"]  # the others wait, however many
+    called = [node for node in tasks.known_running() if node.status == "RUNNING"]  # others wait
     nodes.fetch_edges(out_of=[*called, *queues.list_left(), *(node for _, _, node in ready), *due])
 
 

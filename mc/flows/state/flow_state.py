@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -54,6 +54,21 @@ class UnsavedChanges:
     journal: list[ChangeEvent] | None = None  # changes of status; None: the flow was never in a store
 
 
+class _ReadLater:
+    """An attribute that may be set to a function, which is called when somebody asks for the value."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, state: FlowState, owner: type) -> Any:
+        if callable(state.__dict__[self._name]):
+            state.__dict__[self._name] = state.__dict__[self._name]()
+        return state.__dict__[self._name]
+
+    def __set__(self, state: FlowState, value: Any) -> None:
+        state.__dict__[self._name] = value
+
+
 class FlowState:
     """What there is of a flow: its attributes, as `Flow` documents them, and its tasks.
 
@@ -72,6 +87,8 @@ class FlowState:
         outside_changes: changes of status between two ticks, for the next tick's observers.
         outside_listener: hears of these changes, and keeps a journal of them.
     """
+
+    data, spec = _ReadLater(), _ReadLater()  # `spec`: that the flow was made from
 
     def __init__(
         self,
@@ -98,7 +115,7 @@ class FlowState:
             )
         self.key = key if key is not None else make_flow_key()
         self.cfg: dict[str, Any] = copy_json(refuse_non_mapping(cfg, "cfg")) if cfg is not None else {}
-        self.data: dict[str, Any] = copy_json(refuse_non_mapping(data, "data")) if data is not None else {}
+        self.data = copy_json(refuse_non_mapping(data, "data")) if data is not None else {}
         self.data_handed_out = self.are_data_saved = False
         self.label = label
         self.status = str(status)
@@ -116,8 +133,7 @@ class FlowState:
         self.results: dict[str, Any] | None = None
         self.version = version
         self.description = description
-        self._spec: dict[str, Any] | None = copy_json(spec)
-        self._read_spec: Callable[[], dict[str, Any] | None] | None = None
+        self.spec = copy_json(spec)
         self.error: dict[str, Any] | None = None
         self.blocked_reason: str | None = None
         self.missing_handlers: list[dict[str, Any]] | None = None
@@ -147,21 +163,6 @@ class FlowState:
         self.tasks.on_change = self.outside_listener
 
     # --- attributes ------------------------------------------------------------------------
-
-    @property
-    def spec(self) -> dict[str, Any] | None:
-        """The spec that the flow was made from."""
-        if self._read_spec is not None:
-            self._spec, self._read_spec = self._read_spec(), None
-        return self._spec
-
-    @spec.setter
-    def spec(self, value: dict[str, Any] | None) -> None:
-        self._spec, self._read_spec = value, None
-
-    def read_spec_later(self, read: Callable[[], dict[str, Any] | None]) -> None:
-        """Read the spec when it is asked for."""
-        self._read_spec = read
 
     @property
     def has_failed(self) -> bool:
@@ -399,7 +400,7 @@ class FlowState:
             inside = [
                 (state, task)
                 for state in level
-                for node in state.tasks.running
+                for node in state.tasks.known_running()
                 if (*state.path, node.key) in places
                 for task in with_proxied(node.task)
                 if "sub_flow" in task

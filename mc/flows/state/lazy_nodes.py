@@ -6,7 +6,7 @@ when somebody asks for them, and so are the edges.
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Sequence, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Sequence, ValuesView
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -15,7 +15,7 @@ from mc.flows.state.task_node import ROOT_RANK, TaskNode, read_cfg
 if TYPE_CHECKING:
     from mc.flows.state.task_row import TaskRow
 
-__all__ = ["StoredNode", "StoredNodes", "TaskSource"]
+__all__ = ["StoredNode", "StoredNodes", "StoredRunning", "TaskSource"]
 
 # What a question to the store costs, in rows that could be read in the same time.
 _QUESTION: Final = 20
@@ -100,10 +100,14 @@ class StoredNodes(dict[str, TaskNode]):
         source: where the others are.
         num_tasks: how many tasks the flow has.
         root: ROOT as a row.
+
+    Attributes:
+        on_waiting: takes up a WAITING task that is read after those with which a tick begins.
     """
 
     def __init__(self, source: TaskSource, num_tasks: int, root: TaskRow) -> None:
         super().__init__()
+        self.on_waiting: Callable[[StoredNode], None] | None = None
         self.source = source
         self.is_whole = False
         self._size = num_tasks + 1
@@ -169,6 +173,8 @@ class StoredNodes(dict[str, TaskNode]):
         if row.rank > ROOT_RANK and "cfg" in row.task:
             node.rule = read_cfg(row.key, row.task["cfg"])
         super().__setitem__(row.key, node)
+        if row.status == "WAITING" and self.on_waiting is not None:
+            self.on_waiting(node)
         return node
 
     def in_memory(self) -> list[TaskNode]:
@@ -263,6 +269,40 @@ class StoredNodes(dict[str, TaskNode]):
         if self._left < 0:
             self.fetch_all()
         return not self.is_whole
+
+
+class StoredRunning(dict[TaskNode, None]):
+    """The RUNNING and WAITING tasks of a flow that is read while it is needed.
+
+    Those that are asleep are counted, and read when somebody walks over all of them.
+
+    Args:
+        nodes: of the flow.
+        asleep: how many are WAITING, of which none was taken up yet.
+    """
+
+    def __init__(self, nodes: StoredNodes, asleep: int) -> None:
+        super().__init__()
+        self._nodes = nodes
+        self._asleep = asleep
+
+    def take_up(self, node: TaskNode) -> None:
+        """Take up a task that a store had."""
+        self._asleep -= node.status == "WAITING"
+        self[node] = None
+
+    def in_memory(self) -> list[TaskNode]:
+        """Return those that were read."""
+        return list(super().__iter__())
+
+    def __len__(self) -> int:
+        return super().__len__() + self._asleep
+
+    def __iter__(self) -> Iterator[TaskNode]:
+        if self._asleep:
+            self._nodes.with_status("WAITING")
+            self._asleep = 0
+        return super().__iter__()
 
 
 def _stored(nodes: Iterable[TaskNode]) -> Iterator[StoredNode]:

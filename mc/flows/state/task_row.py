@@ -7,9 +7,10 @@ from typing import Final
 
 from mc.flows.state.task_node import Task
 
-__all__ = ["DOOMED", "TaskRow"]
+__all__ = ["ASLEEP", "DOOMED", "TaskRow"]
 
 DOOMED: Final = -1
+ASLEEP: Final = -2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,7 @@ class TaskRow:
     rank: int  # grows along every edge
     status: str
     unmet: int  # unfinished precursors; 0: may start; DOOMED: can never start, and is to be SKIPPED
+    # ASLEEP: WAITING for an event from outside alone, and read when that comes
     due_at: str | None  # next_tick_at of a task that waits, ISO 8601 UTC
     task: Task  # the whole dict, the flow's own: serialise it at once
     from_tick: int | None = None  # where it might be taken for one that is left: the tick that may call it

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from mc.errors import GraphError, StatusError
-from mc.flows.state.lazy_nodes import StoredNodes
+from mc.flows.state.lazy_nodes import StoredNodes, StoredRunning
 from mc.flows.state.start_rules import NEVER, START, UNDECIDED, counted_status
 from mc.flows.state.starting import TaskQueues, ask_rule, decide, may_start
 from mc.flows.state.task_node import ROOT_RANK, Task, TaskNode, read_cfg
@@ -48,7 +48,7 @@ class TaskStates:
         nodes: the tasks in the order of the spec, ROOT first.
         root: ROOT.
         counts: how many tasks have each status, ROOT left out.
-        running: the RUNNING and WAITING tasks.
+        running: the RUNNING and WAITING tasks; who walks over them has all of them read.
         failures: how many tasks are FAILED that are not allowed to fail.
         queues: tasks that may start, and that are due at a time.
         doomed: tasks that were added after what they wait for had failed.
@@ -273,7 +273,7 @@ class TaskStates:
 
     def note_kept_dicts(self) -> None:
         """Look for statuses of active tasks that were written into dicts handed out before the last look."""
-        for node in self.running:
+        for node in self.known_running():
             if node.task.get("status") != node.status:
                 self.handed_out.add(node)
 
@@ -344,6 +344,7 @@ class TaskStates:
         self.nodes, self.root = nodes, nodes.root
         self.root.touched = True
         self.counts.update(counts)
+        self.running = StoredRunning(nodes, self.counts["WAITING"])
         if failures is None:
             failures = len(self.failed_nodes()) if counts.get("FAILED") else 0
         self.failures = failures
@@ -352,7 +353,10 @@ class TaskStates:
         """Take up a task that a store had, as it was saved."""
         self.is_limited = self.is_limited or "resources" in node.task.get("cfg", ())
         if node.status != "PENDING":
-            self.running[node] = None
+            if isinstance(self.running, StoredRunning):
+                self.running.take_up(node)
+            else:
+                self.running[node] = None
             self.queues.push_due(node)
         elif is_doomed:
             node.unmet = _NEVER_MET
@@ -369,7 +373,7 @@ class TaskStates:
             count: how many tasks it had still to call; None: it was in none.
             begun: of how many of these the calls had begun.
         """
-        nodes = [*self.running, *(node for *_, node in self.queues.ready)]
+        nodes = [*self.known_running(), *(node for *_, node in self.queues.ready)]
         candidates = [node for node in nodes if node.task.pop("from_tick", 0) <= tick]
         if count is not None:
             self.queues.go_on(candidates, first, count, max(begun or 0, 0))
@@ -432,6 +436,10 @@ class TaskStates:
         self.count_unmet(dest)
 
     # --- questions -------------------------------------------------------------------------
+
+    def known_running(self) -> Iterable[TaskNode]:
+        """Return the RUNNING tasks, and those of the WAITING ones that are in memory."""
+        return self.running.in_memory() if isinstance(self.running, StoredRunning) else self.running
 
     def nodes_with_status(self, status: str) -> list[TaskNode]:
         """Return the tasks that have a status, in order."""

@@ -12,14 +12,21 @@ from mc.errors import FlowNotFoundError, McError, StoreError
 from mc.flows.flow import Flow
 from mc.store.database import Database
 from mc.store.lease import Lease
-from mc.store.reading.flow_reader import FlowRows, flow_of, read_flows, read_frontier
+from mc.store.reading.flow_reader import (
+    FlowRows,
+    LeasedReads,
+    claimed_flow_of,
+    flow_of,
+    read_flows,
+    read_frontier,
+)
 from mc.store.reading.inner_flow_reader import (
     InnerRows,
     SnapshotOfSubFlows,
     SqlSubFlowSource,
     read_inner_flows,
 )
-from mc.store.reading.sql_task_source import LeasedReads, partial_flow_of
+from mc.store.reading.sql_task_source import partial_flow_of
 from mc.store.stored_state import StoredState
 
 __all__ = ["FlowLoader"]
@@ -58,21 +65,26 @@ class FlowLoader:
 
     def load_claimed(self, claimed: Sequence[Lease]) -> dict[str, Flow | McError]:
         """Return claimed flows by key; see `FlowStore.load_claimed`."""
-        small = {lease.flow_key: lease.num_tasks for lease in claimed if lease.num_tasks < self._partial_from}
+        small = {each.flow_key: each for each in claimed if each.num_tasks < self._partial_from}
         found: dict[str, Flow | McError] = {}
-        with_inside: set[str] = set()
         if small:
-            with gc_paused() if sum(small.values()) >= MANY_TASKS else nullcontext():
-                rows = self._database.read(lambda connection: read_flows(connection, list(small)))
-                found = {key: self._take_up(key, rows.get(key), flow_of) for key in small}
-            with_inside.update(key for key, each in rows.items() if _names_flow_inside(each))
+            many = sum(lease.num_tasks for lease in small.values()) >= MANY_TASKS
+            with gc_paused() if many else nullcontext():
+                rows = self._database.read(
+                    lambda connection: read_flows(connection, list(small), whole=False)
+                )
+                for key, lease in small.items():
+                    found[key] = self._load_small(rows.get(key), LeasedReads(self._database, lease))
         for lease in claimed:
-            key = lease.flow_key
             if lease.num_tasks >= self._partial_from:
-                found[key] = self._load_partly(LeasedReads(self._database, lease))
-            elif key in with_inside:
-                self._let_read_inside(found[key], LeasedReads(self._database, lease))
+                found[lease.flow_key] = self._load_partly(LeasedReads(self._database, lease))
         return found
+
+    def _load_small(self, rows: FlowRows | None, reads: LeasedReads) -> Flow | McError:
+        flow = self._take_up(reads.flow_key, rows, lambda found: claimed_flow_of(found, reads))
+        if rows is not None and _names_flow_inside(rows):
+            self._let_read_inside(flow, reads)
+        return flow
 
     def _load_partly(self, reads: LeasedReads) -> Flow | McError:
         key = reads.flow_key

@@ -12,9 +12,10 @@ from mc.context.json_values import loads
 from mc.errors import StoreError
 from mc.flows.state.flow_state import FlowState
 from mc.store.database import Database
-from mc.store.reading.flow_reader import INNER_GRAPHS, KeyedRows, chunks, named
-from mc.store.reading.sql_task_source import LeasedReads, SqlTaskSource
+from mc.store.reading.flow_reader import INNER_GRAPHS, NO_PARTS, KeyedRows, LeasedReads, chunks, named
+from mc.store.reading.sql_task_source import SqlTaskSource
 from mc.store.rows.inner_flow_rows import inner_flow_key, make_inner_flow, make_partial_inner_flow
+from mc.store.rows.task_parts import StoredParts, tasks_with_parts
 from mc.store.schema.tables import inner_flow, inner_task
 from mc.store.stored_state import StoredState
 
@@ -28,6 +29,7 @@ class InnerRows:
     row: Mapping[str, Any]
     tasks: KeyedRows = field(default_factory=list)
     edges: list[tuple[str, str]] = field(default_factory=list)
+    parts: StoredParts = NO_PARTS
     is_whole: bool = True  # else only the tasks with which a tick begins
 
 
@@ -44,7 +46,8 @@ def read_inner_flows(
         connection: in a transaction.
         keys: of their rows; None: all of some flows that are not COMPLETED.
         root_keys: keys of these flows.
-        partial_from: of those with so many tasks, or more, only the tasks are read with which a tick begins.
+        partial_from: of those with so many tasks, or more, only the tasks are read with which a tick begins,
+            and parts of tasks are left out; None: all is read.
     """
     found: dict[str, InnerRows] = {}
     query = _BY_KEY if keys is not None else _BY_ROOT
@@ -59,6 +62,10 @@ def read_inner_flows(
             found[flow_key].tasks.append((key, task))
         for flow_key, source, dest in edges:
             found[flow_key].edges.append((source, dest))
+    if partial_from is None:
+        with_parts = [key for key, rows in found.items() if tasks_with_parts(t.body for _, t in rows.tasks)]
+        for key, parts in INNER_GRAPHS.read_parts(connection, with_parts).items():
+            found[key].parts = parts
     in_part = [key for key, rows in found.items() if not rows.is_whole]
     for key, frontier in INNER_GRAPHS.read_frontiers(connection, in_part).items():
         found[key].tasks = frontier
@@ -110,13 +117,13 @@ class SqlSubFlowSource:
         return [tuple(loads(path)) for path in found]
 
     def _make(self, key: str, rows: InnerRows) -> FlowState:
-        state = _stored_state(rows)
+        state, parts = _stored_state(rows), self._reads.parts_of(INNER_GRAPHS, key)
         if rows.is_whole:
-            made = make_inner_flow(rows.row, rows.tasks, rows.edges)
+            made = make_inner_flow(rows.row, rows.tasks, rows.edges, parts)
         else:
             state.num_edges = None
             state.source = SqlTaskSource(self._reads, INNER_GRAPHS, key, state)
-            made = make_partial_inner_flow(rows.row, rows.tasks, state.source)
+            made = make_partial_inner_flow(rows.row, rows.tasks, parts, state.source)
         self._state.inner[made] = state
         return made
 
@@ -165,7 +172,7 @@ class SnapshotOfSubFlows:
         ]
 
     def _make(self, rows: InnerRows) -> FlowState:
-        made = make_inner_flow(rows.row, rows.tasks, rows.edges)
+        made = make_inner_flow(rows.row, rows.tasks, rows.edges, rows.parts)
         self._state.inner[made] = _stored_state(rows)
         return made
 

@@ -2,82 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from threading import RLock
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import Connection
-
-from mc.context.json_values import loads
-from mc.errors import McError
 from mc.flows.flow import Flow
 from mc.flows.state.task_row import TaskRow
-from mc.store.database import Database
-from mc.store.lease import Lease
-from mc.store.leases.held_leases import is_held_by
-from mc.store.leases.refusals import lease_lost
 from mc.store.reading.flow_reader import (
     OUTER_GRAPHS,
     FlowRows,
     GraphReader,
     KeyedRows,
+    LeasedReads,
     holds_spec,
     put_signals,
-    read_spec_text,
     state_of,
 )
 from mc.store.rows.flow_and_task_rows import decode_tasks, explained, make_partial_flow
 from mc.store.stored_state import StoredState
 
-__all__ = ["LeasedReads", "SqlTaskSource", "partial_flow_of"]
-
-T = TypeVar("T")
-
-
-class LeasedReads:
-    """Reads of what belongs to a claimed flow.
-
-    What is read belongs to what was read before: nobody but the holder of the lease changes the flow.
-
-    Args:
-        database: the database.
-        lease: the claim on the flow.
-    """
-
-    def __init__(self, database: Database, lease: Lease) -> None:
-        self.on_problem: Callable[[McError], object] | None = None  # told before an error is raised
-        self.flow_key = lease.flow_key
-        self._database = database
-        self._lease = lease
-
-    def read(self, work: Callable[[Connection], T]) -> T:
-        """Return what `work` finds.
-
-        Raises:
-            LeaseLostError: another runner has taken the flow over, and may have changed what was found.
-            StoreError: the database cannot be read.
-        """
-
-        def read(connection: Connection) -> T:
-            found = work(connection)
-            # Asked last: who holds the lease now held it while the rows were read.
-            if not is_held_by(connection, self._lease):
-                raise lease_lost(self._lease)
-            return found
-
-        with self.told():
-            return self._database.read(read)
-
-    @contextmanager
-    def told(self) -> Iterator[None]:
-        """Tell of an error before it is raised."""
-        try:
-            yield
-        except McError as error:
-            if self.on_problem is not None:
-                self.on_problem(error)
-            raise
+__all__ = ["SqlTaskSource", "partial_flow_of"]
 
 
 class SqlTaskSource:
@@ -132,8 +77,7 @@ class SqlTaskSource:
     def read_spec(self) -> dict[str, Any] | None:
         """Return the spec that the flow was made from."""
         digest = self._spec_digest
-        text = self._reads.read(lambda c: read_spec_text(c, digest)) if digest is not None else None
-        return loads(text) if text is not None else None
+        return self._reads.read_spec(digest) if digest is not None else None
 
     def count_edges(self) -> int:
         """Return how many edges are stored."""
@@ -142,7 +86,7 @@ class SqlTaskSource:
     def _take_up(self, rows: KeyedRows) -> Iterable[TaskRow]:
         known = self._state.tasks
         with self._reads.told(), explained(self._reads.flow_key):
-            tasks = list(decode_tasks(rows))
+            tasks = list(decode_tasks(rows, self._reads.parts_of(self._graphs, self._key)))
         for key, stored in rows:
             known.setdefault(key, stored)
         return tasks
@@ -156,7 +100,8 @@ def partial_flow_of(rows: FlowRows, reads: LeasedReads) -> tuple[Flow, StoredSta
     """
     state = state_of(rows)
     state.source = SqlTaskSource(reads, OUTER_GRAPHS, rows.row["key"], state, rows.row["spec_digest"])
-    flow = make_partial_flow(rows.row, rows.tasks, state.source)
+    parts = reads.parts_of(OUTER_GRAPHS, rows.row["key"])
+    flow = make_partial_flow(rows.row, rows.tasks, parts, state.source)
     put_signals(flow, rows)
     if holds_spec(rows):
         state.own_spec = flow.spec

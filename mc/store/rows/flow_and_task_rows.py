@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
@@ -14,15 +14,26 @@ from mc.errors import FlowFormatError, McError, StoreError
 from mc.flows.flow import Flow
 from mc.flows.formats.flow_dict import FLOW_ATTRIBUTES
 from mc.flows.formats.flow_rows import FlowChanges, next_tick_time, state_from_frontier, state_from_rows
+from mc.flows.state.flow_state import refuse_non_mapping
 from mc.flows.state.lazy_nodes import TaskSource
 from mc.flows.state.task_row import TaskRow
 from mc.spec.names import find_key_fault, find_text_fault
+from mc.store.rows.task_parts import (
+    PARTS_ENTRY,
+    SetApart,
+    StoredParts,
+    has_unread,
+    may_set_apart,
+    put_together,
+    set_apart,
+)
 from mc.store.sql.column_types import storable_text
 from mc.store.stored_state import StoredState, TaskColumns
 
 __all__ = [
     "FAILURES",
     "check_key",
+    "data_of",
     "decode_tasks",
     "encode_flow",
     "encode_task",
@@ -45,6 +56,8 @@ _COLUMNS: Final = (
 )
 FAILURES: Final = "failures"  # entry of `body` besides the attributes: see `FlowChanges`
 _IN_BODY: Final = tuple(name for name in FLOW_ATTRIBUTES if name not in {*_COLUMNS, "data", "spec"})
+_LARGE: Final = 4_000  # characters of a flow's data that are not looked at before somebody asks for them
+_NAMES_FLOW: Final = '"sub_flow":'  # in the text of a task with a flow inside of it
 _MAX_PRIORITY: Final = 2**31 - 1
 
 
@@ -89,8 +102,15 @@ def encode_flow(flow: Flow, changes: FlowChanges, now: datetime, state: StoredSt
     return row
 
 
-def encode_task(flow_key: str, row: TaskRow) -> TaskColumns:
-    """Return a task's row.
+def encode_task(
+    flow_key: str, row: TaskRow, stored_parts: Collection[str] = ()
+) -> tuple[TaskColumns, SetApart | None]:
+    """Return a task's row, and its parts, if it has any.
+
+    Args:
+        flow_key: of its flow.
+        row: the task.
+        stored_parts: digests of the parts of it that are stored.
 
     Raises:
         NotJsonError: JSON cannot hold the task dict; the message names flow, task and place.
@@ -99,8 +119,17 @@ def encode_task(flow_key: str, row: TaskRow) -> TaskColumns:
     task = row.task
     if task.get("status") != row.status:
         task = {**task, "status": row.status}  # its handler is at work, and what it wrote is not settled
-    body = encode_json(task, f"task {row.key!r} of flow {flow_key!r}", f"/graph/tasks/{row.key}")
-    return TaskColumns(row.position, row.rank, row.status, row.unmet, due_at, body)
+    if PARTS_ENTRY in task:  # somebody else's entry: it would be taken for ours
+        task = {name: value for name, value in task.items() if name != PARTS_ENTRY}
+    what, pointer, parts, body = f"task {row.key!r} of flow {flow_key!r}", f"/graph/tasks/{row.key}", None, ""
+    if not (stored_parts and has_unread(task)):
+        body = encode_json(task, what, pointer)
+    if (not body or _NAMES_FLOW in body) and may_set_apart(task, len(body)):
+        task, parts = set_apart(task, what, pointer, stored_parts)
+        body = ""
+    if not body:
+        body = encode_json(task, what, pointer)
+    return TaskColumns(row.position, row.rank, row.status, row.unmet, due_at, body), parts
 
 
 def make_flow(
@@ -108,6 +137,7 @@ def make_flow(
     spec_text: str | None,
     tasks: Iterable[tuple[str, TaskColumns]],
     edges: Iterable[tuple[str, str]],
+    parts: StoredParts,
 ) -> Flow:
     """Make a flow of its rows.
 
@@ -118,11 +148,11 @@ def make_flow(
         attributes = _attributes_of(row)
         if spec_text is not None:
             attributes.setdefault("spec", loads(spec_text))
-        return Flow.from_state(state_from_rows(attributes, decode_tasks(tasks), edges))
+        return Flow.from_state(state_from_rows(attributes, decode_tasks(tasks, parts), edges))
 
 
 def make_partial_flow(
-    row: Mapping[str, Any], tasks: Iterable[tuple[str, TaskColumns]], source: TaskSource
+    row: Mapping[str, Any], tasks: Iterable[tuple[str, TaskColumns]], parts: StoredParts, source: TaskSource
 ) -> Flow:
     """Make a flow of its row, with `task_counts`, and of those of the tasks with which a tick begins.
 
@@ -132,7 +162,8 @@ def make_partial_flow(
     with explained(row["key"]):
         attributes = _attributes_of(row)
         counts, failures = loads(row["task_counts"]), read_failures(loads(row["body"]))
-        return Flow.from_state(state_from_frontier(attributes, decode_tasks(tasks), counts, failures, source))
+        found = decode_tasks(tasks, parts)
+        return Flow.from_state(state_from_frontier(attributes, found, counts, failures, source))
 
 
 def read_failures(body: Mapping[str, Any]) -> int | None:
@@ -141,7 +172,7 @@ def read_failures(body: Mapping[str, Any]) -> int | None:
     return failures
 
 
-def decode_tasks(tasks: Iterable[tuple[str, TaskColumns]]) -> Iterator[TaskRow]:
+def decode_tasks(tasks: Iterable[tuple[str, TaskColumns]], parts: StoredParts) -> Iterator[TaskRow]:
     """Yield the tasks that rows hold; within `explained`."""
     for key, stored in tasks:
         position, rank, status, unmet, due_at, body = stored
@@ -151,6 +182,8 @@ def decode_tasks(tasks: Iterable[tuple[str, TaskColumns]]) -> Iterator[TaskRow]:
                 f"the row of task {key!r} says that it is {status}, and holds a task {task['key']!r} that is "
                 f"{task['status']}"
             )
+        if PARTS_ENTRY in task:
+            put_together(task, parts)
         yield TaskRow(
             key=key,
             position=position,
@@ -164,8 +197,24 @@ def decode_tasks(tasks: Iterable[tuple[str, TaskColumns]]) -> Iterator[TaskRow]:
 
 def _attributes_of(row: Mapping[str, Any]) -> dict[str, Any]:
     attributes: dict[str, Any] = loads(row["body"])
-    attributes.update({name: row[name] for name in _COLUMNS}, data=loads(row["data"]))
+    attributes.update({name: row[name] for name in _COLUMNS}, data=data_of(row["data"], row["key"]))
     return attributes
+
+
+def data_of(text: str, flow_key: str) -> dict[str, Any] | Callable[[], dict[str, Any]]:
+    """Return a flow's data, or where they are large what reads them; within `explained`.
+
+    Args:
+        text: as it was stored.
+        flow_key: for errors.
+    """
+
+    def read() -> dict[str, Any]:
+        with explained(flow_key):
+            data: dict[str, Any] = refuse_non_mapping(loads(text), "data")
+            return data
+
+    return read() if len(text) < _LARGE else read
 
 
 @contextmanager

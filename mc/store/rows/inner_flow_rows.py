@@ -10,7 +10,8 @@ from mc.context.json_values import dumps, encode_json, loads
 from mc.flows.formats.flow_rows import FlowChanges, state_from_frontier, state_from_rows
 from mc.flows.state.flow_state import FlowState
 from mc.flows.state.lazy_nodes import TaskSource
-from mc.store.rows.flow_and_task_rows import FAILURES, decode_tasks, explained, read_failures
+from mc.store.rows.flow_and_task_rows import FAILURES, data_of, decode_tasks, explained, read_failures
+from mc.store.rows.task_parts import StoredParts
 from mc.store.stored_state import TaskColumns
 
 __all__ = [
@@ -24,7 +25,6 @@ __all__ = [
 
 # columns of the row of an inner flow that each save writes
 INNER_COLUMNS: Final = ("status", "task_counts", "body")
-_IN_COLUMNS: Final = frozenset({"data", "status"})
 
 
 def inner_flow_key(root_key: str, path: Sequence[str], key: str) -> str:
@@ -53,7 +53,7 @@ def encode_inner_flow(state: FlowState, changes: FlowChanges) -> dict[str, str]:
     Raises:
         NotJsonError: JSON cannot hold an attribute; the message names flow and place.
     """
-    body = {name: value for name, value in changes.attributes.items() if name not in _IN_COLUMNS}
+    body = {name: value for name, value in changes.attributes.items() if name != "status"}
     body[FAILURES] = changes.failures
     body["bytes"] = changes.bytes
     counts = {status: count for status, count in state.tasks.counts.items() if count}
@@ -65,7 +65,10 @@ def encode_inner_flow(state: FlowState, changes: FlowChanges) -> dict[str, str]:
 
 
 def make_inner_flow(
-    row: Mapping[str, Any], tasks: Iterable[tuple[str, TaskColumns]], edges: Iterable[tuple[str, str]]
+    row: Mapping[str, Any],
+    tasks: Iterable[tuple[str, TaskColumns]],
+    edges: Iterable[tuple[str, str]],
+    parts: StoredParts,
 ) -> FlowState:
     """Make a flow of its rows.
 
@@ -73,11 +76,11 @@ def make_inner_flow(
         StoreError: the rows hold something else than was written; the message names the outermost flow.
     """
     with explained(row["root_key"]):
-        return state_from_rows(_attributes_of(row), decode_tasks(tasks), edges)
+        return state_from_rows(_attributes_of(row), decode_tasks(tasks, parts), edges)
 
 
 def make_partial_inner_flow(
-    row: Mapping[str, Any], tasks: Iterable[tuple[str, TaskColumns]], source: TaskSource
+    row: Mapping[str, Any], tasks: Iterable[tuple[str, TaskColumns]], parts: StoredParts, source: TaskSource
 ) -> FlowState:
     """Make a flow of its row and of those of the tasks with which a tick begins.
 
@@ -86,8 +89,9 @@ def make_partial_inner_flow(
     """
     with explained(row["root_key"]):
         counts, failures = loads(row["task_counts"]), read_failures(loads(row["body"]))
-        return state_from_frontier(_attributes_of(row), decode_tasks(tasks), counts, failures, source)
+        return state_from_frontier(_attributes_of(row), decode_tasks(tasks, parts), counts, failures, source)
 
 
 def _attributes_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {**loads(row["body"]), "status": row["status"], "data": loads(row["data"]), "spec": None}
+    data = data_of(row["data"], row["root_key"])
+    return {**loads(row["body"]), "status": row["status"], "data": data, "spec": None}

@@ -139,7 +139,7 @@ def draft_save(flow: Flow, state: StoredState, now: datetime, lease: Lease | Non
         changes = replace(changes, edges=edges)
     data = state.data
     if not flow.state.are_data_saved or state.revision == 0:
-        data = encode_json(changes.attributes["data"], f"data of flow {flow.key!r}", "/data")
+        data = encode_json(flow.state.data, f"data of flow {flow.key!r}", "/data")
     draft = FlowDraft(
         key=flow.key,
         name=flow.key,

@@ -12,6 +12,7 @@ from mc.context.json_values import loads
 from mc.flows.formats.flow_rows import FlowChanges
 from mc.flows.state.task_node import Task, flows_named_in
 from mc.store.rows.flow_and_task_rows import check_key, encode_task
+from mc.store.rows.task_parts import PARTS_IN_TEXT, SetApart, parts_of
 from mc.store.schema import tables
 from mc.store.sql.statements import Batch, BulkUpdate, Count, Prepared, Row
 from mc.store.stored_state import StoredState, TaskColumns
@@ -34,6 +35,8 @@ class GraphDraft:
     moved_tasks: list[Row] = field(default_factory=list)  # whose dict is as it was
     placed_tasks: list[Row] = field(default_factory=list)  # that have another place in the order
     removed_tasks: list[Row] = field(default_factory=list)
+    new_parts: list[Row] = field(default_factory=list)  # of tasks
+    gone_parts: list[Row] = field(default_factory=list)
     new_edges: list[Row] = field(default_factory=list)
     stored: dict[str, TaskColumns] = field(default_factory=dict)  # rows as the save leaves them
     gone_inside: list[str] = field(default_factory=list)  # keys of flows that tasks do not name any more
@@ -58,14 +61,17 @@ class GraphDraft:
         flow_key, known = self.key, self.state.tasks
         for row in self.changes.task_rows:
             key = row.key
-            stored = encode_task(self.name, row)
             before = known.get(key)
+            had = parts_of(before.body) if before is not None and PARTS_IN_TEXT in before.body else set()
+            stored, parts = encode_task(self.name, row, had)
             if row.from_tick is not None and (before != stored or row.status == "RUNNING"):
                 task = {**row.task, "from_tick": row.from_tick}
-                stored = encode_task(self.name, replace(row, task=task))
+                stored, parts = encode_task(self.name, replace(row, task=task), had)
             if before == stored:
                 continue
             self.stored[key] = stored
+            if had or parts is not None:
+                self._compare_parts(key, had, parts)
             if before is not None and before.body != stored.body and _NAMED in before.body:
                 self._note_gone(before, row.task)
             if before is None:
@@ -84,6 +90,14 @@ class GraphDraft:
             self.removed_tasks = [(flow_key, key, known[key].status) for key in sorted(left)]
             for key in left:
                 self._note_gone(known[key], {})
+                if PARTS_IN_TEXT in known[key].body:
+                    self._compare_parts(key, parts_of(known[key].body), None)
+
+    def _compare_parts(self, key: str, had: set[str], parts: SetApart | None) -> None:
+        has = parts.digests if parts is not None else set()
+        texts = parts.texts if parts is not None else {}
+        self.new_parts += [(self.key, key, digest, texts[digest]) for digest in sorted(has - had)]
+        self.gone_parts += [(self.key, key, digest) for digest in sorted(had - has)]
 
     def _note_gone(self, before: TaskColumns, task: Task) -> None:
         named = set(flows_named_in(task))
@@ -108,13 +122,23 @@ class GraphWriter:
     Args:
         task: the table of the tasks.
         edge: the table of the edges.
+        part: the table of the parts of tasks.
     """
 
-    def __init__(self, task: Table, edge: Table) -> None:
+    def __init__(self, task: Table, edge: Table, part: Table) -> None:
         moved = ("rank", "status", "unmet", "due_at")
         names = ("flow_key", "key", "position", "rank", "status", "unmet", "due_at", "body")
         self._insert_task: Final = Prepared(insert(task), names)
         self._insert_edge: Final = Prepared(insert(edge), ("flow_key", "src_key", "dest_key", "position"))
+        self._insert_part: Final = Prepared(insert(part), ("flow_key", "task_key", "digest", "text"))
+        self._delete_part: Final = Prepared(
+            delete(part).where(
+                part.c.flow_key == bindparam("flow"),
+                part.c.task_key == bindparam("task"),
+                part.c.digest == bindparam("part"),
+            ),
+            ("flow", "task", "part"),
+        )
         self._move: Final = BulkUpdate(task, moved, guard="status")
         self._change: Final = BulkUpdate(task, (*moved, "body"), guard="status")
         self._place: Final = BulkUpdate(task, ("position", *moved, "body"), guard="status")
@@ -131,8 +155,9 @@ class GraphWriter:
         )
 
     def insert(self, batch: Batch, drafts: Sequence[GraphDraft]) -> None:
-        """Let a batch add the tasks and edges that are new."""
+        """Let a batch add the tasks, their parts and the edges that are new."""
         self._insert_task.put(batch, [row for draft in drafts for row in draft.new_tasks])
+        self._insert_part.put(batch, [row for draft in drafts for row in draft.new_parts])
         self._insert_edge.put(batch, [row for draft in drafts for row in draft.new_edges])
 
     def update(self, batch: Batch, drafts: Sequence[GraphDraft], found: Count) -> int:
@@ -151,17 +176,19 @@ class GraphWriter:
         placed = [row for draft in drafts for row in draft.placed_tasks]
         removed = [row for draft in drafts for row in draft.removed_tasks]
         others = [(draft.key,) for draft in drafts if draft.changes.has_other_edges]
+        gone_parts = [row for draft in drafts for row in draft.gone_parts]
         if changed:
             self._change.put(batch, changed, found)
         if moved:
             self._move.put(batch, moved, found)
-        if placed or removed or others:  # of few saves
+        if placed or removed or others or gone_parts:  # of few saves
             self._place.put(batch, placed, found)
             self._remove.put(batch, removed, found)
             self._delete_edges.put(batch, others)
+            self._delete_part.put(batch, gone_parts)
         self.insert(batch, drafts)
         return len(changed) + len(moved) + len(placed) + len(removed)
 
 
-OUTER_GRAPHS: Final = GraphWriter(tables.task, tables.edge)
-INNER_GRAPHS: Final = GraphWriter(tables.inner_task, tables.inner_edge)
+OUTER_GRAPHS: Final = GraphWriter(tables.task, tables.edge, tables.task_part)
+INNER_GRAPHS: Final = GraphWriter(tables.inner_task, tables.inner_edge, tables.inner_task_part)

@@ -93,7 +93,7 @@ def _draft(root_key: str, root: StoredState, flow: FlowState) -> InnerDraft:
         changes = replace(changes, edges=edges)
     data = state.data
     if not flow.are_data_saved or state.revision == 0:
-        data = encode_json(changes.attributes["data"], f"data of flow {flow.key!r}", "/data")
+        data = encode_json(flow.data, f"data of flow {flow.key!r}", "/data")
     draft = InnerDraft(
         key=inner_flow_key(root_key, flow.path[:-1], flow.key),
         name=flow.key,

@@ -26,6 +26,7 @@ __all__ = [
     "inner_edge",
     "inner_flow",
     "inner_task",
+    "inner_task_part",
     "metadata",
     "resource",
     "resource_request",
@@ -34,6 +35,7 @@ __all__ = [
     "signal",
     "spec",
     "task",
+    "task_part",
     "tick",
     "used_key",
     "wake",
@@ -140,6 +142,16 @@ task = Table(
     Index("mc_task_frontier", "flow_key", "status", "unmet"),
 )
 
+# A large parameter of a task that has a flow inside of it, which is read when it is needed.
+task_part = Table(
+    "mc_task_part",
+    metadata,
+    _flow_key(),
+    Column("task_key", _KEY, primary_key=True),
+    Column("digest", _DIGEST, primary_key=True),  # SHA-256 of the text, by which the task's row names it
+    Column("text", _JSON, nullable=False),
+)
+
 edge = Table(
     "mc_edge",
     metadata,
@@ -178,6 +190,16 @@ inner_task = Table(
     Column("due_at", _TIME),
     Column("body", _JSON, nullable=False),
     Index("mc_inner_task_frontier", "flow_key", "status", "unmet"),
+)
+
+# As mc_task_part.
+inner_task_part = Table(
+    "mc_inner_task_part",
+    metadata,
+    _inner_flow_key(),
+    Column("task_key", _KEY, primary_key=True),
+    Column("digest", _DIGEST, primary_key=True),  # SHA-256 of the text, by which the task's row names it
+    Column("text", _JSON, nullable=False),
 )
 
 inner_edge = Table(

@@ -22,6 +22,7 @@ from mc.store.schema.upgrades import (
     u0009_selections,
     u0010_inner_flows,
     u0011_long_calls,
+    u0012_parts_apart,
 )
 
 __all__ = ["UPGRADES", "statements_of"]
@@ -40,6 +41,7 @@ UPGRADES: Final[Mapping[int, Callable[[Connection], None]]] = {
     9: u0009_selections.upgrade,
     10: u0010_inner_flows.upgrade,
     11: u0011_long_calls.upgrade,
+    12: u0012_parts_apart.upgrade,
 }
 
 
