@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from mc.context.interpolation import has_references
 from mc.context.paths import nearest_name
 from mc.errors import McError, NotAllowedError
 
@@ -16,12 +15,11 @@ __all__ = ["NOTHING_ALLOWED", "Allowed", "AllowedNames", "Refusal"]
 _NAMES: Final = ("shell", "http")
 _HOST: Final = r"(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])"
 _PORT: Final = r"(?::(?P<port>[1-9][0-9]{0,4}))?"
-_PLACE: Final = re.compile(rf"(?P<host>(?:\*\.)?{_HOST}){_PORT}")
+# The patterns are compiled when they are first used: most ticks do without.
+_PLACE: Final = rf"(?P<host>(?:\*\.)?{_HOST}){_PORT}"
 # Stricter than URLs are, so that no two programs can read another host in the same text.
-_URL: Final = re.compile(
-    rf"(?P<scheme>https?)://(?P<host>{_HOST})\.?{_PORT}(?=[/?#]|\Z)", re.ASCII | re.IGNORECASE
-)
-_NEVER_IN_A_URL: Final = re.compile(r"[\x00-\x20\x7f\\]")
+_URL: Final = rf"(?ai)(?P<scheme>https?)://(?P<host>{_HOST})\.?{_PORT}(?=[/?#]|\Z)"
+_NEVER_IN_A_URL: Final = r"[\x00-\x20\x7f\\]"
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 
 
@@ -94,6 +92,8 @@ class Allowed:
             return None
         if not self.http and not self.hosts:
             return _refuse_type(task_type, "sends a request")
+        from mc.context.interpolation import has_references  # few tasks need it
+
         url = (params or {}).get("url")
         if not isinstance(url, str) or has_references(url):
             return None
@@ -165,7 +165,7 @@ def _read_name(name: str) -> str:
     kind, place = kind.lower(), place.lower()
     if kind in _NAMES and not colon:
         return kind
-    if kind == "http" and _PLACE.fullmatch(place):
+    if kind == "http" and re.fullmatch(_PLACE, place):
         return f"http:{place}"
     raise McError(
         f"{name[:100]!r} cannot be allowed. Write shell for commands, http for requests to any host, "
@@ -176,7 +176,7 @@ def _read_name(name: str) -> str:
 
 
 def _hint_for(kind: str, place: str) -> str:
-    url = _URL.match(place if place.startswith("http") else f"{kind}:{place}")
+    url = re.match(_URL, place if place.startswith("http") else f"{kind}:{place}")
     if url is not None:
         return f" Did you mean http:{url['host'].lower()}?"
     if kind in _NAMES:
@@ -188,8 +188,8 @@ def _hint_for(kind: str, place: str) -> str:
 def _read_url(url: Any) -> tuple[str, str, bool] | str:
     """Return host, port, and whether that is the scheme's own; or a sentence that says what is wrong."""
     found = None
-    if isinstance(url, str) and not _NEVER_IN_A_URL.search(url):
-        found = _URL.match(url)
+    if isinstance(url, str) and not re.search(_NEVER_IN_A_URL, url):
+        found = re.match(_URL, url)
     if found is None:
         return (
             "The URL cannot be used. Write http:// or https:// and a host, in plain letters (xn--... for "
