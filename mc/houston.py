@@ -78,6 +78,8 @@ class Houston(SelectionMethods):
             another.
         executor: name of the one that starts jobs which name none.
         secrets_folder: with one file for each secret that specs name.
+        then: command that a job runs at its end, so that its flow need not wait for the next tick, such as
+            `["houston", "job-ended"]`, which the command `houston` gives.
     """
 
     def __init__(
@@ -99,9 +101,10 @@ class Houston(SelectionMethods):
         executors: Mapping[str, Mapping[str, Any]] | None = None,
         executor: str | None = None,
         secrets_folder: str | PathLike[str] | None = None,
+        then: Iterable[str] | None = None,
     ) -> None:
         self.db = db
-        self._job_settings = make_job_settings(db, data_folder, executors, executor, secrets_folder)
+        self._job_settings = make_job_settings(db, data_folder, executors, executor, secrets_folder, then)
         self._task_handlers = task_handlers
         self._handler_modules = handler_modules
         if allow:
@@ -162,9 +165,11 @@ class Houston(SelectionMethods):
     @made_once
     def runner(self) -> FlowRunner:
         """Claims stored flows, ticks and saves them."""
+        from mc.jobs.job_keeper import JobKeeper
         from mc.runners.flow_runner import FlowRunner
 
-        return FlowRunner(self.store, self.engine, **self._runner_options)
+        jobs = JobKeeper(self.store, self._job_settings)
+        return FlowRunner(self.store, self.engine, jobs=jobs, **self._runner_options)
 
     def close(self) -> None:
         """Give the database's connections back; the object can be used again afterwards."""

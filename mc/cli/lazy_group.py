@@ -25,6 +25,7 @@ class LazyGroup(click.Group):
     Args:
         command_groups: heading -> name -> where the subcommand is found, in the order of the help.
         aliases: other names of commands -> the words that they stand for.
+        hidden_commands: commands that are for programs, and of which the help says nothing.
         **attributes: as for `click.Group`.
     """
 
@@ -33,6 +34,7 @@ class LazyGroup(click.Group):
         *,
         command_groups: Mapping[str, Mapping[str, LazyCommand]],
         aliases: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        hidden_commands: Mapping[str, LazyCommand] = MappingProxyType({}),
         **attributes: Any,
     ) -> None:
         super().__init__(**attributes)
@@ -41,12 +43,13 @@ class LazyGroup(click.Group):
             name: entry for group in command_groups.values() for name, entry in group.items()
         }
         self.aliases = aliases
+        self.hidden_commands = hidden_commands
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.lazy_commands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = self.lazy_commands.get(cmd_name)
+        entry = self.lazy_commands.get(cmd_name) or self.hidden_commands.get(cmd_name)
         if entry is None:
             return None
         command: click.Command = import_module(entry.module).command
@@ -57,7 +60,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         args = [*self.aliases.get(args[0], args[:1]), *args[1:]]
         name = args[0]
-        if name not in self.lazy_commands and not name.startswith("-") and not ctx.resilient_parsing:
+        is_known = name in self.lazy_commands or name in self.hidden_commands
+        if not is_known and not name.startswith("-") and not ctx.resilient_parsing:
             from difflib import get_close_matches  # only a wrong name needs it
 
             near = get_close_matches(name, self.lazy_commands, n=1)

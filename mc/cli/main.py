@@ -118,6 +118,7 @@ def _format_exit_codes() -> str:
 @click.group(
     cls=HoustonGroup,
     command_groups=COMMAND_GROUPS,
+    hidden_commands={"job-ended": LazyCommand("mc.cli.commands.job_ended", "Take in the outcomes of jobs.")},
     aliases={"selftest": ("doctor", "--try")},
     name="houston",
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -134,10 +135,22 @@ class Settings:
             log_to_stderr(debug=self.debug)
             self.import_handlers()
             options["handler_modules"] = self.handler_modules
+            options["then"] = self._then()
             options["allow"] = self.allowed
         options.setdefault("limits", self.values.limits())
         options |= self.values.job_options()
         return Houston(self.db_url, busy_seconds=self.busy_seconds, file_mode=self.file_mode, **options)
+
+    def _then(self) -> list[str]:
+        """Return the command that advances the flow of a job at its end, as this one would."""
+        then = [sys.executable, "-m", "mc", "job-ended"]
+        if self.db is not None and "@" in self.db:
+            os.environ["MC_DB_URL"] = self.db  # a password stands in no file, and not in lists of processes
+        elif self.db is not None:
+            then += ["--db", self.db]
+        for name, values in (("--handlers", self.handlers), ("--allow", self.allow)):
+            then += [word for value in values for word in (name, value)]
+        return then
 
     def import_handlers(self) -> None:
         """Import the handler modules; those below the current folder are found too.

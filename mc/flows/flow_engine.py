@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Container, Iterable, Mapping
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from mc.clock import Clock, SystemClock
 from mc.context.sizes import Limits
 from mc.durations import Timestamper
-from mc.errors import FlowError, McError, TaskHandlerError
+from mc.errors import ExecutorError, FlowError, McError, TaskHandlerError
 from mc.flows.calls.in_memory_sub_flows import InMemorySubFlows
 from mc.flows.calls.task_call import CallHost, TaskCall, amake_steps
 from mc.flows.converters import ANY_TASK_TYPE, FlowConverters
@@ -27,6 +27,7 @@ from mc.statuses import FINISHED_FLOW_STATUSES
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow, Task
+    from mc.flows.services import JobService
     from mc.flows.tick import Tick
 
 __all__ = ["FlowEngine", "flow_dict_to_flow", "flow_spec_to_flow", "run_flow", "tick_flow"]
@@ -92,6 +93,23 @@ class FlowEngine(FlowConverters):
         self.find_sub_flow = in_memory.find
         self.resources = InMemoryResources(self, resources)
         self.services = Services(sub_flows=in_memory, resources=self.resources)
+
+    @cached_property
+    def own_jobs(self) -> JobService:
+        """Who starts the jobs of flows that run without a store: a plugin, since the core starts nothing.
+
+        Raises:
+            ExecutorError: the package was not installed, so that its plugins are not found.
+        """
+        from importlib.metadata import entry_points
+
+        for plugin in entry_points(group="mc.job_services", name="in_memory"):
+            service: JobService = plugin.load()(self.clock)
+            return service
+        raise ExecutorError(
+            "Jobs cannot be started: the entry points of the package mission-control are not found. Install "
+            "it (`pip install mission-control`) instead of putting its folder on the path."
+        )
 
     @property
     def task_types(self) -> Container[str]:

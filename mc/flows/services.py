@@ -189,9 +189,16 @@ class JobService(Protocol):
 
     Attributes:
         poll_seconds: how soon a task looks again for the end of its job; None: it is woken.
+        executor: name of the executor that starts what names none.
     """
 
-    poll_seconds: float | None
+    @property
+    def poll_seconds(self) -> float | None:
+        """As above."""
+
+    @property
+    def executor(self) -> str:
+        """As above."""
 
     def start(self, job: Job) -> None:
         """Take over a new job; does nothing if one with that key was started already.
@@ -320,6 +327,10 @@ class EngineServices(Protocol):
 
     def format_timestamp(self, timestamp: float) -> str:
         """Return a time as ISO 8601."""
+
+    @property
+    def own_jobs(self) -> JobService:
+        """Who starts jobs where no store keeps them."""
 
     @property
     def resources(self) -> OwnResources:

@@ -353,7 +353,7 @@ class Tick:
                 settle_version(task, handler)
             call = self.new_call(node, handler)
             if "deadline_at" not in task:
-                if call.cfg is not None and call.cfg.get("timeout") is not None:
+                if "job_key" not in task and call.cfg is not None and call.cfg.get("timeout") is not None:
                     task["deadline_at"] = self._time_after(call.cfg["timeout"])  # of a call that was put off
             elif task["deadline_at"] <= self.at:
                 timeout = (task.get("cfg") or {}).get("timeout")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,7 +85,7 @@ class JobFolder:
         log_limit_bytes: int = 10 * 1024 * 1024,
         output_limit: int = 65536,
         secrets_folder: str | os.PathLike[str] | None = None,
-        then: Sequence[str] | None = None,
+        then: Mapping[str, Any] | None = None,
     ) -> None:
         """Make the folder and write all that the job needs; the same job may be written again.
 
@@ -96,7 +96,8 @@ class JobFolder:
             log_limit_bytes: of each of its logs; more is left out in the middle.
             output_limit: bytes of each of stdout and stderr that the outcome holds, unless the work says.
             secrets_folder: where the job's place has a file for each secret; None: only its environment.
-            then: a command that is run when the outcome is written.
+            then: a command that is run when the outcome is written: `argv`, and where it is known `lock` and
+                `attended_by`; see `mc.jobs.attendance`.
 
         Raises:
             JobError: it cannot be written.
@@ -114,7 +115,7 @@ class JobFolder:
             "log_limit_bytes": log_limit_bytes,
             "output_limit": output_limit,
             "secrets_folder": None if secrets_folder is None else os.fspath(secrets_folder),
-            "then": None if then is None else list(then),
+            "then": None if then is None else dict(then),
         }
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

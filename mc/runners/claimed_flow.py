@@ -20,19 +20,21 @@ from mc.flows.tick_report import TickReport
 from mc.runners.flow_failure import FlowFailure
 from mc.runners.heartbeat import CallsUnderWay
 from mc.runners.runner_report import OnProgress
+from mc.runners.services.stored_jobs import StoredJobs
 from mc.runners.services.stored_parent import StoredParent
 from mc.runners.services.stored_resources import StoredResources, requests_held
 from mc.runners.services.stored_sub_flows import StoredSubFlows
 from mc.runners.services.task_transaction import TaskTransaction
-from mc.runners.waking import wake_tasks
+from mc.runners.waking import wake_job_tasks, wake_tasks
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
 from mc.store.lease import NO_LOST_CALLS, Lease, LostCalls, Wake
-from mc.store.rows.wakes import CANCEL, CONTROL, FINISHED
+from mc.store.rows.wakes import CANCEL, CONTROL, FINISHED, JOB
 from mc.store.saving.flow_saver import FinalSave, Outbox
 
 if TYPE_CHECKING:
     from mc.flows.controls.control import Control
+    from mc.flows.jobs.job_rounds import JobRounds
     from mc.flows.tick import Tick
 
 __all__ = ["CallUnderWay", "ClaimResult", "ClaimedFlow"]
@@ -103,6 +105,7 @@ class ClaimedFlow:
         broken: calls whose outcome could not be saved when the flow was ticked before under this lease, and
             why. They are not made again: their tasks fail. Each other call is saved by itself, to
             find what breaks the flow.
+        jobs: starts the jobs of tasks; None: nobody does.
     """
 
     def __init__(
@@ -118,6 +121,7 @@ class ClaimedFlow:
         before_effects: Callable[[], object] | None = lambda: None,
         watch: CallsUnderWay | None = None,
         broken: Mapping[str, Exception] | None = None,
+        jobs: JobRounds | None = None,
     ) -> None:
         self.flow = flow
         self.calls = 0
@@ -150,9 +154,11 @@ class ClaimedFlow:
             store=store, lease=lease, before=self._save_what_was_asked_for, on_problem=self._note_problem
         )
         self._missing = MissingHandlers()  # for tasks of the tick under way
+        self._jobs = jobs
         services = replace(
             engine.services,
             sub_flows=sub_flows,
+            jobs=StoredJobs(store=store, outbox=self._outbox, rounds=jobs, on_outage=self._note_problem),
             resources=self._resources,
             transaction=self._transaction.begin,
             save_effects=self._save_inner_effects,
@@ -338,8 +344,12 @@ class ClaimedFlow:
         if cancelled:
             self._engine.cancel_flow(flow, cancelled[0].reason, self._ctx)
             self._progressed = True
-        elif ended:
-            wake_tasks(flow.state, ended, now)
+        else:
+            if ended:
+                wake_tasks(flow.state, ended, now)
+            jobs = {wake.reason or "" for wake in wakes if wake.kind == JOB}
+            if jobs:
+                wake_job_tasks(flow.state, jobs, now)
         for wake in controls:
             self._do(wake)
         if controls:
@@ -417,6 +427,7 @@ class ClaimedFlow:
             self._survived = True
         calls = self.lost_calls.end(self._unsaved) if self._is_careful else None
         ended = self._watch.ended()
+        has_jobs = bool(self._outbox.jobs or self._outbox.stopped)
         try:
             self._store.save(
                 self.flow,
@@ -439,6 +450,8 @@ class ClaimedFlow:
             if self._transaction.held is not None:
                 self._transaction.roll_back()
         self._watch.forget(ended)
+        if has_jobs and self._jobs is not None:
+            self._jobs.note_new()
         if calls is not None:
             self._lost_calls = calls
         for name in self._unsaved:

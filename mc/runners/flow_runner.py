@@ -27,6 +27,7 @@ from mc.store.lease import DEFAULT_LEASE_SECONDS
 if TYPE_CHECKING:
     from mc.flows.controls.control import Control
     from mc.flows.flow import Flow
+    from mc.flows.jobs.job_rounds import JobRounds
     from mc.runners.claimed_flow import CallUnderWay
     from mc.runners.immediate_control import ControlReport
     from mc.spec.leave import AllowedNames
@@ -60,6 +61,8 @@ class FlowRunner:
             raise what it answers. A tick waits for none.
         threads: how many flows are worked on side by side, each by a thread of its own that calls its
             handlers; what observers and `on_progress` are told comes from these threads, too.
+        jobs: starts the jobs of tasks and looks after them, such as a `JobKeeper`; without it a task that
+            needs one fails.
 
     Raises:
         McError: an engine is given and handlers too, `lease_seconds`, `batch_size` or `threads` is not
@@ -82,6 +85,7 @@ class FlowRunner:
         task_ctx: Mapping[str, Any] | None = None,
         outage_seconds: float = DEFAULT_OUTAGE_SECONDS,
         threads: int = 1,
+        jobs: JobRounds | None = None,
     ) -> None:
         if not lease_seconds > 0 or batch_size < 1 or threads < 1:
             raise McError(
@@ -121,6 +125,7 @@ class FlowRunner:
             batch_size=batch_size,
             outage_seconds=outage_seconds,
             threads=threads,
+            jobs=jobs,
             task_ctx=dict(task_ctx or {}),
         )
         self._account = TickAccount(store.ticks, self.settings.owner)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -66,6 +67,7 @@ class RunnerLoop:
         self._store = store
         self._engine = engine
         self._settings = settings
+        self._jobs = settings.jobs
         self._account = account
         self._open_row: TickRecord | None = None
         self._stopping = False
@@ -130,6 +132,9 @@ class RunnerLoop:
             with SideBySide(threads, settle=settle, stop=self.stop, let_go=self._give_back) as self._side:
                 yield
 
+    def _attending(self) -> AbstractContextManager[None]:
+        return self._jobs.attend() if self._jobs is not None else nullcontext()
+
     @property
     def _beside(self) -> SideBySide | None:
         """The other threads, while they make turns."""
@@ -154,7 +159,7 @@ class RunnerLoop:
         """Take up what is due, again and again."""
         pacer, outage = self._begin_loop()
         wait = 0.0
-        with self._working():
+        with self._working(), self._attending():
             while True:
                 try:
                     yield from self._sleep(wait)
@@ -166,6 +171,7 @@ class RunnerLoop:
                         self._store.tidy()
                     due_at = self._store.next_due_at()
                     wait = min(interval, pacer.pause(due_at, progressed=progressed)) if due_at else interval
+                    wait = min(wait, self._until_jobs())
                 except StoreUnreachableError as error:
                     wait = outage.meet(error)
             try:
@@ -180,7 +186,7 @@ class RunnerLoop:
         """Take up one flow and its stored sub-flows until it is finished or nothing can be done."""
         pacer, outage = self._begin_loop()
         try:
-            with self._working():
+            with self._working(), self._attending():
                 yield from self._follow(key, interval, pacer, outage)
                 yield from self._end_following(key, outage)
         except FlowNotFoundError:
@@ -198,7 +204,12 @@ class RunnerLoop:
                 if status not in ("PENDING", "RUNNING") or self.is_over():
                     return
                 due_at = store.next_due_at(family_of=key)
-                if self._beside is not None or due_at is not None or store.is_held(family_of=key):
+                if (
+                    self._beside is not None
+                    or due_at is not None
+                    or store.is_held(family_of=key)
+                    or (self._jobs is not None and self._jobs.has_unfinished(key))
+                ):
                     was_idle = False
                 elif not was_idle:
                     was_idle, wait = True, 0.0  # or a lease ran out between the two looks
@@ -206,6 +217,7 @@ class RunnerLoop:
                 elif not store.resources.are_awaited(family_of=key):  # until others give something back
                     return  # waits for an event from outside
                 wait = min(interval, pacer.pause(due_at, progressed=progressed)) if due_at else interval
+                wait = min(wait, self._until_jobs())
             except StoreUnreachableError as error:
                 wait = outage.meet(error)
                 if self.is_over():
@@ -226,6 +238,12 @@ class RunnerLoop:
                 wait = outage.meet(error)
                 if self._is_asked_to_end():
                     raise
+
+    def _until_jobs(self) -> float:
+        """Return the seconds until jobs are to be looked at."""
+        if self._jobs is None:
+            return math.inf
+        return max((self._jobs.due_at - self.clock.now()).total_seconds(), 0.0)
 
     def _begin_loop(self) -> tuple[Pacer, Outage]:
         settings = self._settings
@@ -303,6 +321,7 @@ class RunnerLoop:
         later time only after other flows made progress. In a loop that goes on, calls that last are left
         to the next rounds.
         """
+        self._look_after_jobs()  # first: what they make due is due in this round
         self._due_at, self._turns = self.clock.now(), Turns(max_flows)
         progressed_ever = False
         try:
@@ -311,6 +330,8 @@ class RunnerLoop:
                 leases = self._claim(tick, room, family_of) if room and not self._turns.are_over else []
                 if leases:
                     yield from self._work_off(leases)
+                    if self._jobs is not None:
+                        self._jobs.start()
                 elif beside is not None and not (room and (goes_on or self._progressed)):
                     if not beside.settle_ended(_LONGEST_NAP):
                         self._due_at = self.clock.now()  # a call that lasts holds up nothing else
@@ -324,6 +345,13 @@ class RunnerLoop:
             self._ended.count(tick)
         progressed, self._progressed = progressed_ever or self._progressed, False
         return progressed
+
+    def _look_after_jobs(self) -> None:
+        """Take in what became of jobs, which makes flows due, and start what waits for it."""
+        jobs = self._jobs
+        if jobs is not None and jobs.due_at <= self.clock.now():
+            jobs.look()
+            jobs.start()
 
     def _claim(self, tick: TickRecord, room: int, family_of: str | None) -> list[Lease]:
         settings = self._settings
@@ -383,6 +411,7 @@ class RunnerLoop:
             on_progress=self._on_progress,
             before_effects=self._write_finals if self._side is None else None,
             recursion_limit=self._recursion_limit,
+            jobs=self._jobs,
         )
         self._heartbeat.watch(lease, turn.watch)
         if self._side is not None and not lease.lost_calls.counts:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mc.flows.jobs.job_rounds import JobRounds
 
 __all__ = ["RunnerSettings"]
 
@@ -19,4 +22,5 @@ class RunnerSettings:
     batch_size: int
     outage_seconds: float
     threads: int = 1
+    jobs: JobRounds | None = None
     task_ctx: Mapping[str, Any] = field(default_factory=dict)

@@ -27,6 +27,7 @@ from mc.store.lease import Lease, LostCalls
 
 if TYPE_CHECKING:
     from mc.flows.flow import Flow
+    from mc.flows.jobs.job_rounds import JobRounds
     from mc.runners.claimed_flow import CallUnderWay, ClaimedFlow, ClaimResult
 
 __all__ = ["FlowTurn", "Turns"]
@@ -102,6 +103,7 @@ class FlowTurn:
         on_progress: told of each tick.
         before_effects: as for `ClaimedFlow`.
         recursion_limit: of the process, before a handler changed it.
+        jobs: as for `ClaimedFlow`.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class FlowTurn:
         on_progress: OnProgress | None,
         before_effects: Callable[[], object] | None,
         recursion_limit: int,
+        jobs: JobRounds | None = None,
     ) -> None:
         self.clock: Clock = store.clock
         self.lease = lease
@@ -129,6 +132,7 @@ class FlowTurn:
             "on_progress": on_progress,
             "before_effects": before_effects,
             "watch": self.watch,
+            "jobs": jobs,
         }
         self._claimed: ClaimedFlow | None = None
         self._earlier_calls = 0

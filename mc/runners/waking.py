@@ -1,4 +1,4 @@
-"""Tasks that wait for a sub-flow, made due when it ended."""
+"""Tasks that wait for a sub-flow or a job, made due when it ended."""
 
 from __future__ import annotations
 
@@ -11,9 +11,24 @@ from mc.flows.state.lazy_nodes import StoredNodes
 from mc.flows.state.task_node import with_proxied
 from mc.flows.state.under_way import Holder, find_under_way, make_due
 
-__all__ = ["wake_tasks"]
+__all__ = ["wake_job_tasks", "wake_tasks"]
 
 _MOST_SOUGHT: Final = 100  # keys, by which the flows inside of tasks are chosen that are read
+
+
+def wake_job_tasks(state: FlowState, job_keys: Collection[str], at: str) -> None:
+    """Make each task due that waits for one of these jobs, itself or at any depth inside it.
+
+    Args:
+        state: of the flow.
+        job_keys: keys of jobs.
+        at: the present, ISO 8601.
+    """
+    few = len(job_keys) <= _MOST_SOUGHT
+    state.read_mentioning([f'"job_key":{dumps(key)}' for key in job_keys] if few else ['"job_key":'])
+    for each in find_under_way(state):
+        if each.status != "PENDING" and each.task.get("job_key") in job_keys:
+            make_due(each.holders, at)
 
 
 def wake_tasks(state: FlowState, sub_flow_keys: Collection[str], at: str) -> None:

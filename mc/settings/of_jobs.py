@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +21,7 @@ def make_job_settings(
     executors: Mapping[str, Any] | None,
     executor: str | None,
     secrets_folder: str | PathLike[str] | None,
+    then: Iterable[str] | None = None,
 ) -> JobSettings:
     """Return the settings, with folders that a later change of the current one leads nowhere else.
 
@@ -30,6 +31,7 @@ def make_job_settings(
         executors: None: none is set.
         executor: None: the default one.
         secrets_folder: None: there is none.
+        then: None: a job runs nothing at its end.
 
     Raises:
         SettingsError: what is set for an executor is no mapping.
@@ -44,6 +46,7 @@ def make_job_settings(
         executors=MappingProxyType(dict(executors or {})),
         executor=DEFAULT_EXECUTOR if executor is None else executor,
         secrets_folder=None if secrets_folder is None else Path(secrets_folder).absolute(),
+        then=None if then is None else tuple(then),
     )
 
 

@@ -18,10 +18,12 @@ BUILT_IN_TASK_TYPES: Final = frozenset(
         "call",
         "flow",
         "inline_flow",
+        "job",
         "log",
         "loop",
         "noop",
         "print",
+        "shell",
         "spread",
         "switch",
         "wait",
@@ -31,7 +33,7 @@ BUILT_IN_TASK_TYPES: Final = frozenset(
 )
 
 # Part of the format, so that a spec which names one is told apart from a misspelt one.
-TASK_TYPES_NOT_YET_RUN: Final = frozenset({"http", "job", "shell"})
+TASK_TYPES_NOT_YET_RUN: Final = frozenset({"http"})
 
 OLDER_PREFIX: Final = "mc.tasks."
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mc.flows.calls.call_note import FindNotes
     from mc.flows.flow import Flow
     from mc.store.history.flow_history import FlowHistory
+    from mc.store.job_store import JobStore
     from mc.store.messages.flow_messages import FlowMessages
     from mc.store.reading.flow_loader import FlowLoader
     from mc.store.reading.selected_flows import SelectedFlows
@@ -95,6 +96,13 @@ class FlowStore:
         from mc.store.resource_store import ResourceStore
 
         return ResourceStore(self._database, self._now, self._states)
+
+    @cached_property
+    def jobs(self) -> JobStore:
+        """Work that is done outside of ticks."""
+        from mc.store.job_store import JobStore
+
+        return JobStore(self._database, self._now)
 
     @cached_property
     def history(self) -> FlowHistory:

@@ -1,15 +1,16 @@
-"""The task type `call`: calls a function in the tick."""
+"""The task type `call`: calls a function in the tick, or as a job."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final
 
 from mc.context.json_values import to_json_value
 from mc.errors import NotJsonError, TaskHandlerError
 from mc.flows.calls.missing_handlers import put_off_unless_allowed
 from mc.flows.handlers.handler_registry import LateResult
-from mc.task_handlers.base_task_handler import BaseTaskHandler
+from mc.flows.jobs.job import Outcome
+from mc.task_handlers.base_job_task_handler import BaseJobTaskHandler
 
 __all__ = ["CallTaskHandler", "TaskHandler"]
 
@@ -17,18 +18,39 @@ __all__ = ["CallTaskHandler", "TaskHandler"]
 _PLAIN: Final = (str, int, float, list, dict, tuple, type(None))  # looked at when the task is settled
 
 
-class CallTaskHandler(BaseTaskHandler):
+class CallTaskHandler(BaseJobTaskHandler):
     """Calls `function` with `args` and `kwargs`; leaves `result`.
 
     A parameter of the function named `task_ctx` is given the context. A coroutine function is awaited,
     under asyncio only. If `transactional`, a parameter named `connection` is given the store's
     connection, in a transaction that ends with the save of the task.
+
+    Where an `executor` is named, the same function is called outside of the tick, as a job.
     """
 
     has_effects: ClassVar[bool] = True
 
-    def tick_task(self) -> Any:
-        """Call the function and complete."""
+    def make_work(self) -> Mapping[str, Any]:
+        """Return the call."""
+        if self.read_param("transactional", bool, False):
+            raise self.spec_error(
+                "it is transactional, which only a call in the tick can be; leave out `executor` or "
+                "`transactional`"
+            )
+        self._find_function()
+        work: dict[str, Any] = {"type": "function", "function": self.read_param("function", str)}
+        work["args"], work["kwargs"] = self.read_param("args", list, []), self.read_param("kwargs", dict, {})
+        return work
+
+    def read_outcome(self, outcome: Outcome) -> Mapping[str, Any]:
+        """Return what the function returned."""
+        return {"result": outcome.result} if outcome.status == "COMPLETED" else {}
+
+    def initial_tick(self) -> Any:
+        """Call the function and complete, or start the job that does."""
+        if self.read_param("executor", str, None) is not None:
+            self.start_job(self.make_work())
+            return None
         function = self._find_function()
         if self.read_param("transactional", bool, False):
             self._call_in_transaction(function)

@@ -25,6 +25,7 @@ _WHILE_ACTIVE: Final = (
     "next_tick_at",
     "deadline_at",
     "initialised",
+    "job_key",
     "resource_claim",
     "waits_for",
 )

@@ -10,6 +10,7 @@ from mc.durations import format_time
 from mc.errors import (
     HandlerVersionError,
     McError,
+    NotAllowedError,
     TaskHandlerError,
     TaskTypeNotAllowedError,
     UnknownTaskTypeError,
@@ -18,6 +19,7 @@ from mc.flows.calls.task_call import CallPutOffError
 from mc.flows.handlers.callables import split_path
 from mc.flows.resources.requests import ask_anew
 from mc.flows.services import graph_task_key
+from mc.spec.task_types import canonical_task_type
 from mc.statuses import FINISHED_TASK_STATUSES
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ __all__ = [
     "is_missing",
     "note_if_missing",
     "put_off_unless_allowed",
+    "put_off_unless_leave",
     "settle_version",
 ]
 
@@ -132,8 +135,23 @@ def put_off_unless_allowed(function: str, task_ctx: TaskCall) -> None:
         TaskTypeNotAllowedError: there is no runner that would keep the flow for another one.
     """
     error = _why_not_allowed(function, task_ctx.engine)
-    if error is None:
-        return
+    if error is not None:
+        _put_off(error, task_ctx, function)
+
+
+def put_off_unless_leave(task_type: str, task_ctx: TaskCall) -> None:
+    """Put off a task of a type for which nobody gave leave in this process; in another one somebody may.
+
+    Raises:
+        CallPutOffError: the task is left as it is, and noted for the runner.
+        NotAllowedError: there is no runner that would keep the flow for another one.
+    """
+    error = _why_no_leave(task_type, task_ctx.engine)
+    if error is not None:
+        _put_off(error, task_ctx)
+
+
+def _put_off(error: McError, task_ctx: TaskCall, function: str | None = None) -> None:
     missing = task_ctx.services.missing_handlers
     if missing is None:
         raise error
@@ -141,6 +159,11 @@ def put_off_unless_allowed(function: str, task_ctx: TaskCall) -> None:
     missing.note(error, task, task_ctx, graph_task_key(task_ctx), function=function)
     task.pop("deadline_at", None)  # its time begins when it is called
     raise CallPutOffError
+
+
+def _why_no_leave(task_type: str, engine: EngineServices) -> McError | None:
+    refusal = engine.registry.allowed.refuse(task_type)
+    return None if refusal is None else NotAllowedError(refusal.message, name=task_type)
 
 
 def _why_not_allowed(function: str, engine: EngineServices) -> McError | None:
@@ -233,7 +256,8 @@ def _is_there(entry: Mapping[str, Any], flow: Flow, engine: EngineServices) -> b
     if isinstance(entry.get("function"), str):
         return _why_not_allowed(entry["function"], engine) is None
     wanted = {"task_type": entry.get("task_type"), "handler_version": entry.get("version")}
-    return find_missing_handler(engine, wanted) is None
+    no_leave = _why_no_leave(canonical_task_type(str(entry.get("task_type"))), engine)
+    return no_leave is None and find_missing_handler(engine, wanted) is None
 
 
 def _accepts(handler: Handler, version: str) -> bool:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mc.durations import format_time, parse_duration
+from mc.errors import JobLostError
 
 if TYPE_CHECKING:
     from mc.flows.state.task_node import Task
 
 __all__ = ["next_attempt_at"]
+
+_LOST_RETRIES: Final = 1
 
 
 def next_attempt_at(
@@ -20,16 +23,18 @@ def next_attempt_at(
 ) -> tuple[bool, str | None]:
     """Tell whether a failed task is tried again by its `cfg.retry`, and not before when.
 
+    Without one, a task whose job was lost is tried once more: nothing says that it failed.
+
     The jitter comes from the flow's key, the task's key and the attempt, so that it repeats.
 
     Returns:
         (False, None), or True and the time in ISO 8601 (None: at once).
     """
     retry = (task.get("cfg") or {}).get("retry")
-    if not retry:
-        return False, None
     attempt = task.get("attempt", 1)
     attempt -= task.get("attempts_before", 0)  # a person's retry begins to count anew
+    if not retry:
+        return error.get("type") == JobLostError.__name__ and attempt <= _LOST_RETRIES, None
     max_attempts = retry.get("max_attempts", 1)
     names = {error.get("type"), *error.get("types", ())}
     if max_attempts is not None and attempt >= max_attempts:

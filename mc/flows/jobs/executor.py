@@ -39,10 +39,12 @@ class Executor(Protocol):
     Attributes:
         survives_starter: whether jobs go on when the process that started them has ended. Others run inside
             of a `run` or `loop`, and a tick that ends refuses them.
+        is_local: whether only the host that started a job sees it and its folder.
         max_workers: how many jobs it is given at a time; the rest waits in the database. None: no limit.
     """
 
     survives_starter: bool
+    is_local: bool
     max_workers: int | None
 
     def start(self, jobs: Sequence[FolderJob]) -> Mapping[str, str | ExecutorError]:

@@ -39,6 +39,7 @@ class LocalExecutor:
     """
 
     survives_starter = True
+    is_local = True
 
     def __init__(
         self, *, max_workers: int | None = None, stop_seconds: float = 15.0, python: str | None = None

@@ -22,12 +22,14 @@ if TYPE_CHECKING or __package__:
     )
     from mc.jobs.script.job_output import SecretMask
     from mc.jobs.script.job_supervisor import Supervisor
+    from mc.jobs.script.job_then import begin_then
     from mc.jobs.script.job_work import JobFileError, SecretError, SecretReader, make_command, read_job
 else:  # a script, and the files beside it
     from job_files import claim_folder, make_claim, note_trouble, write_json
     from job_outcome import describe_end, describe_error, describe_start_error, make_outcome, write_outcome
     from job_output import SecretMask
     from job_supervisor import Supervisor
+    from job_then import begin_then
     from job_work import JobFileError, SecretError, SecretReader, make_command, read_job
 
 __all__ = ["CANNOT_WRITE", "TAKEN", "JobRun"]
@@ -103,7 +105,7 @@ class JobRun:
         if not write_outcome(self._folder, outcome, self._outcome_seconds):
             return CANNOT_WRITE
         if job.get("then"):
-            start_detached(job["then"], os.path.join(self._folder, "then.log"))
+            begin_then(job["then"], os.path.join(self._folder, "then.log"))
         return 0 if outcome["status"] == "COMPLETED" else _NOT_COMPLETED
 
     def _carry_out(self, job: dict[str, Any], mark: str) -> dict[str, Any]:
@@ -131,22 +133,3 @@ class JobRun:
             write_json(os.path.join(self._folder, "result.json"), end["result"])
         except OSError as error:
             note_trouble(f"result.json could not be written: {error.strerror}")
-
-
-def start_detached(argv: list[str], log: str) -> None:
-    """Start a command that is no part of the job and outlives this process."""
-    if os.fork() != 0:
-        return
-    try:
-        os.setsid()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        os.dup2(out, 1)
-        os.dup2(out, 2)
-        os.execvp(argv[0], argv)  # noqa: S606 - who wrote the job named it
-    except OSError as error:
-        note_trouble(f"{argv[0]!r} could not be started: {error.strerror}")
-    finally:
-        os._exit(127)

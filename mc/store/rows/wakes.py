@@ -35,12 +35,14 @@ __all__ = [
     "CANCEL",
     "CONTROL",
     "FINISHED",
+    "JOB",
     "RESOURCE",
     "SIGNAL",
     "add_wake",
     "due_if_noted",
     "has_controls",
     "list_wakes",
+    "lock_flow",
     "put_wake",
     "remove_wakes",
     "remove_wakes_of_finished",
@@ -50,6 +52,7 @@ __all__ = [
 FINISHED: Final = "finished"  # `reason` tells one end of a sub-flow from the next
 CANCEL: Final = "cancel"
 SIGNAL: Final = "signal"
+JOB: Final = "job"  # a job ended; `reason` is its key
 CONTROL: Final = "control"  # what a person asks for, in `reason`; for flows with any status
 RESOURCE: Final = (
     "resource"  # there may be something for tasks that wait for it; `reason` tells it from the next
@@ -64,7 +67,7 @@ def add_wake(connection: Connection, flow_key: str, found: Wake, now: str) -> No
     """
     # A save of that flow which is under way is over before anything is looked at, or waits until this
     # transaction is over and finds its wake.
-    connection.execute(_LOCK, {"flow": flow_key})
+    lock_flow(connection, flow_key)
     connection.execute(
         delete(wake).where(
             wake.c.flow_key == flow_key, wake.c.kind == found.kind, wake.c.source_key == found.source_key
@@ -85,6 +88,11 @@ def add_wake(connection: Connection, flow_key: str, found: Wake, now: str) -> No
         .where(tickable, or_(flow.c.next_tick_at.is_(None), flow.c.next_tick_at > now))
         .values(next_tick_at=now)
     )
+
+
+def lock_flow(connection: Connection, flow_key: str) -> None:
+    """Keep others from saving or claiming a flow until the transaction ends."""
+    connection.execute(_LOCK, {"flow": flow_key})
 
 
 def wake_if_noted(connection: Connection, flow_key: str, live: bool, now: str) -> None:

@@ -38,6 +38,7 @@ from mc.store.stored_state import StoredState
 if TYPE_CHECKING:
     from mc.flows.calls.call_note import FindNotes
     from mc.flows.controls.control import Control
+    from mc.flows.jobs.job import Job
 
 __all__ = ["FinalSave", "FlowSaver", "Outbox"]
 
@@ -51,6 +52,8 @@ class Outbox:
     started: dict[str, Flow] = field(default_factory=dict)  # new sub-flows by key
     cancelled: dict[str, str] = field(default_factory=dict)  # sub-flows to be cancelled: key -> reason
     asked: dict[str, Control] = field(default_factory=dict)  # of stored sub-flows by key
+    jobs: dict[str, Job] = field(default_factory=dict)  # to be started, by key
+    stopped: dict[str, str] = field(default_factory=dict)  # jobs to be stopped: key -> reason
     passed_on: list[Control] = field(default_factory=list)  # to all stored sub-flows that it concerns
     refused: list[tuple[Control, str]] = field(default_factory=list)  # what a person asked in vain, and why
     acted_upon: tuple[Wake, ...] = ()
@@ -58,13 +61,16 @@ class Outbox:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is to be done to other flows, and nothing to be told."""
-        return not (self.started or self.cancelled or self.asked or self.passed_on or self.refused)
+        asked = self.started or self.cancelled or self.asked or self.passed_on or self.refused
+        return not (asked or self.jobs or self.stopped)
 
     def clear(self) -> None:
         """Forget what has been committed."""
         self.started.clear()
         self.cancelled.clear()
         self.asked.clear()
+        self.jobs.clear()
+        self.stopped.clear()
         self.passed_on.clear()
         self.refused.clear()
         self.acted_upon = ()
@@ -174,6 +180,8 @@ class FlowSaver:
                 write_notes(connection, flow.key, note())
             if lease is None:
                 lose_noted_calls(connection, flow.key, format_time(now))
+            if outbox.jobs or outbox.stopped:
+                _write_jobs(connection, outbox, format_time(now))
             if outbox.cancelled or outbox.asked or outbox.passed_on:
                 _write_controls(connection, flow.key, outbox, format_time(now))
 
@@ -322,6 +330,13 @@ def _refusals(flow_key: str, outbox: Outbox, now: str, lease: Lease | None) -> l
     from mc.store.rows.pending_controls import refused_event  # few saves need it
 
     return [refused_event(flow_key, control, why, now, lease) for control, why in outbox.refused]
+
+
+def _write_jobs(connection: Connection, outbox: Outbox, now: str) -> None:
+    from mc.store.rows.job_rows import add_jobs, ask_to_stop, job_id  # many flows have none
+
+    add_jobs(connection, outbox.jobs.values(), now)
+    ask_to_stop(connection, {job_id(key): reason for key, reason in outbox.stopped.items()}, now)
 
 
 def _write_controls(connection: Connection, flow_key: str, outbox: Outbox, now: str) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "inner_flow",
     "inner_task",
     "inner_task_part",
+    "job",
     "metadata",
     "resource",
     "resource_request",
@@ -239,6 +240,38 @@ signal = Table(
     Column("taken_at", _TIME),
     Index("mc_signal_id", "flow_key", "signal_id", unique=True),
     Index("mc_signal_taken_at", "flow_key", "taken_at"),
+)
+
+# Work that is done outside of ticks: a row for each attempt of a task that starts some. A job may outlast its
+# flow's row, until it has ended.
+job = Table(
+    "mc_job",
+    metadata,
+    Column("id", _DIGEST, primary_key=True),  # SHA-256 of the key
+    Column("key", LongText, nullable=False),  # idempotency key of the attempt
+    Column("flow_key", _KEY, nullable=False),  # of the stored flow
+    Column("task_path", LongText, nullable=False),  # `outer/inner` inside of tasks
+    Column("attempt", Integer, nullable=False),
+    Column("executor", _NAME, nullable=False),
+    Column("status", _STATUS, nullable=False),
+    Column("priority", Integer, nullable=False),  # of the task; higher first
+    Column("position", Integer, nullable=False),  # among those that were asked for at the same time
+    Column("place", _KEY),  # the host that alone sees it; null: any
+    Column("owner", _KEY),  # who took it last
+    Column("token", BigInteger, nullable=False),  # grows each time that it is taken
+    Column("lease_expires_at", _TIME),  # by the database's clock; a later sign of life is none
+    Column("created_at", _TIME, nullable=False),
+    Column("submitted_at", _TIME),
+    Column("started_at", _TIME),
+    Column("finished_at", _TIME),
+    Column("body", _JSON, nullable=False),  # JSON: its work, requests and timeout
+    Column("native_id", LongText),  # what its executor calls it
+    Column("progress", LongText),  # JSON
+    Column("stop_reason", LongText),  # why it is to be stopped
+    Column("outcome", LongText),  # JSON: what it said of its end
+    Column("reason", LongText),  # why it is LOST or was not started
+    Index("mc_job_flow_key", "flow_key"),
+    Index("mc_job_turn", "status", "executor", "priority", "created_at"),
 )
 
 # How much there is of each named resource.

@@ -23,6 +23,7 @@ from mc.store.schema.upgrades import (
     u0010_inner_flows,
     u0011_long_calls,
     u0012_parts_apart,
+    u0013_jobs,
 )
 
 __all__ = ["UPGRADES", "statements_of"]
@@ -42,6 +43,7 @@ UPGRADES: Final[Mapping[int, Callable[[Connection], None]]] = {
     10: u0010_inner_flows.upgrade,
     11: u0011_long_calls.upgrade,
     12: u0012_parts_apart.upgrade,
+    13: u0013_jobs.upgrade,
 }
 
 

@@ -1,0 +1,65 @@
+"""Who looks after the ends of jobs: a process that is at it, or a command that each job starts at its end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["attend", "then_lock", "turns_alone"]
+
+
+@contextmanager
+def attend(data_folder: Path) -> Iterator[Path]:
+    """Give a block a file that is locked until it ends; jobs that name it begin no tick at their ends."""
+    folder = data_folder / "attended"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield path
+    finally:
+        with suppress(FileNotFoundError):
+            path.unlink()
+        os.close(fd)
+
+
+def then_lock(data_folder: Path) -> Path:
+    """Return the file that the command locks which jobs start at their ends."""
+    return data_folder / "then.lock"
+
+
+def turns_alone(data_folder: Path) -> Iterator[None]:
+    """Yield once, and once more for all jobs that ended meanwhile; not at all where another process is at it.
+
+    So a burst of ends is a few ticks, and none is missed: whoever finds the lock taken leaves a file, and
+    looks for the lock once more.
+    """
+    lock = then_lock(data_folder)
+    again = Path(f"{lock}.again")
+    data_folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if not _lock(fd):
+                again.touch()
+                if not _lock(fd):
+                    return
+            again.unlink(missing_ok=True)
+            yield
+        finally:
+            os.close(fd)
+        if not again.exists():
+            return
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

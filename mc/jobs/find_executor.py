@@ -1,0 +1,65 @@
+"""Which executor a name stands for, and how it is made by its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from pkgutil import resolve_name
+from typing import Any
+
+from mc.context.paths import nearest_name
+from mc.errors import ExecutorError
+from mc.flows.jobs.executor import EXECUTORS, Executor
+
+__all__ = ["executor_kinds", "make_executor"]
+
+
+@cache
+def executor_kinds() -> Mapping[str, Any]:
+    """Return the entry points of executors by name."""
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=EXECUTORS)}
+
+
+def make_executor(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Executor:
+    """Return an executor.
+
+    Args:
+        name: as tasks name it.
+        settings: by name; `kind` is the kind where the name is another, or `module:Class` of one of your own.
+
+    Raises:
+        ExecutorError: there is none of that name, its library is missing, or its settings are wrong.
+    """
+    own = dict(settings.get(name, {}))
+    kind = str(own.pop("kind", name))
+    if ":" in kind:
+        return _make(name, lambda: resolve_name(kind), own)
+    point = executor_kinds().get(kind)
+    if point is None:
+        known = sorted({*executor_kinds(), *settings})
+        meant = nearest_name(kind, known)
+        hint = f" Did you mean {meant!r}?" if meant else ""
+        raise ExecutorError(
+            f"There is no executor {name!r}.{hint} There are {', '.join(known)}; others are declared below "
+            f"[executors.NAME] in mc.toml.",
+            executor=name,
+        )
+    return _make(name, point.load, own)
+
+
+def _make(name: str, load: Callable[[], Any], settings: Mapping[str, Any]) -> Executor:
+    try:
+        executor: Executor = load()(**settings)
+    except ImportError as error:
+        raise ExecutorError(
+            f"The executor {name!r} needs what is not installed: {error}. Install it with `pip install "
+            f"'mission-control[{name}]'`.",
+            executor=name,
+        ) from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ExecutorError(
+            f"The settings of the executor {name!r} are wrong: {error}.", executor=name
+        ) from error
+    return executor

@@ -1,0 +1,347 @@
+"""The keeper of a store's jobs: starts them, sees how far they are, and takes their outcomes in.
+
+An executor is never asked whether a job succeeded. A job leaves its outcome in its folder; what is gone
+without one is LOST.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from mc.errors import ExecutorError, JobError, McError
+from mc.flows.jobs.executor import Executor, FolderJob, Liveness
+from mc.flows.jobs.job_settings import JobSettings
+from mc.jobs.attendance import attend, then_lock, turns_alone
+from mc.jobs.find_executor import make_executor
+from mc.jobs.folder import JobFolder
+from mc.jobs.module_path import with_own_path
+from mc.store.flow_store import FlowStore
+from mc.store.job_record import Ending, JobRecord
+
+__all__ = ["JobKeeper"]
+
+_logger = logging.getLogger(__name__)
+
+_START_SECONDS: Final = 60.0  # in which whoever took a job hands it to its executor
+_LEASE: Final = timedelta(minutes=15)  # without a sign of life, after which others may call a job LOST
+_MOST_STARTED: Final = 100  # at once
+_SHORTEST_PAUSE: Final = 0.05  # seconds between two looks at jobs that are young
+_LONGEST_PAUSE: Final = 2.0
+_IDLE_PAUSE: Final = 1.0  # where nothing is under way
+_REFUSED_PAUSE: Final = timedelta(seconds=10)  # until an executor is tried again that could not be reached
+_GRACE: Final = timedelta(seconds=15)  # in which a job ends that was asked to
+
+
+class JobKeeper:
+    """Starts the jobs of one store and looks after them; any number of keepers may, in any processes.
+
+    Args:
+        store: the jobs.
+        settings: of the application.
+        owner: who takes jobs, for people.
+    """
+
+    def __init__(
+        self, store: FlowStore, settings: JobSettings | None = None, owner: str | None = None
+    ) -> None:
+        settings = settings or JobSettings()
+        self.due_at: datetime = store.clock.now()
+        self.executor = settings.executor
+        self.data_folder: Final = Path(settings.data_folder or "mc-data").absolute()
+        self._store = store
+        self._settings = settings
+        self._host = os.uname().nodename
+        self._owner = owner or f"{self._host}:{os.getpid()}"
+        self._executors: dict[str, Executor] = {}
+        self._has_new = True  # jobs may wait for their start
+        self._refused: dict[str, datetime] = {}  # executor -> when to try again
+        self._renewed: dict[str, datetime] = {}  # job -> when its lease was prolonged last
+        self._attending: ExitStack | None = None  # while this process looks for the ends of its jobs
+        self._attended_by: Path | None = None
+        self._stopped: dict[str, datetime] = {}  # job -> when it was asked to end
+
+    @contextmanager
+    def attend(self) -> Iterator[None]:
+        """Look after the ends of jobs for a block: those that it starts do not begin a tick at their ends."""
+        with ExitStack() as attending:
+            self._attending = attending
+            try:
+                yield
+            finally:
+                self._attending, self._attended_by = None, None
+
+    def turns_alone(self) -> Iterator[None]:
+        """Yield once, and again for jobs that ended meanwhile; not at all where another process is at it."""
+        return turns_alone(self.data_folder)
+
+    def check(self, executor: str) -> None:
+        """Raise `ExecutorError` unless there is an executor of this name."""
+        self._find(executor)
+
+    def note_new(self) -> None:
+        """Take note that a job was stored, or is to be stopped."""
+        self._has_new = True
+        self.due_at = self._store.clock.now()
+
+    def has_unfinished(self, family_of: str) -> bool:
+        """Tell whether a flow, or a stored sub-flow of it, waits for a job."""
+        return self._store.jobs.has_unfinished(family_of)
+
+    def _find(self, name: str) -> Executor:
+        if name not in self._executors:
+            self._executors[name] = make_executor(name, self._settings.executors)
+        return self._executors[name]
+
+    # --- starting --------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start what waits for it, as far as there is room."""
+        if not self._has_new:
+            return
+        self._has_new = False
+        now = self._store.clock.now()
+        for name in self._store.jobs.executors_with_work():
+            if self._refused.get(name, now) > now:
+                self._has_new = True
+                continue
+            try:
+                executor = self._find(name)
+                while self._start_some(name, executor):
+                    pass
+            except ExecutorError as error:
+                self._refused[name] = now + _REFUSED_PAUSE
+                self._has_new = True
+                _logger.warning(
+                    "no job of the executor %s could be started: %s",
+                    name,
+                    error.message,
+                    extra={"action": "jobs_not_started", "executor": name},
+                )
+
+    def _start_some(self, name: str, executor: Executor) -> bool:
+        """Start jobs of an executor; return whether there may be more to start."""
+        jobs = self._store.jobs
+        records = jobs.take_pending(
+            name,
+            owner=self._owner,
+            seconds=_START_SECONDS,
+            limit=_MOST_STARTED,
+            most=executor.max_workers,
+            place=self._host if executor.is_local else None,
+        )
+        if records:
+            self._submit(executor, records)
+        return len(records) == _MOST_STARTED
+
+    def _submit(self, executor: Executor, records: Sequence[JobRecord]) -> None:
+        """Hand jobs to their executor, and note what came of it."""
+        jobs, now = self._store.jobs, self._store.clock.now()
+        ready: list[FolderJob] = []
+        endings: list[Ending] = []
+        for record in records:
+            try:
+                ready.append(self._write_folder(executor, record))
+            except JobError as error:
+                endings.append(_refused(record, error))
+        by_key = {record.job.key: record for record in records}
+        try:
+            started = dict(executor.start(ready)) if ready else {}
+        except ExecutorError as error:
+            jobs.give_back([by_key[each.job.key] for each in ready], error.message)
+            raise
+        finally:
+            jobs.end(endings)
+        refused = {key: found for key, found in started.items() if isinstance(found, ExecutorError)}
+        jobs.end(
+            [
+                Ending(record=by_key[key], status="FAILED", reason=error.message)
+                for key, error in refused.items()
+            ]
+        )
+        native_ids = {key: found for key, found in started.items() if isinstance(found, str)}
+        jobs.note_started(native_ids, [by_key[key] for key in native_ids])
+        left = [by_key[each.job.key] for each in ready if each.job.key not in started]
+        if left:
+            jobs.give_back(left, "its executor has no room")
+        self.due_at = min(self.due_at, now + timedelta(seconds=_SHORTEST_PAUSE))
+
+    def _write_folder(self, executor: Executor, record: JobRecord) -> FolderJob:
+        folder = self._folder(record)
+        folder.write_job(
+            with_own_path(record.job) if executor.is_local else record.job,
+            secrets_folder=self._settings.secrets_folder,
+            then=self._then(),
+        )
+        return FolderJob(job=record.job, folder=folder.path)
+
+    def _then(self) -> dict[str, Any] | None:
+        """Return what a job does at its end, lest its flow wait for the next tick."""
+        if self._settings.then is None:
+            return None
+        then: dict[str, Any] = {"argv": list(self._settings.then)}
+        then["lock"] = str(then_lock(self.data_folder))
+        if self._attending is not None and self._attended_by is None:
+            self._attended_by = self._attending.enter_context(attend(self.data_folder))
+        if self._attended_by is not None:
+            then["attended_by"] = str(self._attended_by)
+        return then
+
+    def _folder(self, record: JobRecord) -> JobFolder:
+        return JobFolder.of(self.data_folder, record.job.key)
+
+    # --- looking ---------------------------------------------------------------------------
+
+    def look(self) -> bool:
+        """See how far jobs are, and tell the flows of those that ended; return whether any did."""
+        now = self._store.clock.now()
+        records = self._store.jobs.list_live([self._host])
+        by_executor: dict[str, list[JobRecord]] = {}
+        for record in records:
+            by_executor.setdefault(record.job.executor, []).append(record)
+        ended = False
+        for name, group in by_executor.items():
+            try:
+                executor = self._find(name)
+                ended |= self._look_at(executor, group, now)
+            except ExecutorError as error:
+                _logger.warning(
+                    "the jobs of the executor %s cannot be seen: %s",
+                    name,
+                    error.message,
+                    extra={"action": "jobs_not_seen", "executor": name},
+                )
+        self._has_new = True  # what others stored, or room for what waits
+        self.due_at = self._store.clock.now() + timedelta(seconds=self._pause(records, now))
+        return ended
+
+    @staticmethod
+    def _pause(records: Sequence[JobRecord], now: datetime) -> float:
+        """Return the seconds until the next look: a tenth of the age of the youngest job under way."""
+        since = [record.submitted_at for record in records if record.submitted_at is not None]
+        if not since:
+            return _IDLE_PAUSE
+        return min(max((now - max(since)).total_seconds() / 10, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+
+    def _look_at(self, executor: Executor, records: Sequence[JobRecord], now: datetime) -> bool:
+        """Look at the jobs of one executor; return whether any ended."""
+        elsewhere = [each for each in records if each.place not in (None, self._host)]
+        endings = [
+            _lost(record, f"its host {record.place} gave no sign of it for long") for record in elsewhere
+        ]
+        here = [record for record in records if record.place in (None, self._host)]
+        endings += self._take_outcomes(here)
+        told = {ending.record.id for ending in endings}
+        left = [record for record in here if record.id not in told]
+        known = [record for record in left if record.native_id is not None]
+        alive = executor.alive([str(record.native_id) for record in known]) if known else {}
+        gone = [each for each in known if alive.get(str(each.native_id)) == Liveness.GONE]
+        found = self._take_outcomes(gone)  # of those that ended between the two looks
+        told = {ending.record.id for ending in found}
+        endings += found
+        endings += [_gone(record) for record in gone if record.id not in told]
+        self._note(
+            [record for record in known if record not in gone],
+            {record.id for record in known if alive.get(str(record.native_id)) == Liveness.ALIVE},
+            endings,
+            now,
+        )
+        self._stop(executor, [each for each in known if each.stop_reason and each not in gone], now)
+        self._mend(executor, [each for each in left if each.native_id is None and each.is_overdue])
+        return bool(self._store.jobs.end(endings)) if endings else False
+
+    def _take_outcomes(self, records: Iterable[JobRecord]) -> list[Ending]:
+        """Return how those jobs ended that have left an outcome."""
+        endings: list[Ending] = []
+        for record in records:
+            try:
+                outcome = self._folder(record).read_outcome()
+            except JobError as error:
+                endings.append(_lost(record, error.message))
+                continue
+            if outcome is not None:
+                endings.append(Ending(record=record, status=outcome.status, outcome=outcome))
+        return endings
+
+    def _note(
+        self, records: Sequence[JobRecord], alive: set[str], endings: list[Ending], now: datetime
+    ) -> None:
+        """Note what is new of jobs that are under way; those that gave no sign for too long are LOST."""
+        looks: list[tuple[JobRecord, dict[str, Any]]] = []
+        for record in records:
+            folder = self._folder(record)
+            try:
+                news = _news_of(record, folder)
+                beat = folder.read_heartbeat()
+            except JobError as error:  # it may be in the middle of writing
+                _logger.info("%s", error.message, extra={"action": "job_folder_unreadable"})
+                news, beat = {}, None
+            is_alive = record.id in alive or (beat is not None and now - beat < _LEASE)
+            renewed = self._renewed.get(record.id)
+            if is_alive and (renewed is None or now - renewed > _LEASE / 3):
+                news["is_alive"] = True
+                self._renewed[record.id] = now
+            if not is_alive and record.is_overdue:
+                endings.append(_lost(record, f"it gave no sign of life for {_LEASE.total_seconds():g} s"))
+            elif news:
+                looks.append((record, news))
+        if looks:
+            self._store.jobs.note_look(looks, _LEASE.total_seconds())
+
+    def _stop(self, executor: Executor, records: Sequence[JobRecord], now: datetime) -> None:
+        """Have jobs ended that are not wanted any more; again those that did not end when they were asked."""
+        wanted = [each for each in records if now - self._stopped.get(each.id, now - 2 * _GRACE) > _GRACE]
+        for record in wanted:
+            self._stopped[record.id] = now
+        if wanted:
+            executor.stop([str(record.native_id) for record in wanted])
+
+    def _mend(self, executor: Executor, records: Sequence[JobRecord]) -> None:
+        """Find jobs whose starter vanished before it noted what its executor calls them; start the others."""
+        if not records:
+            return
+        jobs = [FolderJob(job=record.job, folder=self._folder(record).path) for record in records]
+        found = executor.find(jobs)
+        by_key = {record.job.key: record for record in records}
+        self._store.jobs.note_started(found, [by_key[key] for key in found])
+        self._store.jobs.give_back(
+            [record for record in records if record.job.key not in found],
+            "whoever was to start it vanished before it did",
+        )
+
+
+def _news_of(record: JobRecord, folder: JobFolder) -> dict[str, Any]:
+    """Return what a job's folder tells of it that is not noted yet."""
+    news: dict[str, Any] = {}
+    claim = folder.read_claim() if record.status == "SUBMITTED" else None
+    if claim is not None:
+        news |= {"status": "RUNNING", "started_at": claim.at}
+    progress = folder.read_progress()
+    if progress is not None:
+        told = {"fraction": progress.fraction, "text": progress.text, "at": progress.at}
+        if told != record.progress:
+            news["progress"] = told
+    return news
+
+
+def _refused(record: JobRecord, error: McError) -> Ending:
+    return Ending(record=record, status="FAILED", reason=error.message)
+
+
+def _lost(record: JobRecord, reason: str) -> Ending:
+    return Ending(record=record, status="LOST", reason=reason)
+
+
+def _gone(record: JobRecord) -> Ending:
+    if record.stop_reason is not None:
+        return Ending(record=record, status="CANCELLED", reason=record.stop_reason)
+    return _lost(
+        record,
+        f"{record.native_id} does not run any more, and left no outcome: it was killed, its machine went "
+        f"down, or it could not write to its folder.",
+    )

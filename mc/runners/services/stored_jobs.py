@@ -1,0 +1,67 @@
+"""Jobs of a stored flow, while it is ticked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mc.errors import ExecutorError, StoreUnreachableError
+from mc.flows.jobs.job import Job, JobState
+from mc.flows.jobs.job_rounds import JobRounds
+from mc.flows.jobs.job_settings import DEFAULT_EXECUTOR
+from mc.store.flow_store import FlowStore
+from mc.store.saving.flow_saver import Outbox
+
+__all__ = ["StoredJobs"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredJobs:
+    """The `JobService` of one stored flow while it is ticked.
+
+    What is started or stopped goes into the outbox, and so into the transaction of the flow's next save.
+
+    Args:
+        store: where the jobs are.
+        outbox: of the flow.
+        rounds: of the runner; None: it starts no jobs.
+        on_outage: told where the store cannot be read: that is no failure of the task, so nothing may
+            be saved of its call.
+    """
+
+    store: FlowStore
+    outbox: Outbox
+    rounds: JobRounds | None
+    on_outage: Callable[[StoreUnreachableError], object]
+    poll_seconds: None = None  # the end of a job makes its flow due
+
+    @property
+    def executor(self) -> str:
+        """Name of the executor that starts what names none."""
+        return self.rounds.executor if self.rounds is not None else DEFAULT_EXECUTOR
+
+    def start(self, job: Job) -> None:
+        """Store a job with the flow's next save."""
+        if self.rounds is None:
+            raise ExecutorError(
+                f"Task {job.task_path!r} needs a job, and this runner starts none. Tick the flow by `houston "
+                f"tick` or `Houston(...)`, or give `FlowRunner(jobs=...)` a `JobKeeper`.",
+                task_key=job.task_path,
+            )
+        self.rounds.check(job.executor)
+        self.outbox.jobs.setdefault(job.key, job)
+
+    def poll(self, key: str) -> JobState:
+        """Return how far a job is."""
+        if key in self.outbox.jobs:
+            return JobState(status="PENDING")
+        try:
+            return self.store.jobs.get(key).state
+        except StoreUnreachableError as error:
+            self.on_outage(error)
+            raise
+
+    def cancel(self, key: str, reason: str) -> None:
+        """Have a job stopped after the flow's next save."""
+        if self.outbox.jobs.pop(key, None) is None:
+            self.outbox.stopped[key] = reason

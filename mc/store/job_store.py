@@ -1,0 +1,319 @@
+"""Jobs in the database: taken to be started, looked after, and ended once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
+
+from mc.context.json_values import dumps
+from mc.durations import format_time, parse_time
+from mc.errors import JobNotFoundError
+from mc.statuses import FINISHED_JOB_STATUSES
+from mc.store.database import Database
+from mc.store.job_record import Ending, JobRecord
+from mc.store.lease import Wake
+from mc.store.leases.claims import family_of as family_query
+from mc.store.rows.job_rows import LIVE, ask_to_stop, job_id, job_query, record_of
+from mc.store.rows.wakes import JOB, add_wake, lock_flow
+from mc.store.schema.tables import job as job_table
+from mc.store.schema.tables import schema
+from mc.store.sql.column_types import storable_text
+
+__all__ = ["JobStore"]
+
+_TURN: Final = 13  # number of the upgrade that made the table
+_MOST_ENDED: Final = 100  # in one transaction, which keeps their flows' rows locked
+_UNFINISHED: Final = ("PENDING", *LIVE)
+
+_jobs = job_table.c
+_Conditions = list[ColumnElement[bool]]  # in the class, `list` is a method
+_Endings = list[Ending]
+
+
+class JobStore:
+    """The jobs of one store. Every method that changes something is one transaction, or several short ones.
+
+    Args:
+        database: where they are.
+        now: the present.
+    """
+
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = now
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def get(self, key: str) -> JobRecord:
+        """Return one job by its key.
+
+        Raises:
+            JobNotFoundError: there is none with that key.
+        """
+        found = self._list(_jobs.id == job_id(key))
+        if not found:
+            raise JobNotFoundError(f"No job with the key {key!r} is stored.", key=key)
+        return found[0]
+
+    def list(
+        self,
+        *,
+        flow_key: str | None = None,
+        statuses: Collection[str] = (),
+        executor: str | None = None,
+        limit: int | None = None,
+    ) -> Sequence[JobRecord]:
+        """Return jobs, newest first.
+
+        Args:
+            flow_key: of this stored flow.
+            statuses: with one of these; all unless given.
+            executor: of this executor.
+            limit: at most so many.
+        """
+        where: _Conditions = []
+        if flow_key is not None:
+            where.append(_jobs.flow_key == flow_key)
+        if statuses:
+            where.append(_jobs.status.in_(sorted(statuses)))
+        if executor is not None:
+            where.append(_jobs.executor == executor)
+        return self._list(*where, limit=limit)
+
+    def has_unfinished(self, family_of: str) -> bool:
+        """Tell whether a flow, or a stored sub-flow of it, has a job that has not ended."""
+        query = select(_jobs.id).where(
+            _jobs.flow_key.in_(family_query(family_of)), _jobs.status.in_(_UNFINISHED)
+        )
+        return self._database.read(lambda connection: connection.scalar(query.limit(1))) is not None
+
+    def list_live(self, places: Sequence[str]) -> Sequence[JobRecord]:
+        """Return the jobs that were handed to an executor and have not ended.
+
+        Args:
+            places: hosts whose jobs are seen, besides those that are seen from anywhere.
+        """
+        return self._list(_jobs.status.in_(LIVE), self._is_seen(places))
+
+    def _is_seen(self, places: Sequence[str]) -> ColumnElement[bool]:
+        """Return the condition that a job is seen from these places, or that nobody has seen it for long."""
+        is_overdue = _jobs.lease_expires_at <= self._database.dialect.now()
+        return or_(_jobs.place.is_(None), _jobs.place.in_(places), is_overdue)
+
+    def _list(self, *where: ColumnElement[bool], limit: int | None = None) -> Sequence[JobRecord]:
+        query = (
+            job_query(self._database.dialect)
+            .where(*where)
+            .order_by(_jobs.created_at.desc(), _jobs.position.desc(), _jobs.id)
+        )
+        if limit is not None:
+            query = query.limit(limit)
+        return self._database.read(lambda connection: [record_of(row) for row in connection.execute(query)])
+
+    # --- starting --------------------------------------------------------------------------
+
+    def executors_with_work(self) -> Sequence[str]:
+        """Return the names of the executors for which jobs wait to be started."""
+        query = select(_jobs.executor).where(_jobs.status == "PENDING").distinct().order_by(_jobs.executor)
+        return self._database.read(lambda connection: [*connection.scalars(query)])
+
+    def take_pending(
+        self,
+        executor: str,
+        *,
+        owner: str,
+        seconds: float,
+        limit: int,
+        most: int | None = None,
+        place: str | None = None,
+    ) -> Sequence[JobRecord]:
+        """Take jobs that wait to be started: by priority, then those that wait longest.
+
+        They are SUBMITTED then; if nothing is heard of them before the lease ends, they are looked for on
+        their executor, and started where they are not found there.
+
+        Args:
+            executor: whose jobs.
+            owner: who takes them.
+            seconds: how long the lease lasts.
+            limit: at most so many.
+            most: so many of the executor's jobs may be under way in that place; None: no limit.
+            place: the host that alone sees them; None: any does.
+        """
+        query = (
+            select(_jobs.id)
+            .where(_jobs.status == "PENDING", _jobs.executor == executor)
+            .order_by(_jobs.priority.desc(), _jobs.created_at, _jobs.position, _jobs.id)
+        )
+        same_place = _jobs.place == place if place is not None else _jobs.place.is_(None)
+        under_way = select(func.count()).where(_jobs.status.in_(LIVE), _jobs.executor == executor, same_place)
+        dialect, now = self._database.dialect, format_time(self._now())
+
+        def work(connection: Connection) -> Sequence[JobRecord]:
+            room = limit
+            if most is not None:
+                _take_turn(connection)
+                room = min(limit, most - (connection.scalar(under_way) or 0))
+            ids = [*connection.scalars(dialect.lock_rows(query.limit(room)))] if room > 0 else []
+            if not ids:
+                return []
+            values = {
+                "status": "SUBMITTED",
+                "place": place,
+                "owner": owner[:255],
+                "token": _jobs.token + 1,
+                "lease_expires_at": _in_seconds(connection, dialect.now(), seconds),
+                "submitted_at": now,
+            }
+            connection.execute(update(job_table).where(_jobs.id.in_(ids)).values(values))
+            found = connection.execute(job_query(dialect).where(_jobs.id.in_(ids)))
+            records = {row.id: record_of(row) for row in found}
+            return [records[each] for each in ids]
+
+        return self._database.write(work)
+
+    def note_started(self, native_ids: Mapping[str, str], records: Sequence[JobRecord]) -> None:
+        """Note what an executor calls jobs that it has taken.
+
+        Args:
+            native_ids: by key of the job.
+            records: of the jobs, as they were taken; what was taken by others since is left as it is.
+        """
+        if not native_ids:
+            return
+
+        def work(connection: Connection) -> None:
+            for record in sorted(records, key=lambda record: record.id):
+                native_id = native_ids.get(record.job.key)
+                if native_id is not None:
+                    here = _is_as(record) & _jobs.status.in_(LIVE)
+                    connection.execute(update(job_table).where(here).values(native_id=native_id))
+
+        self._database.write(work)
+
+    def give_back(self, records: Sequence[JobRecord], reason: str) -> None:
+        """Let jobs wait again that were taken, and could not be started now.
+
+        Args:
+            records: as they were taken.
+            reason: why, for people.
+        """
+        values: dict[str, Any] = {
+            "status": "PENDING",
+            "lease_expires_at": None,
+            "submitted_at": None,
+            "reason": storable_text(reason),
+        }
+
+        def work(connection: Connection) -> None:
+            for record in sorted(records, key=lambda record: record.id):
+                here = _is_as(record) & (_jobs.status == "SUBMITTED") & _jobs.native_id.is_(None)
+                connection.execute(update(job_table).where(here).values(values))
+
+        self._database.write(work)
+
+    # --- looking after them ----------------------------------------------------------------
+
+    def note_look(self, looks: Sequence[tuple[JobRecord, Mapping[str, Any]]], seconds: float) -> None:
+        """Note how far jobs are that are under way.
+
+        Args:
+            looks: each job, and what is new of it: `status`, `started_at`, `progress` (a mapping),
+                `is_alive`: whether it gave a sign of life, which prolongs its lease.
+            seconds: how long a lease lasts from a sign of life on.
+        """
+        dialect = self._database.dialect
+
+        def work(connection: Connection) -> None:
+            expires_at = _in_seconds(connection, dialect.now(), seconds)
+            for record, news in sorted(looks, key=lambda look: look[0].id):
+                values: dict[str, Any] = {
+                    name: news[name] for name in ("status", "started_at") if name in news
+                }
+                if news.get("progress"):
+                    values["progress"] = dumps(news["progress"])
+                if news.get("is_alive"):
+                    values["lease_expires_at"] = expires_at
+                here = _is_as(record) & _jobs.status.in_(LIVE)
+                connection.execute(update(job_table).where(here).values(values))
+
+        self._database.write(work)
+
+    def end(self, endings: Sequence[Ending]) -> Sequence[Ending]:
+        """End jobs, once each, and make their flows due in the same transaction.
+
+        Args:
+            endings: how they ended. A job that has ended already, or that somebody has taken since, is left
+                as it is.
+
+        Returns:
+            Those that were ended by this.
+        """
+        done: _Endings = []
+        ordered = sorted(endings, key=lambda ending: (ending.record.job.flow_key, ending.record.id))
+        for begin in range(0, len(ordered), _MOST_ENDED):
+            part = ordered[begin : begin + _MOST_ENDED]
+            done += self._database.write(lambda connection, part=part: self._end(connection, part))  # type: ignore[misc]
+        return done
+
+    def _end(self, connection: Connection, endings: Sequence[Ending]) -> Sequence[Ending]:
+        now = format_time(self._now())
+        for flow_key in dict.fromkeys(ending.record.job.flow_key for ending in endings):
+            lock_flow(connection, flow_key)  # before rows of jobs, as saves of flows do
+        done: _Endings = []
+        for ending in endings:
+            record, outcome = ending.record, ending.outcome
+            values: dict[str, Any] = {"status": ending.status, "lease_expires_at": None}
+            values["finished_at"] = (outcome.finished_at if outcome is not None else None) or now
+            if outcome is not None:
+                values["outcome"] = dumps(outcome.to_dict())
+                if outcome.started_at is not None:
+                    values["started_at"] = outcome.started_at
+            if ending.reason is not None:
+                values["reason"] = storable_text(ending.reason)
+            here = _is_as(record) & _jobs.status.in_(_UNFINISHED)
+            if connection.execute(update(job_table).where(here).values(values)).rowcount == 1:
+                done.append(ending)
+                wake = Wake(kind=JOB, source_key=record.id, reason=record.job.key)
+                add_wake(connection, record.job.flow_key, wake, now)
+        return done
+
+    # --- people ----------------------------------------------------------------------------
+
+    def stop(self, key: str, reason: str) -> JobRecord:
+        """Have a job stopped that is unfinished, and return it as it is then; its task finds it CANCELLED.
+
+        Raises:
+            JobNotFoundError: there is none with that key.
+        """
+        record = self.get(key)
+        if record.status == "PENDING":
+            self.end([Ending(record=record, status="CANCELLED", reason=reason)])
+        now = format_time(self._now())
+        self._database.write(lambda connection: ask_to_stop(connection, {record.id: reason}, now))
+        return self.get(key)
+
+    def remove_ended(self, flow_keys: Sequence[str]) -> int:
+        """Delete the rows of jobs of these flows that have ended, and return how many there were."""
+        gone = delete(job_table).where(
+            _jobs.flow_key.in_(flow_keys), _jobs.status.in_(sorted(FINISHED_JOB_STATUSES))
+        )
+        return self._database.write(lambda connection: connection.execute(gone).rowcount)
+
+
+def _is_as(record: JobRecord) -> ColumnElement[bool]:
+    """Return the condition that nobody has taken a job since it was read."""
+    return (_jobs.id == record.id) & (_jobs.token == record.token)
+
+
+def _take_turn(connection: Connection) -> None:
+    """Wait until no other transaction counts the jobs under way in order to take more."""
+    connection.execute(select(schema.c.version).where(schema.c.version == _TURN).with_for_update())
+
+
+def _in_seconds(connection: Connection, now: ColumnElement[str], seconds: float) -> str:
+    found: str = connection.scalars(select(now)).one()
+    return format_time(parse_time(found) + timedelta(seconds=seconds))

@@ -1,0 +1,113 @@
+"""The base of task types whose work is done by jobs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from mc.durations import parse_duration
+from mc.errors import JobError, JobLostError
+from mc.flows.jobs.job import Job, JobState, Outcome
+from mc.flows.services import JobService
+from mc.task_handlers.base_task_handler import BaseTaskHandler
+
+__all__ = ["BaseJobTaskHandler"]
+
+
+class BaseJobTaskHandler(BaseTaskHandler):
+    """Starts a job at the first tick of an attempt, and is WAITING until the job has ended.
+
+    The job is stored with the task, so that neither is without the other. `cfg.timeout` is kept where it
+    runs, from its start on: a job that waits for its turn loses nothing of it.
+    """
+
+    has_effects: ClassVar[bool] = False
+
+    @abstractmethod
+    def make_work(self) -> Mapping[str, Any]:
+        """Return what the job is to do, as JSON data; see `docs/reference/job-folder.md`.
+
+        Raises:
+            McError: the task's parameters are wrong, or the application does not allow it.
+        """
+
+    @abstractmethod
+    def read_outcome(self, outcome: Outcome) -> Mapping[str, Any]:
+        """Return what is laid over the task's data, whether the job is COMPLETED or FAILED."""
+
+    def initial_tick(self) -> Any:
+        """Start the job."""
+        self.start_job(self.make_work())
+
+    def start_job(self, work: Mapping[str, Any]) -> None:
+        """Start a job for this attempt, and wait for it.
+
+        Raises:
+            ExecutorError: there is no such executor.
+        """
+        service = self._service
+        timeout = (self.task.get("cfg") or {}).get("timeout")
+        job = Job(
+            key=self.task_ctx["idempotency_key"],
+            flow_key=(self.task_ctx.services.nesting.outermost_flow or self.task_ctx.flow).key,
+            task_path=self.task_ctx.path,
+            attempt=int(self.task.get("attempt", 1)),
+            executor=self.read_param("executor", str, None) or self._flow_cfg("executor") or service.executor,
+            work=work,
+            requests=self.read_param("requests", dict, {}),
+            timeout_seconds=parse_duration(timeout) if timeout is not None else None,
+            priority=int((self.task.get("cfg") or {}).get("priority") or 0),
+        )
+        service.start(job)
+        self.task["job_key"] = job.key
+        self.task.pop("deadline_at", None)  # the job keeps it
+        self._wait(service)
+
+    def intermediate_tick(self) -> Any:
+        """See whether the job has ended."""
+        service = self._service
+        state = service.poll(self.task["job_key"])
+        if state.status == "COMPLETED" and state.outcome is not None:
+            self.complete(**self.read_outcome(state.outcome))
+        elif state.status == "FAILED":
+            self._fail(state)
+        elif state.status == "LOST":
+            raise JobLostError(
+                f"The job {self.task['job_key']!r} is LOST: {state.reason or 'it left no outcome.'}",
+                job_key=self.task["job_key"],
+            )
+        elif state.status == "CANCELLED":
+            why = f": {state.reason}" if state.reason else ""
+            raise JobError(f"The job {self.task['job_key']!r} was cancelled{why}.")
+        else:
+            self._wait(service)
+
+    def cancel(self) -> None:
+        """Stop the job."""
+        key = self.task.get("job_key")
+        if key and "initialised" in self.task:
+            self._service.cancel(key, f"The task {self.task.get('key')!r} was cancelled.")
+
+    @property
+    def _service(self) -> JobService:
+        return self.task_ctx.services.jobs or self.task_ctx.engine.own_jobs
+
+    def _flow_cfg(self, name: str) -> Any:
+        return self.task_ctx.flow.cfg.get(name)
+
+    def _wait(self, service: JobService) -> None:
+        pause = service.poll_seconds
+        self.wait_until(None if pause is None else self.task_ctx.now() + timedelta(seconds=pause))
+
+    def _fail(self, state: JobState) -> None:
+        error: dict[str, Any] = {}
+        if state.outcome is not None:
+            self.data.update(self.read_outcome(state.outcome))
+            error = dict(state.outcome.error or {})
+        error.setdefault("type", "JobError")
+        error.setdefault("message", state.reason or "The job failed and did not say why.")
+        error.setdefault("types", [error["type"]])
+        self.task["error"] = error
+        self.task["status"] = "FAILED"
