@@ -61,7 +61,10 @@ WINGS: dict[str, tuple[str, ...]] = {
         *("resources", "migration", "time_limits", "services", "flow", "formats", "state", "handlers"),
         *("observer", "resource", "tick_report", "jobs"),
     ),
-    "jobs": ("executors", "folder", "script"),
+    "jobs": (
+        *("in_memory_jobs", "job_keeper", "attendance", "module_path", "find_executor"),
+        *("executors", "folder", "script"),
+    ),
     "explanation": ("flow_reasons", "task_reasons", "facts", "explanation"),
     "simulation": ("simulation", "script", "scripted_handlers", "timeline", "scripted_results", "task_paths"),
     "store": (
@@ -118,7 +121,7 @@ REACHES: dict[tuple[str, str], str] = {
     ("mc.jobs.script.job_output", "_values"): _SAME_CLASS,
     ("mc.jobs.script.job_processes", "_NamedFuncPointer"): "so ctypes names the type of its functions",
     ("mc.jobs.script.job_processes", "_exit"): "so it is named by os",
-    ("mc.jobs.script.job_run", "_exit"): "so it is named by os",
+    ("mc.jobs.script.job_then", "_exit"): "so it is named by os",
     ("mc.spec.schema.evaluated_parts", "_resolver"): "jsonschema offers it in no other way",
     ("mc.spec.spec_level", "_knows_data"): _SAME_CLASS,
     ("mc.spec.spec_level", "_knows_task_data"): _SAME_CLASS,

@@ -1,4 +1,4 @@
-"""Who looks after the ends of jobs: a process that is at it, or a command that each job starts at its end."""
+"""Attendance to the ends of jobs: by a process that is at it, or by a command that each job starts."""
 
 from __future__ import annotations
 

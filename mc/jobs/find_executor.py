@@ -1,4 +1,4 @@
-"""Which executor a name stands for, and how it is made by its settings."""
+"""Search for the executor of a name, which is made by its settings."""
 
 from __future__ import annotations
 

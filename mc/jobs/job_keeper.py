@@ -22,7 +22,7 @@ from mc.jobs.find_executor import make_executor
 from mc.jobs.folder import JobFolder
 from mc.jobs.module_path import with_own_path
 from mc.store.flow_store import FlowStore
-from mc.store.job_record import Ending, JobRecord
+from mc.store.job_record import JobEnding, JobRecord
 
 __all__ = ["JobKeeper"]
 
@@ -143,7 +143,7 @@ class JobKeeper:
         """Hand jobs to their executor, and note what came of it."""
         jobs, now = self._store.jobs, self._store.clock.now()
         ready: list[FolderJob] = []
-        endings: list[Ending] = []
+        endings: list[JobEnding] = []
         for record in records:
             try:
                 ready.append(self._write_folder(executor, record))
@@ -160,7 +160,7 @@ class JobKeeper:
         refused = {key: found for key, found in started.items() if isinstance(found, ExecutorError)}
         jobs.end(
             [
-                Ending(record=by_key[key], status="FAILED", reason=error.message)
+                JobEnding(record=by_key[key], status="FAILED", reason=error.message)
                 for key, error in refused.items()
             ]
         )
@@ -255,9 +255,9 @@ class JobKeeper:
         self._mend(executor, [each for each in left if each.native_id is None and each.is_overdue])
         return bool(self._store.jobs.end(endings)) if endings else False
 
-    def _take_outcomes(self, records: Iterable[JobRecord]) -> list[Ending]:
+    def _take_outcomes(self, records: Iterable[JobRecord]) -> list[JobEnding]:
         """Return how those jobs ended that have left an outcome."""
-        endings: list[Ending] = []
+        endings: list[JobEnding] = []
         for record in records:
             try:
                 outcome = self._folder(record).read_outcome()
@@ -265,11 +265,11 @@ class JobKeeper:
                 endings.append(_lost(record, error.message))
                 continue
             if outcome is not None:
-                endings.append(Ending(record=record, status=outcome.status, outcome=outcome))
+                endings.append(JobEnding(record=record, status=outcome.status, outcome=outcome))
         return endings
 
     def _note(
-        self, records: Sequence[JobRecord], alive: set[str], endings: list[Ending], now: datetime
+        self, records: Sequence[JobRecord], alive: set[str], endings: list[JobEnding], now: datetime
     ) -> None:
         """Note what is new of jobs that are under way; those that gave no sign for too long are LOST."""
         looks: list[tuple[JobRecord, dict[str, Any]]] = []
@@ -329,17 +329,17 @@ def _news_of(record: JobRecord, folder: JobFolder) -> dict[str, Any]:
     return news
 
 
-def _refused(record: JobRecord, error: McError) -> Ending:
-    return Ending(record=record, status="FAILED", reason=error.message)
+def _refused(record: JobRecord, error: McError) -> JobEnding:
+    return JobEnding(record=record, status="FAILED", reason=error.message)
 
 
-def _lost(record: JobRecord, reason: str) -> Ending:
-    return Ending(record=record, status="LOST", reason=reason)
+def _lost(record: JobRecord, reason: str) -> JobEnding:
+    return JobEnding(record=record, status="LOST", reason=reason)
 
 
-def _gone(record: JobRecord) -> Ending:
+def _gone(record: JobRecord) -> JobEnding:
     if record.stop_reason is not None:
-        return Ending(record=record, status="CANCELLED", reason=record.stop_reason)
+        return JobEnding(record=record, status="CANCELLED", reason=record.stop_reason)
     return _lost(
         record,
         f"{record.native_id} does not run any more, and left no outcome: it was killed, its machine went "

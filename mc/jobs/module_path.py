@@ -1,4 +1,4 @@
-"""Where a job finds the module of its function."""
+"""Folders in which a job finds the module of its function."""
 
 from __future__ import annotations
 

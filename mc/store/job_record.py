@@ -8,7 +8,7 @@ from typing import Any
 
 from mc.flows.jobs.job import Job, JobState, Outcome
 
-__all__ = ["Ending", "JobRecord"]
+__all__ = ["JobEnding", "JobRecord"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class JobRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class JobEnding:
     """How a job ended.
 
     Attributes:

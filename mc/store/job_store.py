@@ -13,7 +13,7 @@ from mc.durations import format_time, parse_time
 from mc.errors import JobNotFoundError
 from mc.statuses import FINISHED_JOB_STATUSES
 from mc.store.database import Database
-from mc.store.job_record import Ending, JobRecord
+from mc.store.job_record import JobEnding, JobRecord
 from mc.store.lease import Wake
 from mc.store.leases.claims import family_of as family_query
 from mc.store.rows.job_rows import LIVE, ask_to_stop, job_id, job_query, record_of
@@ -30,7 +30,7 @@ _UNFINISHED: Final = ("PENDING", *LIVE)
 
 _jobs = job_table.c
 _Conditions = list[ColumnElement[bool]]  # in the class, `list` is a method
-_Endings = list[Ending]
+_JobEndings = list[JobEnding]
 
 
 class JobStore:
@@ -242,7 +242,7 @@ class JobStore:
 
         self._database.write(work)
 
-    def end(self, endings: Sequence[Ending]) -> Sequence[Ending]:
+    def end(self, endings: Sequence[JobEnding]) -> Sequence[JobEnding]:
         """End jobs, once each, and make their flows due in the same transaction.
 
         Args:
@@ -252,18 +252,18 @@ class JobStore:
         Returns:
             Those that were ended by this.
         """
-        done: _Endings = []
+        done: _JobEndings = []
         ordered = sorted(endings, key=lambda ending: (ending.record.job.flow_key, ending.record.id))
         for begin in range(0, len(ordered), _MOST_ENDED):
             part = ordered[begin : begin + _MOST_ENDED]
             done += self._database.write(lambda connection, part=part: self._end(connection, part))  # type: ignore[misc]
         return done
 
-    def _end(self, connection: Connection, endings: Sequence[Ending]) -> Sequence[Ending]:
+    def _end(self, connection: Connection, endings: Sequence[JobEnding]) -> Sequence[JobEnding]:
         now = format_time(self._now())
         for flow_key in dict.fromkeys(ending.record.job.flow_key for ending in endings):
             lock_flow(connection, flow_key)  # before rows of jobs, as saves of flows do
-        done: _Endings = []
+        done: _JobEndings = []
         for ending in endings:
             record, outcome = ending.record, ending.outcome
             values: dict[str, Any] = {"status": ending.status, "lease_expires_at": None}
@@ -291,7 +291,7 @@ class JobStore:
         """
         record = self.get(key)
         if record.status == "PENDING":
-            self.end([Ending(record=record, status="CANCELLED", reason=reason)])
+            self.end([JobEnding(record=record, status="CANCELLED", reason=reason)])
         now = format_time(self._now())
         self._database.write(lambda connection: ask_to_stop(connection, {record.id: reason}, now))
         return self.get(key)

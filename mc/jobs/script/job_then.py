@@ -1,4 +1,4 @@
-"""What comes after a job: a command that lets its flow go on, unless somebody else is at it."""
+"""Command after a job, which lets its flow go on unless somebody else is at it."""
 
 from __future__ import annotations
 
