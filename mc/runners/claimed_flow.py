@@ -25,7 +25,7 @@ from mc.runners.services.stored_parent import StoredParent
 from mc.runners.services.stored_resources import StoredResources, requests_held
 from mc.runners.services.stored_sub_flows import StoredSubFlows
 from mc.runners.services.task_transaction import TaskTransaction
-from mc.runners.waking import wake_job_tasks, wake_tasks
+from mc.runners.waking import wake_tasks
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
 from mc.store.lease import NO_LOST_CALLS, Lease, LostCalls, Wake
@@ -338,18 +338,15 @@ class ClaimedFlow:
         """Do what happened elsewhere means for the flow, and what people ask of it."""
         flow, wakes = self.flow, self._outbox.acted_upon
         ended = {wake.source_key for wake in wakes if wake.kind == FINISHED}
+        ended.update(str(wake.reason) for wake in wakes if wake.kind == JOB)
         cancelled = [wake for wake in wakes if wake.kind == CANCEL]
         controls = [wake for wake in wakes if wake.kind == CONTROL]
         now = format_time(self._engine.clock.now())
         if cancelled:
             self._engine.cancel_flow(flow, cancelled[0].reason, self._ctx)
             self._progressed = True
-        else:
-            if ended:
-                wake_tasks(flow.state, ended, now)
-            jobs = {wake.reason or "" for wake in wakes if wake.kind == JOB}
-            if jobs:
-                wake_job_tasks(flow.state, jobs, now)
+        elif ended:
+            wake_tasks(flow.state, ended, now)
         for wake in controls:
             self._do(wake)
         if controls:
