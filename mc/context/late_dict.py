@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from typing import Any, Final
 
-__all__ = ["LateDict"]
+__all__ = ["LateDict", "without_late"]
 
 
 class _Unread:
@@ -149,3 +149,10 @@ class LateDict(dict[str, Any]):
     def __repr__(self) -> str:
         self.read_all()
         return super().__repr__()
+
+
+def without_late(value: Any) -> Any:
+    """Return a value without the mappings in it that are read late, whose values were checked before."""
+    if type(value) is not dict:
+        return value
+    return {name: without_late(part) for name, part in value.items() if type(part) is not LateDict}

@@ -104,7 +104,7 @@ def count_parts(store: FlowStore) -> int:
     return store._database.read(read)
 
 
-@pytest.mark.parametrize("place", ["in the task", "inside of another", "in the data"])
+@pytest.mark.parametrize("place", specs(1))
 def test_a_tick_of_one_item_neither_reads_nor_writes_the_others(
     houston: Houston, clock: ManualClock, place: str
 ) -> None:

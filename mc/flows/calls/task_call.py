@@ -11,6 +11,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mc.context.json_values import json_type_name, to_json_value
+from mc.context.late_dict import without_late
 from mc.context.sizes import json_size, largest_part
 from mc.durations import format_time, to_time_text
 from mc.errors import CoroutineHandlerError, NotJsonError, SizeError, StatusError, TaskHandlerError
@@ -270,10 +271,9 @@ class TaskCall(dict[str, Any]):
             names = to_json_value(list(task))  # at the first tick and at the last, all of it
         for name in names:
             value = task.get(name)
-            if value is not None:
-                checked = to_json_value(value, f"/{name}")
-                if checked is not value:
-                    task[name] = checked
+            looked_at = without_late(value) if value and name == "proxied_task" else value
+            if value is not None and to_json_value(looked_at, f"/{name}") is not looked_at:
+                task[name] = to_json_value(value, f"/{name}")
         if type(task.get("data")) is not dict:
             found = json_type_name(task.get("data"))
             raise NotJsonError(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mc.context.json_values import copy_as_json, copy_json, dumps, json_equal, make_plain
-from mc.context.late_dict import LateDict
+from mc.context.late_dict import LateDict, without_late
 from mc.context.paths import read_path
 
 WHOLE = {"first": 1, "items": [1, 2, 3], "last": {"a": "b"}}
@@ -119,3 +119,8 @@ def test_nobody_takes_for_a_value_what_stands_in_its_place(late: LateDict) -> No
     faults: list[Any] = []
     make_plain(late, faults.append)  # which looks past all methods
     assert [fault.pointer for fault in faults] == ["/items", "/last"]
+
+
+def test_it_can_be_left_out_at_any_depth(late: LateDict, store: Store) -> None:
+    assert without_late({"a": [1], "b": late, "c": {"d": late, "e": 2}}) == {"a": [1], "c": {"e": 2}}
+    assert store.asked == []
