@@ -35,7 +35,7 @@ _SHORTEST_PAUSE: Final = 0.05  # seconds between two looks at jobs that are youn
 _LONGEST_PAUSE: Final = 2.0
 _IDLE_PAUSE: Final = 1.0  # where nothing is under way
 _REFUSED_PAUSE: Final = timedelta(seconds=10)  # until an executor is tried again that could not be reached
-_GRACE: Final = timedelta(seconds=15)  # in which a job ends that was asked to
+_GRACE: Final = timedelta(seconds=20)  # in which a job ends that was asked to
 
 
 class JobKeeper:
@@ -64,7 +64,7 @@ class JobKeeper:
         self._renewed: dict[str, datetime] = {}  # job -> when its lease was prolonged last
         self._attending: ExitStack | None = None  # while this process looks for the ends of its jobs
         self._attended_by: Path | None = None
-        self._stopped: dict[str, datetime] = {}  # job -> when it was asked to end
+        self._asked: set[str] = set()  # jobs that were asked to end
 
     @contextmanager
     def attend(self) -> Iterator[None]:
@@ -244,7 +244,10 @@ class JobKeeper:
         found = self._take_outcomes(gone)  # of those that ended between the two looks
         told = {ending.record.id for ending in found}
         endings += found
-        endings += [_gone(record) for record in gone if record.id not in told]
+        vanished = [record for record in gone if record.id not in told]
+        if vanished:  # what they started may live on
+            executor.stop([str(record.native_id) for record in vanished], force=True)
+        endings += [_gone(record) for record in vanished]
         self._note(
             [record for record in known if record not in gone],
             {record.id for record in known if alive.get(str(record.native_id)) == Liveness.ALIVE},
@@ -294,12 +297,13 @@ class JobKeeper:
             self._store.jobs.note_look(looks, _LEASE.total_seconds())
 
     def _stop(self, executor: Executor, records: Sequence[JobRecord], now: datetime) -> None:
-        """Have jobs ended that are not wanted any more; again those that did not end when they were asked."""
-        wanted = [each for each in records if now - self._stopped.get(each.id, now - 2 * _GRACE) > _GRACE]
-        for record in wanted:
-            self._stopped[record.id] = now
-        if wanted:
-            executor.stop([str(record.native_id) for record in wanted])
+        """Have jobs ended that are not wanted, by force where they did not end when they were asked."""
+        late = [each for each in records if each.stop_asked_at and now - each.stop_asked_at > _GRACE]
+        asked = [each for each in records if each not in late and each.id not in self._asked]
+        self._asked.update(each.id for each in asked)
+        for group, force in ((asked, False), (late, True)):
+            if group:
+                executor.stop([str(each.native_id) for each in group], force=force)
 
     def _mend(self, executor: Executor, records: Sequence[JobRecord]) -> None:
         """Find jobs whose starter vanished before it noted what its executor calls them; start the others."""

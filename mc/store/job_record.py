@@ -25,6 +25,7 @@ class JobRecord:
         native_id: what its executor calls it.
         progress: what it told of its progress last: `fraction`, `text`, `at`.
         stop_reason: why it is to be stopped; None: it is not.
+        stop_asked_at: since when.
         outcome: what it said of its end.
         reason: why it was not started, or is LOST.
         created_at: when its task asked for it.
@@ -43,6 +44,7 @@ class JobRecord:
     native_id: str | None = None
     progress: dict[str, Any] = field(default_factory=dict)
     stop_reason: str | None = None
+    stop_asked_at: datetime | None = None
     outcome: Outcome | None = None
     reason: str | None = None
     created_at: datetime
@@ -63,7 +65,7 @@ class JobRecord:
         from mc.durations import format_time
 
         job = self.job
-        times = ("created_at", "submitted_at", "started_at", "finished_at")
+        times = ("created_at", "submitted_at", "started_at", "stop_asked_at", "finished_at")
         found: dict[str, Any] = {
             "key": job.key,
             "flow_key": job.flow_key,

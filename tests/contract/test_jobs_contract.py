@@ -148,6 +148,7 @@ class TestLost:
         Hand.dead.add("hand:0")
         assert site.tick().status == "RUNNING"
         assert site.statuses() == {"f/a/1": "LOST", "f/a/2": "SUBMITTED"}
+        assert Hand.killed == ["hand:0"]  # what it started may live on
         Hand.dead.add("hand:1")
         flow = site.tick()
         assert flow.status == "FAILED"
@@ -228,12 +229,20 @@ class TestEnds:
         site.ask(ControlKind.CANCEL)
         assert site.store.load("f").status == "CANCELLED"
         assert site.statuses() == {"f/a/1": "SUBMITTED", "f/b/1": "CANCELLED"}
-        site.tick()
+        site.runner.tick()
         assert Hand.stopped == ["hand:0"]
         Hand.finish("a", "CANCELLED")
         site.tick()
         assert site.statuses() == {"f/a/1": "CANCELLED", "f/b/1": "CANCELLED"}
         assert Hand.starts == ["f/a/1"]
+
+    def test_what_does_not_end_as_asked_is_forced_to(self, site: Site) -> None:
+        site.begin(job("a"))
+        site.ask(ControlKind.CANCEL)
+        site.runner.tick()
+        assert (Hand.stopped, Hand.killed) == (["hand:0"], [])
+        site.tick(site.new_runner())
+        assert (Hand.stopped, Hand.killed) == (["hand:0"], ["hand:0"])
 
     def test_the_first_failure_stops_those_beside_it(self, site: Site) -> None:
         site.begin(job("a"), job("b"))
@@ -247,7 +256,7 @@ class TestEnds:
     def test_a_person_stops_one(self, site: Site) -> None:
         site.begin(job("a"))
         site.store.jobs.stop("f/a/1", "too dear")
-        site.tick()
+        site.runner.tick()
         assert Hand.stopped == ["hand:0"]
         Hand.dead.add("hand:0")
         flow = site.tick()

@@ -21,6 +21,7 @@ class HandDrivenExecutor:
         dead: those that do not run any more.
         unseen: those of which nothing can be said.
         stopped: those that it was asked to stop.
+        killed: those that it was to end by force.
         refused: a sentence by task path, of jobs that can never be started.
         is_down: whether it cannot be reached.
         forgets: whether it takes jobs and its answer is lost.
@@ -33,6 +34,7 @@ class HandDrivenExecutor:
     dead: ClassVar[set[str]] = set()
     unseen: ClassVar[set[str]] = set()
     stopped: ClassVar[list[str]] = []
+    killed: ClassVar[list[str]] = []
     refused: ClassVar[dict[str, str]] = {}
     is_down: ClassVar[bool] = False
     forgets: ClassVar[bool] = False
@@ -43,7 +45,7 @@ class HandDrivenExecutor:
     @classmethod
     def reset(cls) -> None:
         """Begin anew."""
-        for kept in (cls.started, cls.starts, cls.dead, cls.unseen, cls.stopped, cls.refused):
+        for kept in (cls.started, cls.starts, cls.dead, cls.unseen, cls.stopped, cls.killed, cls.refused):
             kept.clear()
         cls.is_down = cls.forgets = False
 
@@ -84,8 +86,8 @@ class HandDrivenExecutor:
             if name not in self.unseen
         }
 
-    def stop(self, native_ids: Sequence[str]) -> None:
-        self.stopped.extend(native_ids)
+    def stop(self, native_ids: Sequence[str], *, force: bool = False) -> None:
+        (self.killed if force else self.stopped).extend(native_ids)
 
     def find(self, jobs: Sequence[FolderJob]) -> Mapping[str, str]:
         keys = {job.job.key for job in jobs}

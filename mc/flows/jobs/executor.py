@@ -61,8 +61,13 @@ class Executor(Protocol):
     def alive(self, native_ids: Sequence[str]) -> Mapping[str, Liveness]:
         """Tell of jobs whether they live; those that are left out are UNKNOWN."""
 
-    def stop(self, native_ids: Sequence[str]) -> None:
-        """End jobs with all that they started: first asked to, then forced. Harmless for ended ones."""
+    def stop(self, native_ids: Sequence[str], *, force: bool = False) -> None:
+        """End jobs with all that they started, and wait for none of them to end. Harmless for ended ones.
+
+        Args:
+            native_ids: of the jobs.
+            force: they were asked before, or have ended and may have left something behind.
+        """
 
     def find(self, jobs: Sequence[FolderJob]) -> Mapping[str, str]:
         """Return, by key, what the executor calls those of the jobs that were started there already."""

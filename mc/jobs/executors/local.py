@@ -33,17 +33,13 @@ class LocalExecutor:
 
     Args:
         max_workers: how many jobs run at a time; the number of cores unless given.
-        stop_seconds: how long `stop` waits for jobs to end as asked, before it forces them. More than the
-            jobs' own grace, in which they force what they started.
         python: the interpreter of the script and of functions; this one unless given.
     """
 
     survives_starter = True
     is_local = True
 
-    def __init__(
-        self, *, max_workers: int | None = None, stop_seconds: float = 15.0, python: str | None = None
-    ) -> None:
+    def __init__(self, *, max_workers: int | None = None, python: str | None = None) -> None:
         if max_workers is None:
             max_workers = os.cpu_count() or 1
         if not is_count(max_workers):
@@ -52,7 +48,6 @@ class LocalExecutor:
                 f"of jobs, from 1."
             )
         self.max_workers: int | None = max_workers
-        self._stop_seconds = stop_seconds
         self._python = python or sys.executable
         self._host = read_host()
         self._boot_id = read_boot_id()
@@ -90,12 +85,13 @@ class LocalExecutor:
         """Look for the processes, by number and time of start; those of other hosts are UNKNOWN."""
         return {native_id: self._look(native_id) for native_id in native_ids}
 
-    def stop(self, native_ids: Sequence[str]) -> None:
-        """Ask the scripts to end their jobs, wait, and kill what is left, also of scripts that have ended."""
+    def stop(self, native_ids: Sequence[str], *, force: bool = False) -> None:
+        """Ask the scripts to end their jobs, or kill what is left, also of scripts that have ended."""
         processes = [process for process in map(self._read_native_id, native_ids) if process is not None]
-        for process in processes:
-            process.send(signal.SIGTERM)
-        wait_for_ends(processes, self._stop_seconds)
+        if not force:
+            for process in processes:
+                process.send(signal.SIGTERM)
+            return
         give_up_at = time.monotonic() + _KILL_SECONDS
         while left := ProcessTable.read().find_remains(processes):
             for process in left:

@@ -63,7 +63,7 @@ def ask_to_stop(connection: Connection, reasons: Mapping[str, str], now: str) ->
         ended = {"status": "CANCELLED", "reason": text, "finished_at": now}
         connection.execute(here.where(_jobs.status == "PENDING").values(ended))
         live = here.where(_jobs.status.in_(LIVE), _jobs.stop_reason.is_(None))
-        connection.execute(live.values(stop_reason=text))
+        connection.execute(live.values(stop_reason=text, stop_asked_at=now))
 
 
 def job_query(dialect: Dialect) -> Select[Any]:
@@ -86,7 +86,7 @@ def record_of(row: ResultRow[Any]) -> JobRecord:
         timeout_seconds=body.get("timeout_seconds"),
         priority=row.priority,
     )
-    times = ("created_at", "submitted_at", "started_at", "finished_at")
+    times = ("created_at", "submitted_at", "started_at", "stop_asked_at", "finished_at")
     found: dict[str, Any] = {
         name: parse_time(getattr(row, name)) if getattr(row, name) else None for name in times
     }

@@ -268,6 +268,7 @@ job = Table(
     Column("native_id", LongText),  # what its executor calls it
     Column("progress", LongText),  # JSON
     Column("stop_reason", LongText),  # why it is to be stopped
+    Column("stop_asked_at", _TIME),
     Column("outcome", LongText),  # JSON: what it said of its end
     Column("reason", LongText),  # why it is LOST or was not started
     Index("mc_job_flow_key", "flow_key"),

@@ -38,6 +38,7 @@ def upgrade(connection: Connection) -> None:
         Column("native_id", LongText()),
         Column("progress", LongText()),
         Column("stop_reason", LongText()),
+        Column("stop_asked_at", time),
         Column("outcome", LongText()),
         Column("reason", LongText()),
         Index("mc_job_flow_key", "flow_key"),

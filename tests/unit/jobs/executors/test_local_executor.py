@@ -30,7 +30,7 @@ class Jobs:
 
     def __init__(self, tmp_path: Path) -> None:
         self.tmp_path = tmp_path
-        self.executor = LocalExecutor(max_workers=2, stop_seconds=5)
+        self.executor = LocalExecutor(max_workers=2)
 
     def make(self, command: str, key: str = "f:t:1", **fields: Any) -> FolderJob:
         work = {"type": "shell", "command": command, "cwd": str(self.tmp_path)}
@@ -66,7 +66,7 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
     started = jobs.executor.find(
         [FolderJob(job=make_job({}, key=str(path)), folder=path) for path in folders]
     )
-    LocalExecutor(stop_seconds=0).stop(list(started.values()))
+    LocalExecutor().stop(list(started.values()), force=True)
 
 
 def test_it_is_found_by_its_name() -> None:
@@ -231,7 +231,7 @@ class TestStop:
         job, native_id = jobs.start("setsid sleep 1000 & echo $! > child; sleep 1000")
         child = int(jobs.read("child"))
         jobs.executor.stop([native_id])
-        assert jobs.look(native_id) is Liveness.GONE
+        jobs.await_end(native_id)
         assert read_start(child) is None
         assert jobs.await_outcome(job).status == "CANCELLED"
 
@@ -243,11 +243,10 @@ class TestStop:
         assert jobs.await_outcome(job).status == "COMPLETED"
 
     def test_a_script_that_does_not_react_is_killed(self, jobs: Jobs) -> None:
-        jobs.executor = LocalExecutor(stop_seconds=0.05)
         _, native_id = jobs.start("echo $$ > child; sleep 1000")
         child, pid = int(jobs.read("child")), int(native_id.split(":")[3])
         os.kill(pid, signal.SIGSTOP)
-        jobs.executor.stop([native_id])
+        jobs.executor.stop([native_id], force=True)
         assert jobs.look(native_id) is Liveness.GONE
         assert read_start(child) is None
 
@@ -261,13 +260,14 @@ class TestStop:
         os.kill(int(native_id.split(":")[3]), signal.SIGKILL)
         jobs.await_end(native_id)
         assert all(read_start(pid) for pid in left)
-        jobs.executor.stop([native_id])
+        jobs.executor.stop([native_id], force=True)
         assert not any(read_start(pid) for pid in left)
 
     def test_others_are_left_alone(self, jobs: Jobs) -> None:
         _, first = jobs.start("sleep 1000")
         _, second = jobs.start("sleep 1000", key="f:t:2")
         jobs.executor.stop([first])
+        jobs.await_end(first)
         assert jobs.executor.alive([first, second]) == {first: Liveness.GONE, second: Liveness.ALIVE}
 
 
