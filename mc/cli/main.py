@@ -41,6 +41,7 @@ COMMAND_GROUPS: Final[Mapping[str, Mapping[str, LazyCommand]]] = {
     "Watch them": {
         "list": LazyCommand("mc.cli.commands.list_flows", "List the stored flows, newest first."),
         "show": LazyCommand("mc.cli.commands.show", "Show one flow and its tasks."),
+        "logs": LazyCommand("mc.cli.commands.logs", "Show what the jobs of a flow wrote."),
         "history": LazyCommand("mc.cli.commands.history", "Show what happened to one flow, in order."),
         "results": LazyCommand(
             "mc.cli.commands.results", "Show what a flow, or each item of a task, has come to."
@@ -63,6 +64,7 @@ COMMAND_GROUPS: Final[Mapping[str, Mapping[str, LazyCommand]]] = {
         "migrate": LazyCommand("mc.cli.commands.migrate", "Move a flow to a new spec."),
     },
     "Look after what is stored": {
+        "job": LazyCommand("mc.cli.commands.job", "See the jobs of flows, stop them or try them again."),
         "resource": LazyCommand(
             "mc.cli.commands.resource", "Say how much there is of named resources, and see who has it."
         ),

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from mc.flows.jobs.job import Job, JobState, Outcome
+from mc.statuses import FINISHED_JOB_STATUSES
 
 __all__ = ["JobEnding", "JobRecord"]
 
@@ -52,6 +53,11 @@ class JobRecord:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     is_overdue: bool = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has come to its end, however."""
+        return self.status in FINISHED_JOB_STATUSES
 
     @property
     def state(self) -> JobState:

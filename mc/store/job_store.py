@@ -55,13 +55,17 @@ class JobStore:
         """
         found = self._list(_jobs.id == job_id(key))
         if not found:
-            raise JobNotFoundError(f"No job with the key {key!r} is stored.", key=key)
+            raise JobNotFoundError(
+                f"No job with the key {key!r} is stored. `houston job list` lists them.", key=key
+            )
         return found[0]
 
     def list(
         self,
         *,
         flow_key: str | None = None,
+        task_path: str | None = None,
+        attempt: int | None = None,
         statuses: Collection[str] = (),
         executor: str | None = None,
         limit: int | None = None,
@@ -70,6 +74,8 @@ class JobStore:
 
         Args:
             flow_key: of this stored flow.
+            task_path: of this task.
+            attempt: of this attempt of a task.
             statuses: with one of these; all unless given.
             executor: of this executor.
             limit: at most so many.
@@ -77,11 +83,26 @@ class JobStore:
         where: _Conditions = []
         if flow_key is not None:
             where.append(_jobs.flow_key == flow_key)
+        if task_path is not None:
+            where.append(_jobs.task_path == task_path)
+        if attempt is not None:
+            where.append(_jobs.attempt == attempt)
         if statuses:
             where.append(_jobs.status.in_(sorted(statuses)))
         if executor is not None:
             where.append(_jobs.executor == executor)
         return self._list(*where, limit=limit)
+
+    def task_paths(self, flow_key: str) -> Sequence[str]:
+        """Return the paths of the tasks of a flow that have jobs."""
+        query = select(_jobs.task_path).where(_jobs.flow_key == flow_key).distinct().order_by(_jobs.task_path)
+        return self._database.read(lambda connection: [*connection.scalars(query)])
+
+    def flows_with_jobs(self, family_of: str) -> Sequence[str]:
+        """Return the keys of those of a flow and its stored sub-flows that have jobs."""
+        of_family = _jobs.flow_key.in_(family_query(family_of))
+        query = select(_jobs.flow_key).where(of_family).distinct().order_by(_jobs.flow_key)
+        return self._database.read(lambda connection: [*connection.scalars(query)])
 
     def has_unfinished(self, family_of: str) -> bool:
         """Tell whether a flow, or a stored sub-flow of it, has a job that has not ended."""

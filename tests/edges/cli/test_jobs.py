@@ -1,0 +1,219 @@
+"""`houston logs` and `houston job`: what jobs wrote, where they are, and what people do to them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.edges.cli.conftest import Houston, process_environment
+from tests.edges.cli.test_terminals import run_on_terminal
+from tests.support.job_folders import await_that
+
+
+def shell(key: str, command: str, **more: Any) -> dict[str, Any]:
+    return {"key": key, "task_type": "shell", "task_params": {"command": command}, **more}
+
+
+TASKS = [
+    shell("fetch", "echo fetched; printf 'a\\033[2Jb\\n' >&2"),
+    shell("flaky", "echo try $MC_ATTEMPT; [ $MC_ATTEMPT = 2 ]", cfg={"retry": {"max_attempts": 2}}),
+    {
+        "key": "outer",
+        "task_type": "inline_flow",
+        "task_params": {
+            "flow_spec": {
+                "tasks": [shell("load", "seq 1 15; echo no table >&2; printf 'half a line' >&2; exit 3")]
+            }
+        },
+    },
+]
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "mc", *arguments],
+        cwd=folder,
+        env=process_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the database of a flow whose jobs have ended, one of them FAILED."""
+    folder = tmp_path_factory.mktemp("ended")
+    (folder / "spec.json").write_text(json.dumps({"key": "night", "tasks": TASKS}))
+    with start(folder, "run", "spec.json", "--allow", "shell") as process:
+        process.communicate()
+    assert process.returncode == 1
+    return folder
+
+
+@pytest.fixture
+def here(ended: Path, tmp_path: Path) -> Path:
+    """The same as the current folder, to be changed."""
+    shutil.copytree(ended, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def change_rows(folder: Path, statement: str) -> None:
+    with sqlite3.connect(folder / "mc.sqlite3") as connection:
+        connection.execute(statement)
+
+
+class TestLogs:
+    def test_one_stream_of_a_task_is_printed_as_it_was_written(self, here: Path, houston: Houston) -> None:
+        assert houston("logs", "night", "fetch", "--stdout").out == "fetched\n"
+        assert houston("logs", "night", "fetch", "--stderr").out == "a\033[2Jb\n"
+
+    def test_both_streams_have_headings_of_their_own_lines(self, here: Path, houston: Houston) -> None:
+        assert houston("logs", "night", "outer/load").out.splitlines()[-5:] == [
+            "15",
+            "",
+            "==> outer/load, attempt 1, FAILED, stderr <==",
+            "no table",
+            "half a line",
+        ]
+
+    def test_the_newest_attempt_is_meant_unless_one_is_named(self, here: Path, houston: Houston) -> None:
+        assert houston("logs", "night", "flaky", "--stdout").out == "try 2\n"
+        assert houston("logs", "night", "flaky", "--stdout", "--attempt", "1").out == "try 1\n"
+
+    def test_a_flow_shows_the_logs_of_all_its_tasks(self, here: Path, houston: Houston) -> None:
+        out = houston("logs", "night", "--stdout").out
+        headings = [line for line in out.splitlines() if line.startswith("==>")]
+        assert headings[0] == "==> fetch, attempt 1, COMPLETED, stdout <=="
+        assert set(headings[1:]) == {
+            "==> flaky, attempt 2, COMPLETED, stdout <==",
+            "==> outer/load, attempt 1, FAILED, stdout <==",
+        }
+
+    def test_json_holds_the_logs_and_the_folder(self, here: Path, houston: Houston) -> None:
+        (found,) = houston("logs", "night", "fetch", "--json").document
+        assert (found["stdout"], found["stderr"]) == ("fetched\n", "a\033[2Jb\n")
+        assert (Path(found["folder"]) / "stdout").read_text() == "fetched\n"
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (("night", "fetsch"), "Did you mean 'fetch'?"),
+            (("night", "outer"), "'outer/load'"),
+            (("night", "xyz"), "'fetch', 'flaky', 'outer/load'"),
+            (("night", "flaky", "--attempt", "7"), "1, 2"),
+            (("nigth",), "Did you mean 'night'?"),
+            (("night", "fetch", "--follow", "--json"), "--follow"),
+        ],
+    )
+    def test_what_is_not_there_is_told_with_what_is(
+        self, here: Path, houston: Houston, arguments: tuple[str, ...], said: str
+    ) -> None:
+        end = houston("logs", *arguments)
+        assert end.code == 2
+        assert said in end.err
+        assert not end.out
+
+    def test_logs_that_are_gone_or_elsewhere_are_told_with_their_place(
+        self, here: Path, houston: Houston
+    ) -> None:
+        folder = houston("job", "show", "night/fetch/1", "--json").document["folder"]
+        shutil.rmtree(folder)
+        gone = houston("logs", "night", "fetch")
+        assert gone.code == 2
+        assert f"is gone, and its logs with it; it was {folder}" in gone.err
+        change_rows(here, "UPDATE mc_job SET place = 'far-away'")
+        assert "host far-away" in houston("logs", "night", "fetch").err
+
+    def test_logs_are_followed_to_the_end_of_the_job(
+        self, tmp_path: Path, houston: Houston, houston_process: Houston
+    ) -> None:
+        task = shell("long", "echo one; until [ -e go ]; do sleep 0.02; done; echo two; echo three >&2")
+        (tmp_path / "spec.json").write_text(json.dumps({"key": "f", "tasks": [task]}))
+        houston_process("submit", "spec.json", "--allow", "shell")
+        houston_process("tick", "--allow", "shell")
+        with start(tmp_path, "logs", "f", "long", "--follow") as process:
+            assert process.stdout is not None
+            lines = [process.stdout.readline() for _ in range(2)]
+            (tmp_path / "go").touch()
+            rest, errors = process.communicate()
+        assert lines[1] == b"one\n"
+        assert rest.splitlines()[0] == b"two"
+        assert rest.splitlines()[-1] == b"three"
+        assert (process.returncode, errors) == (0, b"")
+
+
+class TestJob:
+    def test_jobs_are_listed_newest_first_and_chosen(self, here: Path, houston: Houston) -> None:
+        found = houston("job", "list", "--flow", "night", "--json").document
+        assert {job["key"] for job in found} == {
+            *("night/fetch/1", "night/flaky/1", "night/flaky/2", "night/outer/1/load/1")
+        }
+        assert found == sorted(found, key=lambda job: job["created_at"], reverse=True)
+        failed = houston("job", "list", "--status", "FAILED", "--executor", "local").out.splitlines()
+        assert [line.split()[:2] for line in failed[1:]] in (
+            [["night/outer/1/load/1", "FAILED"], ["night/flaky/1", "FAILED"]],
+            [["night/flaky/1", "FAILED"], ["night/outer/1/load/1", "FAILED"]],
+        )
+        assert len(houston("job", "list", "--limit", "1").out.splitlines()) == 2
+        assert houston("job", "list", "--executor", "slurm", "--json").document == []
+
+    def test_a_job_is_shown_with_its_end(self, here: Path, houston: Houston) -> None:
+        out = houston("job", "show", "night/outer/1/load/1").out
+        assert "outcome   FAILED, exit code 3" in out
+        assert f"folder    {here}" in out
+        assert out.endswith("the end of stderr:\n  no table\n  half a line\n")
+        document = houston("job", "show", "night/outer/1/load/1", "--json").document
+        assert (document["task"], document["outcome"]["exit_code"]) == ("outer/load", 3)
+
+    def test_a_job_that_is_not_there_is_told(self, here: Path, houston: Houston) -> None:
+        end = houston("job", "show", "night/fetch/9")
+        assert (end.code, "houston job list" in end.err) == (2, True)
+
+    def test_a_job_that_waits_is_cancelled_at_once(self, here: Path, houston: Houston) -> None:
+        change_rows(here, "UPDATE mc_job SET status = 'PENDING' WHERE `key` = 'night/fetch/1'")
+        (row,) = houston("job", "list", "--status", "PENDING").out.splitlines()[1:]
+        assert "waits for a worker of local" in row
+        assert (
+            houston("job", "cancel", "night/fetch/1", "--reason", "enough").out
+            == "night/fetch/1: CANCELLED\n"
+        )
+        assert houston("job", "show", "night/fetch/1", "--json").document["reason"] == "enough"
+        again = houston("job", "cancel", "night/fetch/1")
+        assert (again.code, "is CANCELLED already" in again.err) == (2, True)
+
+    def test_a_job_that_runs_is_ended_by_the_next_tick(
+        self, tmp_path: Path, houston_process: Houston
+    ) -> None:
+        (tmp_path / "spec.json").write_text(
+            json.dumps({"key": "f", "tasks": [shell("long", "echo $$ > pid; exec sleep 1000")]})
+        )
+        houston_process("submit", "spec.json", "--allow", "shell")
+        houston_process("tick", "--allow", "shell")
+        pid = int(
+            await_that(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "the job")
+        )
+        said = houston_process("job", "cancel", "f/long/1", "--reason", "enough").out
+        assert said.endswith("; the next tick asks it to end\n")
+        assert "is asked to end: enough" in houston_process("job", "list").out
+        houston_process("run", "spec.json", "--allow", "shell")
+        assert not Path(f"/proc/{pid}").exists()
+        assert houston_process("job", "show", "f/long/1", "--json").document["status"] == "CANCELLED"
+
+    def test_the_task_of_a_job_is_tried_again(self, here: Path, houston: Houston) -> None:
+        end = houston("job", "retry", "night/outer/1/load/1", "--by", "ada")
+        assert end.out == "night: retried outer/load; the flow is RUNNING\n"
+        refused = houston("job", "retry", "night/fetch/1", "--by", "ada")
+        assert refused.code == 2
+        assert "fetch" in refused.err
+
+
+def test_a_terminal_gets_no_control_characters_of_logs(here: Path) -> None:
+    assert "a\\u001b[2Jb" in run_on_terminal("logs", "night", "fetch")
