@@ -17,9 +17,10 @@ help: ## show this list
 	@echo
 	@echo "  PYTHON=python3.12 chooses the interpreter of $(VENV); ARGS='-k name' goes to pytest."
 
-demo: $(VENV)/.installed ## run an example flow, then list and show it
+demo: $(VENV)/.installed ## run two example flows, then list and show one
 	@$(BIN)/python -m compileall -q mc specs
 	$(BIN)/houston run specs/stdlib_census.json --handlers specs.stdlib_census --db $(DEMO_DB) --key $(DEMO_KEY)
+	$(BIN)/houston run specs/nightly_report.json --handlers specs.nightly_report --allow shell --db $(DEMO_DB) --key $(DEMO_KEY)-nightly
 	$(BIN)/houston list --db $(DEMO_DB)
 	$(BIN)/houston show $(DEMO_KEY) --db $(DEMO_DB)
 
@@ -49,6 +50,7 @@ docs: $(VENV)/.installed-dev ## build the documentation in site/
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf demo.sqlite3.data nightly
 	rm -f demo.sqlite3 demo.sqlite3-wal demo.sqlite3-shm census.md
 	find mc specs tests -name __pycache__ -type d -exec rm -rf {} +
 
