@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Final
 
@@ -38,7 +40,7 @@ class InMemoryJobs:
         self._jobs: dict[str, Job] = {}
         self._native_ids: dict[str, str] = {}
         self._ended: dict[str, JobState] = {}
-        self._place: tempfile.TemporaryDirectory[str] | None = None
+        self._place: Path | None = None
 
     def start(self, job: Job) -> None:
         """Start a job, if there is room."""
@@ -108,8 +110,9 @@ class InMemoryJobs:
 
     def _folder(self, key: str) -> JobFolder:
         if self._place is None:
-            self._place = tempfile.TemporaryDirectory(prefix="mc-jobs-", ignore_cleanup_errors=True)
-        return JobFolder.of(Path(self._place.name), key)
+            self._place = Path(tempfile.mkdtemp(prefix="mc-jobs-"))
+            weakref.finalize(self, shutil.rmtree, self._place, ignore_errors=True)
+        return JobFolder.of(self._place, key)
 
     def _find(self, name: str) -> Executor:
         if name not in self._executors:
