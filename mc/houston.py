@@ -372,7 +372,8 @@ class Houston(SelectionMethods):
         from mc.explanation.flow_reasons import explain_flow
         from mc.store.flow_facts import read_facts
 
-        return explain_flow(read_facts(self.store, key, max_tasks=max_tasks))
+        folder_of = self.jobs.folder_path
+        return explain_flow(read_facts(self.store, key, max_tasks=max_tasks, folder_of=folder_of))
 
     def signal(
         self,

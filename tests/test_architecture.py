@@ -65,7 +65,7 @@ WINGS: dict[str, tuple[str, ...]] = {
         *("jobs", "in_memory_jobs", "job_keeper", "attendance", "module_path", "find_executor"),
         *("executors", "folder", "script"),
     ),
-    "explanation": ("flow_reasons", "task_reasons", "facts", "explanation"),
+    "explanation": ("flow_reasons", "task_reasons", "job_reasons", "facts", "explanation"),
     "simulation": ("simulation", "script", "scripted_handlers", "timeline", "scripted_results", "task_paths"),
     "store": (
         *(

@@ -32,6 +32,7 @@ class ReasonKind(StrEnum):
     SIGNAL = "signal"  # the task waits for a signal
     APPROVAL = "approval"  # the task waits for a yes or no
     SUB_FLOW = "sub-flow"  # the task waits for a stored sub-flow
+    JOB = "job"  # the task waits for the end of a job
     RETRY = "retry"  # the task failed and is tried again at a time
     PRECURSORS = "precursors"  # the task waits for others
     LIMIT = "limit"  # the task may start, but too many run

@@ -11,7 +11,7 @@ from mc.flows.calls.call_note import CallNote
 from mc.flows.controls.control import Control
 from mc.flows.state.task_node import Task
 
-__all__ = ["ChangeFacts", "FlowFacts", "LeaseFacts", "RunnerFacts", "ShortageFacts", "TaskFacts"]
+__all__ = ["ChangeFacts", "FlowFacts", "JobFacts", "LeaseFacts", "RunnerFacts", "ShortageFacts", "TaskFacts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +64,21 @@ class ShortageFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobFacts:
+    """A job that a task waits for."""
+
+    key: str
+    status: str
+    executor: str
+    place: str | None  # the host that alone sees it
+    since: datetime  # in this status
+    reason: str | None = None  # why it was not started yet, or is LOST
+    stop_reason: str | None = None  # why it is to end
+    progress: str = ""  # what it says of it
+    folder: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FlowFacts:
     """A flow as its store had it at one moment."""
 
@@ -90,4 +105,5 @@ class FlowFacts:
     free_signals: tuple[str, ...] = ()  # names of signals that no task has taken
     shortages: Mapping[str, ShortageFacts] = field(default_factory=dict)  # by name
     sub_flows: Mapping[str, FlowFacts | None] = field(default_factory=dict)  # awaited ones; None: not stored
+    jobs: Mapping[str, JobFacts] = field(default_factory=dict)  # awaited ones, by key
     last_runner: RunnerFacts | None = None  # None: there was none

@@ -12,6 +12,7 @@ from mc.durations import parse_time
 from mc.errors import DurationError
 from mc.explanation.explanation import Explanation, Reason, ReasonKind
 from mc.explanation.facts import FlowFacts, ShortageFacts, TaskFacts
+from mc.explanation.job_reasons import explain_job
 from mc.flows.calls.call_note import CallNote
 from mc.flows.calls.failure import shorten
 from mc.flows.resources.requests import was_refused
@@ -237,6 +238,9 @@ class _Walk:
             refused = _resources(task, path, self._facts)
             if refused is not None:
                 return refused
+            job = self._facts.jobs.get(str(task.get("job_key")))
+            if job is not None:
+                return explain_job(job, path, self._facts.key)
             if isinstance(task.get("waits_for"), dict):
                 return _signal(task, path, self._facts)
             data = task.get("data")

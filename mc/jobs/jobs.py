@@ -114,6 +114,10 @@ class Jobs:
         """Return where the files of a job are, or would be, on this host."""
         return JobFolder.of(self._data_folder, key)
 
+    def folder_path(self, key: str) -> str:
+        """Return the path of the folder of a job."""
+        return str(self.folder(key).path)
+
     def open_folder(self, record: JobRecord) -> JobFolder:
         """Return the folder of a job, which is there.
 

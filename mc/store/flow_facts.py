@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from mc.errors import FlowNotFoundError
 from mc.explanation.facts import (
     ChangeFacts,
     FlowFacts,
+    JobFacts,
     LeaseFacts,
     RunnerFacts,
     ShortageFacts,
@@ -29,14 +30,16 @@ from mc.store.flow_store import FlowStore
 from mc.store.history.tick_log import read_ticks, ticks_query
 from mc.store.leases.call_notes import notes_from_text
 from mc.store.leases.claims import is_leased, live_notes
-from mc.store.reading.awaited_flows import find_awaited
+from mc.store.reading.awaited_flows import find_awaited, find_awaited_jobs
+from mc.store.reading.flow_reader import chunks
 from mc.store.reading.inner_tasks import put_inside, under_way
 from mc.store.rows.flow_and_task_rows import explained, read_failures
+from mc.store.rows.job_rows import job_id, job_query, record_of
 from mc.store.rows.pending_controls import control_of
 from mc.store.rows.resource_queue import resource_of
 from mc.store.rows.signal_rows import list_signals
 from mc.store.rows.wakes import CANCEL, CONTROL, list_wakes
-from mc.store.schema.tables import edge, event, flow, resource, resource_request, task, tick
+from mc.store.schema.tables import edge, event, flow, job, resource, resource_request, task, tick
 
 __all__ = ["MOST_TASKS", "read_facts"]
 
@@ -48,7 +51,13 @@ _MOST_SIGNALS: Final = 5  # names
 _MOST_CONTROLS: Final = 10  # that are looked through for the last pause
 
 
-def read_facts(store: FlowStore, key: str, *, max_tasks: int = MOST_TASKS) -> FlowFacts:
+def read_facts(
+    store: FlowStore,
+    key: str,
+    *,
+    max_tasks: int = MOST_TASKS,
+    folder_of: Callable[[str], str | None] = lambda key: None,
+) -> FlowFacts:
     """Return what is stored of a flow, and of the sub-flows that it waits for, at one moment.
 
     Of a large flow so many tasks are read as are asked for, and none besides.
@@ -57,6 +66,7 @@ def read_facts(store: FlowStore, key: str, *, max_tasks: int = MOST_TASKS) -> Fl
         store: where it is.
         key: the flow.
         max_tasks: unfinished tasks of each flow, at most.
+        folder_of: returns where the files of the job with a key are; None: it is not known.
 
     Raises:
         FlowNotFoundError: there is none with that key.
@@ -64,7 +74,7 @@ def read_facts(store: FlowStore, key: str, *, max_tasks: int = MOST_TASKS) -> Fl
     """
     database, now = store._database, store.clock.now()
     found = database.read(
-        lambda connection: _Reader(connection, database.dialect, now, max_tasks).read_flow(key)
+        lambda connection: _Reader(connection, database.dialect, now, max_tasks, folder_of).read_flow(key)
     )
     if found is None:
         raise FlowNotFoundError(f"No flow with the key {key!r} is stored.", key=key)
@@ -74,8 +84,17 @@ def read_facts(store: FlowStore, key: str, *, max_tasks: int = MOST_TASKS) -> Fl
 class _Reader:
     """Reads within one transaction."""
 
-    def __init__(self, connection: Connection, dialect: Dialect, now: datetime, max_tasks: int) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        dialect: Dialect,
+        now: datetime,
+        max_tasks: int,
+        folder_of: Callable[[str], str | None],
+    ) -> None:
         self._connection = connection
+        self._dialect = dialect
+        self._folder_of = folder_of
         self._now = now
         self._max_tasks = max_tasks
         self._is_live = is_leased(dialect)
@@ -128,6 +147,7 @@ class _Reader:
             free_signals=_names(signals),
             shortages={} if finished else self._read_shortages(key),
             sub_flows=self._read_sub_flows(tasks),
+            jobs=self._read_jobs(tasks),
             last_runner=self._last_runner,
         )
 
@@ -176,6 +196,25 @@ class _Reader:
                     if self._sub_flows_left > 0:
                         self._sub_flows_left -= 1
                         found[key] = self.read_flow(key)
+        return found
+
+    def _read_jobs(self, tasks: Sequence[TaskFacts]) -> dict[str, JobFacts]:
+        keys = [key for facts in tasks for key in find_awaited_jobs(facts.task)]
+        found: dict[str, JobFacts] = {}
+        for chunk in chunks([job_id(key) for key in keys]):
+            query = job_query(self._dialect).where(job.c.id.in_(chunk))
+            for record in map(record_of, self._connection.execute(query)):
+                found[record.job.key] = JobFacts(
+                    key=record.job.key,
+                    status=record.status,
+                    executor=record.job.executor,
+                    place=record.place,
+                    since=record.since,
+                    reason=record.reason,
+                    stop_reason=record.stop_reason,
+                    progress=record.told_progress,
+                    folder=self._folder_of(record.job.key),
+                )
         return found
 
     def _read_last_change(self, key: str, status: str) -> ChangeFacts | None:

@@ -60,6 +60,19 @@ class JobRecord:
         return self.status in FINISHED_JOB_STATUSES
 
     @property
+    def since(self) -> datetime:
+        """When it came to its status, as far as that is known."""
+        times = {"SUBMITTED": self.submitted_at, "RUNNING": self.started_at or self.submitted_at}
+        return (times.get(self.status) if not self.has_ended else self.finished_at) or self.created_at
+
+    @property
+    def told_progress(self) -> str:
+        """How far it says that it is: `40 % 40 of 100`; an empty text where it does not say."""
+        fraction, text = self.progress.get("fraction"), str(self.progress.get("text") or "")
+        shown = f"{100 * fraction:.0f} %" if isinstance(fraction, int | float) else ""
+        return f"{shown} {text}".strip()
+
+    @property
     def state(self) -> JobState:
         """What a task is told of it."""
         return JobState(

@@ -10,7 +10,7 @@ import click
 from mc.cli.control_command import report_control
 from mc.cli.options import common_options, local_option, sender_option
 from mc.cli.parameter_types import COUNT, TEXT, StatusType
-from mc.cli.printing.job_notes import describe_job, describe_progress
+from mc.cli.printing.job_notes import describe_job, print_last_lines
 from mc.cli.printing.output import (
     format_time_short,
     print_json,
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _LONGEST: Final = 4_000  # characters of a value
-_LAST_LINES: Final = 10
 _KEY = click.argument("key", type=TEXT, metavar="JOB")
 _REASON = click.option("--reason", type=TEXT, metavar="TEXT", help="Why, for people.")
 
@@ -107,11 +106,7 @@ def show(settings: Settings, key: str) -> None:
             return
         for name, value in _describe(houston, record):
             print(f"{name:<9} {printable(value, _LONGEST)}")
-        stream, lines = houston.jobs.last_lines(record, _LAST_LINES)
-        if lines:
-            print(f"\nthe end of {stream}:")
-            for line in lines:
-                print(f"  {printable(line, _LONGEST)}")
+        print_last_lines(houston.jobs, record)
 
 
 @command.command("cancel", short_help="Stop a job.")
@@ -182,7 +177,7 @@ def _describe(houston: Houston, record: JobRecord) -> Iterator[tuple[str, str]]:
     if record.native_id:
         yield "called", record.native_id
     if record.progress:
-        yield "progress", f"{describe_progress(record)} at {format_time_short(record.progress.get('at'))}"
+        yield "progress", f"{record.told_progress} at {format_time_short(record.progress.get('at'))}"
     if record.outcome is None:
         note = describe_job(record)
         if note:

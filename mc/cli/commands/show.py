@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +11,7 @@ import click
 from mc.cli.options import common_options, local_option, task_status_option
 from mc.cli.parameter_types import TEXT
 from mc.cli.printing.error_records import describe_error_record
+from mc.cli.printing.job_notes import print_last_lines, with_jobs
 from mc.cli.printing.output import (
     format_counts,
     format_time_short,
@@ -31,10 +32,13 @@ if TYPE_CHECKING:
     from mc.flows.flow import Flow, Task
     from mc.flows.state.flow_state import FlowState
     from mc.flows.state.under_way import UnderWay
+    from mc.jobs.jobs import Jobs
     from mc.store.flow_summary import FlowSummary
 
 __all__ = ["command"]
 
+_LIVE_JOBS = ("PENDING", "SUBMITTED", "RUNNING")
+_MOST_JOBS = 500  # of which the notes tell
 _MOST_WAITS = 20
 _LONGEST_VALUE = 500  # characters of an error message or of the results
 
@@ -58,7 +62,8 @@ def command(
 ) -> None:
     """Show one flow and its tasks.
 
-    Tasks inside of others are listed by path; where there are more than 20, how many have which status.
+    Tasks inside of others are listed by path; where there are more than 20, how many have which status. Of a
+    task that waits for a job it is told how far the job is, and of the first job that failed its last lines.
     Times are UTC unless --local asks for those of this machine. With --json, the flow dict is printed with
     durations, or the task dict.
     """
@@ -75,13 +80,13 @@ def command(
         if path is not None:
             from mc.cli.printing.task_output import print_task
 
-            print_task(flow, path, summary.calls, as_json=settings.as_json)
+            print_task(flow, path, summary.calls, houston.jobs, as_json=settings.as_json)
         elif graph is not None:
             _print_graph(flow, graph, as_json=settings.as_json)
         elif settings.as_json:
             print_json(_to_dict(flow, summary), indent=2)
         else:
-            _print_for_people(flow, summary, statuses, houston.store.clock.now())
+            _print_for_people(flow, summary, statuses, houston.jobs, houston.store.clock.now())
 
 
 def _print_graph(flow: Flow, name: str, *, as_json: bool) -> None:
@@ -94,16 +99,39 @@ def _print_graph(flow: Flow, name: str, *, as_json: bool) -> None:
         print(drawing)
 
 
-def _print_for_people(flow: Flow, summary: FlowSummary, statuses: Sequence[str], now: datetime) -> None:
+def _print_for_people(
+    flow: Flow, summary: FlowSummary, statuses: Sequence[str], jobs: Jobs, now: datetime
+) -> None:
     for name, value in _describe(flow, summary):
         print(f"{name:<9} {printable(value)}")
     rows = [row for task in flow.filter_tasks() for row in _to_rows(flow.state, task, task["key"], statuses)]
     if summary.calls and (not statuses or "RUNNING" in statuses):
         rows = _with_calls(rows, summary.calls, now)
+    if flow.status not in FINISHED_FLOW_STATUSES:
+        rows = with_jobs(rows, jobs.list(flow_key=flow.key, statuses=_LIVE_JOBS, limit=_MOST_JOBS))
     if rows:
         print()
         headings = ("TASK", "TYPE", "STATUS", "ATTEMPT", "DURATION", "NOTE")
         print_table(headings, rows)
+    failed = {row[0] for row in rows if "FAILED" in row}
+    if failed:
+        _print_end_of_failed_job(flow.key, failed, jobs)
+
+
+def _print_end_of_failed_job(flow_key: str, failed: Collection[str], jobs: Jobs) -> None:
+    """Print the last lines of the job of the first task that failed, if it had one.
+
+    Args:
+        flow_key: of the flow.
+        failed: paths of the tasks that are FAILED.
+        jobs: of the application.
+    """
+    found = jobs.list(flow_key=flow_key, statuses=("FAILED", "LOST"), limit=_MOST_JOBS)
+    newest = {record.job.task_path: record for record in reversed(found)}
+    of_failed = [record for path, record in newest.items() if path in failed]
+    if of_failed:
+        first = min(of_failed, key=lambda record: record.finished_at or record.created_at)
+        print_last_lines(jobs, first, of_whom=f" of {first.job.task_path}, attempt {first.job.attempt}")
 
 
 def _with_calls(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mc.cli.printing.output import printable
 
 if TYPE_CHECKING:
+    from mc.jobs.jobs import Jobs
     from mc.store.job_record import JobRecord
 
-__all__ = ["describe_job", "describe_progress"]
+__all__ = ["describe_job", "print_last_lines", "with_jobs"]
 
 _LONGEST = 300  # characters
+_LONGEST_LINE = 1_000
 
 
 def describe_job(record: JobRecord) -> str:
@@ -19,11 +22,24 @@ def describe_job(record: JobRecord) -> str:
     return printable(_describe(record), _LONGEST)
 
 
-def describe_progress(record: JobRecord) -> str:
-    """Return how far a job says that it is: `40 % 40 of 100`; an empty text where it does not say."""
-    fraction, text = record.progress.get("fraction"), str(record.progress.get("text") or "")
-    shown = f"{100 * fraction:.0f} %" if isinstance(fraction, int | float) else ""
-    return f"{shown} {text}".strip()
+def with_jobs(rows: Iterable[tuple[str, ...]], records: Iterable[JobRecord]) -> list[tuple[str, ...]]:
+    """Return the rows of tasks, of which the last cell is a note, with what their jobs do where it is empty.
+
+    Args:
+        rows: of which the first cell is the task's path.
+        records: jobs that have not ended.
+    """
+    notes = {record.job.task_path: describe_job(record) for record in records}
+    return [row if row[-1] else (*row[:-1], notes.get(row[0], "")) for row in rows]
+
+
+def print_last_lines(jobs: Jobs, record: JobRecord, *, of_whom: str = "") -> None:
+    """Print the last lines that a job wrote, with an empty line before; nothing where it wrote nothing."""
+    stream, lines = jobs.last_lines(record)
+    if lines:
+        print(f"\nthe end of {stream}{printable(of_whom)}:")
+        for line in lines:
+            print(f"  {printable(line, _LONGEST_LINE)}")
 
 
 def _describe(record: JobRecord) -> str:
@@ -35,7 +51,7 @@ def _describe(record: JobRecord) -> str:
     if record.status == "SUBMITTED":
         return f"waits for its start on {executor}"
     if record.status == "RUNNING":
-        return describe_progress(record)
+        return record.told_progress
     if error is not None:
         return f"{error.get('type')}: {error.get('message')}"
     return record.reason or ""

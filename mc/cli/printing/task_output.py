@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from mc.cli.printing.error_records import trace_lines
+from mc.cli.printing.job_notes import describe_job, print_last_lines
 from mc.cli.printing.output import format_counts, format_time_short, print_json, printable, to_json_text
 from mc.flows.calls.failed_task import inner_tasks
 from mc.flows.calls.item_task import as_item, flow_of_item
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mc.flows.calls.call_note import CallNote
     from mc.flows.flow import Flow, Task
     from mc.flows.state.flow_state import FlowState
+    from mc.jobs.jobs import Jobs
 
 __all__ = ["MOST_INSIDE", "print_task"]
 
@@ -25,13 +27,14 @@ _VALUES: Final = {"task_params": "params", "data": "data", "cfg": "cfg"}
 _LONGEST_VALUE: Final = 4_000  # characters
 
 
-def print_task(flow: Flow, path: str, calls: Sequence[CallNote], *, as_json: bool) -> None:
+def print_task(flow: Flow, path: str, calls: Sequence[CallNote], jobs: Jobs, *, as_json: bool) -> None:
     """Print one task.
 
     Args:
         flow: that it is in.
         path: its key, or `outer/inner` for a task inside of others.
         calls: that are made of the flow's tasks.
+        jobs: of the application.
         as_json: print the task dict.
 
     Raises:
@@ -50,9 +53,17 @@ def print_task(flow: Flow, path: str, calls: Sequence[CallNote], *, as_json: boo
             from mc.cli.printing.calls import describe_call
 
             print(f"{'call':<9} {printable(describe_call(call))}")
+    found = jobs.list(flow_key=flow.key, task=path, limit=1)
+    for record in found:
+        note = describe_job(record) if not record.has_ended else ""
+        words = f"{record.job.key}, {record.status} on {record.job.executor}{f': {note}' if note else ''}"
+        print(f"{'job':<9} {printable(words)}")
     for attempt in task.get("attempts") or ():
         _print_error(f"attempt {attempt.get('attempt')}", attempt.get("error"))
     _print_error(f"attempt {task.get('attempt') or 1}", task.get("error"))
+    for record in found:
+        if task.get("status") == "FAILED" and record.status in ("FAILED", "LOST"):
+            print_last_lines(jobs, record)
 
 
 def _describe(state: FlowState, task: Task, path: str, item_flow: str | None) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The stored sub-flows for which tasks of a flow wait."""
+"""The stored sub-flows and the jobs for which tasks of a flow wait."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mc.errors import FlowFormatError
 from mc.flows.flow import Flow
 from mc.flows.formats.flow_dict import task_to_dict
 
-__all__ = ["find_awaited", "refuse_awaited_flows"]
+__all__ = ["find_awaited", "find_awaited_jobs", "refuse_awaited_flows"]
 
 
 def refuse_awaited_flows(flow: Flow) -> None:
@@ -45,3 +45,15 @@ def find_awaited(task: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(flow_dict, dict):
         for inner in flow_dict["graph"]["tasks"].values():
             yield from find_awaited(inner)
+
+
+def find_awaited_jobs(task: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys of jobs for which a task waits, at any depth inside it."""
+    if task.get("status") == "WAITING" and isinstance(task.get("job_key"), str):
+        yield task["job_key"]
+    proxied, flow_dict = task.get("proxied_task"), task.get("flow_dict")
+    if isinstance(proxied, dict):
+        yield from find_awaited_jobs(proxied)
+    if isinstance(flow_dict, dict):
+        for inner in flow_dict["graph"]["tasks"].values():
+            yield from find_awaited_jobs(inner)

@@ -215,5 +215,58 @@ class TestJob:
         assert "fetch" in refused.err
 
 
+class TestFlow:
+    def test_the_last_lines_of_the_first_job_that_failed_are_shown(
+        self, here: Path, houston: Houston
+    ) -> None:
+        end = "the end of stderr of outer/load, attempt 1:\n  no table\n  half a line\n"
+        assert houston("show", "night").out.endswith(f"\n\n{end}")
+        whole = houston("show", "night", "--task", "outer/load").out
+        assert "job       night/outer/1/load/1, FAILED on local\n" in whole
+        assert whole.endswith("\n\nthe end of stderr:\n  no table\n  half a line\n")
+        assert "the end of" not in houston("show", "night", "--task", "flaky").out
+
+    def test_stdout_is_shown_of_a_job_that_wrote_nothing_to_stderr(
+        self, here: Path, houston: Houston
+    ) -> None:
+        folder = Path(houston("job", "show", "night/outer/1/load/1", "--json").document["folder"])
+        (folder / "stderr").write_text("")
+        assert houston("show", "night").out.endswith(
+            "the end of stdout of outer/load, attempt 1:\n" + "".join(f"  {n}\n" for n in range(6, 16))
+        )
+
+    def test_what_a_task_waits_for_is_told(self, tmp_path: Path, houston_process: Houston) -> None:
+        wait = "until [ -e go ]; do sleep 0.02; done"
+        task = shell("long", f"echo ::progress 0.4 40 of 100; touch told; {wait}")
+        inner = {"key": "in", "task_type": "inline_flow", "precursors": []}
+        inner["task_params"] = {"flow_spec": {"tasks": [shell("deep", wait)]}}
+        (tmp_path / "spec.json").write_text(json.dumps({"key": "f", "tasks": [task, inner]}))
+        houston_process("submit", "spec.json", "--allow", "shell")
+        houston_process("tick", "--allow", "shell")
+        await_that((tmp_path / "told").exists, "the progress of the job")
+        change_rows(
+            tmp_path,
+            """UPDATE mc_job SET status = 'RUNNING', progress = '{"fraction": 0.4, "text": "40 of 100"}'
+            WHERE task_path = 'long'""",
+        )
+        change_rows(
+            tmp_path, "UPDATE mc_job SET status = 'PENDING', place = NULL WHERE task_path = 'in/deep'"
+        )
+        rows = {line.split()[0]: line for line in houston_process("show", "f").out.splitlines() if line}
+        assert rows["long"].endswith("40 % 40 of 100")
+        assert rows["in/deep"].endswith("waits for a worker of local")
+        reasons = {
+            each["task"]: each for each in houston_process("explain", "f", "--json").document["reasons"]
+        }
+        folder = houston_process("job", "show", "f/long/1", "--json").document["folder"]
+        (tmp_path / "go").touch()
+        assert reasons["long"]["kind"] == reasons["in/deep"]["kind"] == "job"
+        assert "'f/long/1', which runs on local on the host" in reasons["long"]["text"]
+        assert f"40 % 40 of 100. Its folder is {folder}." in reasons["long"]["text"]
+        assert reasons["long"]["commands"] == ["houston job show f/long/1", "houston logs f long --follow"]
+        assert "which waits for a worker of local." in reasons["in/deep"]["text"]
+        assert "has room starts it" in reasons["in/deep"]["moves"]
+
+
 def test_a_terminal_gets_no_control_characters_of_logs(here: Path) -> None:
     assert "a\\u001b[2Jb" in run_on_terminal("logs", "night", "fetch")

@@ -1,0 +1,58 @@
+"""Reasons why tasks do not move whose work is done by jobs."""
+
+from __future__ import annotations
+
+from shlex import quote
+from typing import Final
+
+from mc.explanation.explanation import Reason, ReasonKind
+from mc.explanation.facts import JobFacts
+from mc.flows.calls.failure import shorten
+
+__all__ = ["explain_job"]
+
+_LONGEST: Final = 300  # characters
+
+
+def explain_job(job: JobFacts, path: str, flow_key: str) -> Reason:
+    """Return why a task does not move that waits for a job.
+
+    Args:
+        job: that it waits for.
+        path: of the task.
+        flow_key: of its flow.
+    """
+    what, moves = _describe(job)
+    folder = f" Its folder is {job.folder}." if job.folder is not None and job.status != "PENDING" else ""
+    show = f"houston job show {quote(job.key)}"
+    follow = f"houston logs {quote(flow_key)} {quote(path)} --follow"
+    return Reason(
+        kind=ReasonKind.JOB,
+        task=path,
+        text=f"The task waits for the job {job.key!r}, which {what}.{folder}",
+        moves=moves,
+        since=job.since,
+        commands=(show, follow) if job.status == "RUNNING" else (show,),
+    )
+
+
+def _describe(job: JobFacts) -> tuple[str, str]:
+    """Return what a job does, and what would move its task."""
+    where = f"{job.executor} on the host {job.place}" if job.place is not None else job.executor
+    tick = f"a tick on {job.place}" if job.place is not None else "a tick"
+    if job.status == "PENDING":
+        why = f": {shorten(job.reason, _LONGEST).rstrip('.')}" if job.reason else ""
+        return (
+            f"waits for a worker of {job.executor}{why}",
+            f"A tick where the executor {job.executor} is set and has room starts it.",
+        )
+    if job.status not in ("SUBMITTED", "RUNNING"):
+        why = f": {shorten(job.reason, _LONGEST).rstrip('.')}" if job.reason else ""
+        return f"is {job.status}{why}", "The next tick, which finds how it ended."
+    moves = f"The end of the job: it makes its flow due, or {tick} sees it."
+    if job.stop_reason is not None:
+        why = shorten(job.stop_reason, _LONGEST).rstrip(".")
+        return f"is to end ({why}), and is {job.status} on {where}", f"Its end, which {tick} sees to."
+    if job.status == "SUBMITTED":
+        return f"was handed to {where}, and was not seen at work yet", moves
+    return f"runs on {where}" + (f": {shorten(job.progress, _LONGEST)}" if job.progress else ""), moves
