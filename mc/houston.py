@@ -166,10 +166,10 @@ class Houston(SelectionMethods):
     @made_once
     def runner(self) -> FlowRunner:
         """Claims stored flows, ticks and saves them."""
-        from mc.jobs.job_keeper import JobKeeper
+        from mc.jobs.job_watch import JobWatch
         from mc.runners.flow_runner import FlowRunner
 
-        jobs = JobKeeper(self.store, self._job_settings)
+        jobs = JobWatch(self.store, self._job_settings)
         return FlowRunner(self.store, self.engine, jobs=jobs, **self._runner_options)
 
     def close(self) -> None:

@@ -62,7 +62,7 @@ WINGS: dict[str, tuple[str, ...]] = {
         *("observer", "resource", "tick_report", "jobs"),
     ),
     "jobs": (
-        *("jobs", "in_memory_jobs", "job_keeper", "attendance", "module_path", "find_executor"),
+        *("jobs", "in_memory_jobs", "job_watch", "job_keeper", "attendance", "module_path", "find_executor"),
         *("executors", "folder", "script"),
     ),
     "explanation": ("flow_reasons", "task_reasons", "job_reasons", "facts", "explanation"),

@@ -61,7 +61,7 @@ class FlowRunner:
             raise what it answers. A tick waits for none.
         threads: how many flows are worked on side by side, each by a thread of its own that calls its
             handlers; what observers and `on_progress` are told comes from these threads, too.
-        jobs: starts the jobs of tasks and looks after them, such as a `JobKeeper`; without it a task that
+        jobs: starts the jobs of tasks and looks after them, such as a `JobWatch`; without it a task that
             needs one fails.
 
     Raises:

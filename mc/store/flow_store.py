@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from mc.clock import Clock, SystemClock
 from mc.context.gc_pause import gc_paused
@@ -28,6 +28,7 @@ from mc.store.leases import claims, held_leases
 from mc.store.leases.claims import Recollection
 from mc.store.leases.refusals import lease_lost
 from mc.store.schema.tables import flow as flow_table
+from mc.store.schema.tables import job
 
 if TYPE_CHECKING:
     from mc.flows.calls.call_note import FindNotes
@@ -473,6 +474,11 @@ class FlowStore:
         except DurationError:
             _logger.warning("the time %r of a flow cannot be read; see houston doctor", text)
             return None
+
+    def has_unfinished_jobs(self) -> bool:
+        """Tell whether there is a job that has not ended."""
+        query = select(job.c.id).where(job.c.status.in_(("PENDING", "SUBMITTED", "RUNNING"))).limit(1)
+        return self._database.read(lambda connection: connection.scalar(query)) is not None
 
     def is_held(self, family_of: str) -> bool:
         """Tell whether a runner holds this flow or a stored sub-flow of it."""

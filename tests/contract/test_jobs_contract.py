@@ -16,7 +16,7 @@ from mc.flows.controls.control import Control, ControlKind
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.jobs.job_settings import JobSettings
-from mc.jobs.job_keeper import JobKeeper
+from mc.jobs.job_watch import JobWatch
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
 from mc.store.schema import tables
@@ -48,7 +48,7 @@ class Site:
         self.runner = self.new_runner()
 
     def new_runner(self) -> FlowRunner:
-        return FlowRunner(self.store, self.engine, jobs=JobKeeper(self.store, self.settings))
+        return FlowRunner(self.store, self.engine, jobs=JobWatch(self.store, self.settings))
 
     def begin(self, *tasks: dict[str, Any], **spec: Any) -> Flow:
         flow = self.engine.flow_spec_to_flow({"key": "f", "tasks": [*tasks], **spec})

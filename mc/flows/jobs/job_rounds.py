@@ -14,12 +14,14 @@ class JobRounds(Protocol):
     """Starts the jobs of a store, sees how far they are, and takes their outcomes in.
 
     Attributes:
-        due_at: when to look again.
         executor: name of the executor that starts what names none.
     """
 
-    due_at: datetime
     executor: str
+
+    @property
+    def due_at(self) -> datetime:
+        """When to look again."""
 
     def attend(self) -> AbstractContextManager[None]:
         """Return a block in which ends of jobs are looked for, so that those need not tell of them."""

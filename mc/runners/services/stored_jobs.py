@@ -45,7 +45,7 @@ class StoredJobs:
         if self.rounds is None:
             raise ExecutorError(
                 f"Task {job.task_path!r} needs a job, and this runner starts none. Tick the flow by `houston "
-                f"tick` or `Houston(...)`, or give `FlowRunner(jobs=...)` a `JobKeeper`.",
+                f"tick` or `Houston(...)`, or give `FlowRunner(jobs=...)` a `JobWatch`.",
                 task_key=job.task_path,
             )
         self.rounds.check(job.executor)
