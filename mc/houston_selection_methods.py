@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -11,6 +12,7 @@ from mc.errors import ControlError, FlowNotFoundError
 from mc.houston_control_methods import ControlMethods
 
 if TYPE_CHECKING:
+    from mc.jobs.jobs import Jobs
     from mc.runners.immediate_control import ControlReport
     from mc.runners.many_flows import Act, ManyReport, Tell
     from mc.store.flow_results import FlowResults
@@ -23,6 +25,11 @@ __all__ = ["SelectionMethods"]
 
 class SelectionMethods(ControlMethods):
     """The part of `Houston` by which many stored flows are seen and acted upon."""
+
+    @property
+    @abstractmethod
+    def jobs(self) -> Jobs:
+        """The jobs of the stored flows."""
 
     def list(
         self,
@@ -207,15 +214,20 @@ class SelectionMethods(ControlMethods):
         if dry_run:
             return upkeep.plan_deletion(key, must_be_finished=not cancel)
         if not cancel:
-            return upkeep.delete_finished(key)
+            return self._delete_finished(key)
         self._check_who(by, "cancel")
         for unfinished in upkeep.find_unfinished(key):
             with suppress(ControlError, FlowNotFoundError):  # it has ended meanwhile
                 self.cancel(unfinished, by=str(by), reason=reason)
         try:
-            return upkeep.delete_finished(key)
+            return self._delete_finished(key)
         except ControlError as error:  # a runner holds it still
             return replace(upkeep.plan_deletion(key, must_be_finished=False), why_not=error.message)
+
+    def _delete_finished(self, key: str) -> Deletion:
+        gone = self.store.upkeep.delete_finished(key)
+        self.jobs.remove_left([key, *gone.sub_flows])
+        return gone
 
     def delete_many(
         self,

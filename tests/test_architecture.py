@@ -37,7 +37,7 @@ ALLOWED_ROOMS: dict[str, frozenset[str]] = {
     "observers": CORE | {"store"},
     "deployments": CORE | {"store", "runners", "jobs", "observers"},
     "houston_control_methods": CORE | {"store", "runners"},
-    "houston_selection_methods": CORE | {"store", "runners", "houston_control_methods"},
+    "houston_selection_methods": CORE | {"store", "runners", "jobs", "houston_control_methods"},
     "houston": CORE
     | {"store", "settings", "runners", "jobs", "observers", "deployments", "houston_selection_methods"},
     "async_houston": CORE | {"store", "runners", "houston"},

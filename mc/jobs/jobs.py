@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Jobs"]
 
+_logger = logging.getLogger(__name__)
+
+_MOST_FLOWS: Final = 500  # in one statement
 _MOST_NEAR: Final = 3  # names that were perhaps meant
 _MOST_NAMED: Final = 5
 _TAIL_BYTES: Final = 8192  # of a log, of which the last lines are shown
@@ -109,6 +113,38 @@ class Jobs:
         if record.has_ended:
             raise JobError(f"Job {key!r} is {record.status} already.", key=key, status=record.status)
         return self._store.jobs.stop(key, reason)
+
+    def remove_left(self, flow_keys: Sequence[str] | None = None) -> int:
+        """Remove the jobs that have ended of flows that were deleted, with their folders.
+
+        Those that have not ended stay until they have. The row of a job whose folder cannot be deleted stays
+        too.
+
+        Args:
+            flow_keys: only of these flows; all that are gone unless given.
+
+        Returns:
+            How many were removed.
+        """
+        if flow_keys is None:
+            return self._remove_left(None)
+        parts = (flow_keys[begin : begin + _MOST_FLOWS] for begin in range(0, len(flow_keys), _MOST_FLOWS))
+        return sum(map(self._remove_left, parts))
+
+    def _remove_left(self, flow_keys: Sequence[str] | None) -> int:
+        removed, after = 0, ""
+        while found := self._store.jobs.list_left(after=after, flow_keys=flow_keys):
+            gone: _Lines = []
+            for each, key in found:
+                try:
+                    self.folder(key).remove()
+                except JobError as error:
+                    _logger.warning("%s", error.message, extra={"action": "job_folder_not_removed"})
+                else:
+                    gone.append(each)
+            removed += self._store.jobs.remove(gone)
+            after = found[-1][0]
+        return removed
 
     def folder(self, key: str) -> JobFolder:
         """Return where the files of a job are, or would be, on this host."""

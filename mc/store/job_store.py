@@ -18,14 +18,15 @@ from mc.store.lease import Wake
 from mc.store.leases.claims import family_of as family_query
 from mc.store.rows.job_rows import LIVE, ask_to_stop, job_id, job_query, record_of
 from mc.store.rows.wakes import JOB, add_wake, lock_flow
+from mc.store.schema.tables import flow, schema
 from mc.store.schema.tables import job as job_table
-from mc.store.schema.tables import schema
 from mc.store.sql.column_types import storable_text
 
 __all__ = ["JobStore"]
 
 _TURN: Final = 13  # number of the upgrade that made the table
 _MOST_ENDED: Final = 100  # in one transaction, which keeps their flows' rows locked
+_MOST_REMOVED: Final = 500  # likewise
 _UNFINISHED: Final = ("PENDING", *LIVE)
 
 _jobs = job_table.c
@@ -317,12 +318,32 @@ class JobStore:
         self._database.write(lambda connection: ask_to_stop(connection, {record.id: reason}, now))
         return self.get(key)
 
-    def remove_ended(self, flow_keys: Sequence[str]) -> int:
-        """Delete the rows of jobs of these flows that have ended, and return how many there were."""
-        gone = delete(job_table).where(
-            _jobs.flow_key.in_(flow_keys), _jobs.status.in_(sorted(FINISHED_JOB_STATUSES))
+    # --- what is left of flows that are gone -------------------------------------------------
+
+    def list_left(
+        self, *, after: str = "", flow_keys: Sequence[str] | None = None
+    ) -> Sequence[tuple[str, str]]:
+        """Return id and key of jobs that have ended, and whose flows are not stored any more, sorted by id.
+
+        Args:
+            after: only those with a later id.
+            flow_keys: only of these flows; at most 500.
+        """
+        is_stored = select(flow.c.key).where(flow.c.key == _jobs.flow_key).exists()
+        query = select(_jobs.id, _jobs.key).where(
+            _jobs.id > after, _jobs.status.in_(sorted(FINISHED_JOB_STATUSES)), ~is_stored
         )
-        return self._database.write(lambda connection: connection.execute(gone).rowcount)
+        if flow_keys is not None:
+            query = query.where(_jobs.flow_key.in_(flow_keys))
+        query = query.order_by(_jobs.id).limit(_MOST_REMOVED)
+        return self._database.read(
+            lambda connection: [(row.id, row.key) for row in connection.execute(query)]
+        )
+
+    def remove(self, ids: Sequence[str]) -> int:
+        """Delete the rows of jobs that have ended; return how many there were."""
+        gone = delete(job_table).where(_jobs.id.in_(ids), _jobs.status.in_(sorted(FINISHED_JOB_STATUSES)))
+        return self._database.write(lambda connection: connection.execute(gone).rowcount) if ids else 0
 
 
 def _is_as(record: JobRecord) -> ColumnElement[bool]:

@@ -165,24 +165,28 @@ def sql(settings: Settings, dialect: str | None, after: int) -> None:
 def prune(settings: Settings, older_than: timedelta, keep_failed: bool, dry_run: bool) -> None:
     """Remove flows that were finished long ago, and the account of old ticks.
 
-    Flows go with all that belongs to them, sub-flows with the flow that started them. It is done in batches
+    Flows go with all that belongs to them, sub-flows with the flow that started them, and jobs that have
+    ended with their folders, as far as these are on this host. It is done in batches
     while others work, and may be interrupted and repeated. A key that was used is not free again.
     """
     _open_existing(settings).close()  # SQLite would make a file that is not there
     with settings.open_houston() as houston:
         report = houston.store.upkeep.prune(older_than, keep_failed=keep_failed, dry_run=dry_run)
+        jobs = None if dry_run else houston.jobs.remove_left()
     if settings.as_json:
-        print_json(report.to_dict())
+        print_json({**report.to_dict(), "jobs": jobs})
     else:
-        print(describe_pruning(report))
+        print(describe_pruning(report, jobs or 0))
 
 
-def describe_pruning(report: PruneReport) -> str:
-    """Return one line that tells people what was removed."""
+def describe_pruning(report: PruneReport, jobs: int) -> str:
+    """Return one line that tells people what was removed, with that number of jobs."""
     verb = "Would remove" if report.dry_run else "Removed"
     parts = [f"{count_of(report.flows, 'flow')} with {count_of(report.tasks, 'task')}"]
     if report.specs:
         parts.append(count_of(report.specs, "spec"))
+    if jobs:
+        parts.append(f"{count_of(jobs, 'job')} with their files")
     parts.append(f"the account of {count_of(report.ticks, 'tick')}")
     text = f"{verb} {', '.join(parts)}."
     if report.passed_over:

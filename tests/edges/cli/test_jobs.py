@@ -268,5 +268,27 @@ class TestFlow:
         assert "has room starts it" in reasons["in/deep"]["moves"]
 
 
+class TestRemoval:
+    def test_jobs_go_with_their_flow(self, here: Path, houston: Houston) -> None:
+        folders = here / "mc.sqlite3.data" / "jobs"
+        assert len([*folders.glob("*/*")]) == 4
+        houston("delete", "night", "--dry-run")
+        assert len(houston("job", "list", "--json").document) == 4
+        houston("delete", "night")
+        assert houston("job", "list", "--json").document == []
+        assert not [*folders.glob("*/*")]
+
+    def test_a_job_that_has_not_ended_stays_until_it_has(self, here: Path, houston: Houston) -> None:
+        change_rows(here, "UPDATE mc_job SET status = 'RUNNING' WHERE `key` = 'night/fetch/1'")
+        pruned = houston("db", "prune", "--older-than", "0s", "--json").document
+        assert (pruned["flows"], pruned["jobs"]) == (1, 3)
+        (left,) = houston("job", "list", "--json").document
+        folder = Path(houston("job", "show", left["key"], "--json").document["folder"])
+        assert (left["key"], folder.is_dir()) == ("night/fetch/1", True)
+        change_rows(here, "UPDATE mc_job SET status = 'LOST'")
+        assert "1 job with their files" in houston("db", "prune", "--older-than", "0s").out
+        assert not folder.exists()
+
+
 def test_a_terminal_gets_no_control_characters_of_logs(here: Path) -> None:
     assert "a\\u001b[2Jb" in run_on_terminal("logs", "night", "fetch")
