@@ -16,6 +16,7 @@ OUTPUTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "approval": frozenset({"approved", "by", "at", "comment"}),
         "call": frozenset({"result"}),
         "flow": frozenset({"flow_key", "flow_data", "results"}),
+        "http": frozenset({"headers", "json", "status", "text"}),
         "inline_flow": frozenset({"flow_data", "results"}),
         "job": frozenset({"job_key", "result"}),
         "log": frozenset(),

@@ -17,7 +17,7 @@ from mc.spec.item_limits import find_contradiction
 from mc.spec.leave import Refusal
 from mc.spec.problems import join_pointer, list_names, shorten
 from mc.spec.schema.params_schema import check_params_schema, warn_of_own_data
-from mc.spec.task_types import OLDER_PREFIX, TASK_TYPES_NOT_YET_RUN, canonical_task_type
+from mc.spec.task_types import OLDER_PREFIX, canonical_task_type
 
 __all__ = ["check_flow_head", "check_task", "check_task_cfg"]
 
@@ -106,12 +106,6 @@ def _check_type(task_type: str, name: str, pointer: str, findings: Findings) -> 
     if reason:
         expected = "a task type that can be run"
         findings.add_own_code("MC112", pointer, reason, found=task_type, expected=expected, suggestion=None)
-        return
-    if name in TASK_TYPES_NOT_YET_RUN:
-        message = f"The task type {shorten(name)} is part of the format, but this version does not run it."
-        findings.add(
-            "MC111", pointer, message, found=task_type, expected="a task type that this version runs"
-        )
         return
     suggestion = findings.suggester.nearest(name.removeprefix(OLDER_PREFIX), findings.type_names)
     message = f"There is no task type {shorten(task_type)}. {OWN_CODE}"

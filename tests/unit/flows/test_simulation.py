@@ -58,9 +58,9 @@ class TestStandIns:
         with pytest.raises(SpecError):
             simulate({"key": "a", "task_type": "wait", "task_params": {"durration": 1}})
 
-    def test_a_type_that_the_format_knows_and_no_version_runs_is_refused(self) -> None:
-        with pytest.raises(SpecError, match="does not run it"):
-            simulate({"task_type": "http"})
+    def test_a_request_is_not_sent_and_needs_no_leave(self) -> None:
+        params = {"url": "https://example.org"}
+        assert simulate({"task_type": "http", "task_params": params}).flow.status == "COMPLETED"
 
 
 class TestTime:

@@ -9,7 +9,7 @@ import pytest
 
 from mc.spec.codes import CODE_SENTENCES, full_code
 from mc.spec.schema.flow_spec_schema import load_flow_spec_schema
-from mc.spec.task_types import BUILT_IN_TASK_TYPES, TASK_TYPES_NOT_YET_RUN, canonical_task_type
+from mc.spec.task_types import BUILT_IN_TASK_TYPES, canonical_task_type
 
 ROOT = Path(__file__).parents[3]
 REFERENCE = (ROOT / "docs" / "reference" / "spec.md").read_text(encoding="utf-8")
@@ -42,7 +42,7 @@ def test_every_key_of_the_format_is_documented(definition: str) -> None:
     assert [key for key in SCHEMA["$defs"][definition]["properties"] if f"`{key}`" not in REFERENCE] == []
 
 
-@pytest.mark.parametrize("name", sorted(BUILT_IN_TASK_TYPES | TASK_TYPES_NOT_YET_RUN))
+@pytest.mark.parametrize("name", sorted(BUILT_IN_TASK_TYPES))
 def test_older_spellings_have_a_name_of_today(name: str) -> None:
     assert canonical_task_type(f"mc.tasks.{name}") == name == canonical_task_type(name)
 

@@ -457,6 +457,7 @@ _PARAMS: dict[str, dict[str, Any]] = {
     "approval": {},
     "call": {"function": "m:f"},
     "flow": _FLOW,
+    "http": {"url": "https://example.org"},
     "inline_flow": _FLOW,
     "job": {"job_type": "m:f"},
     "log": {"msg": "x"},

@@ -14,7 +14,7 @@ from mc.spec.problems import NameSuggester
 from mc.spec.reading.reading import read_spec_file
 from mc.spec.schema.flow_spec_schema import load_flow_spec_schema
 from mc.spec.schema.schema_check import part_checker
-from mc.spec.task_types import BUILT_IN_TASK_TYPES, TASK_TYPES_NOT_YET_RUN
+from mc.spec.task_types import BUILT_IN_TASK_TYPES
 from mc.spec.validation import find_problems
 
 SPECS = Path(__file__).parents[3] / "specs"
@@ -157,7 +157,7 @@ def build_tasks(flow_specs: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
             },
         ),
     )
-    types = st.one_of(st.sampled_from(sorted(BUILT_IN_TASK_TYPES | TASK_TYPES_NOT_YET_RUN)), scalars)
+    types = st.one_of(st.sampled_from(sorted(BUILT_IN_TASK_TYPES)), scalars)
     return st.one_of(
         scalars,
         st.fixed_dictionaries(
@@ -203,7 +203,7 @@ class TestTheSchema:
 
     def test_every_task_type_of_the_format_has_its_parameters(self) -> None:
         definitions = load_flow_spec_schema()["$defs"]
-        types = BUILT_IN_TASK_TYPES | TASK_TYPES_NOT_YET_RUN
+        types = BUILT_IN_TASK_TYPES
         assert types == definitions["task_params"].keys() == definitions["template_params"].keys()
 
     def test_templates_have_the_same_keys_as_what_they_become(self) -> None:

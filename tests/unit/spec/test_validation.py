@@ -171,10 +171,6 @@ class TestTaskTypes:
         assert find({"task_type": "mc.tasks.print", "task_params": {"msg": 1}}) == []
         assert codes(find({"task_type": "mc.tasks.print"})) == [("MC002", "/tasks/0")]
 
-    def test_types_of_the_format_that_are_not_run_say_so(self) -> None:
-        (problem,) = find({"task_type": "shell", "task_params": {"command": "ls"}})
-        assert "this version does not run it" in problem.message
-
     def test_only_the_given_names_are_taken(self) -> None:
         spec = {"tasks": [noop("a"), {"task_type": "mine", "task_params": {"anything": [1]}}]}
         assert find_problems(spec, task_types={"mine", "noop"}) == []
@@ -412,21 +408,6 @@ class TestPlaces:
         assert codes(find(spread(skeleton))) == [
             ("MC121", "/tasks/0/task_params/mapping_params/skeleton/cfg/start_when")
         ]
-
-    @pytest.mark.parametrize("task_type", ["job", "shell", "http"])
-    def test_the_older_spelling_of_a_type_says_the_same(self, task_type: str) -> None:
-        from mc.flows.handlers.handler_registry import HandlerRegistry
-
-        for registry in (None, HandlerRegistry()):
-            messages = {
-                problem.message
-                for name in (task_type, f"mc.tasks.{task_type}")
-                for problem in find_problems({"tasks": [{"task_type": name}]}, task_types=registry)
-                if problem.code.startswith("MC111")
-            }
-            assert messages == {
-                f'The task type "{task_type}" is part of the format, but this version does not run it.'
-            }
 
 
 class TestFunctions:
