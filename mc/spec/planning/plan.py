@@ -170,7 +170,10 @@ def plan_flow_spec(
 
 def _find_not_interrupted(level: Level) -> Iterator[str]:
     for task in level.tasks:
-        is_call = canonical_task_type(task_type_of(task.spec)) not in _INTERRUPTED
+        is_call = (
+            canonical_task_type(task_type_of(task.spec)) not in _INTERRUPTED
+            and task_runs(task.spec) is not TaskRuns.JOB
+        )
         if is_call and (task.spec.get("cfg") or {}).get("timeout") is not None:
             yield task.shown
     for _, inner in level.sub_levels():

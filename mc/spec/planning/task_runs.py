@@ -18,6 +18,7 @@ class TaskRuns(StrEnum):
     IN_TURN = "in turn"  # called by the flow's runner, one after the other; async handlers side by side
     INSIDE = "inside"  # so are the tasks inside of it, under the lease of the flow
     WAITS = "waits"  # for a time or an event, which takes nobody's time
+    JOB = "job"  # outside of ticks, side by side as far as its executor has room
     OWN_FLOW = "own flow"  # a stored flow that any runner may take
     OWN_FLOWS = "own flows"  # one for each item
 
@@ -28,8 +29,11 @@ SHARED: Final = frozenset({TaskRuns.OWN_FLOW, TaskRuns.OWN_FLOWS})
 _KINDS: Final[Mapping[str, TaskRuns]] = {
     "approval": TaskRuns.WAITS,
     "flow": TaskRuns.OWN_FLOW,
+    "http": TaskRuns.JOB,
     "inline_flow": TaskRuns.INSIDE,
+    "job": TaskRuns.JOB,
     "loop": TaskRuns.INSIDE,
+    "shell": TaskRuns.JOB,
     "spread": TaskRuns.INSIDE,
     "switch": TaskRuns.INSIDE,
     "wait": TaskRuns.WAITS,
@@ -44,4 +48,6 @@ def task_runs(task: Mapping[str, Any]) -> TaskRuns:
         return TaskRuns.OWN_FLOWS
     if name == "spread" and canonical_task_type(str(params.get("container_task_type"))) == "flow":
         return TaskRuns.OWN_FLOW
+    if name == "call" and params.get("executor") is not None:
+        return TaskRuns.JOB
     return _KINDS.get(name, TaskRuns.IN_TURN)

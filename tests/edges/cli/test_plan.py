@@ -79,6 +79,7 @@ def test_it_names_the_calls_that_a_timeout_does_not_interrupt() -> None:
             "task_params": {"flow_spec": {"tasks": [inner]}},
             **timeout,
         },
+        {"key": "elsewhere", "task_type": "job", "task_params": {"job_type": "m:f"}, **timeout},
         {"key": "free", "task_type": "print", "task_params": {"msg": "x"}},
     ]
     assert plan_flow_spec({"tasks": tasks}).not_interrupted == ("act", "box/deep")
