@@ -63,7 +63,7 @@ WINGS: dict[str, tuple[str, ...]] = {
     ),
     "jobs": (
         *("jobs", "in_memory_jobs", "job_watch", "job_keeper", "attendance", "module_path", "find_executor"),
-        *("http_request", "executors", "folder", "script"),
+        *("data_folder", "http_request", "executors", "folder", "script"),
     ),
     "explanation": ("flow_reasons", "task_reasons", "job_reasons", "facts", "explanation"),
     "simulation": ("simulation", "script", "scripted_handlers", "timeline", "scripted_results", "task_paths"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -46,8 +47,8 @@ def command(settings: Settings, late_after: timedelta, tries: bool, seconds: flo
     """Tell what is wrong with the store, what it means and what to do.
 
     Looks at the tables' version, the disk and the journal, late and blocked flows, expired leases, gaps
-    between ticks and ticks that never ended. Nothing is changed. Ends with 1 if something needs a person,
-    with 3 if the store cannot be reached or used.
+    between ticks, ticks that never ended, jobs that were LOST or wait for long, and the data folder. Nothing
+    is changed. Ends with 1 if something needs a person, with 3 if the store cannot be reached or used.
 
     With --try (or as houston selftest) it tries the disk or the server that flows will be kept on. In a
     database of its own, a file beside the one of --db or a schema on the same server, it commits and
@@ -63,9 +64,7 @@ def command(settings: Settings, late_after: timedelta, tries: bool, seconds: flo
 
         found = run_self_test(settings.db_url, seconds=seconds)
     else:
-        from mc.store.upkeep.health import examine
-
-        found = examine(settings.db_url, late_after=late_after, busy_seconds=settings.busy_seconds)
+        found = _examine(settings, late_after)
     findings = []
     for finding in found:
         findings.append(finding)
@@ -76,6 +75,28 @@ def command(settings: Settings, late_after: timedelta, tries: bool, seconds: flo
         told = [finding.to_dict() for finding in findings]
         print_json({"passed" if tries else "healthy": good, "findings": told})
     return ExitCode.DONE if good else ExitCode.NEEDS_A_PERSON
+
+
+def _examine(settings: Settings, late_after: timedelta) -> list[Finding]:
+    """Return what is found of the store and of the data folder, worst first."""
+    from mc.jobs.data_folder import check_data_folder, list_job_ids
+    from mc.jobs.find_executor import executor_kinds
+    from mc.settings.of_jobs import default_data_folder
+    from mc.store.finding import Severity
+    from mc.store.upkeep.health import examine
+
+    data_folder = Path(settings.values.get("data").value or default_data_folder(settings.db_url)).absolute()
+    found = examine(
+        settings.db_url,
+        late_after=late_after,
+        busy_seconds=settings.busy_seconds,
+        executors={*executor_kinds(), *(settings.values.get("executors").value or ())},
+        folder_ids=list_job_ids(data_folder),
+    )
+    order = (Severity.PROBLEM, Severity.NOTE, Severity.OK)
+    return sorted(
+        [*found, *check_data_folder(data_folder)], key=lambda finding: order.index(finding.severity)
+    )
 
 
 def _describe(finding: Finding) -> str:

@@ -48,6 +48,8 @@ STATUS_STYLES: Final[Mapping[str, str]] = MappingProxyType(
         "FAILED": "bold red",
         "SKIPPED": "dim yellow",
         "CANCELLED": "magenta",
+        "SUBMITTED": "blue",  # of jobs
+        "LOST": "bold red",
     }
 )
 

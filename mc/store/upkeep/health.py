@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -15,6 +15,7 @@ from mc.store.database import BUSY_SECONDS, Database
 from mc.store.finding import Finding, Severity
 from mc.store.schema.upgrade import NEWEST_VERSION, read_version
 from mc.store.upkeep.flow_checks import check_flows
+from mc.store.upkeep.job_checks import check_jobs
 from mc.store.upkeep.row_checks import check_rows, unreadable
 from mc.store.upkeep.tick_checks import check_ticks
 
@@ -27,6 +28,8 @@ def examine(
     clock: Clock | None = None,
     late_after: timedelta = LATE_AFTER,
     busy_seconds: float = BUSY_SECONDS,
+    executors: Collection[str] | None = None,
+    folder_ids: Collection[str] = (),
 ) -> list[Finding]:
     """Return what there is to say of a store, worst first; nothing is changed.
 
@@ -35,6 +38,8 @@ def examine(
         clock: of the runners; the machine's unless given.
         late_after: for so long a flow may be due, or its lease be over, before it is called late.
         busy_seconds: how long to wait for a lock.
+        executors: names of those that this place has; None: they are not known.
+        folder_ids: ids of the jobs of which there are folders here.
 
     Raises:
         StoreUnreachableError: there is no such database, or it cannot be used.
@@ -42,8 +47,14 @@ def examine(
     """
     clock = clock or SystemClock()
     database = open_existing(url, clock, busy_seconds)
+    now = clock.now()
+
+    def look(connection: Connection) -> list[Finding]:
+        jobs = check_jobs(connection, now, late_after, executors, folder_ids)
+        return list(_examine(connection, database, now, late_after, jobs))
+
     try:
-        findings = database.read(lambda found: list(_examine(found, database, clock.now(), late_after)))
+        findings = database.read(look)
     finally:
         database.close()
     return sorted(findings, key=lambda finding: _ORDER.index(finding.severity))
@@ -64,7 +75,11 @@ _ORDER: Final = (Severity.PROBLEM, Severity.NOTE, Severity.OK)
 
 
 def _examine(
-    connection: Connection, database: Database, now: datetime, late_after: timedelta
+    connection: Connection,
+    database: Database,
+    now: datetime,
+    late_after: timedelta,
+    jobs: Iterator[Finding],
 ) -> Iterator[Finding]:
     version = read_version(connection)
     yield _judge_version(version)
@@ -76,6 +91,7 @@ def _examine(
         for what, checks in {
             "flows": check_flows(connection, database.dialect, now, late_after),
             "ticks": check_ticks(connection, database.dialect, now),
+            "jobs": jobs,
         }.items():
             try:
                 yield from checks

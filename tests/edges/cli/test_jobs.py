@@ -290,5 +290,46 @@ class TestRemoval:
         assert not folder.exists()
 
 
+class TestDoctor:
+    def find(self, houston: Houston) -> dict[str, dict[str, Any]]:
+        found = houston("doctor", "--json").document["findings"]
+        return {
+            each["code"]: each for each in found if "job" in each["code"] or each["code"] == "data-folder"
+        }
+
+    def test_what_is_well_is_no_matter(self, here: Path, houston: Houston) -> None:
+        found = self.find(houston)
+        assert [*found] == ["data-folder"]
+        assert str(here / "mc.sqlite3.data") in found["data-folder"]["message"]
+
+    def test_jobs_that_were_lost_lately_are_told(self, here: Path, houston: Houston) -> None:
+        lost = "UPDATE mc_job SET status = 'LOST', reason = 'gone' WHERE task_path = 'flaky'"
+        change_rows(here, lost)
+        assert self.find(houston)["lost-jobs"]["details"]["count"] == 2
+        change_rows(here, "UPDATE mc_job SET finished_at = '2020-01-01T00:00:00.000000+00:00'")
+        assert "lost-jobs" not in self.find(houston)
+
+    def test_a_job_that_nobody_starts_is_told(self, here: Path, houston: Houston) -> None:
+        since = "created_at = '2020-01-01T00:00:00.000000+00:00'"
+        change_rows(here, f"UPDATE mc_job SET status = 'PENDING', {since} WHERE task_path = 'fetch'")
+        assert self.find(houston)["waiting-jobs"]["severity"] == "note"
+        change_rows(here, "UPDATE mc_job SET executor = 'moon'")
+        found = self.find(houston)["waiting-jobs"]
+        assert (found["severity"], "[executors.moon]" in found["advice"]) == ("problem", True)
+        (here / "mc.toml").write_text('[executors.moon]\nkind = "local"\n')
+        assert self.find(houston)["waiting-jobs"]["severity"] == "note"
+
+    def test_folders_without_a_job_are_told(self, here: Path, houston: Houston) -> None:
+        change_rows(here, "DELETE FROM mc_job WHERE task_path = 'fetch'")
+        assert self.find(houston)["job-folders"]["details"]["count"] == 1
+
+    def test_a_data_folder_without_room_is_told(
+        self, here: Path, houston: Houston, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        usage = shutil.disk_usage(here)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1 << 20))
+        assert self.find(houston)["data-folder"]["severity"] == "problem"
+
+
 def test_a_terminal_gets_no_control_characters_of_logs(here: Path) -> None:
     assert "a\\u001b[2Jb" in run_on_terminal("logs", "night", "fetch")
