@@ -165,7 +165,7 @@ class JobKeeper:
             ]
         )
         native_ids = {key: found for key, found in started.items() if isinstance(found, str)}
-        jobs.note_started(native_ids, [by_key[key] for key in native_ids])
+        jobs.note_started(native_ids, [by_key[key] for key in native_ids], _LEASE.total_seconds())
         left = [by_key[each.job.key] for each in ready if each.job.key not in started]
         if left:
             jobs.give_back(left, "its executor has no room")
@@ -312,7 +312,7 @@ class JobKeeper:
         jobs = [FolderJob(job=record.job, folder=self._folder(record).path) for record in records]
         found = executor.find(jobs)
         by_key = {record.job.key: record for record in records}
-        self._store.jobs.note_started(found, [by_key[key] for key in found])
+        self._store.jobs.note_started(found, [by_key[key] for key in found], _LEASE.total_seconds())
         self._store.jobs.give_back(
             [record for record in records if record.job.key not in found],
             "whoever was to start it vanished before it did",

@@ -197,22 +197,27 @@ class JobStore:
 
         return self._database.write(work)
 
-    def note_started(self, native_ids: Mapping[str, str], records: Sequence[JobRecord]) -> None:
+    def note_started(
+        self, native_ids: Mapping[str, str], records: Sequence[JobRecord], seconds: float
+    ) -> None:
         """Note what an executor calls jobs that it has taken.
 
         Args:
             native_ids: by key of the job.
             records: of the jobs, as they were taken; what was taken by others since is left as it is.
+            seconds: how long their leases last from now on.
         """
         if not native_ids:
             return
 
         def work(connection: Connection) -> None:
+            expires_at = _in_seconds(connection, self._database.dialect.now(), seconds)
             for record in sorted(records, key=lambda record: record.id):
                 native_id = native_ids.get(record.job.key)
                 if native_id is not None:
                     here = _is_as(record) & _jobs.status.in_(LIVE)
-                    connection.execute(update(job_table).where(here).values(native_id=native_id))
+                    values = {"native_id": native_id, "lease_expires_at": expires_at}
+                    connection.execute(update(job_table).where(here).values(**values))
 
         self._database.write(work)
 

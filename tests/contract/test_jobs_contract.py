@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from mc.clock import ManualClock
-from mc.durations import format_time
+from mc.durations import format_time, parse_time
 from mc.flows.controls.control import Control, ControlKind
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
@@ -180,6 +180,14 @@ class TestLost:
         site.end_leases()
         site.tick(site.new_runner())
         assert site.statuses()["f/a/1"] == "LOST"
+
+    def test_its_lease_lasts_from_its_start_on(self, site: Site) -> None:
+        """Or a tick on another host, a minute later, would call it LOST that nobody has looked at yet."""
+        site.begin(job("a"))
+        text = site.store._database.read(
+            lambda connection: connection.scalar(select(tables.job.c.lease_expires_at))
+        )
+        assert parse_time(text) - datetime.now(UTC) > timedelta(minutes=10)
 
     def test_a_sign_of_life_keeps_it(self, site: Site) -> None:
         site.begin(job("a"))
