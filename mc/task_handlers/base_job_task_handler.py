@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
+from mc.context.interpolation import interpolate
+from mc.context.json_values import dumps
 from mc.durations import parse_duration
 from mc.errors import JobError, JobLostError
 from mc.flows.jobs.job import Job, JobState, Outcome
@@ -14,6 +17,8 @@ from mc.flows.services import JobService
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
 __all__ = ["BaseJobTaskHandler"]
+
+_SECRET: Final = re.compile(r"\$\{secret\.[^}]*\}")
 
 
 class BaseJobTaskHandler(BaseTaskHandler):
@@ -89,6 +94,46 @@ class BaseJobTaskHandler(BaseTaskHandler):
         key = self.task.get("job_key")
         if key and "initialised" in self.task:
             self._service.cancel(key, f"The task {self.task.get('key')!r} was cancelled.")
+
+    def read_texts(self, name: str) -> dict[str, str]:
+        """Return a parameter that is a mapping of texts, in which the spec may name secrets.
+
+        Its handler leaves the parameter uninterpolated: its references are resolved here, and what they bring
+        may name none, or data could take a secret to where they like.
+
+        Args:
+            name: of the parameter.
+
+        Raises:
+            SpecError: it is no mapping of texts and numbers, or a reference brings a secret's name.
+        """
+        raw = self.read_param(name, object, {})
+        given = interpolate(raw, self.task_ctx.path_ctx())
+        if not isinstance(given, dict):
+            raise self.spec_error(f"task_params.{name} must be a mapping")
+        texts: dict[str, str] = {}
+        for key, value in given.items():
+            if isinstance(value, dict | list):
+                raise self.spec_error(f"task_params.{name}: {key!r:.50} must be a text or a number")
+            written = str(raw[key]) if isinstance(raw, dict) else ""
+            texts[key] = self.refuse_secrets(value, f"{name}: {key!r:.50}", written)
+        return texts
+
+    def refuse_secrets(self, value: Any, place: str, written: str = "") -> str:
+        """Return a value as text; raise `SpecError` where it names other secrets than the spec itself does.
+
+        Args:
+            value: with its references resolved.
+            place: for messages.
+            written: what stands in the spec in its place.
+        """
+        text = value if isinstance(value, str) else dumps(value)
+        if _SECRET.findall(text) != _SECRET.findall(written):
+            raise self.spec_error(
+                f"task_params.{place}: what a reference brings names a secret, which only the spec itself "
+                f"may; write ${{secret.NAME}} there"
+            )
+        return text
 
     @property
     def _service(self) -> JobService:

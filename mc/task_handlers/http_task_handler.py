@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
-from mc.context.interpolation import interpolate
 from mc.context.json_values import dumps
 from mc.durations import parse_duration
 from mc.flows.calls.missing_handlers import put_off_unless_leave
@@ -15,7 +14,6 @@ from mc.task_handlers.base_job_task_handler import BaseJobTaskHandler
 
 __all__ = ["HttpTaskHandler", "TaskHandler"]
 
-_SECRET: Final = re.compile(r"\$\{secret\.[^}]*\}")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OF_THE_URL: Final = frozenset({"host", "content-length", "transfer-encoding"})
 _STATUS: Final = re.compile(r"HttpStatus([0-9]{3})")
@@ -52,7 +50,8 @@ class HttpTaskHandler(BaseJobTaskHandler):
             "timeout_seconds": parse_duration(timeout) if timeout is not None else None,
             "may_be_private": allowed.names_host(url),
         }
-        return {"type": "function", "function": "mc.jobs.http_request:send_request", "kwargs": request}
+        function = "mc.jobs.http_request:send_request"
+        return {"type": "function", "function": function, "kwargs": request, "fills_headers": True}
 
     def read_outcome(self, outcome: Outcome) -> Mapping[str, Any]:
         """Return the response; of one whose status is a failure, the status alone."""
@@ -62,26 +61,13 @@ class HttpTaskHandler(BaseJobTaskHandler):
         return {"status": int(status.group(1))} if status else {}
 
     def _make_headers(self) -> dict[str, str]:
-        raw = self.read_param("headers", object, {})
-        given = interpolate(raw, self.task_ctx.path_ctx())
-        if not isinstance(given, dict):
-            raise self.spec_error("task_params.headers must be a mapping")
-        headers: dict[str, str] = {}
-        for name, value in given.items():
-            if not _HEADER_NAME.fullmatch(name) or isinstance(value, dict | list):
-                raise self.spec_error(
-                    f"task_params.headers: {name!r:.50} must be a name with a text or number"
-                )
+        headers = self.read_texts("headers")
+        for name in headers:
+            if not _HEADER_NAME.fullmatch(name):
+                raise self.spec_error(f"task_params.headers: {name!r:.50} is no name of a header")
             if name.lower() in _OF_THE_URL:
                 raise self.spec_error(
                     f"task_params.headers: {name!r} follows from the url and the json; leave it out"
-                )
-            headers[name] = value if isinstance(value, str) else dumps(value)
-            written = raw[name] if isinstance(raw, dict) else ""
-            if _SECRET.findall(headers[name]) != _SECRET.findall(str(written)):
-                raise self.spec_error(
-                    f"task_params.headers: what a reference brings to {name!r} names a secret, which "
-                    f"only the spec itself may; write ${{secret.NAME}} there"
                 )
         return headers
 

@@ -25,7 +25,7 @@ class ShellTaskHandler(BaseJobTaskHandler):
     text: they are variables of its environment, `${MC_1}` and so on in their place.
     """
 
-    uninterpolated_params: ClassVar[frozenset[str]] = frozenset({"command"})
+    uninterpolated_params: ClassVar[frozenset[str]] = frozenset({"command", "env"})
 
     def make_work(self) -> Mapping[str, Any]:
         """Return the command."""
@@ -35,7 +35,7 @@ class ShellTaskHandler(BaseJobTaskHandler):
             found = "neither" if argv is None else "both"
             raise self.spec_error(f"task_params needs either argv or command; found {found}")
         work: dict[str, Any] = {"type": "shell"}
-        env = {name: _text(value) for name, value in self.read_param("env", dict, {}).items()}
+        env = self.read_texts("env")
         if argv is not None:
             if not argv or any(isinstance(part, dict | list) for part in argv):
                 raise self.spec_error("task_params.argv must be a list of texts and numbers, not empty")
@@ -71,10 +71,13 @@ class ShellTaskHandler(BaseJobTaskHandler):
             name = names.setdefault(text, f"MC_{len(names) + 1}")
             if name not in values:
                 is_secret = text.startswith("secret.")
-                values[name] = match.group() if is_secret else _text(read_copy(ctx, text))
+                values[name] = match.group() if is_secret else self._read(ctx, text)
             return f"${{{name}}}"
 
         return _REFERENCE.sub(replace, command), values
+
+    def _read(self, ctx: Mapping[str, Any], path: str) -> str:
+        return self.refuse_secrets(read_copy(ctx, path), f"command: ${{{path}}}")
 
 
 def _text(value: Any) -> str:

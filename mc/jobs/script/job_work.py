@@ -60,17 +60,6 @@ class SecretReader:
             return {key: self.fill_in(part) for key, part in value.items()}
         return value
 
-    def fill_in_headers(self, value: Any) -> Any:
-        """Return a value with secrets filled in only below names `headers`."""
-        if isinstance(value, list):
-            return [self.fill_in_headers(part) for part in value]
-        if isinstance(value, dict):
-            return {
-                key: self.fill_in(part) if key == "headers" else self.fill_in_headers(part)
-                for key, part in value.items()
-            }
-        return value
-
     def _read(self, name: str) -> str:
         if name not in self.values:
             self.values[name] = self._look_up(name)
@@ -206,9 +195,10 @@ def _make_call(
 ) -> Command:
     if not isinstance(work.get("function"), str):
         raise JobFileError("work.function: expected a text, `module:function`.")
-    call = secrets.fill_in_headers(
-        {name: work.get(name) for name in ("function", "args", "kwargs", "sys_path", "task_ctx")}
-    )
+    call = {name: work.get(name) for name in ("function", "args", "kwargs", "sys_path", "task_ctx")}
+    if work.get("fills_headers"):
+        kwargs = _take(work, "kwargs", (dict,), "an object") or {}
+        call["kwargs"] = {**kwargs, "headers": secrets.fill_in(kwargs.get("headers"))}
     call["reply_fd"] = REPLY_FD
     command = Command([sys.executable, CALL_FUNCTION], env, cwd, json.dumps(call).encode())
     command.replies = True

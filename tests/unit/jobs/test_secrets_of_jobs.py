@@ -77,16 +77,28 @@ class TestFunctions:
             "    return {headers['auth']: [headers]}\n"
         )
         kwargs = {"headers": {"auth": "${secret.API}"}, "plain": "${secret.API}"}
-        folder = make_folder(tmp_path, {**write_module(tmp_path, text), "kwargs": kwargs})
+        folder = make_folder(
+            tmp_path, {**write_module(tmp_path, text), "kwargs": kwargs, "fills_headers": True}
+        )
         run(folder, env={"MC_SECRET_API": SECRET})
         outcome = folder.read_outcome()
         assert outcome is not None
         assert outcome.result == {"***": [{"auth": "***"}]}
         assert SECRET not in texts_in(folder)
 
+    def test_arguments_alone_bring_none(self, tmp_path: Path) -> None:
+        """They may be data, which are taken as they are."""
+        work = write_module(tmp_path, "def work(headers): return headers")
+        folder = make_folder(tmp_path, {**work, "kwargs": {"headers": {"auth": "${secret.API}"}}})
+        run(folder, env={"MC_SECRET_API": SECRET})
+        outcome = folder.read_outcome()
+        assert outcome is not None
+        assert outcome.result == {"auth": "${secret.API}"}
+
     def test_they_are_masked_in_errors(self, tmp_path: Path) -> None:
         work = write_module(tmp_path, "def work(headers): raise ValueError(headers)")
-        folder = make_folder(tmp_path, {**work, "kwargs": {"headers": {"auth": "${secret.API}"}}})
+        kwargs = {"headers": {"auth": "${secret.API}"}}
+        folder = make_folder(tmp_path, {**work, "kwargs": kwargs, "fills_headers": True})
         run(folder, env={"MC_SECRET_API": SECRET})
         outcome = folder.read_outcome()
         assert outcome is not None

@@ -167,8 +167,8 @@ class TestHeaders:
     ("params", "message"),
     [
         ({"headers": {"Host": "evil.org"}}, "'Host' follows from the url and the json"),
-        ({"headers": {"a b": "x"}}, "'a b' must be a name"),
-        ({"headers": {"a": ["x"]}}, "'a' must be a name with a text or number"),
+        ({"headers": {"a b": "x"}}, "'a b' is no name of a header"),
+        ({"headers": {"a": ["x"]}}, "'a' must be a text or a number"),
         ({"headers": "$ctx.flow.data.n"}, "task_params.headers must be a mapping"),
         ({"method": "GET /x"}, "expected a method such as POST"),
         ({"url": "https://a.org/${secret.API}"}, "task_params.url names a secret"),
