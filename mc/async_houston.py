@@ -64,7 +64,12 @@ class AsyncHouston:
 
     @classmethod
     def from_settings(cls, path: str | PathLike[str] | None = None, **options: Any) -> Self:
-        """Return one that is set as the command `houston` is; see `Houston.from_settings`."""
+        """Return one that is set as the command `houston` is; see `Houston.from_settings`.
+
+        Args:
+            path: of the settings file; as there.
+            **options: further arguments, in the place of what that says.
+        """
         made = cls.__new__(cls)
         made.houston = Houston.from_settings(path, **options)
         return made
