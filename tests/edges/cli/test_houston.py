@@ -60,7 +60,7 @@ class TestParts:
             text=True,
             check=True,
         )
-        assert {"sqlalchemy", "jsonschema", "mc.store.flow_store", "mc.flows"} & set(
+        assert {"sqlalchemy", "jsonschema", "mc.store.flow_store", "mc.flows.flow"} & set(
             done.stdout.split()
         ) == set()
         assert not Path("mc.sqlite3").exists()
