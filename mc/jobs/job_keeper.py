@@ -117,12 +117,7 @@ class JobKeeper:
             except ExecutorError as error:
                 self._refused[name] = now + _REFUSED_PAUSE
                 self._has_new = True
-                _logger.warning(
-                    "no job of the executor %s could be started: %s",
-                    name,
-                    error.message,
-                    extra={"action": "jobs_not_started", "executor": name},
-                )
+                _warn(f"no job of the executor {name} could be started", "jobs_not_started", error)
 
     def _start_some(self, name: str, executor: Executor) -> bool:
         """Start jobs of an executor; return whether there may be more to start."""
@@ -210,12 +205,7 @@ class JobKeeper:
                 executor = self._find(name)
                 ended |= self._look_at(executor, group, now)
             except ExecutorError as error:
-                _logger.warning(
-                    "the jobs of the executor %s cannot be seen: %s",
-                    name,
-                    error.message,
-                    extra={"action": "jobs_not_seen", "executor": name},
-                )
+                _warn(f"the jobs of the executor {name} cannot be seen", "jobs_not_seen", error)
         self._has_new = True  # what others stored, or room for what waits
         self.due_at = self._store.clock.now() + timedelta(seconds=self._pause(records, now))
         return ended
@@ -296,6 +286,16 @@ class JobKeeper:
         if looks:
             self._store.jobs.note_look(looks, _LEASE.total_seconds())
 
+    def stop(self, flow_key: str) -> None:
+        """Ask those jobs of a flow to end that are not wanted any more, without waiting for the next look."""
+        records = self._store.jobs.list(flow_key=flow_key, statuses=("SUBMITTED", "RUNNING"))
+        for record in records:
+            if record.stop_reason and record.native_id and record.place in (None, self._host):
+                try:
+                    self._stop(self._find(record.job.executor), [record], self._store.clock.now())
+                except ExecutorError as error:
+                    _warn(f"the job {record.job.key} is not stopped yet", "job_not_stopped", error)
+
     def _stop(self, executor: Executor, records: Sequence[JobRecord], now: datetime) -> None:
         """Have jobs ended that are not wanted, by force where they did not end when they were asked."""
         late = [each for each in records if each.stop_asked_at and now - each.stop_asked_at > _GRACE]
@@ -317,6 +317,10 @@ class JobKeeper:
             [record for record in records if record.job.key not in found],
             "whoever was to start it vanished before it did",
         )
+
+
+def _warn(what: str, action: str, error: ExecutorError) -> None:
+    _logger.warning("%s: %s", what, error.message, extra={"action": action})
 
 
 def _news_of(record: JobRecord, folder: JobFolder) -> dict[str, Any]:

@@ -85,6 +85,11 @@ class JobWatch:
         if self._is_at_work:
             self._keeper.start()
 
+    def stop(self, flow_key: str) -> None:
+        """Ask those jobs of a flow to end that are not wanted any more, without waiting for the next look."""
+        if self._is_at_work or self._store.has_unfinished_jobs():
+            self._keeper.stop(flow_key)
+
     def note_new(self) -> None:
         """Take note that a job was stored, or is to be stopped."""
         self._keeper.note_new()

@@ -277,7 +277,10 @@ class FlowRunner:
             lease_seconds=self.settings.lease_seconds,
             task_ctx=self.settings.task_ctx,
         )
-        return run.run(key, control)
+        report = run.run(key, control)
+        if report.done and self.settings.jobs is not None:
+            self.settings.jobs.stop(key)
+        return report
 
     def try_control(self, key: str, control: Control) -> ControlReport:
         """Say whether something could be asked of a stored flow, and ask nothing; see `control`."""

@@ -244,6 +244,12 @@ class TestEnds:
         assert site.statuses() == {"f/a/1": "CANCELLED", "f/b/1": "CANCELLED"}
         assert Hand.starts == ["f/a/1"]
 
+    def test_they_are_asked_to_end_at_once(self, site: Site) -> None:
+        """A tick may be an hour away, and who cancels does not want to pay for it."""
+        site.begin(job("a"), job("b"))
+        site.ask(ControlKind.CANCEL)
+        assert Hand.stopped == ["hand:1", "hand:0"]
+
     def test_what_does_not_end_as_asked_is_forced_to(self, site: Site) -> None:
         site.begin(job("a"))
         site.ask(ControlKind.CANCEL)

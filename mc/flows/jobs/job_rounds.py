@@ -38,6 +38,9 @@ class JobRounds(Protocol):
     def start(self) -> None:
         """Start what waits for it, as far as there is room."""
 
+    def stop(self, flow_key: str) -> None:
+        """Ask those jobs of a flow to end that are not wanted any more, without waiting for the next look."""
+
     def note_new(self) -> None:
         """Take note that a job was stored, or is to be stopped."""
 
