@@ -53,5 +53,4 @@ def make_job_settings(
 def default_data_folder(db: str) -> Path:
     """Return the data folder where none is set: beside the database's file, else in the current folder."""
     file = file_of(db)
-    folder = Path("mc-data") if file is None else file.with_name(f"{file.name}.data")
-    return folder.absolute()
+    return Path("mc-data" if file is None else f"{file}.data").absolute()

@@ -79,6 +79,8 @@ ARGUMENTS: dict[str, list[str]] = {
     "history": ["k"],
     "results": ["k"],
     "explain": ["k"],
+    "logs": ["k"],
+    **{f"job {name}": ["k/ask/1"] for name in ("show", "cancel", "retry")},
     "signal": ["k", "go"],
     "approve": ["k", "ask", "--by", "ann"],
     "reject": ["k", "ask", "--by", "ann"],
@@ -96,7 +98,8 @@ ARGUMENTS: dict[str, list[str]] = {
 }
 LASTING = {(("loop",), "max_seconds")}
 SECONDS = {"0", "1e3", "1_000", "+5", "1.5", "٣", "1e-400"}  # for which such a command would last
-NOT_RUN = {"resume", "retry"}  # have nothing to do for this flow
+# have nothing to do for this flow, which has no jobs
+NOT_RUN = {"resume", "retry", "logs", *(f"job {name}" for name in ("show", "cancel", "retry"))}
 SPEC = {
     "key": "k",
     "tasks": [

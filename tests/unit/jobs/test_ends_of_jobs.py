@@ -204,7 +204,7 @@ class TestThen:
         os.mkfifo(tmp_path / "go")
         path = JobFolder.of(tmp_path, "f:t:1").path
         then = ["sh", "-c", f"cat {tmp_path}/go; ls {path}/outcome.json; ps -o sid= $$; echo $$"]
-        folder = make_folder(tmp_path, {"type": "shell", "command": "true"}, then=then)
+        folder = make_folder(tmp_path, {"type": "shell", "command": "true"}, then={"argv": then})
         assert run(folder)[0] == 0  # though what follows still waits
         (tmp_path / "go").write_text("gone on\n")
         log = folder.path / "then.log"
@@ -214,7 +214,7 @@ class TestThen:
         assert group.strip() == pid
 
     def test_one_that_cannot_be_started_says_so_in_its_log(self, tmp_path: Path) -> None:
-        folder = make_folder(tmp_path, {"type": "shell", "command": "true"}, then=["/no/such"])
+        folder = make_folder(tmp_path, {"type": "shell", "command": "true"}, then={"argv": ["/no/such"]})
         assert run(folder)[0] == 0
         log = folder.path / "then.log"
         await_that(lambda: log.exists() and "could not be started" in log.read_text())

@@ -14,10 +14,13 @@ CASES = {"control_value": 1, "default_case": {"task": NOOP}}
 PARAMS: dict[str, dict[str, Any]] = {
     "call": {"function": "shop:pack"},
     "flow": {"flow_spec": {"tasks": [NOOP]}},
+    "http": {"url": "https://example.org"},
     "inline_flow": {"flow_spec": {"tasks": [NOOP]}},
+    "job": {"job_type": "shop:pack"},
     "log": {"msg": "x"},
     "loop": {"flow_spec": {"tasks": [NOOP]}, "max_iterations": 2},
     "print": {"msg": "x"},
+    "shell": {"argv": ["true"]},
     "spread": {"items": [1, 2], "mapping_params": {"skeleton": NOOP}},
     "switch": CASES,
     "wait": {"duration": 5},
@@ -44,6 +47,7 @@ def task(key: str, *precursors: str, task_type: str = "act", **params: Any) -> d
 def test_each_type_says_how_it_runs(name: str) -> None:
     runs = {
         **dict.fromkeys(("approval", "wait", "wait_for_signal"), "waits"),
+        **dict.fromkeys(("http", "job", "shell"), "job"),
         **dict.fromkeys(("inline_flow", "loop", "spread", "switch"), "inside"),
         "flow": "own flow",
     }
