@@ -78,7 +78,9 @@ class JobKeeper:
 
     def turns_alone(self) -> Iterator[None]:
         """Yield once, and again for jobs that ended meanwhile; not at all where another process is at it."""
-        return turns_alone(self.data_folder)
+        for _ in turns_alone(self.data_folder):
+            self.note_new()  # or the next look would not be due yet, and miss why there is another turn
+            yield
 
     def check(self, executor: str) -> None:
         """Raise `ExecutorError` unless there is an executor of this name."""

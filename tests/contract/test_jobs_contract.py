@@ -16,6 +16,7 @@ from mc.flows.controls.control import Control, ControlKind
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.flows.jobs.job_settings import JobSettings
+from mc.jobs.attendance import then_lock
 from mc.jobs.job_watch import JobWatch
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
@@ -38,7 +39,7 @@ class Site:
     """A store, and as many runners with keepers as a test asks for."""
 
     def __init__(self, store: FlowStore, clock: ManualClock, folder: Path) -> None:
-        self.store, self.clock = store, clock
+        self.store, self.clock, self.folder = store, clock, folder
         self.engine = FlowEngine(handler_modules=__name__, clock=clock)
         self.settings = JobSettings(
             data_folder=folder,
@@ -140,6 +141,20 @@ class TestRunningClock:
         site.begin(job("a"), job("b", "a"))
         Hand.finish("a")
         assert site.tick().tasks["b"]["status"] == "WAITING"
+
+
+def test_an_end_during_a_turn_is_seen_in_the_next_one(site: Site) -> None:
+    site.begin(job("a"), job("b"))
+    Hand.finish("a")
+    watch = JobWatch(site.store, site.settings)
+    runner = FlowRunner(site.store, site.engine, jobs=watch)
+    for turn, _ in enumerate(watch.turns_alone()):
+        runner.tick()
+        if turn == 0:
+            Hand.finish("b")  # as the script of a job does that finds the lock taken
+            Path(f"{then_lock(site.folder)}.again").touch()
+    assert site.statuses() == {"f/a/1": "COMPLETED", "f/b/1": "COMPLETED"}
+    assert site.store.load("f").status == "COMPLETED"
 
 
 class TestLost:
