@@ -60,6 +60,12 @@ def test_each_page_is_in_the_contents() -> None:
     assert [page for page in pages if not re.search(rf": {re.escape(page)}$", contents, re.MULTILINE)] == []
 
 
+def test_both_front_pages_lead_to_jobs_and_settings() -> None:
+    for page in (ROOT / "README.md", ROOT / "docs" / "index.md"):
+        text = page.read_text(encoding="utf-8")
+        assert {"jobs", "settings"} <= set(re.findall(r"how-to/([a-z-]+)\.md", text)), page
+
+
 def test_a_reader_fetches_nothing_from_elsewhere(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 20
