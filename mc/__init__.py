@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from mc.store.flow_selection import FlowSelection
     from mc.store.flow_store import FlowStore
     from mc.store.history_check import check_history
-    from mc.task_handlers.base_proxying_task_handler import BaseProxyingTaskHandler
     from mc.task_handlers.base_task_handler import BaseTaskHandler
+    from mc.task_handlers.bases.base_proxying_task_handler import BaseProxyingTaskHandler
 
     __version__: str
 
@@ -106,7 +106,7 @@ __all__ = [
 
 _MODULES = {
     "AsyncHouston": "mc.async_houston",
-    "BaseProxyingTaskHandler": "mc.task_handlers.base_proxying_task_handler",
+    "BaseProxyingTaskHandler": "mc.task_handlers.bases.base_proxying_task_handler",
     "BaseTaskHandler": "mc.task_handlers.base_task_handler",
     "ConditionError": "mc.errors",
     "Flow": "mc.flows.flow",

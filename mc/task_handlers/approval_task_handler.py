@@ -8,7 +8,7 @@ from mc.durations import format_time
 from mc.flows.signals.signal_rules import approval_signal_name
 from mc.flows.state.mailbox import Signal
 from mc.spec.names import is_name
-from mc.task_handlers.base_signal_task_handler import BaseSignalTaskHandler
+from mc.task_handlers.bases.base_signal_task_handler import BaseSignalTaskHandler
 
 __all__ = ["ApprovalTaskHandler", "TaskHandler"]
 

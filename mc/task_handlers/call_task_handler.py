@@ -10,7 +10,7 @@ from mc.errors import NotJsonError, TaskHandlerError
 from mc.flows.calls.missing_handlers import put_off_unless_allowed
 from mc.flows.handlers.handler_registry import LateResult
 from mc.flows.jobs.job import Outcome
-from mc.task_handlers.base_job_task_handler import BaseJobTaskHandler
+from mc.task_handlers.bases.base_job_task_handler import BaseJobTaskHandler
 
 __all__ = ["CallTaskHandler", "TaskHandler"]
 

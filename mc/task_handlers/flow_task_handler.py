@@ -12,7 +12,7 @@ from mc.flows.flow import Flow
 from mc.flows.services import SubFlowState
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.task_handlers.base_task_handler import BaseTaskHandler
-from mc.task_handlers.sub_flow import make_failure, make_sub_flow
+from mc.task_handlers.bases.sub_flow import make_failure, make_sub_flow
 
 __all__ = ["FlowTaskHandler", "TaskHandler"]
 

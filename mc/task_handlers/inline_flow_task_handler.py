@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from mc.flows.flow import Flow
-from mc.task_handlers.base_sub_flow_task_handler import BaseSubFlowTaskHandler
-from mc.task_handlers.sub_flow import make_sub_flow
+from mc.task_handlers.bases.base_sub_flow_task_handler import BaseSubFlowTaskHandler
+from mc.task_handlers.bases.sub_flow import make_sub_flow
 
 __all__ = ["InlineFlowTaskHandler", "TaskHandler"]
 

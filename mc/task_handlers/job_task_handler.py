@@ -7,7 +7,7 @@ from typing import Any
 
 from mc.flows.calls.missing_handlers import put_off_unless_allowed
 from mc.flows.jobs.job import Outcome
-from mc.task_handlers.base_job_task_handler import BaseJobTaskHandler
+from mc.task_handlers.bases.base_job_task_handler import BaseJobTaskHandler
 
 __all__ = ["JobTaskHandler", "TaskHandler"]
 

@@ -10,8 +10,8 @@ from mc.context.conditions import evaluate_condition
 from mc.durations import parse_duration
 from mc.errors import FlowError, McError
 from mc.flows.flow import Flow
-from mc.task_handlers.base_sub_flow_task_handler import BaseSubFlowTaskHandler
-from mc.task_handlers.sub_flow import make_sub_flow
+from mc.task_handlers.bases.base_sub_flow_task_handler import BaseSubFlowTaskHandler
+from mc.task_handlers.bases.sub_flow import make_sub_flow
 
 __all__ = ["LoopTaskHandler", "TaskHandler"]
 

@@ -10,7 +10,7 @@ from mc.context.json_values import dumps
 from mc.context.paths import read_copy
 from mc.flows.calls.missing_handlers import put_off_unless_leave
 from mc.flows.jobs.job import Outcome
-from mc.task_handlers.base_job_task_handler import BaseJobTaskHandler
+from mc.task_handlers.bases.base_job_task_handler import BaseJobTaskHandler
 
 __all__ = ["ShellTaskHandler", "TaskHandler"]
 

@@ -15,10 +15,10 @@ from mc.flows.services import SubFlowState
 from mc.spec.item_limits import EXPECTED_LIMIT, ITEM_LIMITS, read_limit
 from mc.spec.task_types import SPREAD_ITEM
 from mc.task_handlers.base_task_handler import BaseTaskHandler
+from mc.task_handlers.bases.sub_flow import make_sub_flow
+from mc.task_handlers.bases.written_places import note_written_places
 from mc.task_handlers.flow_task_handler import FlowTaskHandler
 from mc.task_handlers.inline_flow_task_handler import InlineFlowTaskHandler
-from mc.task_handlers.sub_flow import make_sub_flow
-from mc.task_handlers.written_places import note_written_places
 
 __all__ = ["SpreadItemTaskHandler", "SpreadTaskHandler", "TaskHandler"]
 

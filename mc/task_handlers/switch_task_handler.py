@@ -9,7 +9,7 @@ from mc.context.conditions import apply_operator, check_condition
 from mc.context.interpolation import interpolate
 from mc.context.json_values import dumps
 from mc.flows.calls.failure import shorten
-from mc.task_handlers.base_proxying_task_handler import BaseProxyingTaskHandler
+from mc.task_handlers.bases.base_proxying_task_handler import BaseProxyingTaskHandler
 
 __all__ = ["SwitchTaskHandler", "TaskHandler"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mc.context.json_values import copy_json
 from mc.flows.state.mailbox import Signal
 from mc.spec.names import MAX_NAME_LENGTH, RESERVED_PREFIX, is_name
-from mc.task_handlers.base_signal_task_handler import BaseSignalTaskHandler
+from mc.task_handlers.bases.base_signal_task_handler import BaseSignalTaskHandler
 
 __all__ = ["TaskHandler", "WaitForSignalTaskHandler"]
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from mc.context.interpolation import interpolate
 from mc.context.wiring import parse_wirings, run_wirings
 from mc.task_handlers.base_task_handler import BaseTaskHandler
-from mc.task_handlers.written_places import note_written_places
+from mc.task_handlers.bases.written_places import note_written_places
 
 __all__ = ["TaskHandler", "WireTaskHandler"]
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mc.flows.flow import Flow
-from mc.task_handlers.base_proxying_task_handler import BaseProxyingTaskHandler
+from mc.task_handlers.bases.base_proxying_task_handler import BaseProxyingTaskHandler
 
 
 class Twice(BaseProxyingTaskHandler):

@@ -11,7 +11,7 @@ from mc.flows.calls.task_call import Calls, TaskCall
 from mc.flows.flow import Flow
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.task_handlers.base_task_handler import BaseTaskHandler
-from mc.task_handlers.sub_flow import make_failure
+from mc.task_handlers.bases.sub_flow import make_failure
 
 __all__ = ["BaseSubFlowTaskHandler", "drop_sub_flow"]
 

@@ -10,9 +10,9 @@ from mc.flows.calls.attempts import keep_proxied_attempts
 from mc.flows.calls.task_call import Calls
 from mc.flows.resources.requests import was_refused
 from mc.statuses import FINISHED_TASK_STATUSES
-from mc.task_handlers.base_sub_flow_task_handler import drop_sub_flow
 from mc.task_handlers.base_task_handler import BaseTaskHandler
-from mc.task_handlers.proxied_task import (
+from mc.task_handlers.bases.base_sub_flow_task_handler import drop_sub_flow
+from mc.task_handlers.bases.proxied_task import (
     cancel_proxied_task,
     due_time,
     new_proxied_task,

@@ -18,8 +18,8 @@ from mc.flows.calls.retry import next_attempt_at
 from mc.flows.calls.task_call import Calls, TaskCall
 from mc.flows.resources.grants import may_call_proxied
 from mc.flows.services import SERVICES, graph_task_key
-from mc.task_handlers.base_sub_flow_task_handler import drop_sub_flow
 from mc.task_handlers.base_task_handler import BaseTaskHandler
+from mc.task_handlers.bases.base_sub_flow_task_handler import drop_sub_flow
 
 __all__ = ["cancel_proxied_task", "due_time", "new_proxied_task", "tick_proxied_task"]
 

@@ -1,0 +1,1 @@
+"""Bases of task types: what several of them stand on."""
