@@ -212,6 +212,17 @@ def test_an_entry_of_a_handler_that_has_their_name_is_none_of_them(houston: Hous
     assert houston.store.load("f").tasks["each"]["task_params"]["items"] == items(200)
 
 
+def test_an_entry_of_the_data_that_has_their_name_is_none_of_them(
+    houston: Houston, clock: ManualClock
+) -> None:
+    data = {"parts_apart": ["mine"], "is_last": True}
+    houston.submit({"tasks": [{"key": "one", "task_type": "work", "data": data}]}, key="f")
+    houston.tick()
+    clock.advance(1)
+    houston.tick()
+    assert houston.store.load("f").tasks["one"]["data"] == data
+
+
 def test_a_part_that_is_gone_is_told(houston: Houston) -> None:
     houston.submit(specs(200)["in the task"], key="f")
     houston.tick()

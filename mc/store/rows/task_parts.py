@@ -119,8 +119,8 @@ def _digest_of(value: Any, what: str, pointer: str, found: SetApart) -> str | No
 
 
 def parts_of(body: str) -> set[str]:
-    """Return the digests of the parts of a stored task that has some, by the JSON text of its row."""
-    return {place[3] for place in loads(body)[PARTS_ENTRY]}
+    """Return the digests of the parts of a stored task, by the JSON text of its row."""
+    return {place[3] for place in loads(body).get(PARTS_ENTRY, ())}  # data may have an entry of that name
 
 
 def put_together(task: Task, stored: StoredParts) -> None:
