@@ -260,7 +260,8 @@ class JobKeeper:
                 endings.append(_lost(record, error.message))
                 continue
             if outcome is not None:
-                endings.append(JobEnding(record=record, status=outcome.status, outcome=outcome))
+                why = record.stop_reason if outcome.status == "CANCELLED" else None
+                endings.append(JobEnding(record=record, status=outcome.status, outcome=outcome, reason=why))
         return endings
 
     def _note(

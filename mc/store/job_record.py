@@ -117,7 +117,7 @@ class JobEnding:
         record: of the job, as it was read.
         status: COMPLETED, FAILED, CANCELLED or LOST.
         outcome: what it said; None where it said nothing.
-        reason: why it is LOST, CANCELLED unseen, or was not started.
+        reason: why it is LOST or CANCELLED, or was not started.
     """
 
     record: JobRecord

@@ -205,7 +205,8 @@ class TestJob:
         assert "is asked to end: enough" in houston_process("job", "list").out
         houston_process("run", "spec.json", "--allow", "shell")
         assert not Path(f"/proc/{pid}").exists()
-        assert houston_process("job", "show", "f/long/1", "--json").document["status"] == "CANCELLED"
+        ended = houston_process("job", "show", "f/long/1", "--json").document
+        assert (ended["status"], ended["reason"]) == ("CANCELLED", "enough")
 
     def test_the_task_of_a_job_is_tried_again(self, here: Path, houston: Houston) -> None:
         end = houston("job", "retry", "night/outer/1/load/1", "--by", "ada")
