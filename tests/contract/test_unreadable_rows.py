@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
 
 from mc.clock import ManualClock
-from mc.errors import StoreError
+from mc.errors import StoreError, StoreUnreachableError
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_facts import read_facts
 from mc.store.flow_store import FlowStore
+from mc.store.reading import flow_reader
 from mc.store.upkeep.health import examine
 
 SPEC = {"tasks": [{"key": "a", "task_type": "noop"}, {"key": "b", "task_type": "noop"}]}
@@ -115,3 +117,25 @@ def test_what_mc_writes_can_be_read(store: FlowStore, shared_url: str, clock: Ma
     FlowRunner(store, FlowEngine(clock=clock)).tick()
     assert store.summary("waits").next_tick_at is not None
     assert "unreadable-rows" not in find(shared_url, clock)
+
+
+def test_a_task_does_not_fail_because_the_spec_cannot_be_read_just_now(
+    store: FlowStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(task: dict[str, Any], task_ctx: Any) -> None:
+        task["data"]["tasks"] = len(task_ctx["flow"].spec["tasks"])
+        task["status"] = "COMPLETED"
+
+    def refuse(connection: Any, digest: str) -> str:
+        raise StoreUnreachableError("It went away.")
+
+    store.create(Flow.from_flow_spec({"tasks": [{"key": "t", "task_type": "look"}]}, key="looks"))
+    runner = FlowRunner(store, FlowEngine(clock=clock, task_handlers={"look": look}))
+    with monkeypatch.context() as patch:
+        patch.setattr(flow_reader, "read_spec_text", refuse)
+        with pytest.raises(StoreUnreachableError):
+            runner.tick()
+    assert store.load("looks").tasks["t"]["status"] == "PENDING"
+    clock.advance("1h")
+    runner.tick()
+    assert store.load("looks").tasks["t"]["data"] == {"tasks": 1}

@@ -97,7 +97,6 @@ class FlowLoader:
         """Let what is inside of tasks of a claimed flow be read when it is needed."""
         if isinstance(flow, Flow):
             state = self._states[flow]
-            state.reads = reads
             flow.state.sub_flow_source = SqlSubFlowSource(reads, state, self._partial_from)
 
     def _take_up(

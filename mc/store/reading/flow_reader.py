@@ -392,6 +392,7 @@ def claimed_flow_of(rows: FlowRows, reads: LeasedReads) -> tuple[Flow, StoredSta
     """
     rows.parts = reads.parts_of(OUTER_GRAPHS, rows.row["key"])
     flow, state = flow_of(rows)
+    state.reads = reads
     digest = rows.row["spec_digest"]
     if digest is not None and state.own_spec is None:
         flow.state.spec = lambda: reads.read_spec(digest)

@@ -99,6 +99,7 @@ def partial_flow_of(rows: FlowRows, reads: LeasedReads) -> tuple[Flow, StoredSta
         StoreError: the rows cannot be read.
     """
     state = state_of(rows)
+    state.reads = reads
     state.source = SqlTaskSource(reads, OUTER_GRAPHS, rows.row["key"], state, rows.row["spec_digest"])
     parts = reads.parts_of(OUTER_GRAPHS, rows.row["key"])
     flow = make_partial_flow(rows.row, rows.tasks, parts, state.source)
