@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from mc.errors import JobError
+from mc.errors import JobError, JobUnreadableError
 from mc.flows.jobs.job import Outcome
 from mc.jobs.script.job_files import VERSION, read_json, write_json, write_whole
 
@@ -179,6 +179,7 @@ class JobFolder:
         """Return how the job ended; None as long as it has not said so.
 
         Raises:
+            JobUnreadableError: it cannot be read from here, or not now.
             JobError: the file is damaged, or of a version that is not known here.
         """
         record = self._read("outcome.json")
@@ -262,8 +263,8 @@ class JobFolder:
             path=str(self.path / name),
         )
 
-    def _unreadable(self, name: str, error: OSError) -> JobError:
-        return JobError(
+    def _unreadable(self, name: str, error: OSError) -> JobUnreadableError:
+        return JobUnreadableError(
             f"{self.path / name} cannot be read: {error.strerror}. See who may read it, and whether its disk "
             f"is there.",
             path=str(self.path / name),

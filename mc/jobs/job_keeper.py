@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from mc.errors import ExecutorError, JobError, McError
+from mc.errors import ExecutorError, JobError, JobUnreadableError, McError
 from mc.flows.jobs.executor import Executor, FolderJob, Liveness
 from mc.flows.jobs.job_settings import JobSettings
 from mc.jobs.attendance import attend, then_lock, turns_alone
@@ -236,7 +236,9 @@ class JobKeeper:
         found = self._take_outcomes(gone)  # of those that ended between the two looks
         told = {ending.record.id for ending in found}
         endings += found
-        vanished = [record for record in gone if record.id not in told]
+        vanished = [
+            record for record in gone if record.id not in told and (record.is_overdue or self._is_here(record))
+        ]
         if vanished:  # what they started may live on
             executor.stop([str(record.native_id) for record in vanished], force=True)
         endings += [_gone(record) for record in vanished]
@@ -250,12 +252,35 @@ class JobKeeper:
         self._mend(executor, [each for each in left if each.native_id is None and each.is_overdue])
         return bool(self._store.jobs.end(endings)) if endings else False
 
+    def _is_here(self, record: JobRecord) -> bool:
+        """Tell whether a job's folder can be seen here: others, with another data folder, may see its outcome.
+
+        What is gone and cannot be seen is LOST when its lease is over.
+        """
+        folder = self._folder(record)
+        try:
+            folder.read_outcome()
+        except JobUnreadableError as error:
+            _logger.warning("%s", error.message, extra={"action": "job_folder_unreadable"})
+            return False
+        if not folder.path.exists():
+            _logger.warning(
+                "the folder %s of job %s is not here; is another data folder set where it was started?",
+                folder.path,
+                record.job.key,
+                extra={"action": "job_folder_not_here"},
+            )
+            return False
+        return True
+
     def _take_outcomes(self, records: Iterable[JobRecord]) -> list[JobEnding]:
         """Return how those jobs ended that have left an outcome."""
         endings: list[JobEnding] = []
         for record in records:
             try:
                 outcome = self._folder(record).read_outcome()
+            except JobUnreadableError:
+                continue
             except JobError as error:
                 endings.append(_lost(record, error.message))
                 continue

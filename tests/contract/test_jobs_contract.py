@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -217,6 +219,35 @@ class TestLost:
         flow = site.tick()
         assert flow.status == "FAILED"
         assert "outcome.json is damaged" in flow.tasks["a"]["error"]["message"]
+
+
+    def test_an_outcome_that_cannot_be_read_now_is_read_later(self, site: Site) -> None:
+        site.begin(job("a"))
+        outcome = Hand.started["hand:0"].folder / "outcome.json"
+        outcome.mkdir()
+        Hand.dead.add("hand:0")
+        site.tick()
+        assert site.statuses() == {"f/a/1": "SUBMITTED"}
+        outcome.rmdir()
+        Hand.finish("a", result=1)
+        assert site.tick().tasks["a"]["data"]["result"] == 1
+
+    def test_who_has_another_data_folder_does_not_call_it_lost(self, site: Site) -> None:
+        site.begin(job("a"))
+        Hand.finish("a", result=1)
+        settings = replace(site.settings, data_folder=site.folder / "elsewhere")
+        stranger = FlowRunner(site.store, site.engine, jobs=JobWatch(site.store, settings))
+        site.tick(stranger)
+        assert site.statuses() == {"f/a/1": "SUBMITTED"}
+        assert site.tick().tasks["a"]["data"]["result"] == 1
+
+    def test_what_nobody_sees_any_more_is_lost_when_its_lease_is_over(self, site: Site) -> None:
+        site.begin(job("a", cfg={"retry": {"max_attempts": 1}}))
+        Hand.dead.add("hand:0")
+        shutil.rmtree(site.folder / "jobs")
+        site.end_leases()
+        assert site.tick().status == "FAILED"
+        assert site.statuses() == {"f/a/1": "LOST"}
 
 
 class TestVanishedStarters:
