@@ -224,7 +224,9 @@ class JobKeeper:
         """Look at the jobs of one executor; return whether any ended."""
         elsewhere = [each for each in records if each.place not in (None, self._host)]
         endings = [
-            _lost(record, f"its host {record.place} gave no sign of it for long") for record in elsewhere
+            _lost(record, f"its host {record.place} gave no sign of it for long")
+            for record in elsewhere
+            if not _may_be_found(record, now)
         ]
         here = [record for record in records if record.place in (None, self._host)]
         endings += self._take_outcomes(here)
@@ -237,7 +239,9 @@ class JobKeeper:
         told = {ending.record.id for ending in found}
         endings += found
         vanished = [
-            record for record in gone if record.id not in told and (record.is_overdue or self._is_here(record))
+            record
+            for record in gone
+            if record.id not in told and (record.is_overdue or self._is_here(record))
         ]
         if vanished:  # what they started may live on
             executor.stop([str(record.native_id) for record in vanished], force=True)
@@ -253,7 +257,7 @@ class JobKeeper:
         return bool(self._store.jobs.end(endings)) if endings else False
 
     def _is_here(self, record: JobRecord) -> bool:
-        """Tell whether a job's folder can be seen here: others, with another data folder, may see its outcome.
+        """Tell whether a job's folder can be seen here: others, with another data folder, may see more.
 
         What is gone and cannot be seen is LOST when its lease is over.
         """
@@ -363,6 +367,11 @@ def _news_of(record: JobRecord, folder: JobFolder) -> dict[str, Any]:
         if told != record.progress:
             news["progress"] = told
     return news
+
+
+def _may_be_found(record: JobRecord, now: datetime) -> bool:
+    """Tell whether the host that took a job may still start it, or find it: its first lease is short."""
+    return record.native_id is None and record.submitted_at is not None and now - record.submitted_at < _LEASE
 
 
 def _refused(record: JobRecord, error: McError) -> JobEnding:

@@ -220,7 +220,6 @@ class TestLost:
         assert flow.status == "FAILED"
         assert "outcome.json is damaged" in flow.tasks["a"]["error"]["message"]
 
-
     def test_an_outcome_that_cannot_be_read_now_is_read_later(self, site: Site) -> None:
         site.begin(job("a"))
         outcome = Hand.started["hand:0"].folder / "outcome.json"
@@ -264,6 +263,21 @@ class TestVanishedStarters:
         assert Hand.starts == ["f/a/1"]
         Hand.finish("a")
         assert site.tick().status == "COMPLETED"
+
+    def test_another_host_leaves_it_to_the_one_that_took_it(self, site: Site) -> None:
+        """Which looks at it at its next tick, and may have started it."""
+        Hand.forgets = True
+        with pytest.raises(KeyboardInterrupt):
+            site.begin(job("a"))
+        Hand.forgets = False
+        there = update(tables.job).values(place="another-host")
+        site.store._database.write(lambda connection: connection.execute(there))
+        site.end_leases()
+        site.tick(site.new_runner())
+        assert site.statuses() == {"f/a/1": "SUBMITTED"}
+        site.clock.advance(15 * 60)
+        site.tick()
+        assert site.statuses()["f/a/1"] == "LOST"
 
     def test_what_was_not_started_is_started_then(self, site: Site) -> None:
         Hand.forgets = True
