@@ -31,8 +31,7 @@
     ├── ResourceError             a named resource cannot be set, asked for or deleted so
     ├── JobError                  a job failed, or cannot be found or changed so
     │   ├── JobLostError          a job ended without a word, or gave no sign of life
-    │   ├── JobNotFoundError      no job has that key
-    │   └── JobUnreadableError    files of a job cannot be read from here, or not now
+    │   └── JobNotFoundError      no job has that key
     ├── ExecutorError             an executor is unknown, cannot be reached, or refuses a job
     └── StoreError                persistence
         ├── StoreUnreachableError the database cannot be opened or has gone away
@@ -76,7 +75,6 @@ __all__ = [
     "JobError",
     "JobLostError",
     "JobNotFoundError",
-    "JobUnreadableError",
     "LeaseLostError",
     "MaxTicksError",
     "McError",
@@ -428,12 +426,6 @@ class JobNotFoundError(JobError):
     """No job with that key is stored."""
 
     code = "job-not-found"
-
-
-class JobUnreadableError(JobError):
-    """Files of the job cannot be read from here, or not now, which tells nothing of the job."""
-
-    code = "job-unreadable"
 
 
 class ExecutorError(McError):

@@ -11,16 +11,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from mc.errors import JobError, JobUnreadableError
+from mc.errors import JobError
 from mc.flows.jobs.job import Outcome
 from mc.jobs.script.job_files import VERSION, read_json, write_json, write_whole
 
 if TYPE_CHECKING:
     from mc.flows.jobs.job import Job
 
-__all__ = ["JobClaim", "JobFolder", "JobProgress"]
+__all__ = ["JobClaim", "JobFolder", "JobProgress", "JobUnreadableError"]
 
 _STREAMS: Final = ("stdout", "stderr")
+
+
+class JobUnreadableError(JobError):
+    """Files of the job cannot be read from here, or not now, which tells nothing of the job."""
+
+    code = "job-unreadable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from mc.errors import ExecutorError, JobError, JobUnreadableError, McError
+from mc.errors import ExecutorError, JobError, McError
 from mc.flows.jobs.executor import Executor, FolderJob, Liveness
 from mc.flows.jobs.job_settings import JobSettings
 from mc.jobs.attendance import attend, then_lock, turns_alone
 from mc.jobs.find_executor import make_executor
-from mc.jobs.folder import JobFolder
+from mc.jobs.folder import JobFolder, JobUnreadableError
 from mc.jobs.module_path import with_own_path
 from mc.store.flow_store import FlowStore
 from mc.store.job_record import JobEnding, JobRecord
