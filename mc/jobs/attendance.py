@@ -8,14 +8,18 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
-__all__ = ["attend", "then_lock", "turns_alone"]
+__all__ = ["attend", "is_attended", "then_lock", "turns_alone"]
+
+
+_ATTENDED: Final = "attended"  # folder of files that are locked
 
 
 @contextmanager
 def attend(data_folder: Path) -> Iterator[Path]:
     """Give a block a file that is locked until it ends; jobs that name it begin no tick at their ends."""
-    folder = data_folder / "attended"
+    folder = data_folder / _ATTENDED
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -26,6 +30,20 @@ def attend(data_folder: Path) -> Iterator[Path]:
         with suppress(FileNotFoundError):
             path.unlink()
         os.close(fd)
+
+
+def is_attended(data_folder: Path) -> bool:
+    """Tell whether any process of this host looks for the ends of jobs."""
+    folder = data_folder / _ATTENDED
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(FileNotFoundError):
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                if not _lock(fd):
+                    return True
+            finally:
+                os.close(fd)
+    return False
 
 
 def then_lock(data_folder: Path) -> Path:

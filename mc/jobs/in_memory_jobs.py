@@ -10,7 +10,7 @@ from typing import Final
 
 from mc.clock import Clock
 from mc.errors import ExecutorError, JobError, JobNotFoundError
-from mc.flows.jobs.executor import Executor, FolderJob, Liveness
+from mc.flows.jobs.executor import Channel, Executor, FolderJob, Liveness
 from mc.flows.jobs.job import Job, JobState
 from mc.flows.jobs.job_settings import DEFAULT_EXECUTOR, JobSettings
 from mc.jobs.find_executor import make_executor
@@ -44,7 +44,12 @@ class InMemoryJobs:
 
     def start(self, job: Job) -> None:
         """Start a job, if there is room."""
-        self._find(job.executor)
+        if self._find(job.executor).channel != Channel.FOLDER:
+            raise ExecutorError(
+                f"The executor {job.executor!r} needs a store, from which its workers take jobs. Run the "
+                f"flow by `Houston(...)` or `houston run`, or name another executor.",
+                executor=job.executor,
+            )
         self._jobs.setdefault(job.key, job)
         self._start_waiting()
 

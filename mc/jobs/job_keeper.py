@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from mc.errors import ExecutorError, JobError, McError
-from mc.flows.jobs.executor import Executor, FolderJob, Liveness
+from mc.flows.jobs.executor import Channel, Executor, FolderJob, Liveness
 from mc.flows.jobs.job_settings import JobSettings
 from mc.jobs.attendance import attend, then_lock, turns_alone
 from mc.jobs.find_executor import make_executor
@@ -28,6 +28,7 @@ __all__ = ["JobKeeper"]
 
 _logger = logging.getLogger(__name__)
 
+_HANDED_OVER: Final = timedelta(hours=1)  # in which a worker takes a job that was sent to it
 _START_SECONDS: Final = 60.0  # in which whoever took a job hands it to its executor
 _LEASE: Final = timedelta(minutes=15)  # without a sign of life, after which others may call a job LOST
 _MOST_STARTED: Final = 100  # at once
@@ -114,6 +115,15 @@ class JobKeeper:
                 continue
             try:
                 executor = self._find(name)
+                if executor.is_pulled:
+                    continue
+                if not executor.survives_starter and self._attending is None:
+                    _logger.info(
+                        "jobs of the executor %s wait for a `houston run` or `houston loop`",
+                        name,
+                        extra={"action": "jobs_wait_for_loop"},
+                    )
+                    continue
                 while self._start_some(name, executor):
                     pass
             except ExecutorError as error:
@@ -162,7 +172,8 @@ class JobKeeper:
             ]
         )
         native_ids = {key: found for key, found in started.items() if isinstance(found, str)}
-        jobs.note_started(native_ids, [by_key[key] for key in native_ids], _LEASE.total_seconds())
+        lease = _LEASE if executor.channel == Channel.FOLDER else _HANDED_OVER
+        jobs.note_started(native_ids, [by_key[key] for key in native_ids], lease.total_seconds())
         left = [by_key[each.job.key] for each in ready if each.job.key not in started]
         if left:
             jobs.give_back(left, "its executor has no room")
@@ -170,11 +181,12 @@ class JobKeeper:
 
     def _write_folder(self, executor: Executor, record: JobRecord) -> FolderJob:
         folder = self._folder(record)
-        folder.write_job(
-            with_own_path(record.job) if executor.is_local else record.job,
-            secrets_folder=self._settings.secrets_folder,
-            then=self._then(),
-        )
+        if executor.channel == Channel.FOLDER:
+            folder.write_job(
+                with_own_path(record.job) if executor.is_local else record.job,
+                secrets_folder=self._settings.secrets_folder,
+                then=self._then(),
+            )
         return FolderJob(job=record.job, folder=folder.path)
 
     def _then(self) -> dict[str, Any] | None:
@@ -197,7 +209,8 @@ class JobKeeper:
     def look(self) -> bool:
         """See how far jobs are, and tell the flows of those that ended; return whether any did."""
         now = self._store.clock.now()
-        records = self._store.jobs.list_live([self._host])
+        of_workers = self._of_workers()
+        records = self._store.jobs.list_live([self._host], of_workers)
         by_executor: dict[str, list[JobRecord]] = {}
         for record in records:
             by_executor.setdefault(record.job.executor, []).append(record)
@@ -205,17 +218,35 @@ class JobKeeper:
         for name, group in by_executor.items():
             try:
                 executor = self._find(name)
-                ended |= self._look_at(executor, group, now)
+                look_at = self._look_at_workers if name in of_workers else self._look_at
+                ended |= look_at(executor, group, now)
             except ExecutorError as error:
                 _warn(f"the jobs of the executor {name} cannot be seen", "jobs_not_seen", error)
         self._has_new = True  # what others stored, or room for what waits
-        self.due_at = self._store.clock.now() + timedelta(seconds=self._pause(records, now))
+        youngest = self._store.jobs.newest_unfinished(of_workers) if of_workers else None
+        self.due_at = self._store.clock.now() + timedelta(seconds=self._pause(records, now, youngest))
         return ended
 
+    def _of_workers(self) -> Sequence[str]:
+        """Return the names of the executors whose workers tell of their jobs in the database."""
+        found = []
+        for name in self._store.jobs.executors_at_work():
+            with suppress(ExecutorError):  # told where its jobs are looked at
+                if self._find(name).channel == Channel.DATABASE:
+                    found.append(name)
+        return found
+
     @staticmethod
-    def _pause(records: Sequence[JobRecord], now: datetime) -> float:
-        """Return the seconds until the next look: a tenth of the age of the youngest job under way."""
+    def _pause(records: Sequence[JobRecord], now: datetime, youngest: datetime | None) -> float:
+        """Return the seconds until the next look: a tenth of the age of the youngest job under way.
+
+        Args:
+            records: of those that are looked at.
+            now: the present.
+            youngest: when the youngest one of the others was stored.
+        """
         since = [record.submitted_at for record in records if record.submitted_at is not None]
+        since += [youngest] if youngest is not None else []
         if not since:
             return _IDLE_PAUSE
         return min(max((now - max(since)).total_seconds() / 10, _SHORTEST_PAUSE), _LONGEST_PAUSE)
@@ -254,6 +285,26 @@ class JobKeeper:
         )
         self._stop(executor, [each for each in known if each.stop_reason and each not in gone], now)
         self._mend(executor, [each for each in left if each.native_id is None and each.is_overdue])
+        return bool(self._store.jobs.end(endings)) if endings else False
+
+    def _look_at_workers(self, executor: Executor, records: Sequence[JobRecord], now: datetime) -> bool:
+        """Look at jobs of which workers should have told, or that none is to take; return whether any ended.
+
+        A job that is sent to workers twice is run once: the second worker finds it taken.
+        """
+        endings, left = [], []
+        for record in records:
+            if record.status == "RUNNING":
+                why = f"its worker {record.owner} gave no sign of it for too long"
+                endings.append(_lost(record, why) if record.stop_reason is None else _cancelled(record))
+            elif record.stop_reason is not None:
+                endings.append(_cancelled(record))
+            else:
+                left.append(record)
+        unwanted = [each.record for each in endings if each.record.stop_reason is not None]
+        if unwanted:
+            executor.stop([record.native_id or record.job.key for record in unwanted], force=True)
+        self._store.jobs.give_back(left, "no worker took it")
         return bool(self._store.jobs.end(endings)) if endings else False
 
     def _is_here(self, record: JobRecord) -> bool:
@@ -324,7 +375,9 @@ class JobKeeper:
         for record in records:
             if record.stop_reason and record.native_id and record.place in (None, self._host):
                 try:
-                    self._stop(self._find(record.job.executor), [record], self._store.clock.now())
+                    executor = self._find(record.job.executor)
+                    if executor.channel == Channel.FOLDER:
+                        self._stop(executor, [record], self._store.clock.now())
                 except ExecutorError as error:
                     _warn(f"the job {record.job.key} is not stopped yet", "job_not_stopped", error)
 
@@ -382,9 +435,13 @@ def _lost(record: JobRecord, reason: str) -> JobEnding:
     return JobEnding(record=record, status="LOST", reason=reason)
 
 
+def _cancelled(record: JobRecord) -> JobEnding:
+    return JobEnding(record=record, status="CANCELLED", reason=record.stop_reason)
+
+
 def _gone(record: JobRecord) -> JobEnding:
     if record.stop_reason is not None:
-        return JobEnding(record=record, status="CANCELLED", reason=record.stop_reason)
+        return _cancelled(record)
     return _lost(
         record,
         f"{record.native_id} does not run any more, and left no outcome: it was killed, its machine went "

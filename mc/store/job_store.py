@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
@@ -13,18 +13,28 @@ from mc.durations import format_time, parse_time
 from mc.errors import JobNotFoundError
 from mc.statuses import FINISHED_JOB_STATUSES
 from mc.store.database import Database
+from mc.store.job_claims import JobClaims
 from mc.store.job_record import JobEnding, JobRecord
 from mc.store.lease import Wake
 from mc.store.leases.claims import family_of as family_query
-from mc.store.rows.job_rows import LIVE, ask_to_stop, job_id, job_query, record_of
+from mc.store.rows.job_rows import (
+    LIVE,
+    ask_to_stop,
+    in_seconds,
+    is_as,
+    job_id,
+    job_query,
+    next_in_turn,
+    record_of,
+    take_turn,
+)
 from mc.store.rows.wakes import JOB, add_wake, lock_flow
-from mc.store.schema.tables import flow, schema
+from mc.store.schema.tables import flow
 from mc.store.schema.tables import job as job_table
 from mc.store.sql.column_types import storable_text
 
 __all__ = ["JobStore"]
 
-_TURN: Final = 13  # number of the upgrade that made the table
 _MOST_ENDED: Final = 100  # in one transaction, which keeps their flows' rows locked
 _MOST_REMOVED: Final = 500  # likewise
 _UNFINISHED: Final = ("PENDING", *LIVE)
@@ -112,13 +122,29 @@ class JobStore:
         )
         return self._database.read(lambda connection: connection.scalar(query.limit(1))) is not None
 
-    def list_live(self, places: Sequence[str]) -> Sequence[JobRecord]:
-        """Return the jobs that were handed to an executor and have not ended.
+    def list_live(self, places: Sequence[str], of_workers: Sequence[str] = ()) -> Sequence[JobRecord]:
+        """Return the jobs that were handed to an executor, have not ended, and are to be looked after.
 
         Args:
             places: hosts whose jobs are seen, besides those that are seen from anywhere.
+            of_workers: executors whose workers tell of their jobs themselves: of these, only what is overdue,
+                and what is to be stopped before a worker has it.
         """
-        return self._list(_jobs.status.in_(LIVE), self._is_seen(places))
+        found = self._list(_jobs.status.in_(LIVE), _jobs.executor.not_in(of_workers), self._is_seen(places))
+        if of_workers:
+            is_unheard = _jobs.lease_expires_at <= self._database.dialect.now()
+            is_unwanted = (_jobs.status == "SUBMITTED") & _jobs.stop_reason.is_not(None)
+            of_these = (_jobs.status.in_(LIVE), _jobs.executor.in_(of_workers))
+            found = [*found, *self._list(*of_these, or_(is_unheard, is_unwanted))]
+        return found
+
+    def newest_unfinished(self, executors: Sequence[str]) -> datetime | None:
+        """Return when the youngest unfinished job of these executors was stored; None: there is none."""
+        query = select(func.max(_jobs.created_at)).where(
+            _jobs.executor.in_(executors), _jobs.status.in_(_UNFINISHED)
+        )
+        found = self._database.read(lambda connection: connection.scalar(query))
+        return parse_time(found) if found else None
 
     def _is_seen(self, places: Sequence[str]) -> ColumnElement[bool]:
         """Return the condition that a job is seen from these places, or that nobody has seen it for long."""
@@ -139,7 +165,14 @@ class JobStore:
 
     def executors_with_work(self) -> Sequence[str]:
         """Return the names of the executors for which jobs wait to be started."""
-        query = select(_jobs.executor).where(_jobs.status == "PENDING").distinct().order_by(_jobs.executor)
+        return self._executors_with(["PENDING"])
+
+    def executors_at_work(self) -> Sequence[str]:
+        """Return the names of the executors that have unfinished jobs."""
+        return self._executors_with(_UNFINISHED)
+
+    def _executors_with(self, statuses: Collection[str]) -> Sequence[str]:
+        query = select(_jobs.executor).where(_jobs.status.in_(statuses)).distinct().order_by(_jobs.executor)
         return self._database.read(lambda connection: [*connection.scalars(query)])
 
     def take_pending(
@@ -165,11 +198,7 @@ class JobStore:
             most: so many of the executor's jobs may be under way in that place; None: no limit.
             place: the host that alone sees them; None: any does.
         """
-        query = (
-            select(_jobs.id)
-            .where(_jobs.status == "PENDING", _jobs.executor == executor)
-            .order_by(_jobs.priority.desc(), _jobs.created_at, _jobs.position, _jobs.id)
-        )
+        query = next_in_turn(executor)
         same_place = _jobs.place == place if place is not None else _jobs.place.is_(None)
         under_way = select(func.count()).where(_jobs.status.in_(LIVE), _jobs.executor == executor, same_place)
         dialect, now = self._database.dialect, format_time(self._now())
@@ -177,7 +206,7 @@ class JobStore:
         def work(connection: Connection) -> Sequence[JobRecord]:
             room = limit
             if most is not None:
-                _take_turn(connection)
+                take_turn(connection)
                 room = min(limit, most - (connection.scalar(under_way) or 0))
             ids = [*connection.scalars(dialect.lock_rows(query.limit(room)))] if room > 0 else []
             if not ids:
@@ -187,7 +216,7 @@ class JobStore:
                 "place": place,
                 "owner": owner[:255],
                 "token": _jobs.token + 1,
-                "lease_expires_at": _in_seconds(connection, dialect.now(), seconds),
+                "lease_expires_at": in_seconds(connection, dialect.now(), seconds),
                 "submitted_at": now,
             }
             connection.execute(update(job_table).where(_jobs.id.in_(ids)).values(values))
@@ -211,18 +240,18 @@ class JobStore:
             return
 
         def work(connection: Connection) -> None:
-            expires_at = _in_seconds(connection, self._database.dialect.now(), seconds)
+            expires_at = in_seconds(connection, self._database.dialect.now(), seconds)
             for record in sorted(records, key=lambda record: record.id):
                 native_id = native_ids.get(record.job.key)
                 if native_id is not None:
-                    here = _is_as(record) & _jobs.status.in_(LIVE)
+                    here = is_as(record) & _jobs.status.in_(LIVE)
                     values = {"native_id": native_id, "lease_expires_at": expires_at}
                     connection.execute(update(job_table).where(here).values(**values))
 
         self._database.write(work)
 
     def give_back(self, records: Sequence[JobRecord], reason: str) -> None:
-        """Let jobs wait again that were taken, and could not be started now.
+        """Let jobs wait again that were taken, and were not started.
 
         Args:
             records: as they were taken.
@@ -232,15 +261,22 @@ class JobStore:
             "status": "PENDING",
             "lease_expires_at": None,
             "submitted_at": None,
+            "native_id": None,
+            "token": _jobs.token + 1,  # whoever hears late of its start is told nothing
             "reason": storable_text(reason),
         }
 
         def work(connection: Connection) -> None:
             for record in sorted(records, key=lambda record: record.id):
-                here = _is_as(record) & (_jobs.status == "SUBMITTED") & _jobs.native_id.is_(None)
+                is_same = _jobs.native_id.is_not_distinct_from(record.native_id)
+                here = is_as(record) & (_jobs.status == "SUBMITTED") & is_same
                 connection.execute(update(job_table).where(here).values(values))
 
         self._database.write(work)
+
+    def claims(self, *, owner: str, host: str, lease_seconds: float) -> JobClaims:
+        """Return what a worker asks of these jobs; see `JobClaims`."""
+        return JobClaims(self._database, self._now, owner=owner, host=host, lease_seconds=lease_seconds)
 
     # --- looking after them ----------------------------------------------------------------
 
@@ -255,7 +291,7 @@ class JobStore:
         dialect = self._database.dialect
 
         def work(connection: Connection) -> None:
-            expires_at = _in_seconds(connection, dialect.now(), seconds)
+            expires_at = in_seconds(connection, dialect.now(), seconds)
             for record, news in sorted(looks, key=lambda look: look[0].id):
                 values: dict[str, Any] = {
                     name: news[name] for name in ("status", "started_at") if name in news
@@ -264,7 +300,7 @@ class JobStore:
                     values["progress"] = dumps(news["progress"])
                 if news.get("is_alive"):
                     values["lease_expires_at"] = expires_at
-                here = _is_as(record) & _jobs.status.in_(LIVE)
+                here = is_as(record) & _jobs.status.in_(LIVE)
                 connection.execute(update(job_table).where(here).values(values))
 
         self._database.write(work)
@@ -301,7 +337,7 @@ class JobStore:
                     values["started_at"] = outcome.started_at
             if ending.reason is not None:
                 values["reason"] = storable_text(ending.reason)
-            here = _is_as(record) & _jobs.status.in_(_UNFINISHED)
+            here = is_as(record) & _jobs.status.in_(_UNFINISHED)
             if connection.execute(update(job_table).where(here).values(values)).rowcount == 1:
                 done.append(ending)
                 wake = Wake(kind=JOB, source_key=record.id, reason=record.job.key)
@@ -349,18 +385,3 @@ class JobStore:
         """Delete the rows of jobs that have ended; return how many there were."""
         gone = delete(job_table).where(_jobs.id.in_(ids), _jobs.status.in_(sorted(FINISHED_JOB_STATUSES)))
         return self._database.write(lambda connection: connection.execute(gone).rowcount) if ids else 0
-
-
-def _is_as(record: JobRecord) -> ColumnElement[bool]:
-    """Return the condition that nobody has taken a job since it was read."""
-    return (_jobs.id == record.id) & (_jobs.token == record.token)
-
-
-def _take_turn(connection: Connection) -> None:
-    """Wait until no other transaction counts the jobs under way in order to take more."""
-    connection.execute(select(schema.c.version).where(schema.c.version == _TURN).with_for_update())
-
-
-def _in_seconds(connection: Connection, now: ColumnElement[str], seconds: float) -> str:
-    found: str = connection.scalars(select(now)).one()
-    return format_time(parse_time(found) + timedelta(seconds=seconds))

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from mc.errors import ExecutorError
-from mc.flows.jobs.executor import FolderJob, Liveness
+from mc.flows.jobs.executor import Channel, FolderJob, Liveness
 from mc.jobs.script.job_files import write_json
 
-__all__ = ["HandDrivenExecutor"]
+__all__ = ["HandDrivenExecutor", "HandDrivenWorkers"]
 
 
 class HandDrivenExecutor:
@@ -29,6 +29,8 @@ class HandDrivenExecutor:
 
     survives_starter = True
     is_local = False
+    channel = Channel.FOLDER
+    is_pulled = False
     started: ClassVar[dict[str, FolderJob]] = {}
     starts: ClassVar[list[str]] = []
     dead: ClassVar[set[str]] = set()
@@ -92,3 +94,9 @@ class HandDrivenExecutor:
     def find(self, jobs: Sequence[FolderJob]) -> Mapping[str, str]:
         keys = {job.job.key for job in jobs}
         return {job.job.key: name for name, job in self.started.items() if job.job.key in keys}
+
+
+class HandDrivenWorkers(HandDrivenExecutor):
+    """Sends jobs to workers, which tests play: they take and end jobs in the database."""
+
+    channel = Channel.DATABASE

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mc.errors import ExecutorError
     from mc.flows.jobs.job import Job
 
-__all__ = ["EXECUTORS", "Executor", "FolderJob", "Liveness"]
+__all__ = ["EXECUTORS", "Channel", "Executor", "FolderJob", "Liveness"]
 
 EXECUTORS: Final = "mc.executors"  # the group of entry points in which executors are found by name
 
@@ -25,9 +25,19 @@ class Liveness(StrEnum):
     UNKNOWN = "unknown"  # nothing can be said from here, or not now
 
 
+class Channel(StrEnum):
+    """By which way the outcome of a job comes back."""
+
+    FOLDER = "folder"  # in the job's folder, from where any tick takes it in
+    DATABASE = "database"  # from a worker, which takes the job in the database, and ends it there
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderJob:
-    """A job and its folder, in which all that it needs was written, and where it leaves its outcome."""
+    """A job and its folder: there all that it needs was written, and there it leaves its outcome.
+
+    By the channel of the database nothing is written there: a worker that knows the key finds all.
+    """
 
     job: Job
     folder: Path
@@ -40,12 +50,16 @@ class Executor(Protocol):
         survives_starter: whether jobs go on when the process that started them has ended. Others run inside
             of a `run` or `loop`, and a tick that ends refuses them.
         is_local: whether only the host that started a job sees it and its folder.
-        max_workers: how many jobs it is given at a time; the rest waits in the database. None: no limit.
+        max_workers: how many jobs are under way at a time; the rest waits in the database. None: no limit.
+        channel: by which outcomes come back.
+        is_pulled: whether its workers take jobs that wait out of the database, so that none is started.
     """
 
     survives_starter: bool
     is_local: bool
     max_workers: int | None
+    channel: Channel
+    is_pulled: bool
 
     def start(self, jobs: Sequence[FolderJob]) -> Mapping[str, str | ExecutorError]:
         """Start jobs.

@@ -13,11 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from mc.durations import parse_duration
-from mc.errors import DurationError, ExecutorError, JobError
-from mc.flows.jobs.executor import FolderJob, Liveness
+from mc.errors import ExecutorError, JobError
+from mc.flows.jobs.executor import Channel, FolderJob, Liveness
 from mc.jobs.executors.host_processes import HostProcess, ProcessTable, wait_for_ends
-from mc.jobs.executors.requests import is_count, read_memory
+from mc.jobs.executors.requests import is_count, read_limits
 from mc.jobs.folder import JobFolder
 from mc.jobs.script.job_files import read_boot_id, read_host
 
@@ -38,6 +37,8 @@ class LocalExecutor:
 
     survives_starter = True
     is_local = True
+    channel = Channel.FOLDER
+    is_pulled = False
 
     def __init__(self, *, max_workers: int | None = None, python: str | None = None) -> None:
         if max_workers is None:
@@ -175,17 +176,9 @@ def _read_place(native_id: str) -> tuple[str | None, str | None]:
 
 def _make_options(job: FolderJob) -> list[str]:
     """Return what a job's requests limit, as options of the script."""
-    requests = job.job.requests
-    options = []
-    if requests.get("memory") is not None:
-        options += ["--memory-bytes", str(read_memory(requests["memory"]))]
-    if requests.get("time") is not None:
-        try:
-            seconds = parse_duration(requests["time"])
-        except DurationError as error:
-            raise ExecutorError(f"`requests.time` of job {job.job.key!r}: {error.message}") from error
-        options += ["--timeout-seconds", str(seconds)]
-    return options
+    seconds, memory = read_limits(job.job)
+    options = [] if memory is None else ["--memory-bytes", str(memory)]
+    return options if seconds is None else [*options, "--timeout-seconds", str(seconds)]
 
 
 def _read_first_lines(started: Mapping[str, subprocess.Popen[bytes]]) -> dict[str, str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from mc.errors import ExecutorError
+from mc.durations import parse_duration
+from mc.errors import DurationError, ExecutorError
+from mc.flows.jobs.job import Job
 
-__all__ = ["is_count", "read_memory"]
+__all__ = ["is_count", "read_limits", "read_memory"]
 
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 _UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -39,3 +41,17 @@ def read_memory(value: Any) -> int:
             f"`requests.memory` is {value!r}; expected a number of bytes, or a text such as '512M' or '4G'."
         )
     return int(number)
+
+
+def read_limits(job: Job) -> tuple[float | None, int | None]:
+    """Return what a job's requests limit on a host: seconds, and bytes of memory; None: no limit.
+
+    Raises:
+        ExecutorError: a request is wrong.
+    """
+    time, memory = job.requests.get("time"), job.requests.get("memory")
+    try:
+        seconds = None if time is None else parse_duration(time)
+    except DurationError as error:
+        raise ExecutorError(f"`requests.time` of job {job.key!r}: {error.message}") from error
+    return seconds, None if memory is None else read_memory(memory)

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, case, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, select, update
 from sqlalchemy import Row as ResultRow
 
 from mc.context.json_values import dumps, loads
-from mc.durations import parse_time
+from mc.durations import format_time, parse_time
 from mc.flows.jobs.job import Job, Outcome
 from mc.store.databases.base import Dialect
 from mc.store.job_record import JobRecord
 from mc.store.schema.tables import job as job_table
+from mc.store.schema.tables import schema
 from mc.store.sql.column_types import storable_text
 from mc.store.sql.statements import BulkInsert
 
-__all__ = ["LIVE", "add_jobs", "ask_to_stop", "job_id", "job_query", "record_of"]
+__all__ = [
+    "LIVE",
+    "add_jobs",
+    "ask_to_stop",
+    "in_seconds",
+    "is_as",
+    "job_id",
+    "job_query",
+    "next_in_turn",
+    "record_of",
+    "take_turn",
+]
 
 LIVE: Final = ("SUBMITTED", "RUNNING")
+_TURN: Final = 13  # number of the upgrade that made the table
 _MOST_SOUGHT: Final = 500  # in one statement
 _INSERT: Final = BulkInsert(job_table)
 _jobs = job_table.c
@@ -105,6 +119,31 @@ def record_of(row: ResultRow[Any]) -> JobRecord:
         is_overdue=bool(row.is_overdue),
         **found,
     )
+
+
+def next_in_turn(executor: str) -> Select[Any]:
+    """Return a query of the ids of jobs that wait: by priority, then those that wait longest."""
+    return (
+        select(_jobs.id)
+        .where(_jobs.status == "PENDING", _jobs.executor == executor)
+        .order_by(_jobs.priority.desc(), _jobs.created_at, _jobs.position, _jobs.id)
+    )
+
+
+def is_as(record: JobRecord) -> ColumnElement[bool]:
+    """Return the condition that nobody has taken a job since it was read."""
+    return (_jobs.id == record.id) & (_jobs.token == record.token)
+
+
+def take_turn(connection: Connection) -> None:
+    """Wait until no other transaction counts the jobs under way in order to take more."""
+    connection.execute(select(schema.c.version).where(schema.c.version == _TURN).with_for_update())
+
+
+def in_seconds(connection: Connection, now: ColumnElement[str], seconds: float) -> str:
+    """Return when so many seconds have passed by the database's clock."""
+    found: str = connection.scalars(select(now)).one()
+    return format_time(parse_time(found) + timedelta(seconds=seconds))
 
 
 def _row(row_id: str, job: Job, position: int, now: str) -> Sequence[Any]:
