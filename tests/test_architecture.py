@@ -83,7 +83,7 @@ WINGS: dict[str, tuple[str, ...]] = {
             "flow_store",
             "upkeep",
             "messages",
-            "job_store",
+            *("job_store", "job_claims"),
             "saving",
             "resource_store",
         ),
