@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mc.flows.flow import Flow
     from mc.flows.handlers.handler_registry import Handler, HandlerRegistry
     from mc.flows.jobs.job import Job, JobState
+    from mc.flows.jobs.job_settings import ModuleSettings
     from mc.flows.observer import Observer
     from mc.flows.state.flow_state import FlowState
     from mc.flows.state.task_node import TaskNode
@@ -199,6 +200,13 @@ class JobService(Protocol):
     @property
     def executor(self) -> str:
         """As above."""
+
+    def of_modules(self, executor: str) -> ModuleSettings:
+        """Return what the settings of an executor say to job modules.
+
+        Raises:
+            ExecutorError: that is not what was expected.
+        """
 
     def start(self, job: Job) -> None:
         """Take over a new job; does nothing if one with that key was started already.

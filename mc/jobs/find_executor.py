@@ -10,6 +10,7 @@ from typing import Any
 from mc.context.paths import nearest_name
 from mc.errors import ExecutorError
 from mc.flows.jobs.executor import EXECUTORS, Executor
+from mc.flows.jobs.job_settings import OF_MODULES
 
 __all__ = ["executor_kinds", "make_executor"]
 
@@ -32,7 +33,7 @@ def make_executor(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Execu
     Raises:
         ExecutorError: there is none of that name, its library is missing, or its settings are wrong.
     """
-    own = dict(settings.get(name, {}))
+    own = {key: value for key, value in settings.get(name, {}).items() if key not in OF_MODULES}
     kind = str(own.pop("kind", name))
     if ":" in kind:
         return _make(name, lambda: resolve_name(kind), own)

@@ -12,7 +12,7 @@ from mc.clock import Clock
 from mc.errors import ExecutorError, JobError, JobNotFoundError
 from mc.flows.jobs.executor import Channel, Executor, FolderJob, Liveness
 from mc.flows.jobs.job import Job, JobState
-from mc.flows.jobs.job_settings import DEFAULT_EXECUTOR, JobSettings
+from mc.flows.jobs.job_settings import DEFAULT_EXECUTOR, JobSettings, ModuleSettings
 from mc.jobs.find_executor import make_executor
 from mc.jobs.folder import JobFolder
 from mc.jobs.module_path import with_own_path
@@ -41,6 +41,10 @@ class InMemoryJobs:
         self._native_ids: dict[str, str] = {}
         self._ended: dict[str, JobState] = {}
         self._place: Path | None = None
+
+    def of_modules(self, executor: str) -> ModuleSettings:
+        """Return what the settings of an executor say to job modules."""
+        return self._settings.of_modules(executor)
 
     def start(self, job: Job) -> None:
         """Start a job, if there is room."""

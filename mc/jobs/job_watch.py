@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from mc.flows.jobs.job_settings import JobSettings
+from mc.flows.jobs.job_settings import JobSettings, ModuleSettings
 from mc.store.flow_store import FlowStore
 
 if TYPE_CHECKING:
@@ -72,6 +72,10 @@ class JobWatch:
     def check(self, executor: str) -> None:
         """Raise `ExecutorError` unless there is an executor of this name."""
         self._keeper.check(executor)
+
+    def of_modules(self, executor: str) -> ModuleSettings:
+        """Return what the settings of an executor say to job modules."""
+        return self._settings.of_modules(executor)
 
     def look(self) -> bool:
         """See how far jobs are, and tell the flows of those that ended; return whether any did."""

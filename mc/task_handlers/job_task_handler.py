@@ -1,4 +1,4 @@
-"""The task type `job`: calls a function outside of the tick, as a job."""
+"""The task type `job`: calls a function, or does the work of a job module, outside of the tick."""
 
 from __future__ import annotations
 
@@ -13,14 +13,29 @@ __all__ = ["JobTaskHandler", "TaskHandler"]
 
 
 class JobTaskHandler(BaseJobTaskHandler):
-    """Calls the function `job_type` with `job_params` as keywords; leaves `result` and `job_key`."""
+    """Does `job_type` with `job_params`; leaves `result` and `job_key`.
+
+    A function `module:function` is called with them as keywords. A job module `package.module` builds, runs
+    and parses a work directory of its own.
+    """
 
     def make_work(self) -> Mapping[str, Any]:
         """Return the call."""
-        function = self.read_param("job_type", str)
-        put_off_unless_allowed(function, self.task_ctx)
-        self.task_ctx.engine.registry.callables.find_function(function)
-        return {"type": "function", "function": function, "kwargs": self.read_param("job_params", dict, {})}
+        job_type, params = self.read_param("job_type", str), self.read_param("job_params", dict, {})
+        callables = self.task_ctx.engine.registry.callables
+        if ":" in job_type:
+            put_off_unless_allowed(job_type, self.task_ctx)
+            callables.find_function(job_type)
+            return {"type": "function", "function": job_type, "kwargs": params}
+        from mc.flows.handlers.job_modules import CARRY_OUT, check_job_module, entry_of
+
+        put_off_unless_allowed(entry_of(job_type), self.task_ctx)
+        settings = self.read_module_settings()
+        check_job_module(job_type, callables, settings, self.executor)
+        kwargs = {"job_type": job_type, "params": params, "config": dict(settings.config)}
+        if settings.fake:
+            kwargs["fake"] = True
+        return {"type": "function", "function": CARRY_OUT, "kwargs": kwargs}
 
     def read_outcome(self, outcome: Outcome) -> Mapping[str, Any]:
         """Return what the function returned."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from mc.flows.jobs.job_settings import ModuleSettings
 
 __all__ = ["JobRounds"]
 
@@ -31,6 +34,9 @@ class JobRounds(Protocol):
 
     def check(self, executor: str) -> None:
         """Raise `ExecutorError` unless there is an executor of this name."""
+
+    def of_modules(self, executor: str) -> ModuleSettings:
+        """Return what the settings of an executor say to job modules."""
 
     def look(self) -> bool:
         """See how far jobs are, and tell the flows of those that ended; return whether any did."""

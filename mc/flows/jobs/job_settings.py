@@ -8,9 +8,25 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-__all__ = ["DEFAULT_EXECUTOR", "JobSettings"]
+from mc.errors import ExecutorError
+
+__all__ = ["DEFAULT_EXECUTOR", "OF_MODULES", "JobSettings", "ModuleSettings"]
 
 DEFAULT_EXECUTOR: Final = "local"
+OF_MODULES: Final = ("config", "fake")  # settings of an executor that are for job modules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleSettings:
+    """What the settings of an executor say to job modules.
+
+    Attributes:
+        config: of their environment there.
+        fake: whether their scripted outputs take the place of their runs.
+    """
+
+    config: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    fake: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,3 +47,24 @@ class JobSettings:
     executor: str = DEFAULT_EXECUTOR
     secrets_folder: Path | None = None
     then: tuple[str, ...] | None = None
+
+    def of_modules(self, executor: str) -> ModuleSettings:
+        """Return what the settings of an executor say to job modules.
+
+        Raises:
+            ExecutorError: that is not what was expected.
+        """
+        given = self.executors.get(executor, {})
+        config, fake = given.get("config", {}), given.get("fake", False)
+        if not isinstance(config, Mapping):
+            raise ExecutorError(
+                f"`config` of the executor {executor!r} is {config!r:.100}; expected a mapping of what job "
+                f"modules need to know there.",
+                executor=executor,
+            )
+        if not isinstance(fake, bool):
+            raise ExecutorError(
+                f"`fake` of the executor {executor!r} is {fake!r:.100}; expected true or false.",
+                executor=executor,
+            )
+        return ModuleSettings(config=config, fake=fake)

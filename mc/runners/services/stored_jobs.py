@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mc.errors import ExecutorError, StoreUnreachableError
 from mc.flows.jobs.job import Job, JobState
 from mc.flows.jobs.job_rounds import JobRounds
-from mc.flows.jobs.job_settings import DEFAULT_EXECUTOR
+from mc.flows.jobs.job_settings import DEFAULT_EXECUTOR, ModuleSettings
 from mc.store.flow_store import FlowStore
 from mc.store.saving.flow_saver import Outbox
 
@@ -39,6 +39,10 @@ class StoredJobs:
     def executor(self) -> str:
         """Name of the executor that starts what names none."""
         return self.rounds.executor if self.rounds is not None else DEFAULT_EXECUTOR
+
+    def of_modules(self, executor: str) -> ModuleSettings:
+        """Return what the settings of an executor say to job modules."""
+        return self.rounds.of_modules(executor) if self.rounds is not None else ModuleSettings()
 
     def start(self, job: Job) -> None:
         """Store a job with the flow's next save."""

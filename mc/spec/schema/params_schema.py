@@ -15,7 +15,7 @@ from mc.spec.schema.schema_references import find_pattern_faults, find_reference
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
-__all__ = ["check_flow_data", "check_params_schema", "find_misfits", "warn_of_own_data"]
+__all__ = ["check_flow_data", "check_params_schema", "find_misfits", "find_schema_faults", "warn_of_own_data"]
 
 _PATTERN: Final = "a regular expression in RE2's syntax, and texts that are not too long for it"
 _REFERENCE: Final = "a `$ref` into the schema itself, which ends somewhere"
@@ -57,6 +57,18 @@ def check_params_schema(schema: Any, pointer: str, findings: Findings) -> None:
     except Exception as error:  # noqa: BLE001 - an odd schema makes the libraries raise whatever it may be
         message = f"The JSON Schema cannot be read: {type(error).__name__}."
         findings.add("MC160", pointer, message, found=schema, expected=_EXPECTED)
+
+
+def find_schema_faults(schema: Any, pointer: str) -> list[Problem]:
+    """Return why a value is no JSON Schema; pointers begin with the given one."""
+    plain, problems = make_plain(schema)
+    findings = Findings(None)
+    if type(plain) is not dict and not problems:
+        findings.add(
+            "MC160", pointer, f"{shorten(schema)} is not a mapping.", found=schema, expected=_EXPECTED
+        )
+    check_params_schema(plain, pointer, findings)
+    return [*(_move(problem, pointer) for problem in problems), *findings.problems]
 
 
 def check_flow_data(params_schema: Any, data: Any) -> list[Problem]:

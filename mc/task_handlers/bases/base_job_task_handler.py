@@ -13,6 +13,7 @@ from mc.context.json_values import dumps
 from mc.durations import parse_duration
 from mc.errors import JobError, JobLostError
 from mc.flows.jobs.job import Job, JobState, Outcome
+from mc.flows.jobs.job_settings import ModuleSettings
 from mc.flows.services import JobService
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
@@ -59,7 +60,7 @@ class BaseJobTaskHandler(BaseTaskHandler):
             flow_key=(self.task_ctx.services.nesting.outermost_flow or self.task_ctx.flow).key,
             task_path=self.task_ctx.path,
             attempt=int(self.task.get("attempt", 1)),
-            executor=self.read_param("executor", str, None) or self._flow_cfg("executor") or service.executor,
+            executor=self.executor,
             work=work,
             requests=self.read_param("requests", dict, {}),
             timeout_seconds=parse_duration(timeout) if timeout is not None else None,
@@ -134,6 +135,22 @@ class BaseJobTaskHandler(BaseTaskHandler):
                 f"may; write ${{secret.NAME}} there"
             )
         return text
+
+    @property
+    def executor(self) -> str:
+        """Name of the executor that starts the job."""
+        name: str = (
+            self.read_param("executor", str, None) or self._flow_cfg("executor") or self._service.executor
+        )
+        return name
+
+    def read_module_settings(self) -> ModuleSettings:
+        """Return what the settings of the executor say to job modules.
+
+        Raises:
+            ExecutorError: that is not what was expected.
+        """
+        return self._service.of_modules(self.executor)
 
     @property
     def _service(self) -> JobService:
