@@ -62,7 +62,16 @@ WINGS: dict[str, tuple[str, ...]] = {
         *("observer", "resource", "tick_report", "jobs"),
     ),
     "jobs": (
-        *("jobs", "in_memory_jobs", "job_watch", "job_keeper", "attendance", "module_path", "find_executor"),
+        *(
+            "work_dirs",
+            "jobs",
+            "in_memory_jobs",
+            "job_watch",
+            "job_keeper",
+            "attendance",
+            "module_path",
+            "find_executor",
+        ),
         *("data_folder", "http_request", "executors", "folder", "script"),
     ),
     "task_handlers": (

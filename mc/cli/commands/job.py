@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from mc.cli.commands.work_dir import build, ingest, run
 from mc.cli.control_command import report_control
 from mc.cli.options import common_options, local_option, sender_option
 from mc.cli.parameter_types import COUNT, TEXT, StatusType
 from mc.cli.printing.job_notes import describe_job, print_last_lines
-from mc.cli.printing.output import (
-    format_time_short,
-    print_json,
-    print_table,
-    printable,
-    show_seconds,
-    to_json_text,
-)
+from mc.cli.printing.output import format_time_short, print_json, print_table, printable, show_seconds
+from mc.cli.printing.whole_job import describe_whole_job
 from mc.cli.settings import Settings
-from mc.durations import format_duration
 from mc.statuses import JobStatus
 
 if TYPE_CHECKING:
-    from mc.flows.jobs.job import Outcome
-    from mc.houston import Houston
     from mc.store.job_record import JobRecord
 
 __all__ = ["command"]
@@ -41,7 +32,12 @@ def command() -> None:
     """See the jobs of flows, stop them or try them again.
 
     A job is one attempt of a task that is done elsewhere. Its key is that of the attempt: FLOW/TASK/ATTEMPT.
+    Those of job modules can be built, run and taken in by hand too.
     """
+
+
+for each in (build, run, ingest):
+    command.add_command(each)
 
 
 @command.command("list", short_help="List jobs, newest first.")
@@ -104,7 +100,7 @@ def show(settings: Settings, key: str) -> None:
             more = {"work": dict(record.job.work), "folder": folder, "outcome": outcome}
             print_json({**_to_dict(record), **more}, indent=2)
             return
-        for name, value in _describe(houston, record):
+        for name, value in describe_whole_job(record, houston.jobs.folder(key).path):
             print(f"{name:<9} {printable(value, _LONGEST)}")
         print_last_lines(houston.jobs, record)
 
@@ -150,50 +146,3 @@ def retry(settings: Settings, key: str, reason: str | None, by: str) -> None:
 
 def _to_dict(record: JobRecord) -> dict[str, Any]:
     return {name: value for name, value in record.to_dict().items() if name != "outcome"}
-
-
-def _describe(houston: Houston, record: JobRecord) -> Iterator[tuple[str, str]]:
-    job = record.job
-    yield "job", job.key
-    yield "flow", job.flow_key
-    yield "task", f"{job.task_path}, attempt {job.attempt}"
-    yield "status", record.status
-    yield "executor", f"{job.executor} on {record.place}" if record.place else job.executor
-    folder = houston.jobs.folder(job.key).path
-    yield "folder", str(folder) if folder.is_dir() else f"{folder}, which is not on this host"
-    for name in ("created", "submitted", "started", "finished"):
-        at = getattr(record, f"{name}_at")
-        if at is not None:
-            yield name, format_time_short(at)
-    if record.started_at is not None and record.finished_at is not None:
-        yield "took", show_seconds((record.finished_at - record.started_at).total_seconds())
-    if job.timeout_seconds is not None:
-        yield "timeout", format_duration(job.timeout_seconds)
-    if job.requests:
-        yield "requests", to_json_text(dict(job.requests))
-    yield "work", to_json_text(dict(job.work))
-    if record.owner:
-        yield "owner", record.owner
-    if record.native_id:
-        yield "called", record.native_id
-    if record.progress:
-        yield "progress", f"{record.told_progress} at {format_time_short(record.progress.get('at'))}"
-    if record.outcome is None:
-        note = describe_job(record)
-        if note:
-            yield "note", note
-    else:
-        yield from _describe_outcome(record.outcome)
-
-
-def _describe_outcome(outcome: Outcome) -> Iterator[tuple[str, str]]:
-    ran = f"on {outcome.host}, process {outcome.pid}" if outcome.host else ""
-    ended = f"exit code {outcome.exit_code}" if outcome.exit_code is not None else ""
-    ended = f"signal {outcome.signal}" if outcome.signal is not None else ended
-    yield "outcome", ", ".join(filter(None, (outcome.status, ended, ran)))
-    if outcome.error is not None:
-        yield "error", f"{outcome.error.get('type')}: {outcome.error.get('message')}"
-    if outcome.result is not None:
-        yield "result", to_json_text(outcome.result)
-    if outcome.usage:
-        yield "usage", to_json_text(dict(outcome.usage))

@@ -12,8 +12,8 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import traceback
+from datetime import datetime, timezone
 from pathlib import Path
 
 TYPE_CHECKING = False
@@ -282,7 +282,7 @@ def _write_fake(fake: Any, path: Path) -> None:
 
 
 def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
 
 
 def main() -> int:

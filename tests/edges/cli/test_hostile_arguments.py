@@ -81,6 +81,9 @@ ARGUMENTS: dict[str, list[str]] = {
     "explain": ["k"],
     "logs": ["k"],
     **{f"job {name}": ["k/ask/1"] for name in ("show", "cancel", "retry")},
+    "job build": ["dir", "--type", "labs.times"],
+    "job run": ["dir"],
+    "job ingest": ["dir"],
     "signal": ["k", "go"],
     "approve": ["k", "ask", "--by", "ann"],
     "reject": ["k", "ask", "--by", "ann"],
@@ -99,7 +102,8 @@ ARGUMENTS: dict[str, list[str]] = {
 LASTING = {(("loop",), "max_seconds")}
 SECONDS = {"0", "1e3", "1_000", "+5", "1.5", "٣", "1e-400"}  # for which such a command would last
 # have nothing to do for this flow, which has no jobs
-NOT_RUN = {"resume", "retry", "logs", *(f"job {name}" for name in ("show", "cancel", "retry"))}
+NOT_RUN = {"resume", "retry", "logs"}
+NOT_RUN |= {f"job {name}" for name in ("show", "cancel", "retry", "build", "run", "ingest")}
 SPEC = {
     "key": "k",
     "tasks": [
