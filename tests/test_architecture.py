@@ -72,7 +72,7 @@ WINGS: dict[str, tuple[str, ...]] = {
             "module_path",
             "find_executor",
         ),
-        *("data_folder", "http_request", "executors", "folder", "script"),
+        *("data_folder", "http_request", "job_server", "executors", "folder", "script"),
     ),
     "task_handlers": (
         *("spread_task_handler", "approval_task_handler", "call_task_handler", "flow_task_handler"),
@@ -126,6 +126,9 @@ WINGS: dict[str, tuple[str, ...]] = {
 # Private attributes that are reached from outside of their object: module and attribute -> why.
 _NAMED_TUPLE = "a public method of named tuples"
 _READ_LATE = "the nodes make each other's edges, which a property reads when they are asked for"
+_AS_AT_AN_END = (
+    "what an interpreter does at its end, and no public function does; multiprocessing calls it too"
+)
 _SAME_CLASS = "another object of the same class"
 _STORE_ALONE = "a reader of a store's rows that the class itself has no room for"
 REACHES: dict[tuple[str, str], str] = {
@@ -134,10 +137,16 @@ REACHES: dict[tuple[str, str], str] = {
     ("mc.context.destinations", "_undo"): _SAME_CLASS,
     ("mc.flows.state.lazy_nodes", "_after"): _READ_LATE,
     ("mc.flows.state.lazy_nodes", "_before"): _READ_LATE,
+    ("mc.jobs.script.job_call", "_clear"): _AS_AT_AN_END,
+    ("mc.jobs.script.job_call", "_exit"): "so it is named by os",
+    ("mc.jobs.script.job_call", "_run_exitfuncs"): _AS_AT_AN_END,
+    ("mc.jobs.script.job_call", "_shutdown"): _AS_AT_AN_END,
     ("mc.jobs.script.job_output", "_pattern"): _SAME_CLASS,
     ("mc.jobs.script.job_output", "_values"): _SAME_CLASS,
     ("mc.jobs.script.job_processes", "_NamedFuncPointer"): "so ctypes names the type of its functions",
     ("mc.jobs.script.job_processes", "_exit"): "so it is named by os",
+    ("mc.jobs.script.job_request", "_exit"): "so it is named by os",
+    ("mc.jobs.script.job_server", "_exit"): "so it is named by os",
     ("mc.jobs.script.job_then", "_exit"): "so it is named by os",
     ("mc.spec.schema.evaluated_parts", "_resolver"): "jsonschema offers it in no other way",
     ("mc.spec.spec_level", "_knows_data"): _SAME_CLASS,

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
-import selectors
+import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mc.errors import ExecutorError, JobError
 from mc.flows.jobs.executor import Channel, FolderJob, Liveness
 from mc.jobs.executors.host_processes import HostProcess, ProcessTable, wait_for_ends
 from mc.jobs.executors.requests import is_count, read_limits
 from mc.jobs.folder import JobFolder
-from mc.jobs.script.job_files import read_boot_id, read_host
+from mc.jobs.script.job_files import read_boot_id, read_host, write_all
 
 __all__ = ["LocalExecutor"]
 
 _SCRIPT: Final = Path(__file__).parents[1] / "script" / "run_job.py"
 _START_SECONDS: Final = 60.0  # in which a script says that it has its job; a host under load is slow
+_LATER: Final = "later"  # the host has no room for the process of a job now
+_READ: Final = 65536  # bytes
+_SAID: Final = 1_000  # characters of what an interpreter says of its own end
 _KILL_SECONDS: Final = 5.0  # in which what got KILL is gone, unless it hangs in the kernel
 
 
@@ -59,27 +64,21 @@ class LocalExecutor:
         One whose folder is claimed already is not run again: the process that has it is returned.
         """
         answers: dict[str, str | ExecutorError] = {}
-        started: dict[str, subprocess.Popen[bytes]] = {}
-        waiting = []
-        try:
-            for job in jobs:
-                try:
-                    started[job.job.key] = self._start_script(job)
-                    waiting.append(job)
-                except ExecutorError as error:
-                    answers[job.job.key] = error
-                except OSError as error:
-                    if not started:
-                        raise ExecutorError(
-                            f"The executor 'local' cannot start {self._python}: {error.strerror}."
-                        ) from error
-                    break  # the host has no room for more now
-        finally:
-            lines = _read_first_lines(started)
-        for job in waiting:
-            line = lines.get(job.job.key)
-            if line is not None:  # or it is too slow: asked again, it is found by its claim
-                answers[job.job.key] = self._read_answer(job, line)
+        ready: list[FolderJob] = []
+        requests: list[bytes] = []
+        for job in jobs:
+            try:
+                requests.append(json.dumps(_make_request(job)).encode() + b"\n")
+                ready.append(job)
+            except ExecutorError as error:
+                answers[job.job.key] = error
+        if not ready:
+            return answers
+        lines, said = self._start_scripts(requests)
+        for number, job in enumerate(ready):
+            line = lines.get(number, _LATER)
+            if line != _LATER:
+                answers[job.job.key] = self._read_answer(job, line, said)
         return answers
 
     def alive(self, native_ids: Sequence[str]) -> Mapping[str, Liveness]:
@@ -112,23 +111,42 @@ class LocalExecutor:
                     found[job.job.key] = native_id
         return found
 
-    def _start_script(self, job: FolderJob) -> subprocess.Popen[bytes]:
-        options = ["--detach", *_make_options(job), str(job.folder)]
-        command = [self._python, "-E", "-s", "-S", str(_SCRIPT), *options]
-        try:
-            log = os.open(job.folder / "script.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        except OSError as error:
-            raise ExecutorError(
-                f"The folder {job.folder} of job {job.job.key!r} cannot be written: {error.strerror}."
-            ) from error
-        try:
-            return subprocess.Popen(  # noqa: S603 - this interpreter, and a script of this package
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
-            )
-        finally:
-            os.close(log)
+    def _start_scripts(self, requests: Sequence[bytes]) -> tuple[Mapping[int, str], str]:
+        """Start a process for each request.
 
-    def _read_answer(self, job: FolderJob, line: str) -> str | ExecutorError:
+        Returns:
+            What it answers, by number of the request, empty where it ended without a word; and what their
+            common parent had to say. Left out is what is too slow: asked again, it is found by its claim.
+
+        Raises:
+            ExecutorError: none could be started.
+        """
+        command = [self._python, "-E", "-s", "-S", str(_SCRIPT), "--batch"]
+        with tempfile.TemporaryFile() as trouble:
+            try:
+                process = subprocess.Popen(  # noqa: S603 - this interpreter, and a script of this package
+                    command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=trouble
+                )
+            except OSError as error:
+                raise ExecutorError(
+                    f"The executor 'local' cannot start {self._python}: {error.strerror}."
+                ) from error
+            with process:
+                lines, has_ended = _exchange(process, requests)
+                if not has_ended:
+                    process.kill()  # it would start more of them; those that it started go on
+            trouble.seek(0)
+            said = trouble.read(_SAID).decode("utf-8", "backslashreplace").strip()
+        if process.returncode < 0 and not lines and has_ended:
+            raise ExecutorError(
+                f"The executor 'local' started no job: {self._python} was killed by signal "
+                f"{-process.returncode}. {said}"
+            )
+        if has_ended and process.returncode >= 0:
+            lines = {number: lines.get(number, "") for number in range(len(requests))}
+        return lines, said
+
+    def _read_answer(self, job: FolderJob, line: str, said: str) -> str | ExecutorError:
         match line.split():
             case ["claimed", pid, started]:
                 return f"local:{self._host}:{self._boot_id}:{pid}:{started}"
@@ -137,9 +155,9 @@ class LocalExecutor:
                     return _read_claim(job) or ExecutorError(f"The claim of job {job.job.key!r} has gone.")
                 except JobError as error:
                     return ExecutorError(f"Job {job.job.key!r} is claimed, but not told by whom: {error}")
-        tail = (job.folder / "script.log").read_bytes()[-1_000:].decode("utf-8", "backslashreplace")
+        tail = (job.folder / "script.log").read_bytes()[-_SAID:].decode("utf-8", "backslashreplace").strip()
         return ExecutorError(
-            f"The script of job {job.job.key!r} ended before it had its folder {job.folder}: {tail.strip()}"
+            f"The script of job {job.job.key!r} ended before it had its folder {job.folder}: {tail or said}"
         )
 
     def _look(self, native_id: str) -> Liveness:
@@ -174,29 +192,38 @@ def _read_place(native_id: str) -> tuple[str | None, str | None]:
     return (parts[1], parts[2]) if len(parts) == 5 and parts[0] == "local" else (None, None)
 
 
-def _make_options(job: FolderJob) -> list[str]:
-    """Return what a job's requests limit, as options of the script."""
+def _make_request(job: FolderJob) -> Mapping[str, Any]:
+    """Return what the script is told of a job: its folder, and what its requests limit."""
     seconds, memory = read_limits(job.job)
-    options = [] if memory is None else ["--memory-bytes", str(memory)]
-    return options if seconds is None else [*options, "--timeout-seconds", str(seconds)]
+    try:
+        os.close(os.open(job.folder / "script.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    except OSError as error:
+        raise ExecutorError(
+            f"The folder {job.folder} of job {job.job.key!r} cannot be written: {error.strerror}."
+        ) from error
+    return {"folder": str(job.folder), "timeout_seconds": seconds, "memory_bytes": memory}
 
 
-def _read_first_lines(started: Mapping[str, subprocess.Popen[bytes]]) -> dict[str, str]:
-    """Return the first line of what each process writes, empty if it ends without one."""
-    lines: dict[str, str] = {}
+def _exchange(process: subprocess.Popen[bytes], requests: Sequence[bytes]) -> tuple[Mapping[int, str], bool]:
+    """Return the answers by number of the request, and whether all came that there will be."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process.stdin, suppress(BrokenPipeError):  # it ends without having read them
+        write_all(process.stdin.fileno(), b"".join(requests))
+    lines: dict[int, str] = {}
+    rest = b""
     give_up_at = time.monotonic() + _START_SECONDS
-    with selectors.DefaultSelector() as selector:
-        for key, process in started.items():
-            assert process.stdout is not None
-            selector.register(process.stdout, selectors.EVENT_READ, key)
-        while selector.get_map() and (seconds := give_up_at - time.monotonic()) > 0:
-            for ready, _ in selector.select(seconds):
-                # One short line, written at once.
-                lines[ready.data] = os.read(ready.fd, 4096).decode("ascii", "replace")
-                selector.unregister(ready.fileobj)
-    for key, process in started.items():
-        assert process.stdout is not None
-        process.stdout.close()
-        if key in lines:
-            process.wait()  # it ended when the job's own process began
-    return lines
+    poll = select.poll()
+    poll.register(process.stdout, select.POLLIN)
+    while len(lines) < len(requests):
+        if not poll.poll(max(0.0, give_up_at - time.monotonic()) * 1_000):
+            return lines, False
+        data = process.stdout.read(_READ)
+        if not data:
+            break
+        *whole, rest = (rest + data).split(b"\n")
+        for line in whole:
+            number, _, answer = line.decode("ascii", "replace").partition(" ")
+            if number.isdigit():
+                lines[int(number)] = answer
+    return lines, True

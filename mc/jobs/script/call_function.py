@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["FunctionCall", "JobTaskContext"]
+__all__ = ["FunctionCall", "JobTaskContext", "carry_out"]
 
 _MAX_MESSAGE = 4_000  # characters
 _MAX_TRACEBACK = 8_000  # characters; the end is kept, where the error is
@@ -214,7 +214,16 @@ def main() -> None:
     with os.fdopen(0, "rb") as file:
         call = json.loads(file.read())
     os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)  # becomes stdin
-    reply_fd = call.pop("reply_fd")
+    carry_out(call)
+
+
+def carry_out(call: dict[str, Any]) -> None:
+    """Call a function in this process, which is there for nothing else, and reply its result or its error.
+
+    Args:
+        call: `function`, `args`, `kwargs`, `sys_path`, `task_ctx`, and `reply_fd`, on which it is replied.
+    """
+    reply_fd = call["reply_fd"]
     os.set_inheritable(reply_fd, False)
     # In the place of the folder of this file, so that none of its modules is taken for another.
     sys.path[:1] = call.get("sys_path") or []

@@ -102,7 +102,7 @@ def describe_end(
 def _describe_verdict(
     run: Supervisor, command: Command, mask: SecretMask, timeout_seconds: float | None, grace_seconds: float
 ) -> dict[str, Any]:
-    if run.ended_by == "stop":
+    if run.ended_by in ("stop", "signal"):
         return {"status": "CANCELLED"}
     if run.ended_by == "timeout":
         text = f"It ran for longer than its timeout of {timeout_seconds:g} seconds and was ended: TERM to it "

@@ -6,15 +6,19 @@ import ctypes
 import os
 import resource
 import signal
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import NoReturn
 
-__all__ = ["adopt_orphans", "end_tree", "list_tree", "reap", "start_command"]
+__all__ = ["adopt_orphans", "die_with", "end_tree", "kill_remains", "list_tree", "reap", "start_command"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_ROUNDS = 500  # of kills, until what hangs in the kernel is given up
+_ROUND_SECONDS = 0.01
 
 
 def _find_prctl() -> ctypes._NamedFuncPointer | None:
@@ -37,12 +41,20 @@ def adopt_orphans() -> None:
     _set_for_process(_PR_SET_CHILD_SUBREAPER, 1)
 
 
+def die_with(parent: int, number: signal.Signals) -> None:
+    """Have this process sent a signal when its parent dies; end it at once if that has died already."""
+    _set_for_process(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def start_command(
     argv: Sequence[str],
     env: Mapping[str, str],
     cwd: str | None,
     streams: Mapping[int, int],
     memory_bytes: int | None,
+    call: Callable[[], NoReturn] | None = None,
 ) -> int:
     """Start a command in a process group of its own, which dies with this process.
 
@@ -52,6 +64,7 @@ def start_command(
         cwd: its working folder; None: this process's.
         streams: its file descriptors, and what they are here.
         memory_bytes: of address space for each of its processes; None: no limit.
+        call: is called in the new process, instead of a program.
 
     Returns:
         Its process id.
@@ -67,9 +80,7 @@ def start_command(
         step = "fork"
         try:
             os.setpgid(0, 0)
-            _set_for_process(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # it died before it could be asked
-                os._exit(1)
+            die_with(parent, signal.SIGKILL)
             _restore_signals()
             # Above what the command is given, so that none of it is overwritten.
             error_out = _move_up(error_out)
@@ -83,7 +94,14 @@ def start_command(
                 step = "cwd"
                 os.chdir(cwd)
             step = "argv"
-            os.execvpe(argv[0], list(argv), dict(env))  # noqa: S606 - what the job is
+            if call is None:
+                os.execvpe(argv[0], list(argv), dict(env))  # noqa: S606 - what the job is
+            else:
+                os.environ.clear()
+                os.environ.update(env)
+                _close_others([*streams, error_out])
+                os.close(error_out)
+                call()
         except BaseException as error:  # noqa: BLE001 - whatever it is, the parent is told
             number = error.errno if isinstance(error, OSError) else 0
             os.write(error_out, f"{step}\n{number or 0}\n{error}".encode("utf-8", "replace")[:4000])
@@ -101,6 +119,16 @@ def start_command(
         step, code, text = told.split("\n", 2)
         _raise_start_error(step, int(code), text, argv[0], cwd)
     return pid
+
+
+def _close_others(kept: Iterable[int]) -> None:
+    """Close all file descriptors but some, as a program that is executed finds them closed."""
+    for fd in [int(name) for name in os.listdir("/dev/fd")]:
+        if fd not in kept:
+            try:
+                os.close(fd)
+            except OSError:
+                pass  # that of the listing
 
 
 def _raise_start_error(step: str, code: int, text: str, program: str, cwd: str | None) -> None:
@@ -138,8 +166,12 @@ def reap() -> Iterator[tuple[int, int]]:
 
 def list_tree(root: int) -> list[int]:
     """Return the processes that descend from one, parents first; without them where there is no `/proc`."""
+    return _list_descendants(root, {pid: parent for pid, parent, _ in _list_processes()})
+
+
+def _list_descendants(root: int, parents: Mapping[int, int]) -> list[int]:
     children: dict[int, list[int]] = {}
-    for pid, parent in _list_parents():
+    for pid, parent in parents.items():
         children.setdefault(parent, []).append(pid)
     found = [root]
     for pid in found:
@@ -147,7 +179,8 @@ def list_tree(root: int) -> list[int]:
     return found[1:]
 
 
-def _list_parents() -> Iterator[tuple[int, int]]:
+def _list_processes() -> Iterator[tuple[int, int, int]]:
+    """Yield number, parent and session of the processes that have not ended."""
     try:
         names = os.listdir("/proc")
     except OSError:
@@ -159,7 +192,8 @@ def _list_parents() -> Iterator[tuple[int, int]]:
                     fields = file.read().rpartition(b")")[2].split()
             except OSError:
                 continue  # it has ended
-            yield int(name), int(fields[1])
+            if fields[0] not in (b"Z", b"X"):
+                yield int(name), int(fields[1]), int(fields[3])
 
 
 def end_tree(group: int, number: signal.Signals) -> None:
@@ -172,6 +206,45 @@ def end_tree(group: int, number: signal.Signals) -> None:
     if number != signal.SIGKILL:
         for pid in tree:  # one that is stopped would not hear of it
             _send(os.kill, pid, signal.SIGCONT)
+
+
+def kill_remains(leader: int, mark: str | None) -> None:
+    """Kill what a script of a job left behind, or is at, and the script last.
+
+    Args:
+        leader: the script, which leads its session.
+        mark: which its processes bear in their environment; None: unknown.
+    """
+    _send(os.kill, leader, signal.SIGSTOP)  # it must not tell of what is done here as of an end of the job
+    for _ in range(_ROUNDS):  # for what was started meanwhile
+        remains = _list_remains(leader, mark)
+        for pid in remains:
+            _send(os.kill, pid, signal.SIGKILL)
+        if not remains:
+            break
+        time.sleep(_ROUND_SECONDS)
+    _send(os.kill, leader, signal.SIGKILL)
+
+
+def _list_remains(leader: int, mark: str | None) -> list[int]:
+    parents: dict[int, int] = {}
+    found = set()
+    line = None if mark is None else f"MC_JOB_PROCESS={mark}".encode()
+    for pid, parent, its_leader in _list_processes():
+        parents[pid] = parent
+        if its_leader == leader or (line is not None and line in _read_env(pid)):
+            found.add(pid)
+    for root in [leader, *found]:
+        found.update(_list_descendants(root, parents))
+    return sorted(found - {leader, os.getpid()})
+
+
+def _read_env(pid: int) -> list[bytes]:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []  # it has ended, or is another user's
 
 
 def _send(send: Callable[[int, int], None], pid: int, number: signal.Signals) -> None:

@@ -9,7 +9,7 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, NoReturn
 
 if TYPE_CHECKING or __package__:
     from mc.jobs.script.job_files import claim_folder, make_claim, note_trouble, write_json
@@ -23,7 +23,14 @@ if TYPE_CHECKING or __package__:
     from mc.jobs.script.job_output import SecretMask
     from mc.jobs.script.job_supervisor import Supervisor
     from mc.jobs.script.job_then import begin_then
-    from mc.jobs.script.job_work import JobFileError, SecretError, SecretReader, make_command, read_job
+    from mc.jobs.script.job_work import (
+        Command,
+        JobFileError,
+        SecretError,
+        SecretReader,
+        make_command,
+        read_job,
+    )
 else:  # a script, and the files beside it
     from job_files import claim_folder, make_claim, note_trouble, write_json
     from job_outcome import describe_end, describe_error, describe_start_error, make_outcome, write_outcome
@@ -47,6 +54,8 @@ class JobRun:
         timeout_seconds: of the executor, besides that of the job; None: no limit.
         memory_bytes: of address space for each process of the command; None: no limit.
         outcome_seconds: for how long writing the outcome is tried.
+        is_served: whether a job server forked this process: a function is called in another one that is
+            forked, and a signal to end means that the server, or its worker, ends.
     """
 
     def __init__(
@@ -55,11 +64,13 @@ class JobRun:
         timeout_seconds: float | None = None,
         memory_bytes: int | None = None,
         outcome_seconds: float = 60.0,
+        is_served: bool = False,
     ) -> None:
         self._folder = os.path.abspath(folder)
         self._timeout_seconds = timeout_seconds
         self._memory_bytes = memory_bytes
         self._outcome_seconds = outcome_seconds
+        self._is_served = is_served
         self._is_stopping = False
 
     def run(self, tell: Callable[[str], None]) -> int:
@@ -109,24 +120,49 @@ class JobRun:
         return 0 if outcome["status"] == "COMPLETED" else _NOT_COMPLETED
 
     def _carry_out(self, job: dict[str, Any], mark: str) -> dict[str, Any]:
-        if self._is_stopping or os.path.exists(os.path.join(self._folder, "stop")):
+        if os.path.exists(os.path.join(self._folder, "stop")):
             return {"status": "CANCELLED"}
+        if self._is_stopping:
+            return self._describe_signal()
         secrets = SecretReader(os.environ, job.get("secrets_folder"))
         command = make_command(job, self._folder, secrets, mark)
         mask = SecretMask(secrets.values.values())
         timeouts = [each for each in (job.get("timeout_seconds"), self._timeout_seconds) if each is not None]
         timeout_seconds = min(timeouts, default=None)
-        run = Supervisor(self._folder, job, command, mask, lambda: self._is_stopping)
+        call = self._find_call(command)
+        run = Supervisor(self._folder, job, command, mask, lambda: self._is_stopping, call)
         try:
             run.run(timeout_seconds, self._memory_bytes)
         except (OSError, ValueError) as error:
             if run.status is not None:
                 raise
             return describe_start_error(error, command)
+        if run.ended_by == "signal":
+            return {**describe_end(run, command, mask, None, 0), **self._describe_signal()}
         end = describe_end(run, command, mask, timeout_seconds, float(job.get("grace_seconds", 10)))
         if command.replies and "result" in end:
             self._write_result(end)
         return end
+
+    def _find_call(self, command: Command) -> Callable[[], NoReturn] | None:
+        """Return what calls the function of a command in a process that is forked for it."""
+        call = command.call
+        if not self._is_served or call is None:
+            return None
+        if TYPE_CHECKING or __package__:
+            from mc.jobs.script.job_call import call_and_exit, can_call_here
+        else:  # the job server has it already
+            from job_call import call_and_exit, can_call_here
+        return (lambda: call_and_exit(call)) if can_call_here(command.env) else None
+
+    def _describe_signal(self) -> dict[str, Any]:
+        """Return the end of a job whose process got a signal."""
+        if not self._is_served:
+            return {"status": "CANCELLED"}
+        text = (
+            "The worker that ran it was ended, and the job with it. It is tried again unless its task says "
+        )
+        return describe_error(text + "otherwise.", "JobLostError", "JobError", "McError")
 
     def _write_result(self, end: dict[str, Any]) -> None:
         try:

@@ -11,7 +11,7 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, NoReturn
 
 if TYPE_CHECKING or __package__:
     from mc.jobs.script.job_files import format_timestamp, note_trouble, write_json
@@ -44,10 +44,11 @@ class Supervisor:
         command: what is started.
         mask: of the secrets that it is given.
         is_stopping: whether this process was asked to end.
+        call: calls a function in a process that is forked for it; None: an interpreter is started.
 
     Attributes:
         status: wait status of the command; None: it did not end.
-        ended_by: why it was ended: `stop`, `timeout`, or None where it ended by itself.
+        ended_by: why it was ended: the file `stop`, a `signal`, its `timeout`; None: it ended by itself.
         reply: what a function replied at its end.
         streams: `stdout` and `stderr`.
     """
@@ -59,6 +60,7 @@ class Supervisor:
         command: Command,
         mask: SecretMask,
         is_stopping: Callable[[], bool],
+        call: Callable[[], NoReturn] | None = None,
     ) -> None:
         self.status: int | None = None
         self.ended_by: str | None = None
@@ -73,6 +75,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._pid = 0
         self._is_stopping = is_stopping
+        self._call = call
         self._has_stop_file = False
         self._ends_at: float | None = None  # when TERM is followed by KILL
         self._kill_at = 0.0
@@ -139,8 +142,10 @@ class Supervisor:
         if self._ends_at is None:
             if self.status is not None:
                 pass  # it left processes behind, which end with it
-            elif self._has_stop_file or self._is_stopping():
+            elif self._has_stop_file:
                 self.ended_by = "stop"
+            elif self._is_stopping():
+                self.ended_by = "signal"
             elif timeout_at is not None and now >= timeout_at:
                 self.ended_by = "timeout"
             else:
@@ -168,7 +173,8 @@ class Supervisor:
         stderr_in, stderr_out = os.pipe()
         streams = {1: stdout_out, 2: stderr_out}
         stdin_out = None
-        if command.stdin is None:
+        stdin = None if self._call is not None else command.stdin
+        if stdin is None:
             streams[0] = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         else:
             streams[0], stdin_out = os.pipe()
@@ -179,12 +185,14 @@ class Supervisor:
             reply_in, streams[REPLY_FD] = os.pipe()
             self._listen(reply_in, lambda: self._take_reply(_read(reply_in)))
         try:
-            self._pid = start_command(command.argv, command.env, command.cwd, streams, memory_bytes)
+            self._pid = start_command(
+                command.argv, command.env, command.cwd, streams, memory_bytes, self._call
+            )
         finally:
             for fd in streams.values():
                 os.close(fd)
-        if stdin_out is not None and command.stdin is not None:
-            self._write_stdin(stdin_out, memoryview(command.stdin))
+        if stdin_out is not None and stdin is not None:
+            self._write_stdin(stdin_out, memoryview(stdin))
 
     def _add_stream(self, name: str, fd: int, kept: int, lines: ProgressLines | None) -> None:
         log = LogFile(os.path.join(self._folder, name), self._log_limit)

@@ -94,7 +94,8 @@ class Command:
         env: its whole environment.
         cwd: its working folder; None: that of the script.
         stdin: what it reads there; None: nothing.
-        replies: whether it tells its result on `REPLY_FD`.
+        call: the function that it calls, which `call_function.py` reads on stdin, and which this interpreter
+            may call itself; None: it is a program. What is called tells its result on `REPLY_FD`.
         ok_exit_codes: those that are no failure.
         output_limit: bytes of each of stdout and stderr that the outcome holds.
         parses: whether the last line of stdout that is a JSON object is the result.
@@ -105,10 +106,15 @@ class Command:
         self.env = env
         self.cwd = cwd
         self.stdin = stdin
-        self.replies = False
+        self.call: dict[str, Any] | None = None
         self.ok_exit_codes: list[int] = [0]
         self.output_limit = 65536
         self.parses = False
+
+    @property
+    def replies(self) -> bool:
+        """Whether it tells its result on `REPLY_FD`."""
+        return self.call is not None
 
 
 def read_job(folder: str) -> dict[str, Any]:
@@ -201,7 +207,7 @@ def _make_call(
         call["kwargs"] = {**kwargs, "headers": secrets.fill_in(kwargs.get("headers"))}
     call["reply_fd"] = REPLY_FD
     command = Command([sys.executable, CALL_FUNCTION], env, cwd, json.dumps(call).encode())
-    command.replies = True
+    command.call = call
     return command
 
 

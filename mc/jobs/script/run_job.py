@@ -1,4 +1,4 @@
-"""The script that runs the job in a folder: `python run_job.py FOLDER`.
+"""The script that runs the job in a folder, `python run_job.py FOLDER`, or those in many, `--batch`.
 
 It needs Python 3.9 or later and the files beside it, nothing else. Python compiles this file at each start,
 the others once, so little stands here.
@@ -14,9 +14,12 @@ __all__ = ["main"]
 
 _USAGE = """usage: python run_job.py [--detach] [--timeout-seconds S] [--memory-bytes N]
                          [--outcome-seconds S] FOLDER
+       python run_job.py --batch < REQUESTS
 
 Runs the job that stands in FOLDER/job.json, once, and writes FOLDER/outcome.json.
 With --detach it goes on in a process of its own, and stdout is closed when that has the job.
+With --batch it runs each job that has a line of JSON on stdin, {"folder": ..., "timeout_seconds": ...,
+"memory_bytes": ...}, in a process of its own, and prints for each line its number and who has the job.
 """
 _WRONG_USAGE = 64
 
@@ -24,6 +27,8 @@ _WRONG_USAGE = 64
 def main(arguments: list[str]) -> int:
     """Run a job; return the exit code."""
     options = {"--timeout-seconds": None, "--memory-bytes": None, "--outcome-seconds": 60.0}
+    if arguments == ["--batch"]:
+        return _run_batch()
     is_detached = False
     folders = []
     words = iter(arguments)
@@ -57,6 +62,14 @@ def main(arguments: list[str]) -> int:
         outcome_seconds=options["--outcome-seconds"] or 0.0,
     )
     return run.run(_tell_and_close if is_detached else lambda _: None)
+
+
+def _run_batch() -> int:
+    if TYPE_CHECKING or __package__:
+        from mc.jobs.script.job_batch import run_batch
+    else:  # a script, and the files beside it
+        from job_batch import run_batch
+    return run_batch()
 
 
 def _tell_and_close(line: str) -> None:

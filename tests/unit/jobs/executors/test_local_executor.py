@@ -69,6 +69,34 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
     LocalExecutor().stop(list(started.values()), force=True)
 
 
+def write_python(tmp_path: Path, text: str) -> str:
+    """Write an interpreter that calls `before`, and `after` in the child, when the script forks."""
+    begin, python = tmp_path / "begin.py", tmp_path / "python"
+    begin.write_text(f"""
+import os, runpy, sys
+def before(count): pass
+def after(count): pass
+{text}
+fork, count = os.fork, 0
+def fork_for_a_job():
+    global count
+    count += 1
+    before(count)
+    pid = fork()
+    if pid == 0:
+        os.fork = fork
+        after(count)
+    return pid
+os.fork = fork_for_a_job
+sys.argv[:] = sys.argv[1:]
+sys.path[0] = os.path.dirname(sys.argv[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+""")
+    python.write_text(f'#!/bin/sh\nshift 3\nexec {sys.executable} -E -s -S {begin} "$@"\n')
+    python.chmod(0o755)
+    return str(python)
+
+
 def test_it_is_found_by_its_name() -> None:
     (found,) = (each for each in entry_points(group=EXECUTORS) if each.name == "local")
     assert found.load() is LocalExecutor
@@ -153,6 +181,60 @@ os.killpg(0, signal.SIGKILL)
         answer = LocalExecutor(python="/bin/false").start([jobs.make("true")])["f:t:1"]
         assert isinstance(answer, ExecutorError)
         assert "'f:t:1'" in answer.message
+
+    def test_each_has_a_session_and_a_log_of_its_own(self, jobs: Jobs) -> None:
+        made = [jobs.make("ps -o sid= $$; ls -l /proc/$PPID/fd", key=f"f:t:{n}") for n in range(2)]
+        answers = jobs.executor.start(made)
+        for job in made:
+            sid, *fds = jobs.await_outcome(job).stdout.splitlines()
+            assert sid.strip() == answers[job.job.key].split(":")[3]  # type: ignore[union-attr]
+            logs = [line.split(" -> ")[1] for line in fds if "script.log" in line]
+            assert set(logs) == {str(job.folder / "script.log")}
+
+    def test_those_for_which_the_host_has_no_room_are_left_out(self, jobs: Jobs) -> None:
+        made = [jobs.make("true", key=f"f:t:{n}") for n in range(4)]
+        text = """
+import errno
+def before(count):
+    if count == 3:
+        raise BlockingIOError(errno.EAGAIN, "no room")
+"""
+        answers = LocalExecutor(python=write_python(jobs.tmp_path, text)).start(made)
+        assert list(answers) == ["f:t:0", "f:t:1"]
+        for job in made[:2]:
+            jobs.await_outcome(job)
+        assert not any((job.folder / "claim.json").exists() for job in made[2:])
+        assert len(jobs.executor.start(made)) == 4
+
+    def test_a_process_that_dies_before_its_claim_hurts_no_other(self, jobs: Jobs) -> None:
+        made = [jobs.make("true", key=f"f:t:{n}") for n in range(3)]
+        text = """
+def after(count):
+    if count == 2:
+        os._exit(9)
+"""
+        answers = LocalExecutor(python=write_python(jobs.tmp_path, text)).start(made)
+        assert isinstance(answers["f:t:1"], ExecutorError)
+        assert [jobs.await_outcome(made[n]).status for n in (0, 2)] == ["COMPLETED", "COMPLETED"]
+
+    def test_an_interpreter_that_is_killed_halfway_leaves_the_rest_for_later(self, jobs: Jobs) -> None:
+        made = [jobs.make("true", key=f"f:t:{n}") for n in range(3)]
+        text = """
+import select
+def before(count):
+    if count == 2:
+        while not os.path.exists(OUTCOME):
+            select.select((), (), (), 0.01)
+        os.kill(os.getpid(), 9)
+""".replace("OUTCOME", repr(str(made[0].folder / "outcome.json")))
+        answers = LocalExecutor(python=write_python(jobs.tmp_path, text)).start(made)
+        assert list(answers) == ["f:t:0"]
+        assert jobs.await_outcome(made[0]).status == "COMPLETED"
+
+    def test_an_interpreter_that_is_killed_at_once_is_told(self, jobs: Jobs) -> None:
+        text = "os.kill(os.getpid(), 11)\n"
+        with pytest.raises(ExecutorError, match="was killed by signal 11"):
+            LocalExecutor(python=write_python(jobs.tmp_path, text)).start([jobs.make("true")])
 
     @pytest.mark.parametrize("number", [0, -1, "2", True, 1.5])
     def test_a_wrong_number_of_workers_is_refused(self, number: Any) -> None:
