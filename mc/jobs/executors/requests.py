@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import dataclass
 from typing import Any, Final
 
+from mc.context.paths import nearest_name
 from mc.durations import parse_duration
 from mc.errors import DurationError, ExecutorError
 from mc.flows.jobs.job import Job
 
-__all__ = ["is_count", "read_limits", "read_memory"]
+__all__ = ["Requests", "is_count", "is_text_list", "read_limits", "read_memory", "read_requests"]
 
+_NAMES: Final = ("cpus", "memory", "gpus", "time")
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 _UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
@@ -18,6 +22,11 @@ _UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 def is_count(value: Any) -> bool:
     """Tell whether a setting is a whole number, from 1."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def is_text_list(value: Any) -> bool:
+    """Tell whether a setting is a list of texts."""
+    return isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
 
 
 def read_memory(value: Any) -> int:
@@ -55,3 +64,51 @@ def read_limits(job: Job) -> tuple[float | None, int | None]:
     except DurationError as error:
         raise ExecutorError(f"`requests.time` of job {job.key!r}: {error.message}") from error
     return seconds, None if memory is None else read_memory(memory)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requests:
+    """What a job asks of a scheduler; None: nothing.
+
+    Attributes:
+        cpus: whole ones, from 1.
+        memory: bytes.
+        gpus: from 1.
+        seconds: of time.
+    """
+
+    cpus: int | None
+    memory: int | None
+    gpus: int | None
+    seconds: float | None
+
+
+def read_requests(job: Job) -> Requests:
+    """Return what a job asks for.
+
+    Raises:
+        ExecutorError: a request is wrong, or unknown.
+    """
+    for name in job.requests:
+        if name not in _NAMES:
+            meant = nearest_name(name, _NAMES)
+            hint = f" Did you mean {meant!r}?" if meant else ""
+            raise ExecutorError(
+                f"`requests` of job {job.key!r} has {name!r}; expected {', '.join(_NAMES)}.{hint}"
+            )
+    seconds, memory = read_limits(job)
+    return Requests(
+        cpus=_read_number(job, "cpus") or None,
+        memory=memory,
+        gpus=_read_number(job, "gpus") or None,
+        seconds=seconds,
+    )
+
+
+def _read_number(job: Job, name: str) -> int | None:
+    value = job.requests.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise ExecutorError(f"`requests.{name}` of job {job.key!r} is {value!r}; expected a number.")
+    return math.ceil(value)
