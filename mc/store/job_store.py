@@ -122,6 +122,11 @@ class JobStore:
         )
         return self._database.read(lambda connection: connection.scalar(query.limit(1))) is not None
 
+    def list_running(self, family_of: str, limit: int) -> Sequence[JobRecord]:
+        """Return jobs that run of a flow and its stored sub-flows, the newest ones."""
+        of_family = _jobs.flow_key.in_(family_query(family_of))
+        return self._list(_jobs.status == "RUNNING", of_family, limit=limit)
+
     def list_live(self, places: Sequence[str], of_workers: Sequence[str] = ()) -> Sequence[JobRecord]:
         """Return the jobs that were handed to an executor, have not ended, and are to be looked after.
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_MOST_JOBS = 50  # whose progress is looked at
 _MOST_FANS = 100  # stored flows that are taken up; nobody looks at more
 _LONGEST_VALUE = 2_000  # characters of the results, for people
 _HOW_TO_GO_ON = "`houston tick` goes on with it, and so does the same run with `--key`."
@@ -78,6 +79,7 @@ def command(
             submission = houston.submit_once(value, data, key=key)
         if progress.counts_fans:
             progress.expect_loops(value)
+            progress.watch_jobs(lambda: houston.store.jobs.list_running(submission.key, _MOST_JOBS))
         _announce(settings, submission)
         houston.runner.on_stop_signal = StopNotice(houston.runner, progress.notify)
         try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -18,12 +19,14 @@ from mc.cli.printing.output import (
 )
 from mc.cli.printing.stop_notice import write_to_stderr
 from mc.durations import seconds_between
+from mc.errors import StoreError
 from mc.statuses import FINISHED_FLOW_STATUSES, FINISHED_TASK_STATUSES
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from mc.flows.observer import ChangeEvent
+    from mc.store.job_record import JobRecord
 
 __all__ = ["LineProgress", "Progress", "TableProgress", "make_progress"]
 
@@ -33,6 +36,8 @@ _SHOWN_RUNNING: Final = 8  # among them
 _BAR_WIDTH: Final = 30
 _LONGEST_ERROR: Final = 300
 _SHORT_SECONDS: Final = 0.1  # of which nothing is said
+_JOB_SECONDS: Final = 0.5  # between two looks for how far jobs are
+_LONGEST_NOTE: Final = 60
 
 
 class Progress:
@@ -63,6 +68,9 @@ class Progress:
 
     def expect_loops(self, spec: Mapping[str, Any]) -> None:
         """Learn of a sound spec how many rounds its loops may make."""
+
+    def watch_jobs(self, find: Callable[[], Sequence[JobRecord]]) -> None:
+        """Learn how to find the jobs that run, from any thread."""
 
     def name_task(self, event: ChangeEvent) -> str:
         """Return the task's key, with the path of the sub-flow that it is in."""
@@ -127,6 +135,12 @@ class TableProgress(Progress):
         self.notice = ""
         self.loops: dict[str, Mapping[str, Any]] = {}  # path of a loop -> its parameters
         self.rounds: dict[str, int] = {}  # path of a loop -> rounds that have begun
+        self.jobs: dict[str, tuple[float | None, str]] = {}  # task -> how far its job says that it is
+        self._find_jobs: Callable[[], Sequence[JobRecord]] = tuple
+        self._jobs_at = 0.0  # when to look for them
+
+    def watch_jobs(self, find: Callable[[], Sequence[JobRecord]]) -> None:
+        self._find_jobs = find
 
     def expect_loops(self, spec: Mapping[str, Any]) -> None:
         from mc.spec.spec_level import make_level
@@ -199,8 +213,9 @@ class TableProgress(Progress):
         now = list(self._rows_of_fans())
         fans = {name for name, *_ in now}
         crowds = {key for key, fan in list(self.fans.items()) if fan.total > _SHOWN_RUNNING}
+        self._look_at_jobs()
         now += [
-            (name, status, Text())
+            (name, status, self._draw_job(name))
             for name, (status, flow_key) in running
             if name not in fans and flow_key not in crowds
         ]
@@ -228,6 +243,32 @@ class TableProgress(Progress):
             note = Table.grid(padding=(0, 1))
             note.add_row(ProgressBar(fan.total, done, width=_BAR_WIDTH), Text(fan.describe()))
             yield name, status, note
+
+    def _look_at_jobs(self) -> None:
+        if time.monotonic() < self._jobs_at:
+            return
+        with suppress(StoreError):  # the run tells of it
+            found = {}
+            for record in self._find_jobs():
+                inside = self.name_inside(record.job.flow_key)
+                name = f"{inside}/{record.job.task_path}" if inside else record.job.task_path
+                text = printable(str(record.progress.get("text") or ""), _LONGEST_NOTE)
+                found[printable(name)] = record.progress.get("fraction"), text
+            self.jobs = found
+        self._jobs_at = time.monotonic() + _JOB_SECONDS
+
+    def _draw_job(self, name: str) -> RenderableType:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        fraction, text = self.jobs.get(name, (None, ""))
+        if fraction is None:
+            return Text(text)
+        note = Table.grid(padding=(0, 1))
+        told = f"{100 * fraction:.0f} % {text}".rstrip()
+        note.add_row(ProgressBar(1, fraction, width=_BAR_WIDTH), Text(told))
+        return note
 
     @staticmethod
     def _draw_round(params: Mapping[str, Any], number: int, inside: str) -> RenderableType:

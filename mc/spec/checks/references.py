@@ -127,7 +127,7 @@ def _check_ends(
         findings.add(
             "MC151",
             pointer,
-            f"A wiring cannot write to {shorten(wiring.dest)}.",
+            f"A wiring cannot write to {shorten(wiring.dest)}; it may write {allowed}.",
             found=wiring.dest,
             expected=f"a destination {allowed}",
         )

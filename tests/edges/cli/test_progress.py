@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +15,9 @@ from mc.cli.exit_codes import ExitCode
 from mc.cli.printing.progress import TableProgress
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.flows.jobs.job import Job
 from mc.flows.observer import ChangeEvent
+from mc.store.job_record import JobRecord
 
 
 def drawn(progress: TableProgress) -> list[str]:
@@ -177,3 +180,22 @@ class TestFans:
         monkeypatch.setattr("mc.cli.commands.run.make_progress", lambda silent: progress)
         houston("run", write_spec([nap]), "--key", "f", "--max-seconds", "0")
         assert not progress.fans
+
+
+class TestJobs:
+    def test_a_job_that_says_how_far_it_is_has_a_bar(self) -> None:
+        progress = TableProgress()
+        progress.flow_key = "f"
+        for key in ("train", "load"):
+            event = {"flow_key": "f", "task_key": key, "old_status": "RUNNING", "new_status": "WAITING"}
+            progress.on_change(ChangeEvent(at="2026-01-01T00:00:00Z", attempt=1, **event))
+        job = Job(key="f/train/1", flow_key="f", task_path="train", attempt=1, executor="local", work={})
+        told = {"fraction": 0.5, "text": "epoch 3 \x1b[2J"}
+        now = datetime(2026, 1, 1, tzinfo=UTC)
+        progress.watch_jobs(
+            lambda: [JobRecord(id="1", job=job, status="RUNNING", progress=told, created_at=now)]
+        )
+        _, train, load, _ = drawn(progress)
+        assert train.startswith("train WAITING ━━━━━━━━━━━━━━━")
+        assert train.endswith("50 % epoch 3 \\u001b[2J")
+        assert load == "load WAITING"
