@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from mc.flows.flow import Flow
     from mc.flows.flow_engine import FlowEngine
     from mc.flows.observer import Observer
-    from mc.jobs.jobs import Jobs
     from mc.runners.flow_runner import FlowRunner, RunnerReport
     from mc.spec.leave import AllowedNames
     from mc.spec.planning.plan import FlowPlan
@@ -434,13 +433,6 @@ class Houston(SelectionMethods):
     def resources(self) -> ResourceStore:
         """The named resources that `cfg.resources` of tasks refer to: `set`, `list`, `get` and `delete`."""
         return self.store.resources
-
-    @property
-    def jobs(self) -> Jobs:
-        """The jobs of the stored flows, and their logs: `list`, `newest`, `get`, `cancel` and `folder`."""
-        from mc.jobs.jobs import Jobs
-
-        return Jobs(self.store, self._job_settings)
 
     # --- stored flows come and go ------------------------------------------------------------
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mc.errors import ControlError, FlowNotFoundError
-from mc.houston_control_methods import ControlMethods
+from mc.houston_job_methods import JobMethods
 
 if TYPE_CHECKING:
-    from mc.jobs.jobs import Jobs
     from mc.runners.immediate_control import ControlReport
     from mc.runners.many_flows import Act, ManyReport, Tell
     from mc.store.flow_results import FlowResults
@@ -23,13 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["SelectionMethods"]
 
 
-class SelectionMethods(ControlMethods):
+class SelectionMethods(JobMethods):
     """The part of `Houston` by which many stored flows are seen and acted upon."""
-
-    @property
-    @abstractmethod
-    def jobs(self) -> Jobs:
-        """The jobs of the stored flows."""
 
     def list(
         self,

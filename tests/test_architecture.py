@@ -37,7 +37,8 @@ ALLOWED_ROOMS: dict[str, frozenset[str]] = {
     "observers": CORE | {"store"},
     "deployments": CORE | {"store", "runners", "jobs", "observers"},
     "houston_control_methods": CORE | {"store", "runners"},
-    "houston_selection_methods": CORE | {"store", "runners", "jobs", "houston_control_methods"},
+    "houston_job_methods": CORE | {"store", "jobs", "houston_control_methods"},
+    "houston_selection_methods": CORE | {"store", "runners", "jobs", "houston_job_methods"},
     "houston": CORE
     | {"store", "settings", "runners", "jobs", "observers", "deployments", "houston_selection_methods"},
     "async_houston": CORE | {"store", "runners", "houston"},
@@ -62,17 +63,9 @@ WINGS: dict[str, tuple[str, ...]] = {
         *("observer", "resource", "tick_report", "jobs"),
     ),
     "jobs": (
-        *(
-            "work_dirs",
-            "jobs",
-            "in_memory_jobs",
-            "job_watch",
-            "job_keeper",
-            "attendance",
-            "module_path",
-            "find_executor",
-        ),
-        *("data_folder", "http_request", "job_server", "executors", "folder", "script"),
+        *("work_dirs", "jobs", "in_memory_jobs", "job_watch", "job_keeper", "job_worker", "job_server"),
+        *("attendance", "module_path", "find_executor"),
+        *("data_folder", "http_request", "executors", "folder", "script"),
     ),
     "task_handlers": (
         *("spread_task_handler", "approval_task_handler", "call_task_handler", "flow_task_handler"),

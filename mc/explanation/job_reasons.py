@@ -44,7 +44,7 @@ def _describe(job: JobFacts) -> tuple[str, str]:
         why = f": {shorten(job.reason, _LONGEST).rstrip('.')}" if job.reason else ""
         return (
             f"waits for a worker of {job.executor}{why}",
-            f"A tick where the executor {job.executor} is set and has room starts it.",
+            f"A tick, or for a queue `houston work`, where the executor {job.executor} is set and has room.",
         )
     if job.status not in ("SUBMITTED", "RUNNING"):
         why = f": {shorten(job.reason, _LONGEST).rstrip('.')}" if job.reason else ""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, Final
 
 from mc.context.paths import nearest_name
 from mc.errors import ExecutorError
 from mc.flows.jobs.executor import EXECUTORS, Executor
 from mc.flows.jobs.job_settings import OF_MODULES
 
-__all__ = ["executor_kinds", "make_executor"]
+__all__ = ["executor_kinds", "find_queues", "make_executor"]
+
+
+_QUEUE: Final = "queue"
 
 
 @cache
@@ -48,6 +51,29 @@ def make_executor(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Execu
             executor=name,
         )
     return _make(name, point.load, own)
+
+
+def find_queues(names: Sequence[str], settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Executor]:
+    """Return the executors whose jobs a worker takes.
+
+    Args:
+        names: of queues; if empty, all that are set, or else the one that is called `queue`.
+        settings: as for `make_executor`.
+
+    Raises:
+        ExecutorError: one is no queue, or there is none of that name.
+    """
+    set_ones = [name for name, own in settings.items() if own.get("kind", name) == _QUEUE]
+    found = {name: make_executor(name, settings) for name in names or set_ones or [_QUEUE]}
+    for name, executor in found.items():
+        if not executor.is_pulled:
+            raise ExecutorError(
+                f"The executor {name!r} is no queue: it starts its jobs itself, and no worker takes them. "
+                f'Queues are {", ".join(set_ones) or _QUEUE}; others are declared by `kind = "queue"` below '
+                f"[executors.NAME] in mc.toml.",
+                executor=name,
+            )
+    return found
 
 
 def _make(name: str, load: Callable[[], Any], settings: Mapping[str, Any]) -> Executor:

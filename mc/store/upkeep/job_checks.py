@@ -67,7 +67,10 @@ def _check_waiting(
     for executor, count in counts.items():
         is_unknown = executors is not None and executor not in executors
         message = f"{_jobs(count)} waiting for a worker of {executor} for longer than {since}"
-        advice = "See that ticks are made on the host of that executor, and whether it has room."
+        advice = (
+            "See that ticks are made on the host of that executor, or for a queue that `houston work` runs, "
+        )
+        advice += "and whether it has room."
         if is_unknown:
             message += ", and there is no executor of that name here"
             advice = f"Set it below [executors.{executor}] in mc.toml, or tick where it is set."
