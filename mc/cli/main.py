@@ -37,7 +37,9 @@ COMMAND_GROUPS: Final[Mapping[str, Mapping[str, LazyCommand]]] = {
         "submit": LazyCommand("mc.cli.commands.submit", "Store a flow for later ticks and print its key."),
         "tick": LazyCommand("mc.cli.commands.tick", "Advance the flows that are due, then end."),
         "loop": LazyCommand("mc.cli.commands.loop", "Advance the flows that are due, again and again."),
-        "work": LazyCommand("mc.cli.commands.work", "Take jobs that wait in queues, and run them here."),
+        "work": LazyCommand(
+            "mc.cli.commands.work", "Take jobs that wait in queues, and run them on this host."
+        ),
     },
     "Watch them": {
         "list": LazyCommand("mc.cli.commands.list_flows", "List the stored flows, newest first."),

@@ -60,7 +60,7 @@ class WorkerReport:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Run:
+class _JobAtWork:
     """A job that this worker runs."""
 
     record: JobRecord
@@ -106,7 +106,7 @@ class JobWorker:
         self._on_change = on_change
         self._claims = store.jobs.claims(owner=self.owner, host=host, lease_seconds=lease_seconds)
         self._server = JobServer()
-        self._runs: dict[str, _Run] = {}  # by folder
+        self._runs: dict[str, _JobAtWork] = {}  # by folder
         self._endings: list[JobEnding] = []  # that are not written yet
         self._unbegun: list[JobRecord] = []  # for other workers
         self._pause = _SHORTEST_PAUSE
@@ -230,7 +230,7 @@ class JobWorker:
             except (ExecutorError, JobError) as error:
                 self._endings.append(JobEnding(record=record, status="FAILED", reason=error.message))
             else:
-                self._runs[str(folder.path)] = _Run(record=record, folder=folder)
+                self._runs[str(folder.path)] = _JobAtWork(record=record, folder=folder)
                 self._on_change("RUNNING", record)
         now = time.monotonic()
         self._look_at = max(self._look_at, now + _LOOK_SECONDS)
@@ -311,7 +311,7 @@ class JobWorker:
             _logger.warning("%s could not be started: %s", self._settings.then[0], error.strerror)
 
 
-def _read_news(run: _Run) -> Mapping[str, Any] | None:
+def _read_news(run: _JobAtWork) -> Mapping[str, Any] | None:
     """Return how far a job says that it is, unless that was noted."""
     try:
         progress = run.folder.read_progress()
@@ -326,7 +326,7 @@ def _read_news(run: _Run) -> Mapping[str, Any] | None:
     return told
 
 
-def _read_ending(run: _Run, exit_code: int | None) -> JobEnding:
+def _read_ending(run: _JobAtWork, exit_code: int | None) -> JobEnding:
     try:
         outcome = run.folder.read_outcome()
     except JobError as error:

@@ -14,7 +14,14 @@ ROOT = Path(__file__).resolve().parents[2]
 GLOSSARY = ROOT / "docs" / "reference" / "glossary.md"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Names that belong to libraries, older names that are still taken, and what databases call so.
-FOREIGN = {"exec_driver_sql", "drivername", "driver_connection", "pass_obj", "mc_prebaked"}
+FOREIGN = {
+    "exec_driver_sql",
+    "drivername",
+    "driver_connection",
+    "pass_obj",
+    "mc_prebaked",
+    "start_new_session",
+}
 FOREIGN_PLACES = {"driver": ("mc/store/databases/", "mc/store/sql/"), "session": ("mc/store/databases/",)}
 VERBS = {"drive", "pass"}  # of which only the noun is ruled out, where people read
 # What means something else in one place of the code.
