@@ -27,6 +27,7 @@ __all__ = [
     "spec_options",
     "task_status_option",
     "threads_option",
+    "values_option",
 ]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
@@ -100,15 +101,18 @@ def spec_options(command: Decorated) -> Decorated:
 
 def data_option(command: Decorated) -> Decorated:
     """Give a command that reads a spec the option `--data`."""
-    option = click.option(
-        "--data",
-        type=TEXT,
-        metavar="NAME=VALUE",
-        multiple=True,
-        callback=parse_data,
-        help="Lay an entry over the spec's data; the value is JSON if it parses, else text. Repeatable.",
-    )
-    return option(command)
+    text = "Lay an entry over the spec's data; the value is JSON if it parses, else text. Repeatable."
+    return values_option("--data", text)(command)
+
+
+def values_option(name: str, text: str) -> Callable[[Decorated], Decorated]:
+    """Return what gives a command a repeatable option of the form `--data NAME=VALUE`.
+
+    Args:
+        name: of the option.
+        text: its help.
+    """
+    return click.option(name, type=TEXT, metavar="NAME=VALUE", multiple=True, callback=parse_data, help=text)
 
 
 def local_option(command: Decorated) -> Decorated:

@@ -8,11 +8,11 @@ import click
 
 from mc.cli.exit_codes import ExitCode
 from mc.cli.many_flows import Action, AskedFlows, act_on_flows, flows_options
-from mc.cli.options import common_options
+from mc.cli.options import common_options, values_option
 from mc.cli.parameter_types import TEXT
 from mc.cli.printing.output import printable, shown_value, stdout_for_json
 from mc.cli.settings import Settings
-from mc.cli.spec_source import check_key, parse_data
+from mc.cli.spec_source import check_key
 
 if TYPE_CHECKING:
     from mc.runners.many_flows import Rerun
@@ -24,13 +24,9 @@ __all__ = ["command"]
 @click.option(
     "--key", "new_key", type=TEXT, callback=check_key, help="Key of the new flow; generated unless given."
 )
-@click.option(
+@values_option(
     "--data",
-    type=TEXT,
-    metavar="NAME=VALUE",
-    multiple=True,
-    callback=parse_data,
-    help="Lay an entry over the data that each flow began with; the value is JSON if it parses. Repeatable.",
+    "Lay an entry over the data that each flow began with; the value is JSON if it parses. Repeatable.",
 )
 @flows_options
 @common_options

@@ -7,11 +7,10 @@ from typing import Any
 import click
 
 from mc.cli.control_command import control_options, report_control
-from mc.cli.options import common_options
+from mc.cli.options import common_options, values_option
 from mc.cli.parameter_types import TEXT
 from mc.cli.printing.output import printable
 from mc.cli.settings import Settings
-from mc.cli.spec_source import parse_data
 
 __all__ = ["command"]
 
@@ -19,21 +18,9 @@ __all__ = ["command"]
 @click.command("set")
 @control_options
 @click.argument("task", type=TEXT, required=False)
-@click.option(
-    "--data",
-    type=TEXT,
-    metavar="NAME=VALUE",
-    multiple=True,
-    callback=parse_data,
-    help="Lay an entry over the data; the value is JSON if it parses, else text. Repeatable.",
-)
-@click.option(
-    "--params",
-    type=TEXT,
-    metavar="NAME=VALUE",
-    multiple=True,
-    callback=parse_data,
-    help="Lay an entry over the task's params, which count from its next attempt on. Repeatable.",
+@values_option("--data", "Lay an entry over the data; the value is JSON if it parses, else text. Repeatable.")
+@values_option(
+    "--params", "Lay an entry over the task's params, which count from its next attempt on. Repeatable."
 )
 @common_options
 @click.pass_obj

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mc.cli.exit_codes import ExitCode
-from mc.cli.options import common_options
+from mc.cli.options import common_options, values_option
 from mc.cli.parameter_types import TEXT
 from mc.cli.printing.output import print_json, printable, to_json_text
 from mc.cli.settings import Settings
-from mc.cli.spec_source import parse_data
 
 if TYPE_CHECKING:
     from mc.jobs.work_dirs import TakenIn
@@ -29,14 +28,7 @@ _DIR = click.argument("path", type=click.Path(path_type=Path), metavar="DIR")
 @click.option(
     "--type", "job_type", type=TEXT, metavar="MODULE", help="Of this job module, for no stored job."
 )
-@click.option(
-    "--params",
-    type=TEXT,
-    metavar="NAME=VALUE",
-    multiple=True,
-    callback=parse_data,
-    help="With --type: a parameter; the value is JSON if it parses, else text. Repeatable.",
-)
+@values_option("--params", "With --type: a parameter; the value is JSON if it parses, else text. Repeatable.")
 @click.option(
     "--executor",
     type=TEXT,
