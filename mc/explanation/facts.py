@@ -9,6 +9,7 @@ from typing import Any
 
 from mc.flows.calls.call_note import CallNote
 from mc.flows.controls.control import Control
+from mc.flows.jobs.executor import BY_HAND
 from mc.flows.state.task_node import Task
 
 __all__ = ["ChangeFacts", "FlowFacts", "JobFacts", "LeaseFacts", "RunnerFacts", "ShortageFacts", "TaskFacts"]
@@ -76,6 +77,12 @@ class JobFacts:
     stop_reason: str | None = None  # why it is to end
     progress: str = ""  # what it says of it
     folder: str | None = None
+    native_id: str | None = None  # what its executor calls it
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether it waits for a person to take its work directory in."""
+        return self.status == "SUBMITTED" and (self.native_id or "").startswith(BY_HAND)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

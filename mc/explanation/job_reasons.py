@@ -22,6 +22,8 @@ def explain_job(job: JobFacts, path: str, flow_key: str) -> Reason:
         path: of the task.
         flow_key: of its flow.
     """
+    if job.is_by_hand and job.stop_reason is None:
+        return _explain_by_hand(job, path)
     what, moves = _describe(job)
     folder = f" Its folder is {job.folder}." if job.folder is not None and job.status != "PENDING" else ""
     show = f"houston job show {quote(job.key)}"
@@ -33,6 +35,22 @@ def explain_job(job: JobFacts, path: str, flow_key: str) -> Reason:
         moves=moves,
         since=job.since,
         commands=(show, follow) if job.status == "RUNNING" else (show,),
+    )
+
+
+def _explain_by_hand(job: JobFacts, path: str) -> Reason:
+    return Reason(
+        kind=ReasonKind.JOB,
+        task=path,
+        text=f"The task waits for the job {job.key!r}, which is done by hand: in a work directory that is "
+        f"built, run wherever it is carried, and taken in.",
+        moves="A person who takes its work directory in; the next tick goes on then.",
+        since=job.since,
+        commands=(
+            f"houston job build DIR --job {quote(job.key)}",
+            "houston job run DIR",
+            "houston job ingest DIR",
+        ),
     )
 
 

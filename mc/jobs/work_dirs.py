@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from mc.durations import parse_time
 from mc.errors import DurationError, JobError
 from mc.flows.handlers.job_modules import CARRY_OUT, check_job_module
+from mc.flows.jobs.executor import BY_HAND
 from mc.flows.jobs.job import Outcome
 from mc.flows.jobs.job_settings import ModuleSettings
-from mc.jobs.executors.manual import BY_HAND
 from mc.jobs.script import job_module
 from mc.jobs.script.call_function import NotJsonResultError, make_plain_json
 from mc.jobs.script.job_module import JobModuleError, WorkDir
@@ -170,7 +170,10 @@ def take_in(path: Path, callables: CallableFinder, store: FlowStore | None, jobs
     if record is not None and store is not None and jobs is not None:
         _keep_logs(path, jobs.folder(record.job.key).path)
         if not store.jobs.end([JobEnding(record=record, status=outcome.status, outcome=outcome)]):
-            _check_waits(jobs.get(record.job.key), work_dir)
+            record = jobs.get(record.job.key)
+            if record.outcome is not None and _is_from(record.outcome, work_dir):
+                return TakenIn(outcome=record.outcome, job_key=key, was_before=True)
+            _check_waits(record, work_dir)
             raise WorkDirError(f"Job {key!r} was changed meanwhile; take the directory in again.", key=key)
     return TakenIn(outcome=outcome, job_key=key)
 

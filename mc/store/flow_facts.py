@@ -214,6 +214,7 @@ class _Reader:
                     stop_reason=record.stop_reason,
                     progress=record.told_progress,
                     folder=self._folder_of(record.job.key),
+                    native_id=record.native_id,
                 )
         return found
 

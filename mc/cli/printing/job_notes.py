@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mc.cli.printing.output import printable
+from mc.flows.jobs.executor import BY_HAND
 
 if TYPE_CHECKING:
     from mc.jobs.jobs import Jobs
@@ -48,6 +49,8 @@ def _describe(record: JobRecord) -> str:
         return f"waits for a worker of {executor}" + (f": {record.reason}" if record.reason else "")
     if record.stop_reason is not None and not record.has_ended:
         return f"is asked to end: {record.stop_reason}"
+    if record.status == "SUBMITTED" and (record.native_id or "").startswith(BY_HAND):
+        return "waits for its work directory: houston job build, run, ingest"
     if record.status == "SUBMITTED":
         return f"waits for its start on {executor}"
     if record.status == "RUNNING":

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from mc.errors import ExecutorError
     from mc.flows.jobs.job import Job
 
-__all__ = ["EXECUTORS", "Channel", "Executor", "FolderJob", "Liveness"]
+__all__ = ["BY_HAND", "EXECUTORS", "Channel", "Executor", "FolderJob", "Liveness"]
 
+BY_HAND: Final = "manual:"  # the begin of what jobs are called that people do, whatever their executor's name
 EXECUTORS: Final = "mc.executors"  # the group of entry points in which executors are found by name
 
 

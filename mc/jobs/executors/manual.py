@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 from mc.errors import ExecutorError, JobError
 from mc.flows.handlers.job_modules import CARRY_OUT
-from mc.flows.jobs.executor import Channel, FolderJob, Liveness
+from mc.flows.jobs.executor import BY_HAND, Channel, FolderJob, Liveness
 from mc.jobs.folder import JobFolder
 
-__all__ = ["BY_HAND", "ManualExecutor"]
-
-BY_HAND: Final = "manual:"  # with which the native ids of such jobs begin
+__all__ = ["ManualExecutor"]
 
 
 class ManualExecutor:
