@@ -72,7 +72,8 @@ class ScriptedHandlers(HandlerRegistry):
 
     def examine_function(self, path: str) -> str | None:
         """Return what stays unclear of a function that a spec calls, if it will be called."""
-        return None if self._has_result("call") else self._real.examine_function(path)
+        is_scripted = self._has_result("call") or self._has_result("job")
+        return None if is_scripted else self._real.examine_function(path)
 
     def find_handler(self, task_type: Any) -> Handler | None:
         """Return what advances a task without a scripted result; None: it completes with its data.

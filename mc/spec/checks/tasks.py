@@ -32,6 +32,11 @@ _DURATION_PARAMS: Final[Mapping[str, tuple[str, ...]]] = {
     "wait_for_signal": ("timeout",),  # 0 asks for a signal that is there already
 }
 
+# Where code is named, and for what is looked in a module where that may be named alone.
+_FUNCTION_PARAMS: Final[Mapping[str, tuple[str, str | None]]] = {
+    "call": ("function", None),
+    "job": ("job_type", "build"),
+}
 _UNREAD_PARAMS: Final = frozenset({"wirings", "mapping_params"})
 
 
@@ -200,8 +205,9 @@ def _check_params(
     elif name == "spread":
         _check_spread(params.get("mapping_params"), f"{pointer}/mapping_params", keys, findings, since)
         _check_item_limits(params, pointer, findings)
-    elif name == "call":
-        _check_function(params.get("function"), f"{pointer}/function", findings)
+    elif name in _FUNCTION_PARAMS:
+        key, of_modules = _FUNCTION_PARAMS[name]
+        _check_function(params.get(key), f"{pointer}/{key}", findings, of_modules)
     elif name == "loop":
         for key in ("while", "until"):
             check_patterns(params.get(key), f"{pointer}/{key}", findings)
@@ -245,28 +251,41 @@ def _check_item_limits(params: dict[str, Any], pointer: str, findings: Findings)
         findings.add("MC123", f"{pointer}/{name}", message, found=params[name], expected=expected)
 
 
-def _check_function(function: Any, pointer: str, findings: Findings) -> None:
-    """Ask whether a function that is named as it is, and not by a reference, can be called."""
+def _check_function(function: Any, pointer: str, findings: Findings, of_modules: str | None) -> None:
+    """Ask whether a function that is named as it is, and not by a reference, can be called.
+
+    Args:
+        function: what the spec names.
+        pointer: to it.
+        findings: where problems go.
+        of_modules: the function that is looked for where a module is named; None: a function must be.
+    """
     examine = getattr(findings.task_types, "examine_function", None)
     if examine is None or type(function) is not str or has_references(function):
         return
     module_name, colon, attribute = function.partition(":")
-    if not module_name or not colon or not attribute:
+    path, expected = function, "a function of an allowed module"
+    if of_modules is not None:
+        expected = "a function of an allowed module, or a job module"
+        if not colon:
+            path = f"{function}:{of_modules}"
+    elif not module_name or not colon or not attribute:
         return  # which the schema has refused
-    if function not in findings.known_functions:
+    if path not in findings.known_functions:
         try:
-            findings.known_functions[function] = examine(function)
+            findings.known_functions[path] = examine(path)
         except McError as error:
-            findings.known_functions[function] = error
-    known = findings.known_functions[function]
+            findings.known_functions[path] = error
+    known = findings.known_functions[path]
     if isinstance(known, McError):
-        near = known.details.get("suggestion")
+        said = known.message.replace(repr(path), repr(function))
+        near = known.details.get("suggestion") if colon else None
         findings.add_own_code(
             "MC112",
             pointer,
-            known.message.removesuffix(f" Did you mean {near!r}?"),
+            said.removesuffix(f" Did you mean {near!r}?"),
             found=function,
-            expected="a function of an allowed module",
+            expected=expected,
             suggestion=f"{module_name}:{near}" if near else None,
         )
     elif known is not None:

@@ -91,8 +91,10 @@ def status_of(houston: Houston, key: str = KEY) -> str:
 def run_elsewhere(path: Path, folder: Path) -> Path:
     """Carry a directory to another place, run it there where nothing is installed, and bring it back."""
     away = Path(shutil.move(path, folder / "away"))
+    older = [*Path.home().glob(".pyenv/versions/3.9.*/bin/python"), Path("/usr/bin/python3.9")]
+    python = next((path for path in older if path.exists()), sys.executable)  # the oldest that it must run on
     done = subprocess.run(
-        [sys.executable, "-E", "-s", "-S", str(away / "run.py")], cwd="/", env={}, capture_output=True
+        [python, "-E", "-s", "-S", str(away / "run.py")], cwd="/", env={}, capture_output=True
     )
     assert done.stdout == b""
     return Path(shutil.move(away, path))
@@ -124,6 +126,13 @@ class TestOfAStoredJob:
         flow = houston("show", "lab", "--json", "--task", "times").document
         assert flow["data"]["result"] == {"product": 21}
         assert houston("logs", "lab", "times", "--stdout").out == "running helper\n"
+
+    def test_people_are_told_what_it_waits_for(self, houston: Houston) -> None:
+        said = houston("explain", "lab").out
+        assert f"houston job build DIR --job {KEY}" in said
+        assert "A person who takes its work directory in" in said
+        for command in (["show", "lab"], ["job", "list"], ["job", "show", KEY]):
+            assert "waits for its work directory" in houston(*command).out
 
     def test_to_take_it_in_again_changes_nothing(self, houston: Houston) -> None:
         houston("job", "build", "dir", "--job", KEY)
@@ -220,6 +229,24 @@ def test_what_is_no_job_module_cannot_be_done_by_hand(houston: Houston) -> None:
     assert "cannot be done by hand: only those of job modules" in said
     assert "is not the work of a job module" in houston("job", "build", "dir", "--job", KEY).err
     assert not Path("dir").exists()
+
+
+@pytest.mark.parametrize(
+    ("job_type", "said"),
+    [
+        ("labs.tims", "'labs.tims': there is no module 'labs.tims'."),
+        ("labs.parts", "'labs.parts': the module 'labs.parts' has no public 'build'"),
+        ("other.module", "which is not allowed"),
+        ("labs.times:bild", "Did you mean 'labs.times:build'?"),
+        ("other:function", "which is not allowed"),
+    ],
+)
+def test_a_job_type_is_checked_before_it_is_stored(houston: Houston, job_type: str, said: str) -> None:
+    Path("spec.json").write_text(json.dumps({"tasks": [job(job_type=job_type)]}))
+    ended = houston("validate", "spec.json")
+    assert ended.code == 2
+    assert said in ended.out + ended.err
+    assert "/tasks/0/task_params/job_type" in ended.out + ended.err
 
 
 class TestOfNoStoredJob:
