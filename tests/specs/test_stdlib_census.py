@@ -6,11 +6,13 @@ import json
 import sys
 import sysconfig
 import tokenize
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mc import Houston
 from mc.clock import ManualClock
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
@@ -185,3 +187,30 @@ class TestAnyFolder:
 
         with pytest.raises(SpecError, match="/data/report_path"):
             make_flow(make_engine(), tmp_path, report_path=7)
+
+
+class TestAsJobs:
+    """Counting as jobs, by a flag, comes to the same on each executor."""
+
+    @pytest.mark.parametrize("executor", ["local", "queue"])
+    def test_the_results_are_the_same(
+        self, executor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.syspath_prepend(ROOT)
+        folder = tmp_path / "modules"
+        (folder / "package").mkdir(parents=True)
+        for name in ("a.py", "b.py", "package/__init__.py"):
+            (folder / name).write_text(f"def {name[0]}():\n    return 1\n")
+        spec = json.loads((ROOT / "specs" / "stdlib_census.json").read_text(encoding="utf-8"))
+        data = {"folder": str(folder), "report_path": str(tmp_path / "census.md")}
+        with Houston(f"sqlite:///{tmp_path}/mc.sqlite3", handler_modules="specs.stdlib_census") as houston:
+            expected = houston.run(spec, data, key="in-ticks")
+            with ThreadPoolExecutor() as pool:
+                worker = houston.worker()
+                work = pool.submit(worker.run)
+                flow = houston.run(spec, {**data, "executor": executor}, key="as-jobs")
+                worker.stop()
+                work.result()
+            assert len(houston.jobs.list(executor=executor, statuses=["COMPLETED"])) == 3
+        assert flow.results == expected.results
+        assert ranking_of(flow) == ranking_of(expected)
