@@ -65,7 +65,7 @@ WINGS: dict[str, tuple[str, ...]] = {
     "jobs": (
         *("work_dirs", "jobs", "in_memory_jobs", "job_watch", "job_keeper", "job_worker", "job_server"),
         *("attendance", "module_path", "find_executor"),
-        *("data_folder", "http_request", "executors", "folder", "script"),
+        *("data_folder", "systemd_units", "http_request", "executors", "folder", "script"),
     ),
     "task_handlers": (
         *("spread_task_handler", "approval_task_handler", "call_task_handler", "flow_task_handler"),
