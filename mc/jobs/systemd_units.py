@@ -1,4 +1,4 @@
-"""Units of systemd, examined: a service takes along all processes that its ticks started, unless told otherwise."""
+"""Units of systemd, examined: a service takes along what its ticks started, unless told otherwise."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_units(folders: Sequence[Path] = UNIT_FOLDERS) -> Iterator[Finding]:
             yield Finding(
                 code="systemd-unit",
                 severity=Severity.PROBLEM if is_tick else Severity.NOTE,
-                message=f"The service {path} ends the jobs that it started on this host {when}; they are LOST.",
+                message=f"The service {path} ends jobs that it started on this host {when}; they are LOST.",
                 advice="Add KillMode=process to its section [Service], and run systemctl daemon-reload.",
                 details={"path": str(path), "kill_mode": settings.get("KillMode", "control-group")},
             )

@@ -48,7 +48,8 @@ def command(settings: Settings, late_after: timedelta, tries: bool, seconds: flo
 
     Looks at the tables' version, the disk and the journal, late and blocked flows, expired leases, gaps
     between ticks, ticks that never ended, jobs that were LOST or wait for long, the data folder, and services
-    of systemd that would end jobs. Nothing is changed. Ends with 1 if something needs a person, with 3 if the store cannot be reached or used.
+    of systemd that would end jobs. Nothing is changed. Ends with 1 if something needs a person, with 3 if the
+    store cannot be reached or used.
 
     With --try (or as houston selftest) it tries the disk or the server that flows will be kept on. In a
     database of its own, a file beside the one of --db or a schema on the same server, it commits and
