@@ -232,7 +232,7 @@ def _make_outcome(work_dir: WorkDir, mark: Mapping[str, Any], callables: Callabl
     with _step(work_dir.path):
         result = work_dir.parse()
     try:
-        result = make_plain_json(result, "/result", f"parse of {job_type}")
+        result = make_plain_json(result, "/result", f"{job_type}:parse")
     except NotJsonResultError as error:
         raise WorkDirError(f"{error}", path=str(work_dir.path)) from None
     return Outcome(status="COMPLETED", result=result, **told)

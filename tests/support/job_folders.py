@@ -14,9 +14,22 @@ from mc.flows.jobs.job import Job, Outcome
 from mc.jobs.folder import JobFolder
 from mc.jobs.script import run_job
 
-__all__ = ["SCRIPT", "await_that", "make_folder", "make_job", "run", "run_shell", "start", "write_module"]
+__all__ = [
+    "OLDEST_PYTHON",
+    "SCRIPT",
+    "await_that",
+    "make_folder",
+    "make_job",
+    "run",
+    "run_shell",
+    "start",
+    "write_module",
+]
 
 SCRIPT = Path(run_job.__file__)
+_OLDEST = [*Path.home().glob(".pyenv/versions/3.9.*/bin/python"), Path("/usr/bin/python3.9")]
+# The oldest Python of the machine that the script must run on; this one where there is no other.
+OLDEST_PYTHON = next((str(path) for path in _OLDEST if path.exists()), sys.executable)
 
 
 def make_job(work: Mapping[str, Any], key: str = "f:t:1", **fields: Any) -> Job:

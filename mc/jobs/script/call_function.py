@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FunctionCall", "JobTaskContext", "carry_out"]
 
+_OWN = "mc.jobs.script."
 _MAX_MESSAGE = 4_000  # characters
 _MAX_TRACEBACK = 8_000  # characters; the end is kept, where the error is
 _MAX_PROGRESS_TEXT = 1_000  # characters
@@ -88,7 +89,7 @@ class FunctionCall:
             import asyncio
 
             result = asyncio.run(result)
-        return make_plain_json(result, "/result", name)
+        return make_plain_json(result, "/result", getattr(function, "result_of", name))
 
     def _reply(self, reply: dict[str, Any]) -> None:
         rest = memoryview(json.dumps(reply, allow_nan=False).encode() + b"\n")
@@ -109,7 +110,7 @@ def find_function(name: str) -> Callable[..., Any]:
     if not (module_name and colon and path):
         raise ValueError(f"{name!r} is no name of a function; write `module:function`.")
     try:
-        found: Any = importlib.import_module(module_name)
+        found: Any = _import(module_name)
     except ImportError as error:
         looked = ", ".join(part or "." for part in sys.path)
         error.args = (
@@ -132,6 +133,21 @@ def find_function(name: str) -> Callable[..., Any]:
         raise TypeError(f"{name!r} is a {type(found).__name__}, not a function.")
     function: Callable[..., Any] = found
     return function
+
+
+def _import(name: str) -> Any:
+    """Import a module; those of the script are beside this file, also where this package is not installed."""
+    if not name.startswith(_OWN):
+        return importlib.import_module(name)
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    file = os.path.join(os.path.dirname(os.path.abspath(__file__)), name[len(_OWN) :] + ".py")
+    spec = spec_from_file_location(name, file)
+    if spec is None or spec.loader is None or not os.path.exists(file):
+        raise ImportError(f"there is no file {file}")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _read_parameters(function: Callable[..., Any]) -> tuple[str, ...]:

@@ -219,18 +219,13 @@ def carry_out(job_type: str, params: dict[str, Any], config: dict[str, Any], fak
     Raises:
         BaseException: what the module raises.
         JobModuleError: the module is not what was expected.
-        TypeError: what it returned cannot be written as JSON; it is called NotJsonError.
     """
-    from mc.jobs.script.call_function import NotJsonResultError, make_plain_json
-
     work = {"job_type": job_type, "params": params, "config": config, "fake": fake}
     work_dir = WorkDir(os.path.join(os.environ["MC_JOB_FOLDER"], "work"), work)
     work_dir.build()
     work_dir.run()
-    try:
-        return make_plain_json(work_dir.parse(), "/result", f"parse of {job_type}")
-    except NotJsonResultError as error:
-        raise type("NotJsonError", (TypeError,), {})(str(error)) from None
+    carry_out.result_of = f"{job_type}:parse"  # type: ignore[attr-defined] # read where it is no JSON
+    return work_dir.parse()
 
 
 def describe_failure(error: BaseException) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.edges.cli.conftest import Houston
+from tests.support.job_folders import OLDEST_PYTHON
 
 MODULE = """
 from labs.parts import helper
@@ -91,10 +92,8 @@ def status_of(houston: Houston, key: str = KEY) -> str:
 def run_elsewhere(path: Path, folder: Path) -> Path:
     """Carry a directory to another place, run it there where nothing is installed, and bring it back."""
     away = Path(shutil.move(path, folder / "away"))
-    older = [*Path.home().glob(".pyenv/versions/3.9.*/bin/python"), Path("/usr/bin/python3.9")]
-    python = next((path for path in older if path.exists()), sys.executable)  # the oldest that it must run on
     done = subprocess.run(
-        [python, "-E", "-s", "-S", str(away / "run.py")], cwd="/", env={}, capture_output=True
+        [OLDEST_PYTHON, "-E", "-s", "-S", str(away / "run.py")], cwd="/", env={}, capture_output=True
     )
     assert done.stdout == b""
     return Path(shutil.move(away, path))

@@ -12,7 +12,7 @@ import pytest
 
 from mc.jobs.folder import JobFolder
 from mc.jobs.script.job_files import read_start
-from tests.support.job_folders import SCRIPT, await_that, make_folder, run, run_shell, start
+from tests.support.job_folders import OLDEST_PYTHON, SCRIPT, await_that, make_folder, run, run_shell, start
 
 # Ways to get away from a shell: each writes its process id to the file `child`.
 IN_THE_BACKGROUND = "sleep 1000 & echo $! > child"
@@ -220,18 +220,11 @@ class TestThen:
         await_that(lambda: log.exists() and "could not be started" in log.read_text())
 
 
-def test_the_script_runs_elsewhere_on_the_oldest_python(tmp_path: Path, old_python: str) -> None:
+def test_the_script_runs_elsewhere_on_the_oldest_python(tmp_path: Path) -> None:
     copied = tmp_path / "copied"
     subprocess.run(["cp", "-r", str(SCRIPT.parent), str(copied)], check=True)
     work = {"type": "function", "function": "json:loads", "args": ["[1]"]}
     for key, each in {"call": work, "command": {"type": "shell", "command": "echo hi"}}.items():
         folder = make_folder(tmp_path, each, key=key)
-        code, said = run(folder, python=(old_python,), script=copied / "run_job.py")
+        code, said = run(folder, python=(OLDEST_PYTHON,), script=copied / "run_job.py")
         assert (code, said) == (0, "")
-
-
-@pytest.fixture
-def old_python() -> str:
-    """The oldest Python of the machine that the script must run on; this one where there is no other."""
-    places = [*Path.home().glob(".pyenv/versions/3.9.*/bin/python"), Path("/usr/bin/python3.9")]
-    return next((str(path) for path in places if path.exists()), sys.executable)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -10,16 +12,14 @@ from typing import Any
 
 import pytest
 
-import mc
 from mc.errors import McError
 from mc.flows.handlers.callables import CallableFinder
 from mc.flows.handlers.job_modules import CARRY_OUT, JobConfigError, check_job_module
 from mc.flows.jobs.job import Outcome
 from mc.flows.jobs.job_settings import JobSettings, ModuleSettings
 from mc.jobs.find_executor import make_executor
-from tests.support.job_folders import make_folder, run
+from tests.support.job_folders import OLDEST_PYTHON, SCRIPT, make_folder, run
 
-ROOT = Path(mc.__file__).parents[1]
 NUMBERS = count()
 
 BUILD = "def build(params, config, work_dir): (work_dir / 'in').write_text(f\"{params['n']} {config}\")\n"
@@ -45,16 +45,22 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     return write
 
 
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The script as it is carried to hosts where this package is not."""
+    return Path(shutil.copytree(SCRIPT.parent, tmp_path_factory.mktemp("carried") / "script")) / SCRIPT.name
+
+
 @pytest.fixture
-def work(write: Write, tmp_path: Path) -> Callable[..., Outcome]:
-    """Do the work of a module of that text as a job, where nothing is installed."""
+def work(write: Write, tmp_path: Path, script: Path) -> Callable[..., Outcome]:
+    """Do the work of a module of that text as a job, where nothing but the script is there."""
 
     def work(text: str, **kwargs: Any) -> Outcome:
         given = {"job_type": write(text), "params": {"n": 7}, "config": {}, **kwargs}
-        places = [str(tmp_path / "code"), str(ROOT)]
+        places = [str(tmp_path / "code")]
         call = {"type": "function", "function": CARRY_OUT, "kwargs": given, "sys_path": places}
         folder = make_folder(tmp_path, call, key=given["job_type"])
-        run(folder)
+        run(folder, python=(OLDEST_PYTHON,), script=script)
         outcome = folder.read_outcome()
         assert outcome is not None
         return outcome
@@ -99,6 +105,16 @@ class TestWork:
         assert work(text + fake, fake=True).result == {"out": "7 {}"}
         assert error_of(work(text + FAKE))["type"] == "OSError"
 
+    def test_it_needs_nothing_of_this_package_and_says_how_far_it_is(
+        self, work: Callable[..., Outcome], tmp_path: Path
+    ) -> None:
+        text = "import sys\ndef build(params, config, work_dir): print('::progress 0.5 built')\n"
+        text += "def run(work_dir): pass\ndef parse(work_dir): return sorted(sys.modules)\n"
+        loaded = work(text).result
+        assert [name for name in loaded if name.partition(".")[0] in ("mc", "call_function")] == []
+        (progress,) = tmp_path.glob("jobs/*/*/progress.json")
+        assert json.loads(progress.read_text())["text"] == "built"
+
 
 class TestFailures:
     @pytest.mark.parametrize("step", ["build", "run", "parse"])
@@ -140,7 +156,7 @@ class TestFailures:
         error = error_of(work(BUILD + RUN + "def parse(work_dir): return {'a': [1, {2}]}\n"))
         assert error["type"] == "NotJsonError"
         assert "at /result/a/1 is a value of type set" in error["message"]
-        assert "parse of lab" in error["message"]
+        assert re.match(r"'lab\d+\.task:parse' returned what cannot be kept", error["message"])
 
     def test_names_of_the_directory_itself_are_not_for_builds(self, work: Callable[..., Outcome]) -> None:
         build = "def build(params, config, work_dir): (work_dir / 'stdout').touch()\n"
