@@ -155,9 +155,11 @@ class LocalExecutor:
                     return _read_claim(job) or ExecutorError(f"The claim of job {job.job.key!r} has gone.")
                 except JobError as error:
                     return ExecutorError(f"Job {job.job.key!r} is claimed, but not told by whom: {error}")
-        tail = (job.folder / "script.log").read_bytes()[-_SAID:].decode("utf-8", "backslashreplace").strip()
+        with suppress(OSError):  # it had nothing to say itself
+            log = (job.folder / "script.log").read_bytes()
+            said = log[-_SAID:].decode("utf-8", "backslashreplace").strip()
         return ExecutorError(
-            f"The script of job {job.job.key!r} ended before it had its folder {job.folder}: {tail or said}"
+            f"The script of job {job.job.key!r} ended before it had its folder {job.folder}: {said}"
         )
 
     def _look(self, native_id: str) -> Liveness:
@@ -195,12 +197,10 @@ def _read_place(native_id: str) -> tuple[str | None, str | None]:
 def _make_request(job: FolderJob) -> Mapping[str, Any]:
     """Return what the script is told of a job: its folder, and what its requests limit."""
     seconds, memory = read_limits(job.job)
-    try:
-        os.close(os.open(job.folder / "script.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
-    except OSError as error:
+    if not os.access(job.folder, os.W_OK | os.X_OK):
         raise ExecutorError(
-            f"The folder {job.folder} of job {job.job.key!r} cannot be written: {error.strerror}."
-        ) from error
+            f"The folder {job.folder} of job {job.job.key!r} is not there, or cannot be written; see who may."
+        )
     return {"folder": str(job.folder), "timeout_seconds": seconds, "memory_bytes": memory}
 
 

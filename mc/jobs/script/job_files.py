@@ -16,6 +16,7 @@ __all__ = [
     "VERSION",
     "claim_folder",
     "format_timestamp",
+    "keep_trouble",
     "make_claim",
     "note_trouble",
     "read_boot_id",
@@ -38,12 +39,31 @@ def format_timestamp(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{micros:06d}+00:00"
 
 
+class _Trouble:
+    log: str | None = None  # where it is written; None: to stderr
+
+
+def keep_trouble(log: str) -> None:
+    """Let `note_trouble` write to a file, which is made when there is any."""
+    _Trouble.log = log
+
+
 def note_trouble(text: str) -> None:
-    """Write a line to stderr, which an executor keeps in `script.log`."""
+    """Write a line to the file of `keep_trouble`, or to stderr where there is none."""
+    line = f"{format_timestamp(time.time())} {text}\n".encode("utf-8", "replace")
+    fd = 2
     try:
-        os.write(2, f"{format_timestamp(time.time())} {text}\n".encode("utf-8", "replace"))
+        if _Trouble.log is not None:
+            fd = os.open(_Trouble.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError:
+        pass  # its folder has gone
+    try:
+        os.write(fd, line)
     except OSError:
         pass  # the trouble is a full disk
+    finally:
+        if fd != 2:
+            os.close(fd)
 
 
 def read_json(path: str) -> Any:
@@ -90,11 +110,18 @@ def _place(path: str, data: bytes, put: Callable[[str, str], None]) -> None:
         finally:
             os.close(fd)
         put(beside, path)
-    finally:
-        try:
-            os.unlink(beside)
-        except OSError:
-            pass  # it was put in its place, or never made
+    except BaseException:
+        _remove(beside)
+        raise
+    if put is os.link:  # it has two names
+        _remove(beside)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # it was never made
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
@@ -116,8 +143,8 @@ def read_boot_id() -> str:
     containers may have one name and one kernel, and know nothing of each other's processes.
     """
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            boot_id = file.read().strip()
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            boot_id = file.read().strip().decode()
         numbering = os.stat("/proc/self/ns/pid").st_ino
     except OSError:
         return ""

@@ -137,21 +137,19 @@ class OutputTail:
 class LogFile:
     """A log of bounded length: its first half is written as it comes, its last half at the end.
 
+    It is made when there is something to write: each file of a job takes time.
+
     Attributes:
         trouble: why not all could be written, in one sentence.
     """
 
     def __init__(self, path: str, limit: int) -> None:
         self.trouble: str | None = None
-        self._name = os.path.basename(path)
+        self._path = path
         self._room = limit - limit // 2
         self._tail = OutputTail(limit // 2)
         self._fd = -1
         self._lost = 0
-        try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            self._note(error)
 
     def feed(self, data: bytes) -> None:
         """Take what follows."""
@@ -176,6 +174,8 @@ class LogFile:
             self.trouble = f"{self.trouble} {self._lost} bytes were not kept."
 
     def _write(self, data: bytes) -> None:
+        if self._fd < 0 and self.trouble is None:
+            self._open()
         if self.trouble is not None:
             self._lost += len(data)
             return
@@ -186,8 +186,16 @@ class LogFile:
             self._lost += len(data) - (os.lseek(self._fd, 0, os.SEEK_CUR) - before)
             self._note(error)
 
+    def _open(self) -> None:
+        try:
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            self._note(error)
+
     def _note(self, error: OSError) -> None:
-        self.trouble = f"The log {self._name} was cut: {error.strerror}; make room on its disk."
+        self.trouble = (
+            f"The log {os.path.basename(self._path)} was cut: {error.strerror}; make room on its disk."
+        )
 
 
 class ProgressLines:

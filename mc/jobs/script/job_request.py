@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 if TYPE_CHECKING or __package__:
-    from mc.jobs.script.job_files import note_trouble
-    from mc.jobs.script.job_run import CANNOT_WRITE, JobRun
+    from mc.jobs.script.job_files import keep_trouble, note_trouble
+    from mc.jobs.script.job_run import JobRun
 else:  # a script, and the files beside it
-    from job_files import note_trouble
-    from job_run import CANNOT_WRITE, JobRun
+    from job_files import keep_trouble, note_trouble
+    from job_run import JobRun
 
 __all__ = ["read_request", "run_request", "use_null_as_stdin"]
 
@@ -32,7 +32,7 @@ def read_request(line: bytes) -> dict[str, Any] | None:
 
 def use_null_as_stdin() -> None:
     """Let nothing that is forked from now on read what this process does."""
-    null = os.open(os.devnull, os.O_RDONLY)
+    null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.close(null)
 
@@ -47,16 +47,14 @@ def run_request(request: dict[str, Any], tell: Callable[[str], None], is_served:
         tell: is given the line of `JobRun.run`.
         is_served: whether a job server forked this process.
     """
-    code = CANNOT_WRITE
+    code = 1
     try:
-        log = os.path.join(request["folder"], "script.log")
-        fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(fd, 2)
-        os.close(fd)
+        keep_trouble(os.path.join(request["folder"], "script.log"))
 
         def tell_and_close(line: str) -> None:
             tell(line)
-            os.dup2(2, 1)
+            for fd in (1, 2):  # they are not this process's
+                os.dup2(0, fd)
 
         run = JobRun(
             request["folder"],
@@ -65,10 +63,7 @@ def run_request(request: dict[str, Any], tell: Callable[[str], None], is_served:
             is_served=is_served,
         )
         code = run.run(tell_and_close)
-    except OSError as error:
-        note_trouble(f"the job in {request['folder']} could not be run: {error}")
     except BaseException:  # noqa: BLE001 - it must not go on with what its parent does
-        code = 1
         note_trouble(traceback.format_exc())
     finally:
         os._exit(code)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 if TYPE_CHECKING or __package__:
-    from mc.jobs.script.job_files import claim_folder, make_claim, note_trouble, write_json
+    from mc.jobs.script.job_files import claim_folder, make_claim, note_trouble
     from mc.jobs.script.job_outcome import (
         describe_end,
         describe_error,
@@ -32,7 +32,7 @@ if TYPE_CHECKING or __package__:
         read_job,
     )
 else:  # a script, and the files beside it
-    from job_files import claim_folder, make_claim, note_trouble, write_json
+    from job_files import claim_folder, make_claim, note_trouble
     from job_outcome import describe_end, describe_error, describe_start_error, make_outcome, write_outcome
     from job_output import SecretMask
     from job_supervisor import Supervisor
@@ -139,10 +139,7 @@ class JobRun:
             return describe_start_error(error, command)
         if run.ended_by == "signal":
             return {**describe_end(run, command, mask, None, 0), **self._describe_signal()}
-        end = describe_end(run, command, mask, timeout_seconds, float(job.get("grace_seconds", 10)))
-        if command.replies and "result" in end:
-            self._write_result(end)
-        return end
+        return describe_end(run, command, mask, timeout_seconds, float(job.get("grace_seconds", 10)))
 
     def _find_call(self, command: Command) -> Callable[[], NoReturn] | None:
         """Return what calls the function of a command in a process that is forked for it."""
@@ -163,9 +160,3 @@ class JobRun:
             "The worker that ran it was ended, and the job with it. It is tried again unless its task says "
         )
         return describe_error(text + "otherwise.", "JobLostError", "JobError", "McError")
-
-    def _write_result(self, end: dict[str, Any]) -> None:
-        try:
-            write_json(os.path.join(self._folder, "result.json"), end["result"])
-        except OSError as error:
-            note_trouble(f"result.json could not be written: {error.strerror}")

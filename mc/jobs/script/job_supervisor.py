@@ -110,7 +110,8 @@ class Supervisor:
             self._write_progress(time.monotonic(), at_once=True)
 
     def _loop(self, timeout_at: float | None) -> None:
-        beat_at = look_at = 0.0
+        beat_at = time.monotonic() + self._heartbeat_seconds  # until then the claim is a sign of life
+        look_at = 0.0
         while True:
             now = time.monotonic()
             if now >= beat_at:

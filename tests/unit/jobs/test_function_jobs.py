@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +38,6 @@ class TestResults:
         assert outcome.status == "COMPLETED"
         assert outcome.result == {"sum": 3.5, "pair": [1, 2.5], "none": None}
         assert outcome.stdout == "{}\n"
-
-    def test_it_is_a_file_of_its_own_too(self, tmp_path: Path) -> None:
-        folder = make_folder(tmp_path, write_module(tmp_path, "def work(): return list(range(3))"))
-        run(folder)
-        assert json.loads((folder.path / "result.json").read_text()) == [0, 1, 2]
 
     def test_a_large_result_comes_through(self, tmp_path: Path) -> None:
         assert len(call(tmp_path, "def work(): return 'x' * 3_000_000").result) == 3_000_000

@@ -32,7 +32,7 @@ class TestWriting:
         folder = make_folder(tmp_path, SHELL)
         run(folder)
         names = {path.name for path in folder.path.iterdir()}
-        assert names == {"job.json", "claim.json", "heartbeat", "stdout", "stderr", "outcome.json"}
+        assert names == {"job.json", "claim.json", "stdout", "stderr", "outcome.json"}
 
     def test_it_may_be_written_again(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path, {"type": "shell", "command": "false"})

@@ -62,7 +62,7 @@ class Jobs:
 
     def outcome(self, folder: JobFolder) -> Outcome:
         outcome = folder.read_outcome()
-        assert outcome is not None, (folder.path / "script.log").read_text()
+        assert outcome is not None, folder.path
         return outcome
 
     def read(self, name: str) -> str:
@@ -93,7 +93,7 @@ class TestJobs:
         assert jobs.poll() == {str(folder.path): 1}
         outcome = jobs.outcome(folder)
         assert (outcome.stdout, outcome.exit_code) == ("hello\n", 3)
-        assert (folder.path / "script.log").read_text() == ""
+        assert not (folder.path / "script.log").exists()
 
     def test_many_run_at_a_time(self, jobs: Jobs) -> None:
         folders = [jobs.submit("while ! [ -e go ]; do sleep 0.01; done") for _ in range(5)]

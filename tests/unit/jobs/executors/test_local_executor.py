@@ -182,14 +182,13 @@ os.killpg(0, signal.SIGKILL)
         assert isinstance(answer, ExecutorError)
         assert "'f:t:1'" in answer.message
 
-    def test_each_has_a_session_and_a_log_of_its_own(self, jobs: Jobs) -> None:
+    def test_each_has_a_session_of_its_own(self, jobs: Jobs) -> None:
         made = [jobs.make("ps -o sid= $$; ls -l /proc/$PPID/fd", key=f"f:t:{n}") for n in range(2)]
         answers = jobs.executor.start(made)
         for job in made:
             sid, *fds = jobs.await_outcome(job).stdout.splitlines()
             assert sid.strip() == answers[job.job.key].split(":")[3]  # type: ignore[union-attr]
-            logs = [line.split(" -> ")[1] for line in fds if "script.log" in line]
-            assert set(logs) == {str(job.folder / "script.log")}
+            assert sum(line.endswith(" -> /dev/null") for line in fds) >= 3
 
     def test_those_for_which_the_host_has_no_room_are_left_out(self, jobs: Jobs) -> None:
         made = [jobs.make("true", key=f"f:t:{n}") for n in range(4)]
