@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mc.store.job_store import JobStore
 from tests.edges.cli.conftest import Houston
 from tests.support.job_folders import OLDEST_PYTHON
 
@@ -142,6 +143,27 @@ class TestOfAStoredJob:
         assert ended.out == f"{KEY}: was taken in before, and is COMPLETED; nothing was changed\n"
         assert ended.code == 0
         assert sqlite3.connect("mc.sqlite3").execute("select * from mc_job").fetchall() == rows
+
+    def test_two_that_take_it_in_at_once_end_the_job_once(
+        self, houston: Houston, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        houston("job", "build", "dir", "--job", KEY)
+        houston("job", "run", "dir")
+        end = JobStore.end
+
+        def end_after_another(jobs: JobStore, endings: Any) -> Any:
+            end(jobs, endings)
+            return end(jobs, endings)
+
+        monkeypatch.setattr(JobStore, "end", end_after_another)
+        assert "was taken in before, and is COMPLETED" in houston("job", "ingest", "dir").out
+
+    def test_no_code_that_it_brings_along_is_run(self, houston: Houston) -> None:
+        houston("job", "build", "dir", "--job", KEY)
+        houston("job", "run", "dir")
+        for path in Path("dir").glob("**/*.py"):
+            path.write_text("raise SystemExit('no code of mine')")
+        assert houston("job", "ingest", "dir", "--json").document["result"] == {"product": 21}
 
     def test_one_that_comes_after_another_is_too_late(self, houston: Houston) -> None:
         for path in ("first", "second"):
