@@ -41,6 +41,8 @@ ALLOWED_ROOMS: dict[str, frozenset[str]] = {
     "houston_selection_methods": CORE | {"store", "runners", "jobs", "houston_job_methods"},
     "houston": CORE
     | {"store", "settings", "runners", "jobs", "observers", "deployments", "houston_selection_methods"},
+    "sent_jobs": CORE | {"store", "settings", "jobs", "houston"},
+    "celery_app": CORE | {"settings", "jobs", "sent_jobs"},
     "async_houston": CORE | {"store", "runners", "houston"},
     **dict.fromkeys(
         ("cli", "web", "testing"),
@@ -134,8 +136,6 @@ REACHES: dict[tuple[str, str], str] = {
     ("mc.jobs.script.job_call", "_exit"): "so it is named by os",
     ("mc.jobs.script.job_call", "_run_exitfuncs"): _AS_AT_AN_END,
     ("mc.jobs.script.job_call", "_shutdown"): _AS_AT_AN_END,
-    ("mc.jobs.executors.pool_job", "_exit"): "so it is named by os",
-    ("mc.jobs.executors.processes", "_exit"): "so it is named by os",
     ("mc.jobs.script.job_output", "_pattern"): _SAME_CLASS,
     ("mc.jobs.script.job_output", "_values"): _SAME_CLASS,
     ("mc.jobs.script.job_processes", "_NamedFuncPointer"): "so ctypes names the type of its functions",

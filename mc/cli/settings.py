@@ -6,7 +6,6 @@ import os
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -163,15 +162,10 @@ class Settings:
         if not self.handler_modules:
             return
         from mc.flows.handlers.callables import import_module
+        from mc.settings.local_modules import find_local_modules
 
         named = self.values.get("handlers", self.handlers)
-        if named.origin == "file" and named.place is not None:
-            folder = str(Path(named.place).parent)
-            if folder not in sys.path:
-                sys.path.insert(0, folder)
-        folder = str(Path.cwd())
-        if folder not in sys.path and "" not in sys.path:
-            sys.path.insert(0, folder)
+        find_local_modules(named)
         asked_by = "--handlers" if named.origin == "option" else f"{named.place}: handlers"
         for name in self.handler_modules:
             import_module(name, f"{asked_by} {name}")

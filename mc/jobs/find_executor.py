@@ -12,8 +12,7 @@ from mc.errors import ExecutorError
 from mc.flows.jobs.executor import EXECUTORS, Executor
 from mc.flows.jobs.job_settings import OF_MODULES
 
-__all__ = ["executor_kinds", "find_queues", "make_executor"]
-
+__all__ = ["executor_kinds", "find_queues", "make_executor", "names_of_kind"]
 
 _QUEUE: Final = "queue"
 
@@ -39,21 +38,28 @@ def make_executor(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Execu
     own = {key: value for key, value in settings.get(name, {}).items() if key not in OF_MODULES}
     kind = str(own.pop("kind", name))
     if ":" in kind:
-        return _make(name, lambda: resolve_name(kind), own)
+        return _make(name, kind, lambda: resolve_name(kind), own)
     point = executor_kinds().get(kind)
     if point is None:
-        known = sorted({*executor_kinds(), *(settings if kind == name else ())})
+        known = sorted({*executor_kinds(), *settings})
         meant = nearest_name(kind, known)
         hint = f" Did you mean {meant!r}?" if meant else ""
-        what = (
-            f"executor {name!r}" if kind == name else f"kind {kind!r} of executors, which {name!r} is to be"
-        )
         raise ExecutorError(
-            f"There is no {what}.{hint} There are {', '.join(known)}; others are declared below "
+            f"There is no executor {name!r}.{hint} There are {', '.join(known)}; others are declared below "
             f"[executors.NAME] in mc.toml.",
             executor=name,
         )
-    return _make(name, point.load, own)
+    return _make(name, kind, point.load, own)
+
+
+def names_of_kind(kind: str, settings: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
+    """Return the names of the executors of a kind that are set, or else that of the kind.
+
+    Args:
+        kind: the name of a kind.
+        settings: as for `make_executor`.
+    """
+    return [name for name, own in settings.items() if own.get("kind", name) == kind] or [kind]
 
 
 def find_queues(names: Sequence[str], settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Executor]:
@@ -66,28 +72,26 @@ def find_queues(names: Sequence[str], settings: Mapping[str, Mapping[str, Any]])
     Raises:
         ExecutorError: one is no queue, or there is none of that name.
     """
-    set_ones = [name for name, own in settings.items() if own.get("kind", name) == _QUEUE]
-    found = {name: make_executor(name, settings) for name in names or set_ones or [_QUEUE]}
+    known = names_of_kind(_QUEUE, settings)
+    found = {name: make_executor(name, settings) for name in names or known}
     for name, executor in found.items():
         if not executor.is_pulled:
             raise ExecutorError(
                 f"The executor {name!r} is no queue: it starts its jobs itself, and no worker takes them. "
-                f'Queues are {", ".join(set_ones) or _QUEUE}; others are declared by `kind = "queue"` below '
+                f'Queues are {", ".join(known)}; others are declared by `kind = "queue"` below '
                 f"[executors.NAME] in mc.toml.",
                 executor=name,
             )
     return found
 
 
-def _make(name: str, load: Callable[[], Any], settings: Mapping[str, Any]) -> Executor:
+def _make(name: str, kind: str, load: Callable[[], Any], settings: Mapping[str, Any]) -> Executor:
     try:
-        kind = load()
-        _check_names(name, kind, settings)
-        executor: Executor = kind(**settings)
+        executor: Executor = load()(**settings)
     except ImportError as error:
         raise ExecutorError(
             f"The executor {name!r} needs what is not installed: {error}. Install it with `pip install "
-            f"'mission-control[{name}]'`.",
+            f"'mission-control[{kind}]'`.",
             executor=name,
         ) from error
     except (AttributeError, TypeError, ValueError) as error:
@@ -95,20 +99,3 @@ def _make(name: str, load: Callable[[], Any], settings: Mapping[str, Any]) -> Ex
             f"The settings of the executor {name!r} are wrong: {error}.", executor=name
         ) from error
     return executor
-
-
-def _check_names(name: str, kind: Callable[..., Any], settings: Mapping[str, Any]) -> None:
-    """Raise `ExecutorError` if an executor has a setting that its kind does not know."""
-    from inspect import Parameter, signature
-
-    parameters = signature(kind).parameters
-    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    for setting in settings:
-        if setting not in parameters:
-            meant = nearest_name(setting, parameters)
-            hint = f" Did you mean {meant!r}?" if meant else ""
-            raise ExecutorError(
-                f"The executor {name!r} has no setting {setting!r}.{hint} It has {', '.join(parameters)}.",
-                executor=name,
-            )

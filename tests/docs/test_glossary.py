@@ -16,6 +16,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 # Names that belong to libraries, older names that are still taken, and what databases call so.
 FOREIGN = {
     "exec_driver_sql",
+    "driver_type",
     "drivername",
     "driver_connection",
     "pass_obj",

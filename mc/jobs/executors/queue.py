@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mc.errors import ExecutorError
 from mc.flows.jobs.executor import Channel, FolderJob, Liveness
-from mc.jobs.executors.requests import is_count
+from mc.jobs.executors.requests import check_max_workers
 
 __all__ = ["QueueExecutor"]
 
@@ -24,11 +24,7 @@ class QueueExecutor:
     is_pulled = True
 
     def __init__(self, *, max_workers: int | None = None) -> None:
-        if max_workers is not None and not is_count(max_workers):
-            raise ExecutorError(
-                f"`max_workers` of a queue is {max_workers!r}; expected a number of jobs, from 1."
-            )
-        self.max_workers = max_workers
+        self.max_workers = check_max_workers("queue", max_workers)
 
     def start(self, jobs: Sequence[FolderJob]) -> Mapping[str, str | ExecutorError]:
         """Start none."""

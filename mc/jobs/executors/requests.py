@@ -12,7 +12,15 @@ from mc.durations import parse_duration
 from mc.errors import DurationError, ExecutorError
 from mc.flows.jobs.job import Job
 
-__all__ = ["Requests", "is_count", "is_text_list", "read_limits", "read_memory", "read_requests"]
+__all__ = [
+    "Requests",
+    "check_max_workers",
+    "is_count",
+    "is_text_list",
+    "read_limits",
+    "read_memory",
+    "read_requests",
+]
 
 _NAMES: Final = ("cpus", "memory", "gpus", "time")
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
@@ -27,6 +35,19 @@ def is_count(value: Any) -> bool:
 def is_text_list(value: Any) -> bool:
     """Tell whether a setting is a list of texts."""
     return isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
+
+
+def check_max_workers(kind: str, value: Any) -> int | None:
+    """Return the setting `max_workers` of an executor that need not have one.
+
+    Raises:
+        ExecutorError: it is no whole number, from 1.
+    """
+    if value is not None and not is_count(value):
+        raise ExecutorError(
+            f"`max_workers` of the executor {kind!r} is {value!r}; expected a number of jobs, from 1."
+        )
+    return None if value is None else int(value)
 
 
 def read_memory(value: Any) -> int:

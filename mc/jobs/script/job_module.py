@@ -184,8 +184,7 @@ class WorkDir:
             looked = ", ".join(part or "." for part in sys.path)
             raise JobModuleError(
                 f"The job module {name!r} cannot be imported: {type(error).__name__}: {error}. It was looked "
-                f"for in {looked}. What it needs must be installed where it runs, or its folder be named in "
-                f"PYTHONPATH there."
+                f"for in {looked}."
             ) from error
 
     def _find(self, module: ModuleType, name: str, why: str = "") -> Any:

@@ -63,7 +63,7 @@ def test_a_name_that_is_no_queue_is_told(houston: Houston, tmp_path: Path) -> No
 def test_a_limit_of_a_queue_is_a_number(houston: Houston, tmp_path: Path) -> None:
     (tmp_path / "mc.toml").write_text('[executors.queue]\nmax_workers = "many"\n')
     ended = houston("work")
-    assert (ended.code, "`max_workers` of a queue is 'many'" in ended.err) == (2, True)
+    assert (ended.code, "`max_workers` of the executor 'queue' is 'many'" in ended.err) == (2, True)
 
 
 def test_sigterm_ends_it_when_its_jobs_have_ended(tmp_path: Path, houston: Houston) -> None:
