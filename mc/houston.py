@@ -80,6 +80,7 @@ class Houston(SelectionMethods):
         secrets_folder: with one file for each secret that specs name.
         then: command that a job runs at its end, so that its flow need not wait for the next tick, such as
             `["houston", "job-ended"]`, which the command `houston` gives.
+        large_results: where results of jobs over 64 KB are kept: `files` or `database`.
     """
 
     def __init__(
@@ -102,9 +103,12 @@ class Houston(SelectionMethods):
         executor: str | None = None,
         secrets_folder: str | PathLike[str] | None = None,
         then: Iterable[str] | None = None,
+        large_results: str | None = None,
     ) -> None:
         self.db = db
-        self._job_settings = make_job_settings(db, data_folder, executors, executor, secrets_folder, then)
+        self._job_settings = make_job_settings(
+            db, data_folder, executors, executor, secrets_folder, then, large_results
+        )
         self._task_handlers = task_handlers
         self._handler_modules = handler_modules
         if allow:
@@ -114,8 +118,7 @@ class Houston(SelectionMethods):
         self._allow = allow
         self._clock = clock
         self._observers = tuple(observers)
-        self._busy_seconds = busy_seconds
-        self._file_mode = file_mode
+        self._store_options: dict[str, Any] = {"busy_seconds": busy_seconds, "file_mode": file_mode}
         self._limits = limits
         self._runner_options: dict[str, Any] = {
             "lease_seconds": lease_seconds,
@@ -156,11 +159,11 @@ class Houston(SelectionMethods):
     @made_once
     def store(self) -> FlowStore:
         """Keeps flows in the database."""
+        from mc.jobs.large_results import LargeResults
         from mc.store.flow_store import FlowStore
 
-        return FlowStore(
-            self.db, clock=self._clock, busy_seconds=self._busy_seconds, file_mode=self._file_mode
-        )
+        results = LargeResults(self._job_settings)
+        return FlowStore(self.db, clock=self._clock, read_result=results.read, **self._store_options)
 
     @made_once
     def runner(self) -> FlowRunner:

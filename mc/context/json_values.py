@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
 from typing import Any, Final, NamedTuple, NoReturn
 
-from mc.errors import NotJsonError
+from mc.errors import McError, NotJsonError
 
 __all__ = [
     "MAX_NESTING",
@@ -304,6 +304,8 @@ def _copy(value: Any, depth: int, left: list[int], copy_other: Callable[[Any], A
 def _deepcopy(value: Any) -> Any:
     try:
         return copy.deepcopy(value)
+    except McError:  # what it reads late cannot be read
+        raise
     except Exception as error:  # whatever the object's own copying code raises
         name = type(value).__name__
         raise NotJsonError(f"A value of type {name} cannot be copied: {error}.", type_name=name) from error

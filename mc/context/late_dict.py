@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from typing import Any, Final
 
-__all__ = ["LateDict", "without_late"]
+__all__ = ["LateDict", "read_part", "without_late"]
 
 
 class _Unread:
@@ -33,9 +33,10 @@ class LateDict(dict[str, Any]):
 
     Attributes:
         unread: what was not read yet.
+        origins: all that was to be read, as it was at first.
     """
 
-    __slots__ = ("_read", "unread")
+    __slots__ = ("_read", "origins", "unread")
 
     def __init__(
         self, values: Mapping[str, Any], unread: Mapping[str, str], read: Callable[[str], Any]
@@ -44,7 +45,14 @@ class LateDict(dict[str, Any]):
         for name in unread:
             super().__setitem__(name, _UNREAD)
         self.unread = dict(unread)
+        self.origins = dict(unread)
         self._read = read
+
+    def over(self, values: Mapping[str, Any]) -> LateDict:
+        """Return these values with its own laid over them, of which none is read by this."""
+        found = LateDict({**values, **dict(dict.items(self))}, self.unread, self._read)
+        found.origins = dict(self.origins)
+        return found
 
     def read_all(self) -> None:
         """Read what was not read yet."""
@@ -149,6 +157,13 @@ class LateDict(dict[str, Any]):
     def __repr__(self) -> str:
         self.read_all()
         return super().__repr__()
+
+
+def read_part(value: Any) -> Any:
+    """Return a value, or of a mapping that is read late a plain dict of what needs no reading any more."""
+    if type(value) is not LateDict:
+        return value
+    return {name: part for name, part in dict.items(value) if name not in value.unread}
 
 
 def without_late(value: Any) -> Any:

@@ -224,6 +224,13 @@ class JobService(Protocol):
             JobNotFoundError: there is none with that key.
         """
 
+    def read_result(self, reference: str) -> Any:
+        """Return a result that stayed in the folder of its job; see `mc.flows.jobs.result_reference`.
+
+        Raises:
+            JobError: it cannot be read.
+        """
+
     def cancel(self, key: str, reason: str) -> None:
         """Stop a job that is unfinished; does nothing otherwise."""
 

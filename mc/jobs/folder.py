@@ -197,7 +197,7 @@ class JobFolder:
             )
         if record.get("status") not in ("COMPLETED", "FAILED", "CANCELLED"):
             raise self._damaged("outcome.json", f"its status is {record.get('status')!r}")
-        return Outcome.from_dict(record)
+        return Outcome.from_dict({name: value for name, value in record.items() if name != "result_apart"})
 
     def read_log(self, stream: str, from_byte: int = 0, limit: int | None = None) -> bytes:
         """Return what the job wrote to `stdout` or `stderr`, as much as is there by now.

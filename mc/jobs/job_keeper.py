@@ -20,6 +20,7 @@ from mc.flows.jobs.job_settings import JobSettings
 from mc.jobs.attendance import attend, then_lock, turns_alone
 from mc.jobs.find_executor import make_executor
 from mc.jobs.folder import JobFolder, JobUnreadableError
+from mc.jobs.large_results import set_result_apart
 from mc.jobs.module_path import with_own_path
 from mc.store.flow_store import FlowStore
 from mc.store.job_record import JobEnding, JobRecord
@@ -340,6 +341,8 @@ class JobKeeper:
                 endings.append(_lost(record, error.message))
                 continue
             if outcome is not None:
+                if self._settings.results_in_files:
+                    outcome = set_result_apart(record.job.work, outcome)
                 why = record.stop_reason if outcome.status == "CANCELLED" else None
                 endings.append(JobEnding(record=record, status=outcome.status, outcome=outcome, reason=why))
         return endings

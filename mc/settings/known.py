@@ -61,6 +61,12 @@ def _read_folder(value: Any, folder: Path | None) -> Path:
     return (Path() if folder is None else folder).absolute() / Path(value).expanduser()
 
 
+def _read_large_results(value: Any, folder: Path | None) -> str:
+    if value not in ("files", "database"):
+        raise ValueError
+    return str(value)
+
+
 def _read_name(value: Any, folder: Path | None) -> str:
     if not value.strip():
         raise ValueError
@@ -159,6 +165,15 @@ _ALL: Final = (
         types=(str,),
         expected="the path of a folder",
         read=_read_folder,
+    ),
+    Setting(
+        name="large_results",
+        meaning="where results of jobs over 64 KB are kept",
+        default=None,
+        variable="MC_LARGE_RESULTS",
+        types=(str,),
+        expected='"files" or "database"',
+        read=_read_large_results,
     ),
     Setting(
         name="executor",

@@ -104,6 +104,7 @@ class SettingValues:
             "executors": self.get("executors").value,
             "executor": self.get("executor").value,
             "secrets_folder": self.get("secrets").value,
+            "large_results": self.get("large_results").value,
         }
 
     def houston_options(self) -> dict[str, Any]:

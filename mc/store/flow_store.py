@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, select
@@ -27,6 +27,7 @@ from mc.store.lease import DEFAULT_LEASE_SECONDS, Lease, LostCalls
 from mc.store.leases import claims, held_leases
 from mc.store.leases.claims import Recollection
 from mc.store.leases.refusals import lease_lost
+from mc.store.rows.task_parts import refuse_results
 from mc.store.schema.tables import flow as flow_table
 from mc.store.schema.tables import job
 
@@ -70,6 +71,7 @@ class FlowStore:
         partial_from: a runner reads a flow of so many tasks, or more, as far as its ticks need it.
         file_mode: permissions of an SQLite file that is made, and of those beside it; None: as the process's
             umask has it.
+        read_result: returns a large result that stayed in the folder of its job, by its reference.
 
     Raises:
         StoreUnreachableError: the URL is none, or names a kind of database that is not supported.
@@ -83,6 +85,7 @@ class FlowStore:
         busy_seconds: float = BUSY_SECONDS,
         partial_from: int = PARTIAL_FROM,
         file_mode: int | None = FILE_MODE,
+        read_result: Callable[[str], Any] = refuse_results,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         self._database = Database(url, self.clock, busy_seconds, file_mode=file_mode)
@@ -90,6 +93,7 @@ class FlowStore:
         self._seen = Recollection()
         self._turn: int | None = None  # of claims that are part of no tick
         self._partial_from = partial_from
+        self.read_result = read_result
 
     @cached_property
     def resources(self) -> ResourceStore:
@@ -164,7 +168,7 @@ class FlowStore:
     def _loader(self) -> FlowLoader:
         from mc.store.reading.flow_loader import FlowLoader
 
-        return FlowLoader(self._database, self._states, self._partial_from)
+        return FlowLoader(self._database, self._states, self._partial_from, self.read_result)
 
     def create(self, flow: Flow) -> None:
         """Store a new flow.

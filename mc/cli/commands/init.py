@@ -33,6 +33,9 @@ db = "sqlite:///mc.sqlite3"
 # data = "mc.sqlite3.data"
 # secrets = "secrets"
 
+# Where results of jobs over 64 KB are kept: in the folders of the jobs ("files"), or in the database.
+# large_results = "files"
+
 # For how long a flow is held up by a runner that vanished, how long to wait for a database that has gone
 # away, and how long where others hold its lock.
 # lease_seconds = 60

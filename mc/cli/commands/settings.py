@@ -48,15 +48,16 @@ def command(settings: Settings) -> None:
 def _list_values(settings: Settings) -> Iterator[tuple[str, SettingValue, int | None]]:
     """Yield the settings with their values, and the line of the file that says so; executors one by one."""
     from mc.settings.known import SETTINGS
-    from mc.settings.of_jobs import default_data_folder
+    from mc.settings.of_jobs import default_data_folder, default_large_results
 
+    unset = {"data": default_data_folder, "large_results": default_large_results}
     values = settings.values
     lines = {} if values.file is None else values.file.find_lines()
     given = {"db": settings.db, "handlers": settings.handlers, "allow": settings.allow}
     for name in SETTINGS:
         found = values.get(name, given.get(name))
-        if name == "data" and found.value is None:
-            found = SettingValue(default_data_folder(settings.db_url), found.origin)
+        if name in unset and found.value is None:
+            found = SettingValue(unset[name](settings.db_url), found.origin)
         line = lines.get((name,)) if found.origin == "file" else None
         if name == "executors" and found.value:
             for executor, own in found.value.items():

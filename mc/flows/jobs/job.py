@@ -54,6 +54,8 @@ class Outcome:
         host: where it ran.
         pid: of the process that ran it.
         usage: what it used: `cpu_seconds`, `max_rss_bytes`.
+        result_apart: `sha256` and `bytes` of a result that stayed in the job's folder; see
+            `mc.jobs.large_results`.
     """
 
     status: str
@@ -68,6 +70,7 @@ class Outcome:
     host: str | None = None
     pid: int | None = None
     usage: Mapping[str, Any] = field(default_factory=dict)
+    result_apart: Mapping[str, Any] | None = None
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:

@@ -40,6 +40,7 @@ class JobSettings:
         executor: name of the one that starts what names none.
         secrets_folder: files of which each holds the secret of its name; None: only the environment has some.
         then: command that a job's process runs, detached, once its outcome is written; None: nothing.
+        results_in_files: whether large results stay in the folders of their jobs, which all readers see.
     """
 
     data_folder: Path | None = None
@@ -47,6 +48,7 @@ class JobSettings:
     executor: str = DEFAULT_EXECUTOR
     secrets_folder: Path | None = None
     then: tuple[str, ...] | None = None
+    results_in_files: bool = False
 
     def of_modules(self, executor: str) -> ModuleSettings:
         """Return what the settings of an executor say to job modules.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from mc.errors import ExecutorError, StoreUnreachableError
 from mc.flows.jobs.job import Job, JobState
@@ -64,6 +65,10 @@ class StoredJobs:
         except StoreUnreachableError as error:
             self.on_outage(error)
             raise
+
+    def read_result(self, reference: str) -> Any:
+        """Return a result that stayed in the folder of its job."""
+        return self.store.read_result(reference)
 
     def cancel(self, key: str, reason: str) -> None:
         """Have a job stopped after the flow's next save."""

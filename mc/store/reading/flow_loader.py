@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -39,12 +40,18 @@ class FlowLoader:
         database: to read from.
         states: what is stored of each flow that is in memory.
         partial_from: a claimed flow of so many tasks, or more, is read as far as its ticks need it.
+        read_result: returns a result that stayed in the folder of its job.
     """
 
     def __init__(
-        self, database: Database, states: MutableMapping[Flow, StoredState], partial_from: int
+        self,
+        database: Database,
+        states: MutableMapping[Flow, StoredState],
+        partial_from: int,
+        read_result: Callable[[str], Any],
     ) -> None:
         self._database = database
+        self._read_result = read_result
         self._states = states
         self._partial_from = partial_from
 
@@ -56,11 +63,13 @@ class FlowLoader:
 
         with gc_paused():
             rows, inside = self._database.read(read)
+            if rows is not None:
+                rows.parts = rows.parts.with_results(self._read_result)
             flow = self._take_up(key, rows, flow_of)
         if isinstance(flow, McError):
             raise flow
         state = self._states[flow]
-        flow.state.sub_flow_source = SnapshotOfSubFlows(self._database, key, inside, state)
+        flow.state.sub_flow_source = SnapshotOfSubFlows(self._database, key, inside, state, self._read_result)
         return flow
 
     def load_claimed(self, claimed: Sequence[Lease]) -> dict[str, Flow | McError]:
@@ -74,11 +83,14 @@ class FlowLoader:
                     lambda connection: read_flows(connection, list(small), whole=False)
                 )
                 for key, lease in small.items():
-                    found[key] = self._load_small(rows.get(key), LeasedReads(self._database, lease))
+                    found[key] = self._load_small(rows.get(key), self._reads_under(lease))
         for lease in claimed:
             if lease.num_tasks >= self._partial_from:
-                found[lease.flow_key] = self._load_partly(LeasedReads(self._database, lease))
+                found[lease.flow_key] = self._load_partly(self._reads_under(lease))
         return found
+
+    def _reads_under(self, lease: Lease) -> LeasedReads:
+        return LeasedReads(self._database, lease, self._read_result)
 
     def _load_small(self, rows: FlowRows | None, reads: LeasedReads) -> Flow | McError:
         flow = self._take_up(reads.flow_key, rows, lambda found: claimed_flow_of(found, reads))

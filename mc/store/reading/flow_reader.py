@@ -211,13 +211,15 @@ class LeasedReads:
     Args:
         database: the database.
         lease: the claim on the flow.
+        read_result: returns a result that stayed in the folder of its job.
     """
 
-    def __init__(self, database: Database, lease: Lease) -> None:
+    def __init__(self, database: Database, lease: Lease, read_result: Callable[[str], Any]) -> None:
         self.on_problem: Callable[[McError], object] | None = None  # told before an error is raised
         self.flow_key = lease.flow_key
         self._database = database
         self._lease = lease
+        self._read_result = read_result
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` finds.
@@ -271,7 +273,7 @@ class LeasedReads:
         def read(task_key: str, digest: str) -> str:
             return self.read_unchanging(lambda c: graphs.read_part(c, key, task_key, digest))
 
-        return StoredParts(read, later=True)
+        return StoredParts(read, later=True, read_result=self._read_result)
 
     def read_spec(self, digest: str) -> dict[str, Any]:
         """Return a spec that was named by its digest."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -138,15 +138,22 @@ class SnapshotOfSubFlows:
         root_key: of the flow.
         rows: of the others.
         state: what is stored of the flow.
+        read_result: returns a result that stayed in the folder of its job.
     """
 
     def __init__(
-        self, database: Database, root_key: str, rows: Mapping[str, InnerRows], state: StoredState
+        self,
+        database: Database,
+        root_key: str,
+        rows: Mapping[str, InnerRows],
+        state: StoredState,
+        read_result: Callable[[str], Any],
     ) -> None:
         self._database = database
         self._root_key = root_key
         self._rows = dict(rows)
         self._state = state
+        self._read_result = read_result
 
     def read(
         self, wanted: Sequence[tuple[FlowState, str]], *, if_there: bool = False
@@ -172,7 +179,8 @@ class SnapshotOfSubFlows:
         ]
 
     def _make(self, rows: InnerRows) -> FlowState:
-        made = make_inner_flow(rows.row, rows.tasks, rows.edges, rows.parts)
+        parts = rows.parts.with_results(self._read_result)
+        made = make_inner_flow(rows.row, rows.tasks, rows.edges, parts)
         self._state.inner[made] = _stored_state(rows)
         return made
 

@@ -25,6 +25,7 @@ from mc.store.rows.task_parts import (
     has_unread,
     may_set_apart,
     put_together,
+    refer_to_results,
     set_apart,
 )
 from mc.store.sql.column_types import storable_text
@@ -103,7 +104,7 @@ def encode_flow(flow: Flow, changes: FlowChanges, now: datetime, state: StoredSt
 
 
 def encode_task(
-    flow_key: str, row: TaskRow, stored_parts: Collection[str] = ()
+    flow_key: str, row: TaskRow, stored_parts: Collection[str] = (), *, is_new: bool = False
 ) -> tuple[TaskColumns, SetApart | None]:
     """Return a task's row, and its parts, if it has any.
 
@@ -111,6 +112,7 @@ def encode_task(
         flow_key: of its flow.
         row: the task.
         stored_parts: digests of the parts of it that are stored.
+        is_new: its flow is not stored yet; results that it refers to are another flow's, and become its own.
 
     Raises:
         NotJsonError: JSON cannot hold the task dict; the message names flow, task and place.
@@ -122,11 +124,16 @@ def encode_task(
     if PARTS_ENTRY in task:  # somebody else's entry: it would be taken for ours
         task = {name: value for name, value in task.items() if name != PARTS_ENTRY}
     what, pointer, parts, body = f"task {row.key!r} of flow {flow_key!r}", f"/graph/tasks/{row.key}", None, ""
+    results: list[list[Any]] = []
+    if not is_new:
+        task, results = refer_to_results(task, what)
     if not (stored_parts and has_unread(task)):
         body = encode_json(task, what, pointer)
     if (not body or _NAMES_FLOW in body) and may_set_apart(task, len(body)):
         task, parts = set_apart(task, what, pointer, stored_parts)
         body = ""
+    if results:
+        task, body = {**task, PARTS_ENTRY: [*task.get(PARTS_ENTRY, ()), *results]}, ""
     if not body:
         body = encode_json(task, what, pointer)
     return TaskColumns(row.position, row.rank, row.status, row.unmet, due_at, body), parts

@@ -1,7 +1,8 @@
-"""Large parameters of tasks, which are kept apart from the tasks' rows, and read when they are needed.
+"""Large parts of tasks, which are kept apart from the tasks' rows, and read when they are needed.
 
 A task that has a flow inside of it is written each time that it waits for another item. Its parameters stay
-as they are meanwhile, and may be a hundred thousand items.
+as they are meanwhile, and may be a hundred thousand items: they are rows of their own. A large result of a
+job stays in the job's folder, and the task's row refers to it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any, Final, NamedTuple
 
 from mc.context.json_values import encode_json, loads
 from mc.context.late_dict import LateDict
+from mc.errors import StoreError
+from mc.flows.jobs.result_reference import ResultReference
 from mc.flows.state.task_node import Task, with_proxied
 
 __all__ = [
@@ -24,16 +27,29 @@ __all__ = [
     "may_set_apart",
     "parts_of",
     "put_together",
+    "refer_to_results",
+    "refuse_results",
     "set_apart",
     "tasks_with_parts",
 ]
 
 # Entry of a stored task dict: for each part, in which of the proxied tasks it belongs (0: the task itself),
-# to which of its entries, its name there, and the digest of its text. In its own place stands null.
+# to which of its entries, its name there, and the digest of its text, or for one of `data` a reference to
+# the result of a job. In its own place stands null.
 PARTS_ENTRY: Final = "parts_apart"
 PARTS_IN_TEXT: Final = f'"{PARTS_ENTRY}":'
 _SHORTEST: Final = 4_000  # characters of JSON text that are worth a row
 _ENTRIES: Final = ("task_params", "raw_task_params")
+_DATA: Final = "data"
+
+
+def refuse_results(reference: str) -> Any:
+    """Raise `StoreError`: nobody said where the folders of jobs are."""
+    job_key = ResultReference.parse(reference).job_key
+    raise StoreError(
+        f"The result of job {job_key!r} was left in the folder of the job, and this store was not told where "
+        f"these are. Open it by `Houston(...)`, or set `read_result` of the `FlowStore`."
+    )
 
 
 class StoredParts(NamedTuple):
@@ -41,6 +57,11 @@ class StoredParts(NamedTuple):
 
     read: Callable[[str, str], str]  # returns the text of a part, by the key of its task and its digest
     later: bool  # when somebody asks for it
+    read_result: Callable[[str], Any] = refuse_results  # when somebody asks for it, by a reference
+
+    def with_results(self, read_result: Callable[[str], Any]) -> StoredParts:
+        """Return the same, with results read in this way."""
+        return self._replace(read_result=read_result)
 
 
 @dataclass(slots=True)
@@ -118,9 +139,45 @@ def _digest_of(value: Any, what: str, pointer: str, found: SetApart) -> str | No
     return digest
 
 
+def refer_to_results(task: Task, what: str) -> tuple[Task, list[list[Any]]]:
+    """Return a task dict with null for results that stayed in the folders of jobs, and their places.
+
+    Args:
+        task: the task; copied where that is needed.
+        what: it is, for errors.
+
+    Raises:
+        NotJsonError: JSON cannot hold what was made of a result.
+    """
+    if not any(type(holder.get(_DATA)) is LateDict for holder in with_proxied(task)):
+        return task, []
+    places: list[list[Any]] = []
+    copied = holder = dict(task)
+    depth = 0
+    while True:
+        data = holder.get(_DATA)
+        if isinstance(data, LateDict):
+            names = [name for name in data.origins if _is_as_it_was(data, name, what)]
+            places += [[depth, _DATA, name, data.origins[name]] for name in names]
+            holder[_DATA] = {name: None if name in names else data[name] for name in dict.keys(data)}
+        if not isinstance(holder.get("proxied_task"), dict):
+            return copied, places
+        holder["proxied_task"] = holder = dict(holder["proxied_task"])
+        depth += 1
+
+
+def _is_as_it_was(data: LateDict, name: str, what: str) -> bool:
+    """Tell whether a task's data still hold a result, whatever was done to it since it was read."""
+    if name in data.unread or name not in data:
+        return name in data
+    text = encode_json(data[name], what, f"/{_DATA}/{name}")
+    return sha256(text.encode()).hexdigest() == ResultReference.parse(data.origins[name]).sha256
+
+
 def parts_of(body: str) -> set[str]:
-    """Return the digests of the parts of a stored task, by the JSON text of its row."""
-    return {place[3] for place in loads(body).get(PARTS_ENTRY, ())}  # data may have an entry of that name
+    """Return the digests of the parts of a stored task that are rows, by the JSON text of its own row."""
+    places = loads(body).get(PARTS_ENTRY, ())  # data may have an entry of that name
+    return {place[3] for place in places if place[1] != _DATA}
 
 
 def put_together(task: Task, stored: StoredParts) -> None:
@@ -137,6 +194,9 @@ def put_together(task: Task, stored: StoredParts) -> None:
     for depth, entry, name, digest in places:
         unread.setdefault((depth, entry), {})[name] = digest
     for (depth, entry), names in unread.items():
+        if entry == _DATA:
+            holders[depth][entry] = LateDict(holders[depth][entry], names, stored.read_result)
+            continue
         params = LateDict(holders[depth][entry], names, read_value)
         holders[depth][entry] = params if stored.later else params.plain()
 

@@ -63,10 +63,11 @@ class GraphDraft:
             key = row.key
             before = known.get(key)
             had = parts_of(before.body) if before is not None and PARTS_IN_TEXT in before.body else set()
-            stored, parts = encode_task(self.name, row, had)
+            is_new = self.state.revision == 0
+            stored, parts = encode_task(self.name, row, had, is_new=is_new)
             if row.from_tick is not None and (before != stored or row.status == "RUNNING"):
                 task = {**row.task, "from_tick": row.from_tick}
-                stored, parts = encode_task(self.name, replace(row, task=task), had)
+                stored, parts = encode_task(self.name, replace(row, task=task), had, is_new=is_new)
             if before == stored:
                 continue
             self.stored[key] = stored

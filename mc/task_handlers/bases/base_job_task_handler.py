@@ -10,10 +10,12 @@ from typing import Any, ClassVar, Final
 
 from mc.context.interpolation import interpolate
 from mc.context.json_values import dumps
+from mc.context.late_dict import LateDict
 from mc.durations import parse_duration
-from mc.errors import JobError, JobLostError
+from mc.errors import JobError, JobLostError, SizeError
 from mc.flows.jobs.job import Job, JobState, Outcome
 from mc.flows.jobs.job_settings import ModuleSettings
+from mc.flows.jobs.result_reference import ResultReference
 from mc.flows.services import JobService
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
@@ -76,7 +78,7 @@ class BaseJobTaskHandler(BaseTaskHandler):
         service = self._service
         state = service.poll(self.task["job_key"])
         if state.status == "COMPLETED" and state.outcome is not None:
-            self.complete(**self.read_outcome(state.outcome))
+            self._take_over(state.outcome)
         elif state.status == "FAILED":
             self._fail(state)
         elif state.status == "LOST":
@@ -89,6 +91,23 @@ class BaseJobTaskHandler(BaseTaskHandler):
             raise JobError(f"The job {self.task['job_key']!r} was cancelled{why}.")
         else:
             self._wait(service)
+
+    def _take_over(self, outcome: Outcome) -> None:
+        left, apart = self.read_outcome(outcome), outcome.result_apart
+        if apart is not None and "result" in left:
+            limit = self.task_ctx.engine.limits.task_bytes
+            if apart["bytes"] > limit:
+                raise SizeError(
+                    f"The result of job {self.task['job_key']!r} has {apart['bytes']:,} bytes, but a task "
+                    f"may leave {limit:,}. Let the job write it to a file, and return where that is.",
+                    size=apart["bytes"],
+                    limit=limit,
+                )
+            reference = ResultReference.of(apart, self.task["job_key"])
+            late = LateDict({**left}, {"result": str(reference)}, self._service.read_result)
+            self.task["data"] = late.over(self.data)
+            left = {}
+        self.complete(**left)
 
     def cancel(self) -> None:
         """Stop the job."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from mc.context.late_dict import LateDict
 from mc.durations import format_time
 from mc.flows.calls.attempts import keep_proxied_attempts
 from mc.flows.calls.task_call import Calls
@@ -43,7 +44,10 @@ class BaseProxyingTaskHandler(BaseTaskHandler):
         """
         proxied = self.proxied_task
         if proxied["status"] == "COMPLETED":
-            self.complete(**proxied["data"])
+            left = proxied["data"]
+            if isinstance(left, LateDict):
+                self.task["data"], left = left.over(self.data), {}
+            self.complete(**left)
             return
         self.task["status"] = proxied["status"]
         if proxied["status"] == "FAILED":

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mc.errors import SettingsError
 from mc.settings.known import SETTINGS
 
 Houston = Callable[..., Any]
@@ -172,6 +173,31 @@ class TestSettings:
         assert shown(houston, "--db", db)["data"]["value"] == str(expected)
         assert Facade(db)._job_settings.data_folder == expected
 
+    @pytest.mark.parametrize(
+        ("db", "place"),
+        [("sqlite:///flows.sqlite3", "files"), ("postgresql://h/d", "database"), ("sqlite://", "database")],
+    )
+    def test_large_results_are_in_files_where_all_are_on_one_host(
+        self, houston: Houston, db: str, place: str
+    ) -> None:
+        from mc import Houston as Facade
+
+        assert shown(houston, "--db", db)["large_results"]["value"] == place
+        assert Facade(db)._job_settings.results_in_files is (place == "files")
+        assert Facade(db, large_results="files")._job_settings.results_in_files
+
+    def test_a_wrong_place_of_large_results_is_told(
+        self, houston: Houston, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from mc import Houston as Facade
+
+        monkeypatch.setenv("MC_LARGE_RESULTS", "file")
+        ended = houston("settings")
+        assert ended.code != 0
+        assert 'MC_LARGE_RESULTS is \'file\'; it must be "files" or "database".' in ended.err
+        with pytest.raises(SettingsError, match="large_results is 'disk'; expected 'files' or 'database'"):
+            Facade(large_results="disk")
+
 
 class TestInit:
     def test_what_it_writes_works_as_it_is_printed(self, houston_process: Houston) -> None:
@@ -206,7 +232,7 @@ class TestInit:
         path.write_text("\n".join(lines), encoding="utf-8")
         offered = SettingsFile.read(path).values
         assert offered.keys() == SETTINGS.keys()
-        plain = SETTINGS.keys() - {"db", "handlers", "allow", "data", "secrets", "executors"}
+        plain = SETTINGS.keys() - {"db", "handlers", "allow", "data", "secrets", "large_results", "executors"}
         assert {name: offered[name] for name in plain} == {name: SETTINGS[name].default for name in plain}
 
     @pytest.mark.parametrize("name", ["mc.toml", "hello.json"])
