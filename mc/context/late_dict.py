@@ -159,10 +159,8 @@ class LateDict(dict[str, Any]):
         return super().__repr__()
 
 
-def read_part(value: Any) -> Any:
-    """Return a value, or of a mapping that is read late a plain dict of what needs no reading any more."""
-    if type(value) is not LateDict:
-        return value
+def read_part(value: LateDict) -> dict[str, Any]:
+    """Return a plain dict of what needs no reading any more."""
     return {name: part for name, part in dict.items(value) if name not in value.unread}
 
 

@@ -11,7 +11,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mc.context.json_values import json_type_name, to_json_value
-from mc.context.late_dict import read_part, without_late
+from mc.context.late_dict import LateDict, read_part, without_late
 from mc.context.sizes import json_size, largest_part
 from mc.durations import format_time, to_time_text
 from mc.errors import CoroutineHandlerError, NotJsonError, SizeError, StatusError, TaskHandlerError
@@ -272,7 +272,7 @@ class TaskCall(dict[str, Any]):
         for name in names:
             value = task.get(name)
             looked_at = without_late(value) if value and name == "proxied_task" else value
-            looked_at = read_part(value) if name == "data" else looked_at
+            looked_at = read_part(value) if type(value) is LateDict else looked_at
             if value is not None and to_json_value(looked_at, f"/{name}") is not looked_at:
                 task[name] = to_json_value(value, f"/{name}")
         if not isinstance(task.get("data"), dict):
@@ -288,14 +288,16 @@ class TaskCall(dict[str, Any]):
         Raises:
             SizeError: they are more than one task may have; they are dropped.
         """
-        size = json_size(read_part(self.task["data"])) if self.task["data"] else 0
+        data = self.task["data"]
+        size = json_size(read_part(data) if type(data) is LateDict else data) if data else 0
         if size > self.engine.limits.task_bytes:
             raise self.refuse_data(size, self.engine.limits.task_bytes, "the data of one task")
         return size
 
     def refuse_data(self, size: int, limit: int, what: str) -> SizeError:
         """Drop the task's data, and return the error that says why."""
-        pointer, part = largest_part(read_part(self.task["data"]), "/data")
+        data = self.task["data"]
+        pointer, part = largest_part(read_part(data) if type(data) is LateDict else data, "/data")
         self.task["data"] = {}
         return SizeError(
             f"Task {self.task.get('key')!r} left {part:,} bytes at {pointer}: {size:,} bytes, but {what} may "

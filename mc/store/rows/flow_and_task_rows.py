@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from mc.context.json_values import dumps, encode_json, loads
+from mc.context.late_dict import LateDict
 from mc.durations import format_time, to_time_text
 from mc.errors import FlowFormatError, McError, StoreError
 from mc.flows.flow import Flow
@@ -125,7 +126,7 @@ def encode_task(
         task = {name: value for name, value in task.items() if name != PARTS_ENTRY}
     what, pointer, parts, body = f"task {row.key!r} of flow {flow_key!r}", f"/graph/tasks/{row.key}", None, ""
     results: list[list[Any]] = []
-    if not is_new:
+    if not is_new and (type(task.get("data")) is LateDict or "proxied_task" in task):
         task, results = refer_to_results(task, what)
     if not (stored_parts and has_unread(task)):
         body = encode_json(task, what, pointer)
