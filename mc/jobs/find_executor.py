@@ -41,11 +41,14 @@ def make_executor(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Execu
         return _make(name, kind, lambda: resolve_name(kind), own)
     point = executor_kinds().get(kind)
     if point is None:
-        known = sorted({*executor_kinds(), *settings})
+        known = sorted({*executor_kinds(), *(settings if kind == name else ())})
         meant = nearest_name(kind, known)
         hint = f" Did you mean {meant!r}?" if meant else ""
+        what = (
+            f"executor {name!r}" if kind == name else f"kind {kind!r} of executors, which {name!r} is to be"
+        )
         raise ExecutorError(
-            f"There is no executor {name!r}.{hint} There are {', '.join(known)}; others are declared below "
+            f"There is no {what}.{hint} There are {', '.join(known)}; others are declared below "
             f"[executors.NAME] in mc.toml.",
             executor=name,
         )
@@ -87,7 +90,9 @@ def find_queues(names: Sequence[str], settings: Mapping[str, Mapping[str, Any]])
 
 def _make(name: str, kind: str, load: Callable[[], Any], settings: Mapping[str, Any]) -> Executor:
     try:
-        executor: Executor = load()(**settings)
+        kind = load()
+        _check_names(name, kind, settings)
+        executor: Executor = kind(**settings)
     except ImportError as error:
         raise ExecutorError(
             f"The executor {name!r} needs what is not installed: {error}. Install it with `pip install "
@@ -99,3 +104,20 @@ def _make(name: str, kind: str, load: Callable[[], Any], settings: Mapping[str, 
             f"The settings of the executor {name!r} are wrong: {error}.", executor=name
         ) from error
     return executor
+
+
+def _check_names(name: str, kind: Callable[..., Any], settings: Mapping[str, Any]) -> None:
+    """Raise `ExecutorError` if an executor has a setting that its kind does not know."""
+    from inspect import Parameter, signature
+
+    parameters = signature(kind).parameters
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for setting in settings:
+        if setting not in parameters:
+            meant = nearest_name(setting, parameters)
+            hint = f" Did you mean {meant!r}?" if meant else ""
+            raise ExecutorError(
+                f"The executor {name!r} has no setting {setting!r}.{hint} It has {', '.join(parameters)}.",
+                executor=name,
+            )
