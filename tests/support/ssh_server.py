@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,18 +55,9 @@ def start_ssh_server(folder: Path) -> Iterator[dict[str, Any]]:
             await_that(lambda: server.poll() is not None or _listens(port), "an SSH server")
             assert server.poll() is None, log.read_text()
             known = ["-o", "UserKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=no"]
-            options = [
-                "-F",
-                "none",
-                "-p",
-                str(port),
-                "-i",
-                str(folder / "key"),
-                *known,
-                "-o",
-                "LogLevel=ERROR",
-            ]
-            yield {"template": "ssh", "host": "127.0.0.1", "options": options}
+            quick = ["-o", "KexAlgorithms=curve25519-sha256", "-o", "LogLevel=ERROR"]
+            options = ["-F", "none", "-p", str(port), "-i", str(folder / "key"), *known, *quick]
+            yield {"template": "ssh", "host": "127.0.0.1", "options": options, "python": sys.executable}
         finally:
             server.terminate()
             server.wait()

@@ -112,7 +112,7 @@ class CommandExecutor:
                 submitted[key] = self._submit(job)
             except ToolError as error:
                 if error.answered and not re.search(self._template.unreachable, error.said):
-                    answers[key] = ExecutorError(f"Job {key!r} was refused: {error.message}")
+                    answers[key] = ExecutorError(f"Job {key!r} was refused: {error.refusal}.")
                 elif submitted:
                     warn("jobs are not submitted yet", "jobs_not_started", error)
                     break

@@ -109,7 +109,10 @@ def _make_ssh() -> CommandTemplate:
     ssh = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "{options}", "{host}")
     program = "{python:sh} -E -s -S -"
     start = (
-        "cd {cwd:sh} && exec {python:sh} -E -s -S {script:sh} {limits:sh} --detach {folder:sh} </dev/null "
+        "cd {cwd:sh} || exit; "
+        "command -v {python:sh} >/dev/null || "
+        "{ echo There is no {python:sh} on $(uname -n) >&2; exit 127; }; "
+        "exec {python:sh} -E -s -S {script:sh} {limits:sh} --detach {folder:sh} </dev/null "
         "2>>{folder:sh}/script.log"
     )
     return CommandTemplate(

@@ -27,6 +27,7 @@ class ToolError(ExecutorError):
     Attributes:
         said: what it wrote to stderr.
         answered: whether it ended by itself, and so refused; else nobody knows what became of the call.
+        refusal: what it said, and then the call; only where it answered.
     """
 
 
@@ -88,4 +89,9 @@ def run_tool(
             return out.read().decode("utf-8", "surrogateescape")
         said = (err.read() or out.read())[-_SAID:].decode("utf-8", "replace").strip()
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    raise ToolError(f"{shown} {how}: {said or 'it said nothing'}", said=said, answered=code > 0)
+    raise ToolError(
+        f"{shown} {how}: {said or 'it said nothing'}",
+        said=said,
+        answered=code > 0,
+        refusal=f"{'; '.join(said.splitlines()) or 'it did not say why'} ({shown} {how})",
+    )

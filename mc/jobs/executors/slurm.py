@@ -318,7 +318,7 @@ class SlurmExecutor:
 
 def _refusal(job: FolderJob, error: ToolError) -> ExecutorError:
     return ExecutorError(
-        f"Slurm refused job {job.job.key!r}: {error.message} Change its `requests`, or the settings of its "
+        f"Slurm refused job {job.job.key!r}: {error.refusal}. Change its `requests`, or the settings of its "
         f"executor in mc.toml; `sinfo` shows partitions and their limits."
     )
 

@@ -101,10 +101,11 @@ class TestSsh:
         assert read_start(left) is None
 
     def test_what_the_host_refuses_is_told(self, jobs: Jobs) -> None:
-        executor = CommandExecutor(**jobs.settings, python="/no/such/python")
+        executor = CommandExecutor(**{**jobs.settings, "python": "/no/such/python"})
         answer = executor.start([jobs.make("true")])["f/t/1"]
         assert isinstance(answer, ExecutorError)
-        assert answer.message.startswith("Job 'f/t/1' was refused: `ssh ")
+        told = f"Job 'f/t/1' was refused: There is no /no/such/python on {os.uname().nodename} (`ssh "
+        assert answer.message.startswith(told)
 
     def test_nothing_is_known_of_a_job_of_another_host(self, jobs: Jobs) -> None:
         """A name may lead to one host today and to another tomorrow."""

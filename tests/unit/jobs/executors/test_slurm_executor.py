@@ -150,8 +150,11 @@ class TestStart:
         assert "Did you mean 'cpus'?" in answers["wrong"].message
         refused = jobs.executor(partition="nowhere").start([jobs.make("true")])["f/t/1"]
         assert isinstance(refused, ExecutorError)
-        assert "Slurm refused job 'f/t/1'" in refused.message
-        assert "invalid partition specified: nowhere" in refused.message
+        start = (
+            "Slurm refused job 'f/t/1': sbatch: error: invalid partition specified: nowhere; sbatch: error: "
+        )
+        assert refused.message.startswith(start)
+        assert "(`sbatch --parsable " in refused.message
 
     def test_where_it_does_not_answer_it_is_tried_later(
         self, jobs: Jobs, down: str, monkeypatch: pytest.MonkeyPatch
