@@ -118,13 +118,19 @@ class Site:
     def await_gone(self) -> None:
         await_that(lambda: self.alive() == {Liveness.GONE}, "the end of the jobs there")
 
-    def start_again(self) -> None:
-        """Start all jobs again behind the keeper's back."""
-        jobs = [
+    def folder_jobs(self) -> list[FolderJob]:
+        return [
             FolderJob(job=each.job, folder=self.job_folder(key).path) for key, each in self.jobs().items()
         ]
+
+    def find(self) -> Mapping[str, str]:
+        """Look for the jobs as who does not know their native ids."""
+        return make_executor("there", {"there": self.settings}).find(self.folder_jobs())
+
+    def start_again(self) -> None:
+        """Start all jobs again behind the keeper's back, which starts none."""
         ids = {key: record.native_id for key, record in self.jobs().items()}
-        assert make_executor("there", {"there": self.settings}).start(jobs) == ids
+        assert make_executor("there", {"there": self.settings}).start(self.folder_jobs()) == ids
 
     def read(self, name: str) -> list[str]:
         path = self.folder / name
@@ -218,7 +224,10 @@ site.tick()
     with engine.begin() as connection:  # a minute later
         connection.execute(update(tables.job).values(lease_expires_at="2000-01-01T00:00:00.000000Z"))
     engine.dispose()
+    found = site.find()
+    assert list(found) == ["f/a/1"]
     site.tick_until(lambda _: site.jobs()["f/a/1"].native_id is not None)
+    assert site.jobs()["f/a/1"].native_id == found["f/a/1"]
     assert site.alive() == {Liveness.ALIVE}
     (site.folder / "go").touch()
     assert site.finish().status == "COMPLETED"
