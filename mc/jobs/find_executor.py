@@ -90,9 +90,9 @@ def find_queues(names: Sequence[str], settings: Mapping[str, Mapping[str, Any]])
 
 def _make(name: str, kind: str, load: Callable[[], Any], settings: Mapping[str, Any]) -> Executor:
     try:
-        kind = load()
-        _check_names(name, kind, settings)
-        executor: Executor = kind(**settings)
+        make = load()
+        _check_names(name, make, settings)
+        executor: Executor = make(**settings)
     except ImportError as error:
         raise ExecutorError(
             f"The executor {name!r} needs what is not installed: {error}. Install it with `pip install "
@@ -106,11 +106,11 @@ def _make(name: str, kind: str, load: Callable[[], Any], settings: Mapping[str, 
     return executor
 
 
-def _check_names(name: str, kind: Callable[..., Any], settings: Mapping[str, Any]) -> None:
+def _check_names(name: str, make: Callable[..., Any], settings: Mapping[str, Any]) -> None:
     """Raise `ExecutorError` if an executor has a setting that its kind does not know."""
     from inspect import Parameter, signature
 
-    parameters = signature(kind).parameters
+    parameters = signature(make).parameters
     if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     for setting in settings:
