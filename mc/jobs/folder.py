@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from mc.errors import JobError
 from mc.flows.jobs.job import Outcome
-from mc.jobs.script.job_files import VERSION, read_json, write_json, write_whole
+from mc.jobs.script.job_files import VERSION, read_json, write_all, write_json, write_whole
 
 if TYPE_CHECKING:
     from mc.flows.jobs.job import Job
 
-__all__ = ["JobClaim", "JobFolder", "JobProgress", "JobUnreadableError"]
+__all__ = ["JobClaim", "JobFolder", "JobProgress", "JobUnreadableError", "replace_json"]
 
 _STREAMS: Final = ("stdout", "stderr")
 
@@ -92,6 +95,7 @@ class JobFolder:
         output_limit: int = 65536,
         secrets_folder: str | os.PathLike[str] | None = None,
         then: Mapping[str, Any] | None = None,
+        is_durable: bool = True,
     ) -> None:
         """Make the folder and write all that the job needs; the same job may be written again.
 
@@ -104,6 +108,7 @@ class JobFolder:
             secrets_folder: where the job's place has a file for each secret; None: only its environment.
             then: a command that is run when the outcome is written: `argv`, and where it is known `lock` and
                 `attended_by`; see `mc.jobs.attendance`.
+            is_durable: whether it is to be there after a loss of power.
 
         Raises:
             JobError: it cannot be written.
@@ -126,7 +131,10 @@ class JobFolder:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.mkdir(mode=0o700, exist_ok=True)
-            write_json(str(self.path / "job.json"), record)
+            if is_durable:
+                write_json(str(self.path / "job.json"), record)
+            else:
+                replace_json(self.path / "job.json", record)
         except OSError as error:
             raise JobError(
                 f"The folder {self.path} of job {job.key!r} cannot be written: {error.strerror}. Make room "
@@ -275,3 +283,25 @@ class JobFolder:
             f"is there.",
             path=str(self.path / name),
         )
+
+
+def replace_json(path: Path, value: Any, put: Callable[[Path, Path], None] = os.replace) -> None:
+    """Write JSON to a file, which is there whole or not at all; but a loss of power may empty it.
+
+    Args:
+        path: of the file.
+        value: JSON.
+        put: what gives the file its name; with `os.link` it is not written where there is one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    beside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    try:
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb", buffering=0) as file:  # noqa: PTH123 - the file is open
+            write_all(file.fileno(), json.dumps(value, allow_nan=False).encode())
+        put(beside, path)
+    finally:
+        with suppress(OSError):
+            beside.unlink()

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from mc.errors import ExecutorError, JobError, McError
-from mc.flows.jobs.executor import Channel, Executor, FolderJob, Liveness
+from mc.flows.jobs.executor import AttendedExecutor, Channel, Executor, FolderJob, Liveness
 from mc.flows.jobs.job_settings import JobSettings
-from mc.jobs.attendance import attend, then_lock, turns_alone
+from mc.jobs.attendance import attend, is_attended, then_lock, turns_alone
 from mc.jobs.find_executor import make_executor
 from mc.jobs.folder import JobFolder, JobUnreadableError
 from mc.jobs.large_results import set_result_apart
@@ -67,16 +67,31 @@ class JobKeeper:
         self._attending: ExitStack | None = None  # while this process looks for the ends of its jobs
         self._attended_by: Path | None = None
         self._asked: set[str] = set()  # jobs that were asked to end
+        self._told: set[str] = set()  # executors of which it was said that they need a loop
 
     @contextmanager
     def attend(self) -> Iterator[None]:
         """Look after the ends of jobs for a block: those that it starts do not begin a tick at their ends."""
+        is_interrupted = False
         with ExitStack() as attending:
             self._attending = attending
             try:
                 yield
+            except KeyboardInterrupt:
+                is_interrupted = True
+                raise
             finally:
-                self._attending, self._attended_by = None, None
+                self._attending = None
+                try:
+                    self._close_executors(is_interrupted)
+                finally:
+                    self._attended_by = None
+
+    def _close_executors(self, at_once: bool) -> None:
+        """End what works only as long as this process attends: pools, in which calls are waited for."""
+        for executor in self._executors.values():
+            if isinstance(executor, AttendedExecutor):
+                executor.close(at_once=at_once)
 
     def turns_alone(self) -> Iterator[None]:
         """Yield once, and again for jobs that ended meanwhile; not at all where another process is at it."""
@@ -119,11 +134,7 @@ class JobKeeper:
                 if executor.is_pulled:
                     continue
                 if not executor.survives_starter and self._attending is None:
-                    _logger.info(
-                        "jobs of the executor %s wait for a `houston run` or `houston loop`",
-                        name,
-                        extra={"action": "jobs_wait_for_loop"},
-                    )
+                    self._tell_that_they_wait(name)
                     continue
                 while self._start_some(name, executor):
                     pass
@@ -131,6 +142,17 @@ class JobKeeper:
                 self._refused[name] = now + _REFUSED_PAUSE
                 self._has_new = True
                 _warn(f"no job of the executor {name} could be started", "jobs_not_started", error)
+
+    def _tell_that_they_wait(self, name: str) -> None:
+        """Say once that a tick cannot start jobs, unless a process of this host does."""
+        if name not in self._told and not is_attended(self.data_folder):
+            self._told.add(name)
+            _logger.warning(
+                "jobs of the executor %s wait for a `houston run` or `houston loop`: they do not outlive a "
+                "tick",
+                name,
+                extra={"action": "jobs_wait_for_loop"},
+            )
 
     def _start_some(self, name: str, executor: Executor) -> bool:
         """Start jobs of an executor; return whether there may be more to start."""
@@ -187,6 +209,7 @@ class JobKeeper:
                 with_own_path(record.job) if executor.is_local else record.job,
                 secrets_folder=self._settings.secrets_folder,
                 then=self._then(),
+                is_durable=executor.survives_starter,
             )
         return FolderJob(job=record.job, folder=folder.path)
 
@@ -277,6 +300,8 @@ class JobKeeper:
         ]
         if vanished:  # what they started may live on
             executor.stop([str(record.native_id) for record in vanished], force=True)
+        if not executor.survives_starter:
+            vanished = self._let_wait(vanished)
         endings += [_gone(record) for record in vanished]
         self._note(
             [record for record in known if record not in gone],
@@ -287,6 +312,12 @@ class JobKeeper:
         self._stop(executor, [each for each in known if each.stop_reason and each not in gone], now)
         self._mend(executor, [each for each in left if each.native_id is None and each.is_overdue])
         return bool(self._store.jobs.end(endings)) if endings else False
+
+    def _let_wait(self, vanished: Sequence[JobRecord]) -> list[JobRecord]:
+        """Let jobs wait again that had not begun when their starter ended; return the others."""
+        idle = [each for each in vanished if each.stop_reason is None and not self._folder(each).is_claimed()]
+        self._store.jobs.give_back(idle, "the run or loop that was to run it has ended")
+        return [each for each in vanished if each not in idle]
 
     def _look_at_workers(self, executor: Executor, records: Sequence[JobRecord], now: datetime) -> bool:
         """Look at jobs of which workers should have told, or that none is to take; return whether any ended.

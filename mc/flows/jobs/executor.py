@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from mc.errors import ExecutorError
     from mc.flows.jobs.job import Job
 
-__all__ = ["BY_HAND", "EXECUTORS", "Channel", "Executor", "FolderJob", "Liveness"]
+__all__ = ["BY_HAND", "EXECUTORS", "AttendedExecutor", "Channel", "Executor", "FolderJob", "Liveness"]
 
 BY_HAND: Final = "manual:"  # the begin of what jobs are called that people do, whatever their executor's name
 EXECUTORS: Final = "mc.executors"  # the group of entry points in which executors are found by name
@@ -86,3 +86,17 @@ class Executor(Protocol):
 
     def find(self, jobs: Sequence[FolderJob]) -> Mapping[str, str]:
         """Return, by key, what the executor calls those of the jobs that were started there already."""
+
+
+@runtime_checkable
+class AttendedExecutor(Protocol):
+    """What executors have besides whose jobs do not survive their starter."""
+
+    def close(self, *, at_once: bool = False) -> None:
+        """End with the `run` or `loop` that the executor works in; it may be used again after that.
+
+        What has not begun is GONE then, and what runs is waited for.
+
+        Args:
+            at_once: wait for nothing, because a person interrupted it.
+        """
