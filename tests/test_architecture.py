@@ -136,6 +136,8 @@ REACHES: dict[tuple[str, str], str] = {
     ("mc.jobs.script.job_call", "_exit"): "so it is named by os",
     ("mc.jobs.script.job_call", "_run_exitfuncs"): _AS_AT_AN_END,
     ("mc.jobs.script.job_call", "_shutdown"): _AS_AT_AN_END,
+    ("mc.jobs.executors.pool_job", "_exit"): "so it is named by os",
+    ("mc.jobs.executors.processes", "_exit"): "so it is named by os",
     ("mc.jobs.script.job_output", "_pattern"): _SAME_CLASS,
     ("mc.jobs.script.job_output", "_values"): _SAME_CLASS,
     ("mc.jobs.script.job_processes", "_NamedFuncPointer"): "so ctypes names the type of its functions",

@@ -60,9 +60,12 @@ def _describe(job: JobFacts) -> tuple[str, str]:
     tick = f"a tick on {job.place}" if job.place is not None else "a tick"
     if job.status == "PENDING":
         why = f": {shorten(job.reason, _LONGEST).rstrip('.')}" if job.reason else ""
-        moves = f"A tick, or for a queue `houston work`, where the executor {job.executor} is set and has room"
+        where = f"where the executor {job.executor} is set and has room"
         pools = "for threads and processes only inside of a `houston run` or `houston loop`"
-        return f"waits for a worker of {job.executor}{why}", f"{moves}; {pools}."
+        return (
+            f"waits for a worker of {job.executor}{why}",
+            f"A tick, or for a queue `houston work`, {where}; {pools}.",
+        )
     if job.status not in ("SUBMITTED", "RUNNING"):
         why = f": {shorten(job.reason, _LONGEST).rstrip('.')}" if job.reason else ""
         return f"is {job.status}{why}", "The next tick, which finds how it ended."

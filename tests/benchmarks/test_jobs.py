@@ -9,7 +9,8 @@ import os
 import resource
 import select
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -19,6 +20,9 @@ import pytest
 
 from mc.flows.jobs.executor import FolderJob
 from mc.jobs.executors.local import LocalExecutor
+from mc.jobs.executors.pool import BasePoolExecutor
+from mc.jobs.executors.processes import ProcessesExecutor
+from mc.jobs.executors.threads import ThreadsExecutor
 from mc.jobs.folder import JobFolder
 from mc.jobs.job_server import JobServer
 from tests.benchmarks.workloads import best_seconds
@@ -35,6 +39,8 @@ WAYS = [
     ("function", "local", 40, 120.0),
     ("shell", "job server", 200, 30.0),
     ("function", "job server", 200, 40.0),
+    ("function", "processes", 500, 40.0),
+    ("function", "threads", 500, 20.0),
 ]
 
 
@@ -99,19 +105,51 @@ def run_by_job_server(jobs: list[FolderJob]) -> int:
     return count_completed(jobs)
 
 
+def run_in_pool(kind: str, jobs: list[FolderJob]) -> int:
+    executor = POOLS[kind]
+    executor.start(jobs)
+    left, give_up_at = jobs, perf_counter() + PATIENCE
+    while left := [job for job in left if not (job.folder / "outcome.json").exists()]:
+        assert perf_counter() < give_up_at
+        select.select((), (), (), 0.002)
+    return count_completed(jobs)
+
+
 def count_completed(jobs: list[FolderJob]) -> int:
     outcomes = [JobFolder(job.folder).read_outcome() for job in jobs]
     return sum(outcome is not None and outcome.status == "COMPLETED" for outcome in outcomes)
 
 
-RUNS: dict[str, Callable[[list[FolderJob]], int]] = {"local": run_on_local, "job server": run_by_job_server}
+POOLS: dict[str, BasePoolExecutor] = {"processes": ProcessesExecutor(), "threads": ThreadsExecutor()}
+RUNS: dict[str, Callable[[list[FolderJob]], int]] = {
+    "local": run_on_local,
+    "job server": run_by_job_server,
+    **{kind: partial(run_in_pool, kind) for kind in POOLS},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def close_pools() -> Iterator[None]:
+    """End what the tests of this module leave."""
+    yield
+    for executor in POOLS.values():
+        executor.close()
 
 
 @pytest.mark.parametrize(("kind", "way", "goal", "most"), WAYS)
 def test_a_job_costs_little_besides_its_work(
-    tmp_path: Path, table: Any, bare: float, kind: str, way: str, goal: int, most: float
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    table: Any,
+    bare: float,
+    kind: str,
+    way: str,
+    goal: int,
+    most: float,
 ) -> None:
     jobs = Jobs(tmp_path, kind)
+    if way in POOLS:
+        monkeypatch.syspath_prepend(tmp_path)  # or they are left to the script
     cpu = cpu_seconds()
     each = best_seconds(jobs.make, RUNS[way], COUNT, ROUNDS) / COUNT
     cpu = (cpu_seconds() - cpu) / (COUNT * ROUNDS)

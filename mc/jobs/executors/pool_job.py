@@ -76,7 +76,10 @@ class PoolJob:
         if function.startswith(_JOB_MODULES) or work.get("env") or work.get("cwd"):
             return True
         here = {each or str(Path.cwd()) for each in sys.path}
-        return self.memory_bytes is not None or not here.issuperset(work.get("sys_path") or ())
+        missing = [each for each in work.get("sys_path") or () if each not in here]
+        if self.owns_process:  # which began before its parent looked there
+            sys.path += missing
+        return self.memory_bytes is not None or bool(missing and not self.owns_process)
 
     def _run_script(self, job: dict[str, Any]) -> bool:
         """Run the job by the script, with all its supervision, and wait for it."""
