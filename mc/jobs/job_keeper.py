@@ -298,10 +298,10 @@ class JobKeeper:
             for record in gone
             if record.id not in told and (record.is_overdue or self._is_here(record))
         ]
-        if vanished:  # what they started may live on
-            executor.stop([str(record.native_id) for record in vanished], force=True)
         if not executor.survives_starter:
             vanished = self._let_wait(vanished)
+        if vanished:  # what they started may live on
+            executor.stop([str(record.native_id) for record in vanished], force=True)
         endings += [_gone(record) for record in vanished]
         self._note(
             [record for record in known if record not in gone],

@@ -161,10 +161,10 @@ class BasePoolExecutor(ABC):
             _, running = wait(list(self._futures), _SILENT_SECONDS)
             if running:
                 _logger.warning(
-                    "%d jobs of the executor %s are waited for, which cannot be interrupted; Ctrl-C once "
+                    "calls of the executor %s are waited for (%d), which cannot be interrupted; Ctrl-C once "
                     "more gives them up",
-                    len(running),
                     self.kind,
+                    len(running),
                     extra={"action": "pool_waits"},
                 )
             pool.shutdown(cancel_futures=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any, Final
 from mc.jobs.executors.captured_output import CapturedOutput
 from mc.jobs.folder import replace_json
 from mc.jobs.script.call_function import FunctionCall
-from mc.jobs.script.job_files import claim_folder, format_timestamp, make_claim, note_trouble
+from mc.jobs.script.job_files import claim_folder, format_timestamp, make_claim, note_trouble, write_json
 from mc.jobs.script.job_outcome import describe_error, make_outcome
 from mc.jobs.script.job_output import SecretMask
 from mc.jobs.script.job_work import JobFileError, SecretError, SecretReader, read_job
@@ -26,6 +27,7 @@ __all__ = ["PoolJob", "leave_outcome"]
 _SCRIPT: Final = Path(__file__).parents[1] / "script" / "run_job.py"
 _PROGRESS_SECONDS: Final = 0.5  # between two writes of `progress.json`
 _OUTCOME_SECONDS: Final = 60.0  # for how long writing the outcome is tried
+_KEPT_THERE: Final = 65_536  # bytes of an outcome whose result may be kept nowhere else
 _JOB_MODULES: Final = "mc.jobs.script.job_module:"  # they change the working folder of their process
 
 
@@ -207,7 +209,10 @@ def leave_outcome(
     give_up_at = time.monotonic() + seconds
     while True:
         try:
-            replace_json(path, outcome)
+            if len(json.dumps(outcome)) > _KEPT_THERE:
+                write_json(str(path), outcome)
+            else:
+                replace_json(path, outcome)
         except OSError as error:
             if time.monotonic() > give_up_at:
                 note_trouble(f"{path} could not be written: {error.strerror}; status {outcome['status']}")

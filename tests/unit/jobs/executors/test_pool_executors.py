@@ -282,7 +282,7 @@ class TestFlows:
     ) -> None:
         begun = tmp_path / "begun"
         spec = self.spec(kind, "wait_once", begun=str(begun))
-        after = self.spec(kind, "add", a=1, b=2)["tasks"][0] | {"key": "b"}
+        after = self.spec(kind, "add", a=1, b=2)["tasks"][0] | {"key": "b", "precursors": []}
         spec["tasks"] = [spec["tasks"][0], after]
         houston.submit(spec)
         script = f"""
