@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mc.errors import McError
     from mc.flows.flow import Flow
     from mc.flows.handlers.handler_registry import Handler, HandlerRegistry
-    from mc.flows.jobs.job import Job, JobState
+    from mc.flows.jobs.job import Job, JobState, Outcome
     from mc.flows.jobs.job_settings import ModuleSettings
     from mc.flows.observer import Observer
     from mc.flows.state.flow_state import FlowState
@@ -215,6 +215,12 @@ class JobService(Protocol):
 
         Raises:
             ExecutorError: there is no such executor.
+        """
+
+    def take_done(self, job: Job) -> tuple[str, Outcome] | None:
+        """Return key and outcome of a COMPLETED job with the same `work_digest`, if there is one.
+
+        A stored service notes in the history that the task of `job` takes its result.
         """
 
     def poll(self, key: str) -> JobState:

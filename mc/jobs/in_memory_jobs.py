@@ -11,7 +11,7 @@ from typing import Final
 from mc.clock import Clock
 from mc.errors import ExecutorError, JobError, JobNotFoundError
 from mc.flows.jobs.executor import Channel, Executor, FolderJob, Liveness
-from mc.flows.jobs.job import Job, JobState
+from mc.flows.jobs.job import Job, JobState, Outcome
 from mc.flows.jobs.job_settings import DEFAULT_EXECUTOR, JobSettings, ModuleSettings
 from mc.jobs.find_executor import make_executor
 from mc.jobs.folder import JobFolder
@@ -56,6 +56,14 @@ class InMemoryJobs:
             )
         self._jobs.setdefault(job.key, job)
         self._start_waiting()
+
+    def take_done(self, job: Job) -> tuple[str, Outcome] | None:
+        """Return key and outcome of a COMPLETED job of this process with the same work, if there is one."""
+        for key, state in reversed(self._ended.items()):
+            if state.status == "COMPLETED" and state.outcome and key in self._jobs:
+                if self._jobs[key].work_digest == job.work_digest:
+                    return key, state.outcome
+        return None
 
     def poll(self, key: str) -> JobState:
         """Return how far a job is."""

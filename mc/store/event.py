@@ -30,6 +30,7 @@ class EventKind(StrEnum):
     SIGNAL_TAKEN = "signal_taken"  # a task took it
     CONTROL = "control"  # a person asked for something: `detail` has what, who and why
     CONTROL_REFUSED = "control_refused"  # it could not be done any more when its turn came
+    RESULT_TAKEN = "result_taken"  # a task took the result of the job that `detail` names, and started none
     LOST = "lost"  # the outcome of a call is not known: its runner ended; `detail` has since when, and who
     LOST_RESULT = "lost_result"  # what a runner wanted to save after its lease had been taken over
 

@@ -115,6 +115,22 @@ class JobStore:
         query = select(_jobs.flow_key).where(of_family).distinct().order_by(_jobs.flow_key)
         return self._database.read(lambda connection: [*connection.scalars(query)])
 
+    def find_done(self, work_digest: str) -> JobRecord | None:
+        """Return the last COMPLETED job with that digest whose flow is stored; None: there is none."""
+        query = (
+            job_query(self._database.dialect)
+            .join(flow, flow.c.key == _jobs.flow_key)
+            .where(_jobs.work_digest == work_digest, _jobs.status == "COMPLETED")
+            .order_by(_jobs.finished_at.desc(), _jobs.id)
+            .limit(1)
+        )
+
+        def read(connection: Connection) -> JobRecord | None:
+            row = connection.execute(query).one_or_none()
+            return record_of(row) if row is not None else None
+
+        return self._database.read(read)
+
     def has_unfinished(self, family_of: str) -> bool:
         """Tell whether a flow, or a stored sub-flow of it, has a job that has not ended."""
         query = select(_jobs.id).where(

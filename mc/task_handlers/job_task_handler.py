@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from mc.flows.calls.missing_handlers import put_off_unless_allowed
+from mc.flows.handlers.callables import import_module
+from mc.flows.handlers.code_version import function_version, module_version
 from mc.flows.jobs.job import Outcome
+from mc.spec.digest import spec_digest
 from mc.task_handlers.bases.base_job_task_handler import BaseJobTaskHandler
 
 __all__ = ["JobTaskHandler", "TaskHandler"]
@@ -18,6 +21,20 @@ class JobTaskHandler(BaseJobTaskHandler):
     A function `module:function` is called with them as keywords. A job module `package.module` builds, runs
     and parses a work directory of its own.
     """
+
+    def initial_tick(self) -> Any:
+        """Start the job, or with `dedupe` take the result of one that did the same by the same code."""
+        work = self.make_work()
+        digest = None
+        if self.read_param("dedupe", bool, False):
+            digest = spec_digest({"work": work, "code": self._code_version()})
+        self.start_job(work, digest)
+
+    def _code_version(self) -> str:
+        job_type = self.read_param("job_type", str)
+        if ":" in job_type:
+            return function_version(self.task_ctx.engine.registry.callables.find_function(job_type))
+        return module_version(import_module(job_type, job_type))
 
     def make_work(self) -> Mapping[str, Any]:
         """Return the call."""

@@ -139,6 +139,8 @@ def _describe_detail(event: Event) -> str:
     if "pid" in detail:
         runner = f"{detail['runner']} on {detail['host']} (process {detail['pid']})"
         return f"called since {format_time_short(detail['since'])} by {runner}; its outcome is not known"
+    if "job_key" in detail:
+        return f"of job {detail['job_key']}, which had done the same"
     if "from" in detail:
         return f"from {detail['from']}, whose lease had run out"
     return to_json_text(detail)

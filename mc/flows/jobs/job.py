@@ -23,6 +23,8 @@ class Job:
         requests: what it needs of its place: `cpus`, `memory`, `gpus`, `time`.
         timeout_seconds: counted from its start, not from when it was asked for; None: no limit.
         priority: of its task; higher ones are started first.
+        work_digest: the same for all jobs that do the same by the same code, of which one may take the
+            result of another; None: it takes part in that with none.
     """
 
     key: str
@@ -34,6 +36,7 @@ class Job:
     requests: Mapping[str, Any] = field(default_factory=dict)
     timeout_seconds: float | None = None
     priority: int = 0
+    work_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from mc.errors import ExecutorError, StoreUnreachableError
-from mc.flows.jobs.job import Job, JobState
+from mc.errors import ExecutorError, McError, StoreUnreachableError
+from mc.flows.jobs.job import Job, JobState, Outcome
 from mc.flows.jobs.job_rounds import JobRounds
 from mc.flows.jobs.job_settings import DEFAULT_EXECUTOR, ModuleSettings
+from mc.flows.jobs.result_reference import ResultReference
 from mc.store.flow_store import FlowStore
 from mc.store.saving.flow_saver import Outbox
 
 __all__ = ["StoredJobs"]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +59,30 @@ class StoredJobs:
             )
         self.rounds.check(job.executor)
         self.outbox.jobs.setdefault(job.key, job)
+
+    def take_done(self, job: Job) -> tuple[str, Outcome] | None:
+        """Return key and outcome of a stored job with the same work that is COMPLETED, if there is one."""
+        if job.work_digest is None:
+            return None
+        try:
+            found = self.store.jobs.find_done(job.work_digest)
+        except StoreUnreachableError as error:
+            self.on_outage(error)
+            raise
+        if found is None or found.outcome is None:
+            return None
+        outcome = found.outcome
+        if outcome.result_apart is not None:
+            reference = ResultReference.of(outcome.result_apart, found.job.key)
+            try:
+                result = self.store.read_result(str(reference))
+            except McError as error:
+                _logger.info("%s", error.message, extra={"action": "result_not_taken"})
+                return None
+            if found.job.flow_key != job.flow_key:  # whose files go with that
+                outcome = replace(outcome, result=result, result_apart=None)
+        self.outbox.taken.append((job, found.job.key))
+        return found.job.key, outcome
 
     def poll(self, key: str) -> JobState:
         """Return how far a job is."""

@@ -24,7 +24,6 @@ __all__ = ["check_flow_head", "check_task", "check_task_cfg"]
 # Part of the format and not acted upon yet: to take them in silence would be to promise.
 _FLOW_CFG_LATER: Final = ("on_success", "on_failure", "retain")
 _TASK_CFG_LATER: Final = ("cache",)
-_PARAMS_LATER: Final[Mapping[str, tuple[str, ...]]] = {"job": ("dedupe",)}
 
 _DURATION_PARAMS: Final[Mapping[str, tuple[str, ...]]] = {
     "wait": ("duration",),
@@ -94,7 +93,6 @@ def check_task(
     if type(params) is dict and params:
         if type(task_type) is str:
             _check_param_names(task_type, params, f"{pointer}/task_params", findings)
-        _check_later_keys(params, _PARAMS_LATER.get(name, ()), f"{pointer}/task_params", findings)
         _check_params(name, params, f"{pointer}/task_params", keys, findings, since)
 
 

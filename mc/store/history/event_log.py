@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from mc.context.json_values import dumps, encode_json, loads
 from mc.flows.flow import Flow
 from mc.flows.formats.flow_rows import FlowChanges
+from mc.flows.jobs.job import Job
 from mc.flows.observer import ChangeEvent
 from mc.flows.state.task_row import TaskRow
 from mc.store.event import ACTIVE_STATUSES, EventKind
@@ -31,6 +32,7 @@ __all__ = [
     "insert_attempts",
     "insert_events",
     "shorten_path",
+    "taken_events",
     "write_history",
 ]
 
@@ -184,6 +186,28 @@ def draft_lost_result(
             )
         )
     return events
+
+
+def taken_events(flow_key: str, taken: Iterable[tuple[Job, str]], now: str, lease: Lease | None) -> list[Row]:
+    """Return events that tell whose results were taken.
+
+    Args:
+        flow_key: of the flow whose tasks took them.
+        taken: jobs that were not started, each with the key of the job that had done the same.
+        now: ISO 8601.
+        lease: under which it is saved.
+    """
+    rows = EventRow(flow_key, now, lease)
+    return [
+        rows.make(
+            EventKind.RESULT_TAKEN,
+            None,
+            task_key=shorten_path(job.task_path),
+            number=job.attempt,
+            detail={"job_key": key},
+        )
+        for job, key in taken
+    ]
 
 
 def _is_same_dict(before: TaskColumns | None, row: TaskColumns) -> bool:

@@ -99,6 +99,7 @@ def record_of(row: ResultRow[Any]) -> JobRecord:
         requests=body.get("requests", {}),
         timeout_seconds=body.get("timeout_seconds"),
         priority=row.priority,
+        work_digest=row.work_digest,
     )
     times = ("created_at", "submitted_at", "started_at", "stop_asked_at", "finished_at")
     found: dict[str, Any] = {
@@ -165,5 +166,6 @@ def _row(row_id: str, job: Job, position: int, now: str) -> Sequence[Any]:
         "token": 0,
         "created_at": now,
         "body": dumps(body),
+        "work_digest": job.work_digest,
     }
     return [values.get(column.name) for column in job_table.c]

@@ -23,7 +23,7 @@ from mc.flows.flow import Flow
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.database import Database
 from mc.store.databases.held_transaction import HeldTransaction
-from mc.store.history.event_log import add_events, draft_lost_result
+from mc.store.history.event_log import add_events, draft_lost_result, taken_events
 from mc.store.lease import Lease, LostCalls, Wake
 from mc.store.leases.call_notes import lose_noted_calls, write_notes
 from mc.store.leases.claims import Recollection
@@ -54,6 +54,7 @@ class Outbox:
     asked: dict[str, Control] = field(default_factory=dict)  # of stored sub-flows by key
     jobs: dict[str, Job] = field(default_factory=dict)  # to be started, by key
     stopped: dict[str, str] = field(default_factory=dict)  # jobs to be stopped: key -> reason
+    taken: list[tuple[Job, str]] = field(default_factory=list)  # not started: key of the job that did it
     passed_on: list[Control] = field(default_factory=list)  # to all stored sub-flows that it concerns
     refused: list[tuple[Control, str]] = field(default_factory=list)  # what a person asked in vain, and why
     acted_upon: tuple[Wake, ...] = ()
@@ -62,7 +63,7 @@ class Outbox:
     def is_empty(self) -> bool:
         """Whether nothing is to be done to other flows, and nothing to be told."""
         asked = self.started or self.cancelled or self.asked or self.passed_on or self.refused
-        return not (asked or self.jobs or self.stopped)
+        return not (asked or self.jobs or self.stopped or self.taken)
 
     def clear(self) -> None:
         """Forget what has been committed."""
@@ -71,6 +72,7 @@ class Outbox:
         self.asked.clear()
         self.jobs.clear()
         self.stopped.clear()
+        self.taken.clear()
         self.passed_on.clear()
         self.refused.clear()
         self.acted_upon = ()
@@ -166,6 +168,8 @@ class FlowSaver:
         update = self._update(draft, lease, outbox.acted_upon, lost_calls)
         if outbox.refused:
             draft.history.events += _refusals(flow.key, outbox, format_time(now), lease)
+        if outbox.taken:
+            draft.history.events += taken_events(flow.key, outbox.taken, format_time(now), lease)
 
         def write(connection: Connection) -> None:
             if self._write(connection, statement, [update], now):

@@ -271,8 +271,10 @@ job = Table(
     Column("stop_asked_at", _TIME),
     Column("outcome", LongText),  # JSON: what it said of its end
     Column("reason", LongText),  # why it is LOST or was not started
+    Column("work_digest", _DIGEST),  # of what it does, and by which code; null: nobody may take its result
     Index("mc_job_flow_key", "flow_key"),
     Index("mc_job_turn", "status", "executor", "priority", "created_at"),
+    SparseIndex("mc_job_work_digest", "work_digest"),
 )
 
 # How much there is of each named resource.

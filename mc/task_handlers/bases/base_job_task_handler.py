@@ -49,8 +49,12 @@ class BaseJobTaskHandler(BaseTaskHandler):
         """Start the job."""
         self.start_job(self.make_work())
 
-    def start_job(self, work: Mapping[str, Any]) -> None:
-        """Start a job for this attempt, and wait for it.
+    def start_job(self, work: Mapping[str, Any], work_digest: str | None = None) -> None:
+        """Start a job for this attempt, and wait for it; or take the result of one that did the same.
+
+        Args:
+            work: see `make_work`.
+            work_digest: the same for jobs that do the same; None: the job is started, whatever others did.
 
         Raises:
             ExecutorError: there is no such executor.
@@ -67,7 +71,13 @@ class BaseJobTaskHandler(BaseTaskHandler):
             requests=self.read_param("requests", dict, {}),
             timeout_seconds=parse_duration(timeout) if timeout is not None else None,
             priority=int((self.task.get("cfg") or {}).get("priority") or 0),
+            work_digest=work_digest,
         )
+        done = service.take_done(job) if work_digest is not None else None
+        if done is not None:
+            self.task["job_key"], outcome = done
+            self._take_over(outcome)
+            return
         service.start(job)
         self.task["job_key"] = job.key
         self.task.pop("deadline_at", None)  # the job keeps it

@@ -24,6 +24,7 @@ from mc.store.schema.upgrades import (
     u0011_long_calls,
     u0012_parts_apart,
     u0013_jobs,
+    u0014_work_digests,
 )
 
 __all__ = ["UPGRADES", "statements_of"]
@@ -44,6 +45,7 @@ UPGRADES: Final[Mapping[int, Callable[[Connection], None]]] = {
     11: u0011_long_calls.upgrade,
     12: u0012_parts_apart.upgrade,
     13: u0013_jobs.upgrade,
+    14: u0014_work_digests.upgrade,
 }
 
 
