@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
-import subprocess
 import sys
-import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 from mc.errors import ExecutorError, JobError
 from mc.flows.jobs.executor import Channel, FolderJob, Liveness
 from mc.jobs.executors.host_processes import HostProcess, ProcessTable, wait_for_ends
+from mc.jobs.executors.job_starter import LATER, JobStarter
 from mc.jobs.executors.requests import is_count, read_limits
 from mc.jobs.folder import JobFolder
-from mc.jobs.script.job_files import read_boot_id, read_host, write_all
+from mc.jobs.script.job_files import read_boot_id, read_host
 
 __all__ = ["LocalExecutor"]
 
-_SCRIPT: Final = Path(__file__).parents[1] / "script" / "run_job.py"
-_START_SECONDS: Final = 60.0  # in which a script says that it has its job; a host under load is slow
-_LATER: Final = "later"  # the host has no room for the process of a job now
-_READ: Final = 65536  # bytes
 _SAID: Final = 1_000  # characters of what an interpreter says of its own end
 _KILL_SECONDS: Final = 5.0  # in which what got KILL is gone, unless it hangs in the kernel
 
 
 class LocalExecutor:
     """Starts each job as a detached process, which outlives its starter, the terminal and `kill -9`.
+
+    The interpreter that forks them is started with the first one, and kept for the next.
 
     Args:
         max_workers: how many jobs run at a time; the number of cores unless given.
@@ -55,6 +52,9 @@ class LocalExecutor:
             )
         self.max_workers: int | None = max_workers
         self._python = python or sys.executable
+        self._starting = threading.Lock()
+        self._starter: JobStarter | None = None
+        self._close_starter: Callable[[], object] = lambda: None
         self._host = read_host()
         self._boot_id = read_boot_id()
 
@@ -74,10 +74,12 @@ class LocalExecutor:
                 answers[job.job.key] = error
         if not ready:
             return answers
-        lines, said = self._start_scripts(requests)
+        with self._starting:
+            starter = self._find_starter()
+            lines, said = starter.start(requests), starter.said
         for number, job in enumerate(ready):
-            line = lines.get(number, _LATER)
-            if line != _LATER:
+            line = lines.get(number, LATER)
+            if line != LATER:
                 answers[job.job.key] = self._read_answer(job, line, said)
         return answers
 
@@ -111,40 +113,13 @@ class LocalExecutor:
                     found[job.job.key] = native_id
         return found
 
-    def _start_scripts(self, requests: Sequence[bytes]) -> tuple[Mapping[int, str], str]:
-        """Start a process for each request.
-
-        Returns:
-            What it answers, by number of the request, empty where it ended without a word; and what their
-            common parent had to say. Left out is what is too slow: asked again, it is found by its claim.
-
-        Raises:
-            ExecutorError: none could be started.
-        """
-        command = [self._python, "-E", "-s", "-S", str(_SCRIPT), "--batch"]
-        with tempfile.TemporaryFile() as trouble:
-            try:
-                process = subprocess.Popen(  # noqa: S603 - this interpreter, and a script of this package
-                    command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=trouble
-                )
-            except OSError as error:
-                raise ExecutorError(
-                    f"The executor 'local' cannot start {self._python}: {error.strerror}."
-                ) from error
-            with process:
-                lines, has_ended = _exchange(process, requests)
-                if not has_ended:
-                    process.kill()  # it would start more of them; those that it started go on
-            trouble.seek(0)
-            said = trouble.read(_SAID).decode("utf-8", "backslashreplace").strip()
-        if process.returncode < 0 and not lines and has_ended:
-            raise ExecutorError(
-                f"The executor 'local' started no job: {self._python} was killed by signal "
-                f"{-process.returncode}. {said}"
-            )
-        if has_ended and process.returncode >= 0:
-            lines = {number: lines.get(number, "") for number in range(len(requests))}
-        return lines, said
+    def _find_starter(self) -> JobStarter:
+        if self._starter is None or not self._starter.is_usable:
+            if self._starter is not None:
+                self._close_starter()
+            self._starter = JobStarter(self._python)
+            self._close_starter = weakref.finalize(self, self._starter.close)
+        return self._starter
 
     def _read_answer(self, job: FolderJob, line: str, said: str) -> str | ExecutorError:
         match line.split():
@@ -202,28 +177,3 @@ def _make_request(job: FolderJob) -> Mapping[str, Any]:
             f"The folder {job.folder} of job {job.job.key!r} is not there, or cannot be written; see who may."
         )
     return {"folder": str(job.folder), "timeout_seconds": seconds, "memory_bytes": memory}
-
-
-def _exchange(process: subprocess.Popen[bytes], requests: Sequence[bytes]) -> tuple[Mapping[int, str], bool]:
-    """Return the answers by number of the request, and whether all came that there will be."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with process.stdin, suppress(BrokenPipeError):  # it ends without having read them
-        write_all(process.stdin.fileno(), b"".join(requests))
-    lines: dict[int, str] = {}
-    rest = b""
-    give_up_at = time.monotonic() + _START_SECONDS
-    poll = select.poll()
-    poll.register(process.stdout, select.POLLIN)
-    while len(lines) < len(requests):
-        if not poll.poll(max(0.0, give_up_at - time.monotonic()) * 1_000):
-            return lines, False
-        data = process.stdout.read(_READ)
-        if not data:
-            break
-        *whole, rest = (rest + data).split(b"\n")
-        for line in whole:
-            number, _, answer = line.decode("ascii", "replace").partition(" ")
-            if number.isdigit():
-                lines[int(number)] = answer
-    return lines, True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING or __package__:
@@ -12,42 +14,73 @@ else:  # a script, and the files beside it
     from job_files import note_trouble
     from job_request import read_request, run_request, use_null_as_stdin
 
-__all__ = ["NO_ROOM", "run_batch"]
+__all__ = ["JobBatch"]
 
-NO_ROOM = 71  # exit code: the host had no room for more processes
-_WRONG_LINE = 65
+_READ = 65536  # bytes
 
 
-def run_batch() -> int:
-    """Start a process for each job that stands on stdin, one line of JSON each.
+class JobBatch:
+    """Starts a process for each job that is asked for on stdin, with one line of JSON each.
 
-    For each job, its process writes a line to stdout: the number of its line on stdin, from 0, and
-    `claimed PID STARTED` or `taken`. Where the host has no room for a process, `later` stands there instead.
-
-    Returns:
-        The exit code: 0, 65 a line could not be read, 71 not all could be started.
+    For each, a line is written to stdout: the number of its line on stdin, from 0, and `claimed PID STARTED`
+    or `taken`, as its process says, or `later` where the host has no room for one. Another one with `ended`
+    follows when the process has ended. Processes go on when this one ends.
     """
-    with os.fdopen(0, "rb", closefd=False) as file:
-        *lines, rest = file.read().split(b"\n")
-    use_null_as_stdin()
-    code = 0
-    for number, line in enumerate(lines):
-        request = read_request(line)
+
+    def __init__(self) -> None:
+        self._count = 0  # of lines that were read
+        self._numbers: dict[int, int] = {}  # of lines, by number of the process
+        self._wakeup_in, self._wakeup_out = os.pipe()
+
+    def run(self) -> None:
+        """Return when stdin is closed."""
+        for fd in (self._wakeup_in, self._wakeup_out):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(self._wakeup_out, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # so that it wakes the loop
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # its starter decides what becomes of it
+        rest = b""
+        while True:
+            ready, _, _ = select.select((0, self._wakeup_in), (), ())
+            if self._wakeup_in in ready:
+                os.read(self._wakeup_in, _READ)
+                self._reap()
+            if 0 in ready:
+                data = os.read(0, _READ)
+                if not data:
+                    return
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    self._start(line)
+
+    def _start(self, line: bytes) -> None:
+        number, request = self._count, read_request(line)
+        self._count += 1
         if request is None:
             note_trouble(f"line {number} is no request to run a job")
-            code = _WRONG_LINE
-            continue
+            _tell(number, "ended")
+            return
         try:
             pid = os.fork()
         except OSError as error:
             note_trouble(f"no process could be started: {error.strerror}")
-            for left in range(number, len(lines)):
-                _tell(left, "later")
-            return NO_ROOM
+            _tell(number, "later")
+            return
         if pid == 0:
             os.setsid()
-            run_request(request, lambda line, number=number: _tell(number, line))  # type: ignore[misc]
-    return _WRONG_LINE if rest else code
+            signal.set_wakeup_fd(-1)
+            os.close(self._wakeup_in)
+            os.close(self._wakeup_out)
+            use_null_as_stdin()
+            run_request(request, lambda line: _tell(number, line))
+        self._numbers[pid] = number
+
+    def _reap(self) -> None:
+        while self._numbers:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            _tell(self._numbers.pop(pid), "ended")
 
 
 def _tell(number: int, line: str) -> None:

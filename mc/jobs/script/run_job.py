@@ -66,10 +66,11 @@ def main(arguments: list[str]) -> int:
 
 def _run_batch() -> int:
     if TYPE_CHECKING or __package__:
-        from mc.jobs.script.job_batch import run_batch
+        from mc.jobs.script.job_batch import JobBatch
     else:  # a script, and the files beside it
-        from job_batch import run_batch
-    return run_batch()
+        from job_batch import JobBatch
+    JobBatch().run()
+    return 0
 
 
 def _tell_and_close(line: str) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -190,12 +191,61 @@ os.killpg(0, signal.SIGKILL)
             assert sid.strip() == answers[job.job.key].split(":")[3]  # type: ignore[union-attr]
             assert sum(line.endswith(" -> /dev/null") for line in fds) >= 3
 
+    def test_one_interpreter_starts_all_jobs_until_its_executor_is_gone(self, jobs: Jobs) -> None:
+        parents = []
+        for number in range(2):
+            job, _ = jobs.start("ps -o ppid= $PPID", key=f"f:t:{number}")
+            parents.append(int(jobs.await_outcome(job).stdout))
+        assert parents[0] == parents[1]
+        _, native_id = jobs.start("sleep 1000", key="f:t:2")
+        jobs.executor = LocalExecutor()
+        assert read_start(parents[0]) is None
+        assert jobs.look(native_id) is Liveness.ALIVE
+
+    def test_what_changed_around_the_starter_reaches_the_next_job(
+        self, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen = []
+        for number in range(2):
+            monkeypatch.setenv("AROUND", str(number))
+            (folder := jobs.tmp_path / f"around-{number}").mkdir()
+            monkeypatch.chdir(folder)
+            work = {"type": "shell", "command": "echo $AROUND $PWD"}
+            made = make_folder(jobs.tmp_path, work, key=f"f:t:{number}")
+            job = FolderJob(job=make_job(work, key=f"f:t:{number}"), folder=made.path)
+            jobs.executor.start([job])
+            seen.append(jobs.await_outcome(job).stdout)
+        assert seen == [f"{number} {jobs.tmp_path}/around-{number}\n" for number in range(2)]
+
+    def test_an_interpreter_that_was_killed_meanwhile_is_started_again(self, jobs: Jobs) -> None:
+        job, _ = jobs.start("ps -o ppid= $PPID")
+        parent = int(jobs.await_outcome(job).stdout)
+        os.kill(parent, signal.SIGKILL)
+        await_that(lambda: read_start(parent) is None)
+        again, _ = jobs.start("true", key="f:t:2")
+        assert jobs.await_outcome(again).status == "COMPLETED"
+
+    def test_what_is_forked_from_the_starter_has_an_interpreter_of_its_own(self, jobs: Jobs) -> None:
+        jobs.start("true")
+        other = jobs.make("ps -o ppid= $PPID", key="f:t:2")
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            with suppress(BaseException):
+                jobs.executor.start([other])
+                code = 0
+            os._exit(code)
+        assert os.waitpid(pid, 0)[1] == 0
+        jobs.await_outcome(other)
+        mine, _ = jobs.start("true", key="f:t:3")
+        assert jobs.await_outcome(mine).status == "COMPLETED"
+
     def test_those_for_which_the_host_has_no_room_are_left_out(self, jobs: Jobs) -> None:
         made = [jobs.make("true", key=f"f:t:{n}") for n in range(4)]
         text = """
 import errno
 def before(count):
-    if count == 3:
+    if count in (3, 4):
         raise BlockingIOError(errno.EAGAIN, "no room")
 """
         answers = LocalExecutor(python=write_python(jobs.tmp_path, text)).start(made)
