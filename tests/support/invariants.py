@@ -16,7 +16,13 @@ from typing import Any
 from sqlalchemy import Connection, Table, inspect, select, text
 
 from mc.flows.state.start_rules import START, UNDECIDED, counted_status, start_rule_for
-from mc.statuses import FINISHED_FLOW_STATUSES, FINISHED_TASK_STATUSES, FLOW_CHANGES, TASK_CHANGES
+from mc.statuses import (
+    FINISHED_FLOW_STATUSES,
+    FINISHED_JOB_STATUSES,
+    FINISHED_TASK_STATUSES,
+    FLOW_CHANGES,
+    TASK_CHANGES,
+)
 from mc.store.flow_store import FlowStore
 from mc.store.leases.call_notes import notes_from_text
 from mc.store.rows.inner_flow_rows import inner_flow_key
@@ -32,6 +38,7 @@ from tests.support.control_invariants import (
     will_be_acted_upon,
 )
 from tests.support.inner_flow_invariants import flows_inside_fit, hash_of_inside, sub_flow_markers
+from tests.support.job_invariants import awaited_jobs, find_job_violations
 from tests.support.resource_invariants import ResourceRows, find_resource_violations, read_resource_rows
 
 __all__ = [
@@ -75,6 +82,7 @@ class Seen:
     revisions: dict[str, tuple[int, int]] = field(default_factory=dict)  # flow -> revision, hash of its rows
     signals: dict[tuple[str, str], tuple[Any, Any]] = field(default_factory=dict)  # who took them, when
     held: dict[str, int] = field(default_factory=dict)  # resource -> slots that were held
+    jobs: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # how those ended that have
     replayed: dict[str, int] = field(default_factory=dict)  # flow -> revision at which its history fitted
 
 
@@ -94,6 +102,7 @@ class Snapshot:
     controlled_events: list[Row] = field(default_factory=list)  # of flows of which something was asked
     created_paused: set[str] = field(default_factory=set)  # flows that were imported when they were PAUSED
 
+    jobs: list[Row] = field(default_factory=list)
     inner_flows: dict[str, Row] = field(default_factory=dict)
     inner_tasks: dict[str, dict[str, Row]] = field(default_factory=dict)  # row of the flow -> task -> row
     inner_edges: dict[str, list[Row]] = field(default_factory=dict)
@@ -169,6 +178,7 @@ def take_snapshot(connection: Connection, markers: str | None = None) -> Snapsho
         others={},
         controlled_events=read_controlled_events(connection),
         created_paused=read_created_paused(connection),
+        jobs=_rows(connection, tables.job),
     )
     for row in _rows(connection, tables.task):
         snapshot.tasks[row["flow_key"]][row["key"]] = row
@@ -348,6 +358,7 @@ def _may_start(
 
 
 def _never_stands_still(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
+    jobs = {row["key"] for row in snapshot.jobs if row["status"] not in FINISHED_JOB_STATUSES}
     for key, row in snapshot.flows.items():
         if row["status"] == "BLOCKED" and not row["blocked_reason"]:
             yield f"flow {key} is BLOCKED and does not say why"
@@ -361,15 +372,15 @@ def _never_stands_still(snapshot: Snapshot, _seen: Seen) -> Iterator[str]:
         waits = [
             task["key"]
             for task in snapshot.tasks[key].values()
-            if task["status"] == "WAITING" and _names_what_it_waits_for(snapshot.body(task))
+            if task["status"] == "WAITING" and _names_what_it_waits_for(snapshot.body(task), jobs)
         ]
         if not waits and not snapshot.resources.waits(key):
             shown = Counter(task["status"] for task in snapshot.tasks[key].values())
             yield f"flow {key} is {row['status']}, never due, and waits for nothing; its tasks: {dict(shown)}"
 
 
-def _names_what_it_waits_for(task: Mapping[str, Any]) -> bool:
-    return any(_awaited(task)) or any(_signal_waits(task))
+def _names_what_it_waits_for(task: Mapping[str, Any], jobs: set[str]) -> bool:
+    return any(_awaited(task)) or any(_signal_waits(task)) or not jobs.isdisjoint(awaited_jobs(task))
 
 
 def _signal_waits(task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -592,6 +603,7 @@ INVARIANTS: Mapping[str, Callable[[Snapshot, Seen], Iterator[str]]] = {
     "a signal wakes its wait": _signals_wake_their_waits,
     "a signal is taken once": _signals_are_taken_once,
     "no more is held of a resource than there is, and nobody waits for what is free": _resources_are_kept_to,
+    "a job ends once, and a task has one that it waits for": find_job_violations,
     "a finished flow has nothing left to do": _ends_are_whole,
     "what a person asked for is done or refused": what_is_asked_for_is_done,
     "a paused flow tells who paused it": paused_by_somebody,

@@ -21,7 +21,7 @@ from typing import Any
 
 from tests.reliability.crash.crash_points import CrashPoints
 from tests.reliability.crash.operations import OPERATIONS, Operation
-from tests.reliability.crash.world import MARKERS, Rows, World, fork
+from tests.reliability.crash.world import MARKERS, Files, Rows, World, fork
 from tests.support.invariants import Seen, check_store
 
 __all__ = ["Killer", "main"]
@@ -37,7 +37,7 @@ class Killer:
         self.operation = operation
         self._share = (first, step)
         self.seen = Seen()
-        self._arranged: tuple[Rows, Seen] | None = None
+        self._arranged: tuple[Rows, Files, Seen] | None = None
         self._outcomes: dict[str, str] = {}  # rows that were left -> what the flows came to
 
     def run(self) -> int:
@@ -110,15 +110,16 @@ class Killer:
         with closing(World(self.url)) as world:
             world.wipe()
             if self._arranged is not None:
-                rows, seen = self._arranged
+                rows, files, seen = self._arranged
                 world.put_rows(rows)
+                world.put_files(files)
                 self.seen = deepcopy(seen)
                 return
             self.operation.arrange(world)
             self.seen = Seen(people_act=self.operation.people_act)
             if not self.operation.upgrades:
                 check_store(world.store, self.seen, markers=MARKERS)
-                self._arranged = (world.take_rows(), deepcopy(self.seen))
+                self._arranged = (world.take_rows(), world.take_files(), deepcopy(self.seen))
 
     def die(self, kill_at: int | None) -> None:
         """Do the operation up to a point, in a child."""
@@ -195,7 +196,10 @@ def main(url: str, name: str, first: str, step: str) -> None:
     """Print what came out."""
     killer = Killer(url, OPERATIONS[name], int(first), int(step))
     gc.freeze()  # or each fork copies what the collector touches
-    print(json.dumps({"points": killer.run()}))
+    points = killer.run()
+    with closing(World(url)) as world:
+        world.wipe()  # its files too
+    print(json.dumps({"points": points}))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from mc.flows.calls.call_note import CallNote
 from mc.flows.controls.control import make_control
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.flows.jobs.job import Outcome
 from mc.flows.services import SERVICES, ResourceRequest
 from mc.houston_control_methods import ControlMethods
 from mc.runners.flow_runner import FlowRunner
@@ -22,6 +23,7 @@ from mc.runners.services.stored_resources import StoredResources, requests_held
 from mc.runners.services.stored_sub_flows import StoredSubFlows
 from mc.runners.stored_migration import migrate_stored_flow
 from mc.store.flow_store import FlowStore
+from mc.store.job_record import JobEnding
 from mc.store.lease import Lease
 from mc.store.rows.request_rows import ended_requests
 from mc.store.saving.flow_saver import Outbox
@@ -235,6 +237,63 @@ def _delete(world: World, arm: Arm) -> None:
 def _run(world: World, arm: Arm) -> None:
     arm()
     world.runner.tick()
+
+
+def _start_jobs(world: World) -> None:
+    _add("jobs")(world)
+    world.runner.tick()
+    world.clock.advance(60)
+
+
+def _begin_long_job(world: World) -> None:
+    _add("long job")(world)
+    world.runner.tick()
+
+
+def _cancel_and_stop(world: World, arm: Arm) -> None:
+    """Cancel a flow, and have its job ended."""
+    arm()
+    _Hands(world).cancel("long job", by="ada")
+    world.clock.advance(60)
+    world.runner.tick()
+
+
+def _cancel_again(world: World) -> None:
+    """Do what a person does who does not see the flow CANCELLED."""
+    world.expire_leases()
+    world.runner.tick()
+    if world.store.summary("long job").status != "CANCELLED":
+        _Hands(world).cancel("long job", by="ada")
+
+
+def _store_jobs_for_workers(world: World) -> None:
+    _add("for workers")(world)
+    world.runner.tick()
+
+
+def _take_jobs(world: World, arm: Arm) -> None:
+    arm()
+    assert len(world.worker.take_next("queue", 5)) == 2
+
+
+def _end_jobs(world: World, arm: Arm) -> None:
+    records = world.worker.take_next("queue", 5)
+    arm()
+    done = Outcome(status="COMPLETED", result=1)
+    world.store.jobs.end([JobEnding(record=each, status=done.status, outcome=done) for each in records])
+
+
+def _keep_jobs_up(world: World, arm: Arm) -> None:
+    records = world.worker.take_next("queue", 5)
+    arm()
+    assert world.worker.keep_up(records, {records[0].id: {"fraction": 0.5, "text": "half", "at": "now"}})
+
+
+def _lose_jobs(world: World) -> None:
+    _store_jobs_for_workers(world)
+    assert world.worker.take_next("queue", 5)
+    world.expire_leases()
+    world.clock.advance(60)
 
 
 def _keep_what_came_too_late(world: World, arm: Arm) -> None:
@@ -503,6 +562,20 @@ OPERATIONS: dict[str, Operation] = {
         arrange=World.drop_tables, act=_upgrade, whole=False, upgrades=True, parts=3
     ),
     "upgrade from version 1": Operation(arrange=_go_back, act=_upgrade, whole=False, upgrades=True, parts=3),
+    "store and start jobs": Operation(arrange=_add("jobs"), act=_run, whole=False, parts=5),
+    "take the ends of jobs in": Operation(arrange=_start_jobs, act=_run, whole=False, parts=6),
+    "cancel a flow and stop its job": Operation(
+        arrange=_begin_long_job,
+        act=_cancel_and_stop,
+        resume=_cancel_again,
+        whole=False,
+        people_act=True,
+        parts=3,
+    ),
+    "take jobs as a worker": Operation(arrange=_store_jobs_for_workers, act=_take_jobs),
+    "end jobs as a worker": Operation(arrange=_store_jobs_for_workers, act=_end_jobs),
+    "keep jobs up as a worker": Operation(arrange=_store_jobs_for_workers, act=_keep_jobs_up),
+    "lose the jobs of a worker": Operation(arrange=_lose_jobs, act=_run, whole=False, parts=2),
     "ask for something": Operation(arrange=_bring_far("nested"), act=_ask, people_act=True),
     "rerun": Operation(
         arrange=_fail("broken inside"),

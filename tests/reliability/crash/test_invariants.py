@@ -102,6 +102,14 @@ DAMAGE = {
         "UPDATE mc_resource SET slots = 2",
         "UPDATE mc_resource_claim SET hopeless = 1 WHERE flow_key = 'waiter'",
     ],
+    "a job ends once, and a task has one that it waits for": [
+        "UPDATE mc_job SET status = 'FAILED' WHERE status = 'COMPLETED'",
+        "UPDATE mc_job SET finished_at = NULL",
+        "UPDATE mc_job SET lease_expires_at = NULL",
+        "UPDATE mc_job SET token = token - 1",
+        "UPDATE mc_job SET task_path = 'waits'",
+        "DELETE FROM mc_job WHERE status <> 'COMPLETED'",
+    ],
     "the history replays to the rows": ["UPDATE mc_event SET new_status = 'FAILED' WHERE task_key = 'e'"],
 }
 
@@ -128,12 +136,18 @@ def store(tmp_path: Path) -> Iterator[FlowStore]:
     for key in ("holder", "waiter"):
         world.store.create(world.engine.flow_spec_to_flow(limited, key=key))
         world.runner.tick()
+    world.add("jobs", "for workers")
+    for _ in range(4):
+        world.runner.tick()
+        world.clock.advance(60)
+    world.worker.take_next("queue", 5)
     world.add("parent")
     world.runner.tick(max_flows=1)
     world.store._database.write(
         lambda connection: connection.execute(text("CREATE TABLE marker (flow_key TEXT, task_key TEXT)"))
     )
     yield world.store
+    world.wipe()
     world.close()
 
 

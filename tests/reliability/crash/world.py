@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection, MetaData, inspect, select, text, update
@@ -13,21 +17,27 @@ from sqlalchemy import Connection, MetaData, inspect, select, text, update
 from mc.clock import ManualClock
 from mc.flows.calls.task_call import TaskCall
 from mc.flows.flow_engine import FlowEngine
+from mc.flows.jobs.job import Outcome
+from mc.flows.jobs.job_settings import JobSettings
+from mc.jobs.job_watch import JobWatch
 from mc.runners.flow_runner import FlowRunner
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.flow_store import FlowStore
+from mc.store.job_record import JobEnding
 from mc.store.schema import tables
 from mc.store.schema.upgrades import u0001_flows
 from mc.task_handlers.base_task_handler import BaseTaskHandler
 
-__all__ = ["MARKERS", "SPECS", "Rows", "World", "fork"]
+__all__ = ["MARKERS", "SPECS", "Files", "Rows", "World", "fork"]
 
 Rows = dict[str, list[dict[str, Any]]]  # by table
+Files = dict[Path, bytes]
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LONG_AGO = "2000-01-01T00:00:00.000000+00:00"
 # columns that hold times of the machine, and so differ from run to run
 _VOLATILE = frozenset({"lease_expires_at", "recorded_at"})
+KIND = "tests.support.at_once_executor:AtOnceExecutor"
 _NOT_COMPARED = ("mc_schema", "mc_tick")
 
 ACT = {"key": "x", "task_type": "act"}
@@ -248,6 +258,70 @@ SPECS: dict[str, dict[str, Any]] = {
             {"key": "after", "task_type": "act", "precursors": ["sub", "other"]},
         ]
     },
+    # Jobs, of which one ends without a word and is tried again, and what goes on when all have ended.
+    "jobs": {
+        "cfg": {"executor": "at_once"},
+        "tasks": [
+            *(
+                {
+                    "key": key,
+                    "task_type": "job",
+                    "precursors": [],
+                    "task_params": {"job_type": f"{__name__}:do", "job_params": {"ends": ends}},
+                    "cfg": {"allow_failure": ends == "FAILED"},
+                }
+                for key, ends in (("good", "COMPLETED"), ("silent", "silently"), ("bad", "FAILED"))
+            ),
+            {
+                "key": "each",
+                "task_type": "spread",
+                "precursors": [],
+                "task_params": {
+                    "items": [1, 2],
+                    "mapping_params": {
+                        "skeleton": {
+                            "task_type": "call",
+                            "task_params": {
+                                "function": f"{__name__}:do",
+                                "kwargs": {"ends": "COMPLETED"},
+                                "executor": "at_once",
+                            },
+                        }
+                    },
+                },
+            },
+            {
+                "key": "after",
+                "task_type": "act",
+                "precursors": ["good", "silent", "bad", "each"],
+                "cfg": {"start_when": "none_failed"},
+            },
+        ],
+    },
+    "long job": {
+        "tasks": [
+            {
+                "key": "job",
+                "task_type": "job",
+                "task_params": {
+                    "job_type": f"{__name__}:do",
+                    "job_params": {"ends": "stopped"},
+                    "executor": "at_once",
+                },
+            }
+        ]
+    },
+    "for workers": {
+        "tasks": [
+            {
+                "key": key,
+                "task_type": "job",
+                "precursors": [],
+                "task_params": {"job_type": f"{__name__}:do", "executor": "queue"},
+            }
+            for key in "ab"
+        ]
+    },
     "transactional": {
         "tasks": [
             {
@@ -274,6 +348,10 @@ def mark_and_fail_at_first(connection: Connection, task_ctx: TaskCall) -> None:
     mark(connection, task_ctx)
     if task_ctx.task["attempt"] == 1:
         raise ValueError("only at first")
+
+
+def do(ends: str = "COMPLETED") -> None:
+    """Be named by jobs, which nobody runs."""
 
 
 class _Act(BaseTaskHandler):
@@ -323,7 +401,12 @@ class World:
         self.clock = ManualClock(START + timedelta(hours=hours))
         self.store = FlowStore(url, clock=self.clock)
         self.engine = FlowEngine(task_handlers=HANDLERS, handler_modules=[__name__], clock=self.clock)
-        self.runner = FlowRunner(self.store, self.engine, owner="survivor")
+        name = hashlib.sha256(url.encode()).hexdigest()[:16]
+        self.data_folder = Path(tempfile.gettempdir()) / f"mc-crash-{name}"  # for all processes of the store
+        self.job_settings = JobSettings(data_folder=self.data_folder, executors={"at_once": {"kind": KIND}})
+        jobs = JobWatch(self.store, self.job_settings)
+        self.runner = FlowRunner(self.store, self.engine, owner="survivor", jobs=jobs)
+        self.worker = self.store.jobs.claims(owner="survivor", host="here", lease_seconds=60)
 
     def add(self, *names: str) -> None:
         """Store a flow of each spec, under the spec's name."""
@@ -338,14 +421,24 @@ class World:
         """Let all leases run out."""
         expire = update(tables.flow).where(tables.flow.c.lease_owner.is_not(None))
         self.store._database.write(lambda connection: connection.execute(_expired(expire)))
+        expire = update(tables.job).where(tables.job.c.lease_expires_at.is_not(None))
+        self.store._database.write(lambda connection: connection.execute(_expired(expire)))
+
+    def work(self) -> None:
+        """Do the jobs that wait for workers."""
+        taken = self.worker.take_next("queue", 10)
+        done = Outcome(status="COMPLETED")
+        self.store.jobs.end([JobEnding(record=each, status=done.status, outcome=done) for each in taken])
 
     def finish_all(self) -> None:
         """Finish every flow, as runners that come later do, and a person who resumes what is BLOCKED."""
         for _ in range(50):
             self.expire_leases()
             self.runner.tick()
+            self.work()
             unfinished = [found for found in self.store.query() if found.status not in FINISHED_FLOW_STATUSES]
-            if not unfinished:
+            jobs = self.store.jobs.list(statuses=["PENDING", "SUBMITTED", "RUNNING"])
+            if not unfinished and not jobs:
                 return
             for found in unfinished:
                 if found.status in ("BLOCKED", "PAUSED"):
@@ -353,10 +446,11 @@ class World:
                     flow.blocked_reason = None
                     flow.change_status("RUNNING")
                     self.store.save(flow)
+            self.clock.advance(1)  # until jobs are looked at again
             due_at = self.store.next_due_at()
             if due_at is not None and due_at > self.clock.now():
                 self.clock.advance((due_at - self.clock.now()).total_seconds())
-        raise AssertionError(f"never finished: {unfinished}")
+        raise AssertionError(f"never finished: {unfinished}, {jobs}")
 
     def outcome(self) -> dict[str, Any]:
         """Return what the flows came to, without the times."""
@@ -366,6 +460,9 @@ class World:
             flow.check_invariants()
             tasks = {key: _outcome_of(task) for key, task in flow.tasks.items()}
             found[summary.key] = [flow.status, dict(flow.data), flow.results, tasks]
+        found["jobs"] = {record.job.key: record.status for record in self.store.jobs.list()}
+        starts = {str(path): path.read_text() for path in self.data_folder.rglob("starts")}
+        assert set(starts.values()) <= {"one\n"}, starts  # none was started twice
         return found
 
     def rows(self) -> str:
@@ -396,7 +493,18 @@ class World:
                 connection.execute(text(f"DELETE FROM {MARKERS}"))
 
         self.store._database.write(delete_all)
+        shutil.rmtree(self.data_folder, ignore_errors=True)
         self.store._seen.forget()  # what it took for a backup that was restored
+
+    def take_files(self) -> Files:
+        """Return the files of jobs as they are."""
+        return {path: path.read_bytes() for path in self.data_folder.rglob("*") if path.is_file()}
+
+    def put_files(self, files: Files) -> None:
+        """Write files into the data folder that was wiped."""
+        for path, data in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
 
     def take_rows(self) -> Rows:
         """Return all rows as they are, by table."""
@@ -490,6 +598,8 @@ def _stable(row: Any) -> dict[str, Any]:
     shown = {name: (value is not None) if name in _VOLATILE else value for name, value in row.items()}
     shown.pop("id", None)  # a server gives each one out once
     shown.pop("lease_id", None)  # random
+    if "native_id" in shown:
+        shown.pop("owner")  # of a job: the process that started it
     if shown.get("kind") == "resource":
         shown.pop("reason", None)  # of a wake, by which a later one is told from it: random
     return shown
