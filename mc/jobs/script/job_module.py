@@ -184,7 +184,8 @@ class WorkDir:
             looked = ", ".join(part or "." for part in sys.path)
             raise JobModuleError(
                 f"The job module {name!r} cannot be imported: {type(error).__name__}: {error}. It was looked "
-                f"for in {looked}."
+                f"for in {looked}. What it needs must be installed where it runs, or its folder be named in "
+                f"PYTHONPATH there."
             ) from error
 
     def _find(self, module: ModuleType, name: str, why: str = "") -> Any:

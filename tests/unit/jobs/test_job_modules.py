@@ -174,6 +174,7 @@ class TestFailures:
         assert "has no `parse`." in error_of(work(BUILD + RUN))["message"]
         error = error_of(work("import no_such_thing\n"))
         assert "cannot be imported: ModuleNotFoundError: No module named 'no_such_thing'" in error["message"]
+        assert error["message"].endswith("or its folder be named in PYTHONPATH there.")
 
 
 class TestChecks:
