@@ -8,18 +8,24 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from mc import Houston
 from mc.flows.jobs.executor import Executor, FolderJob
 from mc.jobs.script.job_files import read_start
 from mc.store.job_record import JobRecord
+from tests.support.brokers import fresh_queues
 from tests.support.job_folders import await_that
 
-__all__ = ["SentJobs", "SentJobsInTrouble", "Site", "await_end", "submit"]
+__all__ = ["SentJobs", "SentJobsInTrouble", "Site", "await_end", "celery_site", "dask_site", "job", "submit"]
+
+_CLUSTER = Path(__file__).with_name("dask_cluster.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +44,86 @@ class Site:
         return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=True)
 
 
-def submit(houston: Houston, command: str, executor: str = "engine", **task: Any) -> str:
-    """Store a flow of one job, and begin it; return its key."""
+@contextmanager
+def celery_site(folder: Path, broker: str, db: str, settings: str = "") -> Iterator[Site]:
+    """Let a worker of Celery take the jobs of one of two queues.
+
+    Args:
+        folder: where it works.
+        broker: its URL.
+        db: URL of the database.
+        settings: more lines of the settings file.
+    """
+    from mc.jobs.executors.celery import CeleryExecutor
+
+    with fresh_queues(broker, 2) as (queue, unattended):
+        tables = [
+            f'[executors.{name}]\nkind = "celery"\nbroker = "{broker}"\nqueue = "{own}"\n'
+            for name, own in (("engine", queue), ("unattended", unattended))
+        ]
+        (folder / "mc.toml").write_text(f'db = "{db}"\nallow = ["shell"]\n{settings}\n' + "\n".join(tables))
+        worker = ["-m", "celery", "-A", "mc.celery_app", "worker", "-c", "2", "-Q", queue, "-n", queue]
+        quick = ["--without-gossip", "--without-mingle", "-l", "info"]
+        with (
+            (folder / "worker.log").open("wb") as log,
+            subprocess.Popen(
+                [sys.executable, *worker, *quick],
+                cwd=folder,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            ) as process,
+        ):
+            try:
+                yield Site(folder=folder, executor=CeleryExecutor(broker=broker, queue=queue))
+            finally:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def dask_site(folder: Path, workers: int, settings: str = "") -> Iterator[Site]:
+    """Start a cluster of Dask, whose workers have one thread each.
+
+    Args:
+        folder: where it works.
+        workers: how many.
+        settings: more lines of the settings file.
+    """
+    from mc.jobs.executors.dask import DaskExecutor
+
+    with (
+        (folder / "cluster.log").open("wb") as log,
+        subprocess.Popen(
+            [sys.executable, str(_CLUSTER), str(workers)],
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        table = f'kind = "dask"\naddress = "{address}"\n'
+        (folder / "mc.toml").write_text(
+            f'db = "sqlite:///mc.sqlite3"\nallow = ["shell"]\n{settings}\n'
+            f'[executors.engine]\n{table}\n[executors.unattended]\n{table}resources = {{cpus = "NOWHERE"}}\n'
+        )
+        try:
+            yield Site(folder=folder, executor=DaskExecutor(address=address))
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def job(key: str, command: str, executor: str = "engine") -> dict[str, Any]:
     params = {"command": command, "executor": executor, "requests": {"cpus": 1}}
-    spec = {"tasks": [{"key": "a", "task_type": "shell", "task_params": params, **task}]}
-    key = houston.submit(spec)
+    return {"key": key, "task_type": "shell", "task_params": params, "precursors": []}
+
+
+def submit(houston: Houston, *tasks: dict[str, Any], **spec: Any) -> str:
+    """Store a flow, and begin it; return its key."""
+    key = houston.submit({"tasks": [*tasks], **spec})
     houston.tick()
     return key
 
@@ -69,39 +150,77 @@ def pid_in(path: Path) -> int:
     return int(await_that(lambda: path.exists() and path.read_text().strip()))
 
 
+START_AND_DIE = """
+import os, signal
+from mc import Houston
+from mc.jobs.find_executor import make_executor
+from mc.settings.values import SettingValues
+
+kind = type(make_executor("engine", SettingValues.find().get("executors").value))
+start = kind.start
+def start_and_die(self, jobs):
+    assert start(self, jobs)
+    os.kill(os.getpid(), signal.SIGKILL)
+kind.start = start_and_die
+Houston.from_settings().tick()
+"""
+
+
 class SentJobs:
     """What is true of jobs on each engine that brings workers their keys; a subclass has a fixture `site`."""
 
-    def test_a_result_comes_back_by_the_database(self, site: Site) -> None:
+    def test_each_end_is_told_as_it_was_to_everybody(self, site: Site) -> None:
+        ends = {
+            "good": "echo '{\"rows\": 7}'",
+            "big": "head -c 5000000 /dev/zero | tr '\\0' x",
+            "bad": "echo no >&2; exit 3",
+            "killed": "exit 137",
+            "shot": "kill -SEGV $$",
+        }
+        tasks = [job(key, command) for key, command in ends.items()]
+        tasks[0]["task_params"]["parse"] = "json"
         with site.open() as houston:
-            flow_key = submit(houston, "echo $MC_TASK")
-            assert await_end(houston, flow_key) == "COMPLETED"
-            assert houston.load(flow_key).tasks["a"]["data"]["stdout"] == "a\n"
-            assert houston.jobs.get(f"{flow_key}/a/1").native_id == f"{flow_key}/a/1"
-
-    def test_a_failure_is_told_as_one_to_everybody(self, site: Site) -> None:
-        with site.open() as houston:
-            flow_key = submit(houston, "echo oh >&2; exit 3")
+            flow_key = submit(houston, *tasks, cfg={"fail_fast": False})
             assert await_end(houston, flow_key) == "FAILED"
-            assert houston.load(flow_key).tasks["a"]["error"]["type"] == "ExitCode3"
-        seen = site.python("-m", "mc", "job", "show", f"{flow_key}/a/1", "--json").stdout
-        assert json.loads(seen)["status"] == "FAILED"
+            flow = houston.load(flow_key)
+            errors = {key: (task.get("error") or {}).get("type") for key, task in flow.tasks.items()}
+            assert houston.jobs.get(f"{flow_key}/good/1").native_id == f"{flow_key}/good/1"
+        assert flow.tasks["good"]["data"]["result"] == {"rows": 7}
+        assert errors == {
+            "good": None,
+            "big": None,
+            "bad": "ExitCode3",
+            "killed": "ExitCode137",
+            "shot": "KilledBySignal11",
+        }
+        seen = json.loads(site.python("-m", "mc", "job", "list", "--flow", flow_key, "--json").stdout)
+        statuses = {record["task"]: record["status"] for record in seen}
+        assert statuses == {**dict.fromkeys(ends, "FAILED"), "good": "COMPLETED", "big": "COMPLETED"}
+
+    def test_a_starter_that_is_killed_leaves_no_job_behind(self, site: Site) -> None:
+        with site.open() as houston:
+            flow_key = houston.submit({"tasks": [job("a", f"echo run >> {site.folder}/started")]})
+        with pytest.raises(subprocess.CalledProcessError, match="SIGKILL"):
+            site.python("-c", START_AND_DIE)
+        with site.open() as houston:
+            assert await_end(houston, flow_key) == "COMPLETED"
+        assert (site.folder / "started").read_text() == "run\n"
+        (site.folder / "started").unlink()
 
     def test_what_is_sent_twice_is_run_once(self, site: Site) -> None:
         with site.open() as houston:
-            flow_key = submit(houston, f"echo once >> {site.folder}/runs; sleep 0.3")
-            job = FolderJob(job=houston.jobs.get(f"{flow_key}/a/1").job, folder=site.folder)
+            flow_key = submit(houston, job("a", f"echo once >> {site.folder}/runs; sleep 0.3"))
+            sent = FolderJob(job=houston.jobs.get(f"{flow_key}/a/1").job, folder=site.folder)
             for _ in range(3):
-                assert site.executor.start([job]) == {job.job.key: job.job.key}
+                assert site.executor.start([sent]) == {sent.job.key: sent.job.key}
             assert await_end(houston, flow_key) == "COMPLETED"
-            assert await_end(houston, submit(houston, "true")) == "COMPLETED"
+            assert await_end(houston, submit(houston, job("a", "true"))) == "COMPLETED"
         assert (site.folder / "runs").read_text() == "once\n"
         (site.folder / "runs").unlink()
 
     def test_a_long_key_is_sent_by_a_shorter_id(self, site: Site) -> None:
         with site.open() as houston:
-            task = {"key": "ü" * 200, "precursors": []}
-            flow_key = submit(houston, "true", **task)
+            flow_key = submit(houston, job("ü" * 200, "true"))
             assert await_end(houston, flow_key) == "COMPLETED"
 
 
@@ -110,7 +229,7 @@ class SentJobsInTrouble(SentJobs):
 
     def test_a_flow_that_is_cancelled_ends_its_job(self, site: Site) -> None:
         with site.open() as houston:
-            flow_key = submit(houston, f"sleep 1000 & echo $! > {site.folder}/child; wait")
+            flow_key = submit(houston, job("a", f"sleep 1000 & echo $! > {site.folder}/child; wait"))
             child = pid_in(site.folder / "child")
             houston.cancel(flow_key, by="ann", reason="too dear")
             await_status(houston, f"{flow_key}/a/1", "CANCELLED")
@@ -118,7 +237,7 @@ class SentJobsInTrouble(SentJobs):
 
     def test_one_that_was_not_begun_is_not_run_when_its_message_comes(self, site: Site) -> None:
         with site.open() as houston:
-            flow_key = submit(houston, f"touch {site.folder}/run", "unattended")
+            flow_key = submit(houston, job("a", f"touch {site.folder}/run", "unattended"))
             assert houston.jobs.get(f"{flow_key}/a/1").status == "SUBMITTED"
             houston.cancel(flow_key, by="ann", reason="too dear")
             houston.tick()
@@ -129,7 +248,9 @@ class SentJobsInTrouble(SentJobs):
 
     def test_the_job_of_a_killed_worker_is_tried_again(self, site: Site) -> None:
         with site.open() as houston:
-            flow_key = submit(houston, f"echo $$ > {site.folder}/pid; [ $MC_ATTEMPT = 2 ] || sleep 1000")
+            flow_key = submit(
+                houston, job("a", f"echo $$ > {site.folder}/pid; [ $MC_ATTEMPT = 2 ] || sleep 1000")
+            )
             pid = pid_in(site.folder / "pid")
             owner = str(await_status(houston, f"{flow_key}/a/1", "RUNNING").owner)
             os.kill(int(owner.split(":")[1]), signal.SIGKILL)

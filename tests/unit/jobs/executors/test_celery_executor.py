@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +15,16 @@ import pytest
 from mc.errors import ExecutorError
 from mc.jobs.executors.celery import CeleryExecutor
 from mc.jobs.find_executor import make_executor
-from tests.support.brokers import broker_url, fresh_queues
+from tests.support.brokers import broker_url
 from tests.support.databases import fresh_url
-from tests.support.sent_jobs import SentJobs, SentJobsInTrouble, Site, await_end, submit
+from tests.support.sent_jobs import SentJobs, SentJobsInTrouble, Site, await_end, celery_site, job, submit
 
 NOBODY = "amqp://ann:geheim@127.0.0.1:1//"  # a port at which nobody listens
 
 
-@contextmanager
-def make_site(folder: Path, broker: str, db: str) -> Iterator[Site]:
-    """Let a worker take the jobs of one of two queues."""
-    with fresh_queues(broker, 2) as (queue, unattended):
-        tables = [
-            f'[executors.{name}]\nkind = "celery"\nbroker = "{broker}"\nqueue = "{own}"\n'
-            for name, own in (("engine", queue), ("unattended", unattended))
-        ]
-        (folder / "mc.toml").write_text(f'db = "{db}"\nallow = ["shell"]\n\n' + "\n".join(tables))
-        worker = ["-m", "celery", "-A", "mc.celery_app", "worker", "-c", "2", "-Q", queue, "-n", queue]
-        quick = ["--without-gossip", "--without-mingle", "-l", "info"]
-        with (
-            (folder / "worker.log").open("wb") as log,
-            subprocess.Popen(
-                [sys.executable, *worker, *quick],
-                cwd=folder,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                start_new_session=True,
-            ) as process,
-        ):
-            try:
-                yield Site(folder=folder, executor=CeleryExecutor(broker=broker, queue=queue))
-            finally:
-                os.killpg(process.pid, signal.SIGKILL)
-
-
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with make_site(tmp_path_factory.mktemp("redis"), broker_url("redis"), "sqlite:///mc.sqlite3") as site:
+    with celery_site(tmp_path_factory.mktemp("redis"), broker_url("redis"), "sqlite:///mc.sqlite3") as site:
         yield site
 
 
@@ -62,7 +33,7 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with ExitStack() as stack:
         db = stack.enter_context(fresh_url("postgres"))
         folder = tmp_path_factory.mktemp("rabbitmq")
-        yield stack.enter_context(make_site(folder, broker_url("rabbitmq"), db))
+        yield stack.enter_context(celery_site(folder, broker_url("rabbitmq"), db))
 
 
 class TestRedis(SentJobsInTrouble):
@@ -86,7 +57,7 @@ class TestTrouble:
             redis.open(executors={"engine": {"kind": "celery", "broker": broker}}) as houston,
             caplog.at_level(logging.WARNING),
         ):
-            flow_key = submit(houston, "true")
+            flow_key = submit(houston, job("a", "true"))
             record = houston.jobs.get(f"{flow_key}/a/1")
         assert record.status == "PENDING"
         assert "***@127.0.0.1:1" in str(record.reason)

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mc.errors import ExecutorError
 from mc.flows.jobs.executor import FolderJob
-from mc.jobs.executors.dask import DaskExecutor
 from mc.jobs.find_executor import make_executor
-from tests.support import dask_cluster
 from tests.support.job_folders import await_that, make_job
-from tests.support.sent_jobs import SentJobsInTrouble, Site, await_end, submit
+from tests.support.sent_jobs import SentJobsInTrouble, Site, await_end, dask_site, job, submit
 
 WORKERS = 2  # of one thread, in the cluster
 NOBODY = "tcp://127.0.0.1:1"  # a port at which nobody listens
@@ -28,30 +22,8 @@ NOBODY = "tcp://127.0.0.1:1"  # a port at which nobody listens
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("dask")
-    with (
-        (folder / "cluster.log").open("wb") as log,
-        subprocess.Popen(
-            [sys.executable, str(Path(dask_cluster.__file__)), str(WORKERS)],
-            cwd=folder,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,
-        ) as process,
-    ):
-        assert process.stdout is not None
-        address = process.stdout.readline().strip()
-        table = f'kind = "dask"\naddress = "{address}"\n'
-        (folder / "mc.toml").write_text(
-            'db = "sqlite:///mc.sqlite3"\nallow = ["shell"]\n\n'
-            f'[executors.engine]\n{table}\n[executors.unattended]\n{table}resources = {{cpus = "NOWHERE"}}\n'
-        )
-        try:
-            yield Site(folder=folder, executor=DaskExecutor(address=address))
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
+    with dask_site(tmp_path_factory.mktemp("dask"), WORKERS) as site:
+        yield site
 
 
 class TestCluster(SentJobsInTrouble):
@@ -63,22 +35,22 @@ class TestCluster(SentJobsInTrouble):
 def test_a_job_that_waits_at_the_scheduler_outlives_the_connection_that_submitted_it(cluster: Site) -> None:
     go = cluster.folder / "go"
     with cluster.open() as houston:
-        busy = [submit(houston, f"until [ -e {go} ]; do sleep 0.05; done") for _ in range(WORKERS)]
+        busy = [submit(houston, job("a", f"until [ -e {go} ]; do sleep 0.05; done")) for _ in range(WORKERS)]
         await_that(lambda: all(houston.jobs.get(f"{each}/a/1").status == "RUNNING" for each in busy))
-        waiting = submit(houston, "true")
+        waiting = submit(houston, job("a", "true"))
         go.touch()
         assert [await_end(houston, each) for each in (*busy, waiting)] == ["COMPLETED"] * (WORKERS + 1)
 
 
 def test_a_key_is_free_again_when_its_task_has_ended(cluster: Site) -> None:
-    job = FolderJob(job=make_job({}, key="no/such/1"), folder=cluster.folder)
+    sent = FolderJob(job=make_job({}, key="no/such/1"), folder=cluster.folder)
     log = cluster.folder / "cluster.log"
 
     def is_run(times: int) -> bool:
         return log.read_text().count("No job 'no/such/1' is in the database") == times
 
     for times in (1, 2, 3):
-        assert cluster.executor.start([job]) == {"no/such/1": "no/such/1"}
+        assert cluster.executor.start([sent]) == {"no/such/1": "no/such/1"}
         await_that(partial(is_run, times))
 
 
@@ -88,7 +60,7 @@ class TestTrouble:
     ) -> None:
         down = {"engine": {"kind": "dask", "address": NOBODY}}
         with cluster.open(executors=down) as houston, caplog.at_level(logging.WARNING):
-            flow_key = submit(houston, "true")
+            flow_key = submit(houston, job("a", "true"))
             record = houston.jobs.get(f"{flow_key}/a/1")
         assert record.status == "PENDING"
         assert f"The scheduler {NOBODY} of the executor 'dask' cannot be reached" in str(record.reason)
