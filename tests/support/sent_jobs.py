@@ -34,6 +34,7 @@ class Site:
 
     folder: Path
     executor: Executor
+    address: str  # of the broker or scheduler
 
     def open(self, **options: Any) -> Houston:
         return Houston.from_settings(self.folder / "mc.toml", **options)
@@ -45,7 +46,7 @@ class Site:
 
 
 @contextmanager
-def celery_site(folder: Path, broker: str, db: str, settings: str = "") -> Iterator[Site]:
+def celery_site(folder: Path, broker: str, db: str, settings: str = "", slots: int = 2) -> Iterator[Site]:
     """Let a worker of Celery take the jobs of one of two queues.
 
     Args:
@@ -53,6 +54,7 @@ def celery_site(folder: Path, broker: str, db: str, settings: str = "") -> Itera
         broker: its URL.
         db: URL of the database.
         settings: more lines of the settings file.
+        slots: how many jobs the worker runs at a time.
     """
     from mc.jobs.executors.celery import CeleryExecutor
 
@@ -62,7 +64,7 @@ def celery_site(folder: Path, broker: str, db: str, settings: str = "") -> Itera
             for name, own in (("engine", queue), ("unattended", unattended))
         ]
         (folder / "mc.toml").write_text(f'db = "{db}"\nallow = ["shell"]\n{settings}\n' + "\n".join(tables))
-        worker = ["-m", "celery", "-A", "mc.celery_app", "worker", "-c", "2", "-Q", queue, "-n", queue]
+        worker = ["-m", "celery", "-A", "mc.celery_app", "worker", "-c", str(slots), "-Q", queue, "-n", queue]
         quick = ["--without-gossip", "--without-mingle", "-l", "info"]
         with (
             (folder / "worker.log").open("wb") as log,
@@ -75,7 +77,7 @@ def celery_site(folder: Path, broker: str, db: str, settings: str = "") -> Itera
             ) as process,
         ):
             try:
-                yield Site(folder=folder, executor=CeleryExecutor(broker=broker, queue=queue))
+                yield Site(folder=folder, executor=CeleryExecutor(broker=broker, queue=queue), address=broker)
             finally:
                 os.killpg(process.pid, signal.SIGKILL)
 
@@ -111,7 +113,7 @@ def dask_site(folder: Path, workers: int, settings: str = "") -> Iterator[Site]:
             f'[executors.engine]\n{table}\n[executors.unattended]\n{table}resources = {{cpus = "NOWHERE"}}\n'
         )
         try:
-            yield Site(folder=folder, executor=DaskExecutor(address=address))
+            yield Site(folder=folder, executor=DaskExecutor(address=address), address=address)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
 
