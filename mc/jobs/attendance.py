@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-__all__ = ["attend", "is_attended", "then_lock", "turns_alone"]
+__all__ = ["ask_for_turn", "attend", "is_attended", "then_lock", "turns_alone"]
 
 
 _ATTENDED: Final = "attended"  # folder of files that are locked
@@ -35,20 +35,25 @@ def attend(data_folder: Path) -> Iterator[Path]:
 def is_attended(data_folder: Path) -> bool:
     """Tell whether any process of this host looks for the ends of jobs."""
     folder = data_folder / _ATTENDED
-    for path in folder.iterdir() if folder.is_dir() else ():
-        with suppress(FileNotFoundError):
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                if not _lock(fd):
-                    return True
-            finally:
-                os.close(fd)
-    return False
+    return any(_is_locked(path) for path in folder.iterdir()) if folder.is_dir() else False
 
 
 def then_lock(data_folder: Path) -> Path:
     """Return the file that the command locks which jobs start at their ends."""
     return data_folder / "then.lock"
+
+
+def ask_for_turn(data_folder: Path) -> bool:
+    """Have the process that has its turn at the ends of jobs take another one.
+
+    Returns:
+        Whether there is such a process.
+    """
+    lock = then_lock(data_folder)
+    if not _is_locked(lock):
+        return False
+    _again(lock).touch()
+    return _is_locked(lock)  # or it has ended without having seen that
 
 
 def turns_alone(data_folder: Path) -> Iterator[None]:
@@ -58,7 +63,7 @@ def turns_alone(data_folder: Path) -> Iterator[None]:
     looks for the lock once more.
     """
     lock = then_lock(data_folder)
-    again = Path(f"{lock}.again")
+    again = _again(lock)
     data_folder.mkdir(parents=True, exist_ok=True)
     while True:
         fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -73,6 +78,21 @@ def turns_alone(data_folder: Path) -> Iterator[None]:
             os.close(fd)
         if not again.exists():
             return
+
+
+def _again(lock: Path) -> Path:
+    return Path(f"{lock}.again")
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _lock(fd)
+    finally:
+        os.close(fd)
 
 
 def _lock(fd: int) -> bool:

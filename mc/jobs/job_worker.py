@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from mc.errors import ExecutorError, JobError, StoreUnreachableError
 from mc.flows.jobs.job_settings import JobSettings
-from mc.jobs.attendance import is_attended
+from mc.jobs.attendance import ask_for_turn, is_attended
 from mc.jobs.executors.requests import read_limits
 from mc.jobs.folder import JobFolder
 from mc.jobs.job_server import EndedJob, JobServer
@@ -225,7 +225,11 @@ class JobWorker:
             folder = JobFolder.of(self._data_folder, record.job.key)
             try:
                 timeout_seconds, memory_bytes = read_limits(record.job)
-                folder.write_job(with_own_path(record.job), secrets_folder=self._settings.secrets_folder)
+                folder.write_job(
+                    with_own_path(record.job),
+                    secrets_folder=self._settings.secrets_folder,
+                    is_durable=False,  # or it is lost, as after any end of this host
+                )
                 self._server.submit(folder.path, timeout_seconds, memory_bytes)
             except (ExecutorError, JobError) as error:
                 self._endings.append(JobEnding(record=record, status="FAILED", reason=error.message))
@@ -296,7 +300,7 @@ class JobWorker:
         if not self._is_then_due or is_at_it or not self._settings.then:
             return
         self._is_then_due = False
-        if is_attended(self._data_folder):
+        if is_attended(self._data_folder) or ask_for_turn(self._data_folder):
             return
         _STARTED[:] = [process for process in _STARTED if process.poll() is None]
         try:

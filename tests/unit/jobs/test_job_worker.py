@@ -17,7 +17,7 @@ import pytest
 
 from mc import Houston
 from mc.errors import ExecutorError
-from mc.jobs.attendance import attend
+from mc.jobs.attendance import attend, turns_alone
 from mc.jobs.job_worker import JobWorker
 from mc.jobs.script.job_files import read_start
 from tests.support.job_folders import await_that, write_module
@@ -225,6 +225,16 @@ class TestThen:
             begun = [each for each in tmp_path.iterdir() if each.name == "then"]
             assert begun == []
             assert houston.jobs.get("f/a/1").status == "COMPLETED"
+
+    def test_one_that_is_at_work_is_asked_to_go_on_instead(self, tmp_path: Path) -> None:
+        with make_houston(tmp_path, then=["touch", str(tmp_path / "then")]) as houston:
+            begin(houston, shell("true"))
+            turns = turns_alone(tmp_path / "data")
+            next(turns)
+            houston.worker().run(until_idle=True)
+            assert houston.jobs.get("f/a/1").status == "COMPLETED"
+            assert list(turns) == [None]  # another one, and no more
+        assert not (tmp_path / "then").exists()
 
 
 def test_the_job_of_a_key_is_run_by_whoever_asks_first(houston: Houston) -> None:
