@@ -48,3 +48,5 @@ def fresh_queues(url: str, number: int) -> Iterator[list[str]]:
             for name in names:
                 channel.queue_delete(name)
                 channel.exchange_delete(name)
+                if connection.transport.driver_type == "redis":  # where it leaves something
+                    channel.client.delete(name, f"_kombu.binding.{name}", f"_kombu.binding_permanent.{name}")
