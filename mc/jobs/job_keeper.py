@@ -209,7 +209,7 @@ class JobKeeper:
                 with_own_path(record.job) if executor.is_local else record.job,
                 secrets_folder=self._settings.secrets_folder,
                 then=self._then(),
-                is_durable=executor.survives_starter,
+                is_durable=not executor.is_local,  # what runs here is LOST with the power
             )
         return FolderJob(job=record.job, folder=folder.path)
 

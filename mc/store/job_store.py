@@ -24,11 +24,14 @@ from mc.store.rows.job_rows import (
     is_as,
     job_id,
     job_query,
+    lock_as_read,
     next_in_turn,
+    note_starts,
     record_of,
     take_turn,
+    write_ends,
 )
-from mc.store.rows.wakes import JOB, add_wake, lock_flow
+from mc.store.rows.wakes import JOB, add_wakes, lock_flow
 from mc.store.schema.tables import flow
 from mc.store.schema.tables import job as job_table
 from mc.store.sql.column_types import storable_text
@@ -42,6 +45,7 @@ _UNFINISHED: Final = ("PENDING", *LIVE)
 _jobs = job_table.c
 _Conditions = list[ColumnElement[bool]]  # in the class, `list` is a method
 _JobEndings = list[JobEnding]
+_Wakes = list[Wake]
 
 
 class JobStore:
@@ -182,6 +186,11 @@ class JobStore:
             query = query.limit(limit)
         return self._database.read(lambda connection: [record_of(row) for row in connection.execute(query)])
 
+    def get_many(self, keys: Sequence[str]) -> Mapping[str, JobRecord]:
+        """Return those of some jobs that are stored, by key; at most 500."""
+        found = self._list(_jobs.id.in_([job_id(key) for key in keys]))
+        return {record.job.key: record for record in found}
+
     # --- starting --------------------------------------------------------------------------
 
     def executors_with_work(self) -> Sequence[str]:
@@ -262,12 +271,15 @@ class JobStore:
 
         def work(connection: Connection) -> None:
             expires_at = in_seconds(connection, self._database.dialect.now(), seconds)
-            for record in sorted(records, key=lambda record: record.id):
-                native_id = native_ids.get(record.job.key)
-                if native_id is not None:
-                    here = is_as(record) & _jobs.status.in_(LIVE)
-                    values = {"native_id": native_id, "lease_expires_at": expires_at}
-                    connection.execute(update(job_table).where(here).values(**values))
+            known = lock_as_read(connection, records, LIVE)
+            note_starts(
+                connection,
+                [
+                    (native_ids[record.job.key], expires_at, record.id, record.token)
+                    for record in records
+                    if record.id in known and record.job.key in native_ids
+                ],
+            )
 
         self._database.write(work)
 
@@ -347,23 +359,20 @@ class JobStore:
         now = format_time(self._now())
         for flow_key in dict.fromkeys(ending.record.job.flow_key for ending in endings):
             lock_flow(connection, flow_key)  # before rows of jobs, as saves of flows do
-        done: _JobEndings = []
+        known = lock_as_read(connection, [ending.record for ending in endings], _UNFINISHED)
+        done: dict[str, JobEnding] = {}
         for ending in endings:
-            record, outcome = ending.record, ending.outcome
-            values: dict[str, Any] = {"status": ending.status, "lease_expires_at": None}
-            values["finished_at"] = (outcome.finished_at if outcome is not None else None) or now
-            if outcome is not None:
-                values["outcome"] = dumps(outcome.to_dict())
-                if outcome.started_at is not None:
-                    values["started_at"] = outcome.started_at
-            if ending.reason is not None:
-                values["reason"] = storable_text(ending.reason)
-            here = is_as(record) & _jobs.status.in_(_UNFINISHED)
-            if connection.execute(update(job_table).where(here).values(values)).rowcount == 1:
-                done.append(ending)
-                wake = Wake(kind=JOB, source_key=record.id, reason=record.job.key)
-                add_wake(connection, record.job.flow_key, wake, now)
-        return done
+            if ending.record.id in known:
+                done.setdefault(ending.record.id, ending)
+        rows = [_row_of_end(known[each], ending, now) for each, ending in done.items()]
+        write_ends(connection, rows)
+        wakes: dict[str, _Wakes] = {}
+        for each, ending in done.items():
+            job = ending.record.job
+            wakes.setdefault(job.flow_key, []).append(Wake(kind=JOB, source_key=each, reason=job.key))
+        for flow_key, found in wakes.items():
+            add_wakes(connection, flow_key, found, now)
+        return [*done.values()]
 
     # --- people ----------------------------------------------------------------------------
 
@@ -406,3 +415,17 @@ class JobStore:
         """Delete the rows of jobs that have ended; return how many there were."""
         gone = delete(job_table).where(_jobs.id.in_(ids), _jobs.status.in_(sorted(FINISHED_JOB_STATUSES)))
         return self._database.write(lambda connection: connection.execute(gone).rowcount) if ids else 0
+
+
+def _row_of_end(known: Any, ending: JobEnding, now: str) -> Sequence[Any]:
+    """Return what `write_ends` writes of a job."""
+    outcome = ending.outcome
+    return (
+        ending.status,
+        (outcome.finished_at if outcome is not None else None) or now,
+        dumps(outcome.to_dict()) if outcome is not None else None,
+        (outcome.started_at if outcome is not None else None) or known.started_at,
+        storable_text(ending.reason) if ending.reason is not None else known.reason,
+        ending.record.id,
+        ending.record.token,
+    )

@@ -29,6 +29,7 @@ class CallTaskHandler(BaseJobTaskHandler):
     """
 
     has_effects: ClassVar[bool] = True
+    elsewhere: ClassVar[str | None] = "executor"
 
     def make_work(self) -> Mapping[str, Any]:
         """Return the call."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import Engine, event, select, update
 
 from mc.clock import ManualClock
 from mc.durations import format_time, parse_time
@@ -397,3 +397,39 @@ def test_a_timeout_does_not_count_the_wait_for_a_turn(site: Site) -> None:
     Hand.finish("a")
     site.tick()
     assert Hand.started["hand:1"].job.timeout_seconds == 60
+
+
+class TestBursts:
+    """Jobs that start and end together cost few statements, however many they are."""
+
+    def count(self, site: Site, key: str, number: int) -> int:
+        """Return how many statements are executed for so many jobs, from their start to their end."""
+        params = {"function": f"{__name__}:ok", "executor": "hand"}
+        mapping = {"skeleton": {"task_type": "call", "task_params": params}, "wirings": []}
+        each = {"key": "s", "task_type": "spread"}
+        each["task_params"] = {"items": [*range(number)], "mapping_params": mapping}
+        site.store.create(site.engine.flow_spec_to_flow({"key": key, "tasks": [each]}))
+        executed = 0
+
+        def note(*_: object) -> None:
+            nonlocal executed
+            executed += 1
+
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            site.clock.advance(60)
+            site.runner.tick()
+            for at in reversed(range(number)):
+                Hand.finish(f"s/item_{at}", result=at)
+            site.clock.advance(60)
+            site.runner.tick()
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+        flow = site.store.load(key)
+        assert flow.status == "COMPLETED"
+        assert [item["result"] for item in flow.tasks["s"]["data"]["results"]] == [*range(number)]
+        return executed
+
+    def test_ends_in_any_order_are_taken_in_together(self, site: Site) -> None:
+        few, many = self.count(site, "few", 5), self.count(site, "many", 45)
+        assert many - few <= 12

@@ -72,7 +72,12 @@ class TaskCall(dict[str, Any]):
     @property
     def has_effects(self) -> bool:
         """Whether the call acts on the world outside the flow, itself or by a call inside it."""
-        return self.handler.has_effects or hasattr(self, "_nested_effects")
+        handler = self.handler
+        if handler.has_effects and not (
+            handler.elsewhere and self.task["task_params"].get(handler.elsewhere)
+        ):
+            return True
+        return hasattr(self, "_nested_effects")
 
     @has_effects.setter
     def has_effects(self, value: bool) -> None:

@@ -36,6 +36,7 @@ class Handler:
         accepts: other versions whose tasks it can go on with.
         is_plain: whether it is built in and calls no code but the engine's; it shares the time of its tick.
         params: names of the task parameters that it takes; None: any.
+        elsewhere: name of a parameter by which the work is done elsewhere, so that the call has no effects.
 
     Raises:
         TaskHandlerError: a version is no text, or empty.
@@ -45,6 +46,7 @@ class Handler:
         "accepts",
         "call",
         "cancel",
+        "elsewhere",
         "has_effects",
         "is_plain",
         "params",
@@ -63,8 +65,10 @@ class Handler:
         accepts: Iterable[str] = (),
         is_plain: bool = False,
         params: frozenset[str] | None = None,
+        elsewhere: str | None = None,
     ) -> None:
         self.call = call
+        self.elsewhere = elsewhere
         self.is_plain = is_plain
         self.params = params
         self.has_effects = has_effects
@@ -174,6 +178,7 @@ def adapt_handler(handler: Any) -> Handler:
         accepts=getattr(handler, "accepts", ()),
         is_plain=isinstance(handler, type) and handler.__module__ in _PLAIN,
         params=params,
+        elsewhere=getattr(handler, "elsewhere", None),
     )
 
 

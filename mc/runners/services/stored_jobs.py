@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, Final
 
 from mc.errors import ExecutorError, McError, StoreUnreachableError
 from mc.flows.jobs.job import Job, JobState, Outcome
@@ -13,9 +14,12 @@ from mc.flows.jobs.job_rounds import JobRounds
 from mc.flows.jobs.job_settings import DEFAULT_EXECUTOR, ModuleSettings
 from mc.flows.jobs.result_reference import ResultReference
 from mc.store.flow_store import FlowStore
+from mc.store.rows.wakes import JOB
 from mc.store.saving.flow_saver import Outbox
 
 __all__ = ["StoredJobs"]
+
+_MOST_READ: Final = 100  # jobs at once
 
 _logger = logging.getLogger(__name__)
 
@@ -39,6 +43,8 @@ class StoredJobs:
     rounds: JobRounds | None
     on_outage: Callable[[StoreUnreachableError], object]
     poll_seconds: None = None  # the end of a job makes its flow due
+    _ended: dict[str, JobState] = field(default_factory=dict)  # of jobs that were read together
+    _unread: dict[str, None] = field(default_factory=dict)  # keys of others that woke the flow
 
     @property
     def executor(self) -> str:
@@ -88,8 +94,11 @@ class StoredJobs:
         """Return how far a job is."""
         if key in self.outbox.jobs:
             return JobState(status="PENDING")
+        if key in self._ended:
+            return self._ended.pop(key)
         try:
-            return self.store.jobs.get(key).state
+            self._read_ended(key)
+            return self._ended.pop(key, None) or self.store.jobs.get(key).state
         except StoreUnreachableError as error:
             self.on_outage(error)
             raise
@@ -97,6 +106,20 @@ class StoredJobs:
     def read_result(self, reference: str) -> Any:
         """Return a result that stayed in the folder of its job."""
         return self.store.read_result(reference)
+
+    def _read_ended(self, key: str) -> None:
+        """Read how those jobs ended that woke the flow: a burst of ends is few queries."""
+        if not self._unread:
+            woke = (wake.reason for wake in self.outbox.acted_upon if wake.kind == JOB and wake.reason)
+            self._unread.update(dict.fromkeys(woke))
+        if key not in self._unread:
+            return
+        del self._unread[key]
+        keys = [key, *islice(self._unread, _MOST_READ)]
+        for each in keys[1:]:
+            del self._unread[each]
+        found = self.store.jobs.get_many(keys)
+        self._ended.update({each: record.state for each, record in found.items() if record.has_ended})
 
     def cancel(self, key: str, reason: str) -> None:
         """Have a job stopped after the flow's next save."""

@@ -18,7 +18,7 @@ from mc.store.job_record import JobRecord
 from mc.store.schema.tables import job as job_table
 from mc.store.schema.tables import schema
 from mc.store.sql.column_types import storable_text
-from mc.store.sql.statements import BulkInsert
+from mc.store.sql.statements import Batch, BulkInsert, BulkUpdate
 
 __all__ = [
     "LIVE",
@@ -28,15 +28,24 @@ __all__ = [
     "is_as",
     "job_id",
     "job_query",
+    "lock_as_read",
     "next_in_turn",
+    "note_starts",
     "record_of",
     "take_turn",
+    "write_ends",
 ]
 
 LIVE: Final = ("SUBMITTED", "RUNNING")
 _TURN: Final = 13  # number of the upgrade that made the table
 _MOST_SOUGHT: Final = 500  # in one statement
 _INSERT: Final = BulkInsert(job_table)
+_ENDS: Final = BulkUpdate(
+    job_table,
+    ["status", "lease_expires_at", "finished_at", "outcome", "started_at", "reason"],
+    guard="token",
+)
+_STARTS: Final = BulkUpdate(job_table, ["native_id", "lease_expires_at"], guard="token")
 _jobs = job_table.c
 
 
@@ -134,6 +143,55 @@ def next_in_turn(executor: str) -> Select[Any]:
 def is_as(record: JobRecord) -> ColumnElement[bool]:
     """Return the condition that nobody has taken a job since it was read."""
     return (_jobs.id == record.id) & (_jobs.token == record.token)
+
+
+def lock_as_read(
+    connection: Connection, records: Sequence[JobRecord], statuses: Sequence[str]
+) -> Mapping[str, ResultRow[Any]]:
+    """Keep others from changing jobs, and return those, by id, that nobody has taken since they were read.
+
+    Args:
+        connection: in a transaction that writes.
+        records: as they were read.
+        statuses: that the jobs have.
+
+    Returns:
+        Their `started_at` and `reason`.
+    """
+    tokens = {record.id: record.token for record in records}
+    ids = sorted(tokens)
+    found: dict[str, ResultRow[Any]] = {}
+    for begin in range(0, len(ids), _MOST_SOUGHT):
+        query = select(_jobs.id, _jobs.token, _jobs.started_at, _jobs.reason).where(
+            _jobs.id.in_(ids[begin : begin + _MOST_SOUGHT]), _jobs.status.in_(statuses)
+        )
+        rows = connection.execute(query.order_by(_jobs.id).with_for_update())
+        found |= {row.id: row for row in rows if row.token == tokens[row.id]}
+    return found
+
+
+def write_ends(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
+    """Write how jobs ended that `lock_as_read` found.
+
+    Args:
+        connection: in a transaction that writes.
+        rows: of each `status`, `finished_at`, `outcome`, `started_at`, `reason`, `id`, `token`.
+    """
+    batch = Batch(connection)
+    _ENDS.put(batch, [(status, None, *rest) for status, *rest in rows])
+    batch.send()
+
+
+def note_starts(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
+    """Write what executors call jobs that `lock_as_read` found.
+
+    Args:
+        connection: in a transaction that writes.
+        rows: of each `native_id`, `lease_expires_at`, `id`, `token`.
+    """
+    batch = Batch(connection)
+    _STARTS.put(batch, rows)
+    batch.send()
 
 
 def take_turn(connection: Connection) -> None:

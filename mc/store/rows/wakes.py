@@ -18,7 +18,6 @@ from sqlalchemy import (
     exists,
     func,
     insert,
-    literal,
     or_,
     select,
     update,
@@ -28,7 +27,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from mc.statuses import FINISHED_FLOW_STATUSES
 from mc.store.lease import Wake
 from mc.store.schema.tables import flow, wake
-from mc.store.sql.column_types import LongText, storable_text
+from mc.store.sql.column_types import storable_text
 from mc.store.sql.statements import Batch, Prepared
 
 __all__ = [
@@ -39,6 +38,7 @@ __all__ = [
     "RESOURCE",
     "SIGNAL",
     "add_wake",
+    "add_wakes",
     "due_if_noted",
     "has_controls",
     "list_wakes",
@@ -60,34 +60,42 @@ RESOURCE: Final = (
 
 
 def add_wake(connection: Connection, flow_key: str, found: Wake, now: str) -> None:
+    """Note what happened for a flow, and make it due; see `add_wakes`."""
+    add_wakes(connection, flow_key, [found], now)
+
+
+def add_wakes(connection: Connection, flow_key: str, found: Sequence[Wake], now: str) -> None:
     """Note what happened for a flow, if it is stored and unfinished, and make it due.
 
     A paused or blocked flow becomes due only to be cancelled or for what a person asks for; the rest waits
     until it is resumed. A person may ask for something of a finished flow too.
     """
     # A save of that flow which is under way is over before anything is looked at, or waits until this
-    # transaction is over and finds its wake.
-    lock_flow(connection, flow_key)
+    # transaction is over and finds its wakes.
+    status = connection.scalar(_LOCK, {"flow": flow_key})
+    if status is None:
+        return
+    if status in FINISHED_FLOW_STATUSES:
+        found = [each for each in found if each.kind == CONTROL]
+    if not found:
+        return
+    places = [{"flow": flow_key, "what": each.kind, "source": each.source_key} for each in found]
+    connection.execute(_FORGET, places)
     connection.execute(
-        delete(wake).where(
-            wake.c.flow_key == flow_key, wake.c.kind == found.kind, wake.c.source_key == found.source_key
-        )
+        insert(wake),
+        [
+            {
+                "flow_key": flow_key,
+                "kind": each.kind,
+                "source_key": each.source_key,
+                "reason": storable_text(each.reason) if each.reason is not None else None,
+            }
+            for each in found
+        ],
     )
-    concerned = flow.c.key == flow_key
-    if found.kind != CONTROL:
-        concerned &= flow.c.status.not_in(FINISHED_FLOW_STATUSES)
-    reason = storable_text(found.reason) if found.reason is not None else None
-    values = (literal(found.kind), literal(found.source_key), literal(reason, LongText()))
-    row = select(flow.c.key, *values).where(concerned)
-    connection.execute(insert(wake).from_select(["flow_key", "kind", "source_key", "reason"], row))
-    tickable = concerned
-    if found.kind not in (CANCEL, CONTROL):
-        tickable &= flow.c.status.in_(("PENDING", "RUNNING"))
-    connection.execute(
-        update(flow)
-        .where(tickable, or_(flow.c.next_tick_at.is_(None), flow.c.next_tick_at > now))
-        .values(next_tick_at=now)
-    )
+    if status in ("PENDING", "RUNNING") or any(each.kind in (CANCEL, CONTROL) for each in found):
+        is_later = or_(flow.c.next_tick_at.is_(None), flow.c.next_tick_at > now)
+        connection.execute(update(flow).where(flow.c.key == flow_key, is_later).values(next_tick_at=now))
 
 
 def lock_flow(connection: Connection, flow_key: str) -> None:
@@ -143,7 +151,7 @@ _LIST: Final = (
     .where(wake.c.flow_key.in_(bindparam("flow_keys", expanding=True)))
     .order_by(wake.c.flow_key, wake.c.kind, wake.c.source_key)
 )
-_LOCK: Final = select(flow.c.key).where(flow.c.key == bindparam("flow")).with_for_update()
+_LOCK: Final = select(flow.c.status).where(flow.c.key == bindparam("flow")).with_for_update()
 _NOTED = exists().where(
     wake.c.flow_key == flow.c.key,
     or_(wake.c.kind == CANCEL, wake.c.kind == CONTROL, bindparam("live") == 1),
@@ -173,6 +181,7 @@ _WAKE: Final = Prepared(
     ("due_at", "flow", "now", "live"),
 )
 _OF_FLOW = delete(wake).where(wake.c.flow_key == bindparam("flow"))
+_FORGET: Final = _OF_FLOW.where(wake.c.kind == bindparam("what"), wake.c.source_key == bindparam("source"))
 _REMOVE_BUT_CONTROLS: Final = Prepared(_OF_FLOW.where(wake.c.kind != CONTROL), ("flow",))
 _FIND_CONTROL: Final = (
     select(wake.c.flow_key).where(wake.c.flow_key == bindparam("flow"), wake.c.kind == CONTROL).limit(1)
