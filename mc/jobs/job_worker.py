@@ -264,7 +264,7 @@ class JobWorker:
         ended = self._server.poll(seconds)
         if ended:
             self._take_at = 0.0  # there is room
-            self._note_ends(ended)
+        self._note_ends(ended)
 
     def _note_ends(self, ended: Sequence[EndedJob]) -> None:
         for end in ended:
@@ -273,6 +273,7 @@ class JobWorker:
                 continue
             if end.exit_code is None and not run.folder.is_claimed():
                 self._unbegun.append(run.record)
+                self._take_at = time.monotonic() + _LONGEST_PAUSE  # this host has no room for processes now
             else:
                 self._endings.append(_read_ending(run, end.exit_code))
 

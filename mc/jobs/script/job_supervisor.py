@@ -131,6 +131,8 @@ class Supervisor:
         for _ in range(_LAST_READS):
             if not self._handle_events(0):
                 break
+        if self.ended_by is None and self._is_stopping() and os.WIFSIGNALED(self.status or 0):
+            self.ended_by = "signal"  # which whoever sent it sent to the command as well
 
     def _next_times(self, timeout_at: float | None) -> list[float]:
         times = [self._progress_at] if self._progress is not None else []

@@ -104,6 +104,19 @@ class TestStop:
         assert outcome is not None
         assert (outcome.status, outcome.stdout, outcome.exit_code) == ("CANCELLED", "begun\nbye\n", 0)
 
+    def test_a_signal_that_went_to_the_command_too_is_no_failure_of_it(self, tmp_path: Path) -> None:
+        """As from a scheduler that ends all processes of a job at once."""
+        folder = make_folder(tmp_path, {"type": "shell", "command": "echo $$; exec sleep 1000"})
+        with start(folder) as process:
+            pid = int(await_that(lambda: folder.read_log("stdout").strip()))
+            process.send_signal(signal.SIGSTOP)
+            os.kill(pid, signal.SIGTERM)
+            process.terminate()
+            process.send_signal(signal.SIGCONT)
+        outcome = folder.read_outcome()
+        assert outcome is not None
+        assert (outcome.status, outcome.error) == ("CANCELLED", None)
+
     def test_a_stopped_process_is_ended_too(self, tmp_path: Path) -> None:
         command = "echo begun; kill -STOP $$"
         folder = make_folder(tmp_path, {"type": "shell", "command": command}, grace_seconds=30)
