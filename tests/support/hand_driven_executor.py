@@ -91,6 +91,10 @@ class HandDrivenExecutor:
     def stop(self, native_ids: Sequence[str], *, force: bool = False) -> None:
         (self.killed if force else self.stopped).extend(native_ids)
 
+    def check(self) -> None:
+        if self.is_down:
+            raise ExecutorError("The cluster does not answer.")
+
     def find(self, jobs: Sequence[FolderJob]) -> Mapping[str, str]:
         keys = {job.job.key for job in jobs}
         return {job.job.key: name for name, job in self.started.items() if job.job.key in keys}

@@ -47,9 +47,9 @@ def command(settings: Settings, late_after: timedelta, tries: bool, seconds: flo
     """Tell what is wrong with the store, what it means and what to do.
 
     Looks at the tables' version, the disk and the journal, late and blocked flows, expired leases, gaps
-    between ticks, ticks that never ended, jobs that were LOST or wait for long, the data folder, and services
-    of systemd that would end jobs. Nothing is changed. Ends with 1 if something needs a person, with 3 if the
-    store cannot be reached or used.
+    between ticks, ticks that never ended, jobs that were LOST or wait for long, the data folder, executors
+    that cannot be reached, and services of systemd that would end jobs. Nothing is changed. Ends with 1 if
+    something needs a person, with 3 if the store cannot be reached or used.
 
     With --try (or as houston selftest) it tries the disk or the server that flows will be kept on. In a
     database of its own, a file beside the one of --db or a schema on the same server, it commits and
@@ -81,6 +81,7 @@ def command(settings: Settings, late_after: timedelta, tries: bool, seconds: flo
 def _examine(settings: Settings, late_after: timedelta) -> list[Finding]:
     """Return what is found of the store and of the data folder, worst first."""
     from mc.jobs.data_folder import check_data_folder, list_job_ids
+    from mc.jobs.executor_checks import check_executors
     from mc.jobs.find_executor import executor_kinds
     from mc.jobs.systemd_units import check_units
     from mc.settings.of_jobs import default_data_folder
@@ -88,18 +89,21 @@ def _examine(settings: Settings, late_after: timedelta) -> list[Finding]:
     from mc.store.upkeep.health import examine
 
     data_folder = Path(settings.values.get("data").value or default_data_folder(settings.db_url)).absolute()
-    found = examine(
-        settings.db_url,
-        late_after=late_after,
-        busy_seconds=settings.busy_seconds,
-        executors={*executor_kinds(), *(settings.values.get("executors").value or ())},
-        folder_ids=list_job_ids(data_folder),
-    )
+    executors = settings.values.get("executors").value or {}
+    found = [
+        *examine(
+            settings.db_url,
+            late_after=late_after,
+            busy_seconds=settings.busy_seconds,
+            executors={*executor_kinds(), *executors},
+            folder_ids=list_job_ids(data_folder),
+        ),
+        *check_data_folder(data_folder),
+        *check_executors({settings.values.get("executor").value, *executors}, executors),
+        *check_units(),
+    ]
     order = (Severity.PROBLEM, Severity.NOTE, Severity.OK)
-    return sorted(
-        [*found, *check_data_folder(data_folder), *check_units()],
-        key=lambda finding: order.index(finding.severity),
-    )
+    return sorted(found, key=lambda finding: order.index(finding.severity))
 
 
 def _describe(finding: Finding) -> str:

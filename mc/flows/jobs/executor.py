@@ -87,6 +87,9 @@ class Executor(Protocol):
     def find(self, jobs: Sequence[FolderJob]) -> Mapping[str, str]:
         """Return, by key, what the executor calls those of the jobs that were started there already."""
 
+    def check(self) -> None:
+        """Raise `ExecutorError` where it cannot be reached from here now; asked by people only."""
+
 
 @runtime_checkable
 class AttendedExecutor(Protocol):

@@ -97,6 +97,11 @@ class CeleryExecutor:
         """Find none: brokers cannot be asked what waits, and a job that is sent twice is run once."""
         return {}
 
+    def check(self) -> None:
+        """Raise `ExecutorError` where no connection can be made."""
+        with self._connect():
+            return
+
     @contextmanager
     def _connect(self) -> Iterator[Any]:
         """Connect to the broker for a block, without retries: another tick does that."""

@@ -148,6 +148,10 @@ class CommandExecutor:
             warn("jobs could not be looked for", "jobs_not_seen", error)
             return {}
 
+    def check(self) -> None:
+        """Raise `ExecutorError` where the command that lists jobs does not answer."""
+        self._list([])
+
     def _submit(self, job: FolderJob) -> str:
         requests = read_requests(job.job)
         name = make_name(job)

@@ -101,6 +101,11 @@ class DaskExecutor:
         amounts = {name: getattr(requests, request) for request, name in self._resources.items()}
         return {name: amount for name, amount in amounts.items() if amount is not None} or None
 
+    def check(self) -> None:
+        """Raise `ExecutorError` where no connection can be made."""
+        with self._connect():
+            return
+
     @contextmanager
     def _connect(self) -> Iterator[Any]:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -112,6 +113,14 @@ class LocalExecutor:
                 if native_id is not None:
                     found[job.job.key] = native_id
         return found
+
+    def check(self) -> None:
+        """Raise `ExecutorError` where the interpreter is missing."""
+        if shutil.which(self._python) is None:
+            raise ExecutorError(
+                f"The executor 'local' cannot start {self._python}: there is no such program. Set `python` "
+                f"of [executors.local] in mc.toml to an interpreter."
+            )
 
     def _find_starter(self) -> JobStarter:
         if self._starter is None or not self._starter.is_usable:

@@ -47,6 +47,9 @@ class ManualExecutor:
         """Return none: to take one over again does no harm."""
         return {}
 
+    def check(self) -> None:
+        """Do nothing: there is nothing to reach."""
+
     def _take(self, job: FolderJob) -> str | ExecutorError:
         if job.job.work.get("function") != CARRY_OUT:
             return ExecutorError(

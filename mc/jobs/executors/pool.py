@@ -140,6 +140,10 @@ class BasePoolExecutor(ABC):
             if found[job.job.key] in self._held or JobFolder(job.folder).is_claimed()
         }
 
+    def check(self) -> None:
+        """Do nothing: it is this process."""
+        return
+
     def close(self, *, at_once: bool = False) -> None:
         """End the pool: what has not begun is left to other runners, and what runs is waited for.
 

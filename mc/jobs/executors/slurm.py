@@ -204,6 +204,10 @@ class SlurmExecutor:
             warn("jobs could not be looked for", "jobs_not_seen", error)
             return {}
 
+    def check(self) -> None:
+        """Raise `ExecutorError` where `squeue` does not answer."""
+        _read_queue()
+
     def _make_request(self, job: FolderJob) -> tuple[tuple[str, ...], float | None]:
         """Return options of `sbatch` by a job's requests, and the seconds in which it has to end."""
         requests = read_requests(job.job)

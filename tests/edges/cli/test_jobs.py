@@ -334,3 +334,33 @@ class TestDoctor:
 
 def test_a_terminal_gets_no_control_characters_of_logs(here: Path) -> None:
     assert "a\\u001b[2Jb" in run_on_terminal("logs", "night", "fetch")
+
+
+class TestDoctor:
+    def test_executors_that_cannot_be_used_are_told(self, tmp_path: Path, houston: Houston) -> None:
+        (tmp_path / "mc.toml").write_text(
+            'executor = "away"\n'
+            '[executors.away]\nkind = "celery"\nbroker = "redis://:secret@127.0.0.1:1/0"\n'
+            '[executors.gpu]\nkind = "queue"\nmax_worker = 3\n'
+            '[executors.local]\npython = "/no/such/python"\n'
+        )
+        houston("db", "init")
+        ended = houston("doctor", "--json")
+        assert ended.code == 1
+        told = {
+            found["details"]["executor"]: found["message"]
+            for found in ended.document["findings"]
+            if found["code"] == "executor"
+        }
+        assert set(told) == {"away", "gpu", "local"}
+        assert "127.0.0.1:1/0 of the executor 'celery' cannot be reached" in told["away"]
+        assert "secret" not in told["away"]
+        assert "Did you mean 'max_workers'?" in told["gpu"]
+        assert "cannot start /no/such/python" in told["local"]
+
+    def test_those_that_can_are_not(self, tmp_path: Path, houston: Houston) -> None:
+        (tmp_path / "mc.toml").write_text(
+            '[executors.gpu]\nkind = "queue"\n[executors.pool]\nkind = "processes"\n'
+        )
+        houston("db", "init")
+        assert "executor:" not in houston("doctor").out
