@@ -336,7 +336,7 @@ def test_a_terminal_gets_no_control_characters_of_logs(here: Path) -> None:
     assert "a\\u001b[2Jb" in run_on_terminal("logs", "night", "fetch")
 
 
-class TestDoctor:
+class TestExecutors:
     def test_executors_that_cannot_be_used_are_told(self, tmp_path: Path, houston: Houston) -> None:
         (tmp_path / "mc.toml").write_text(
             'executor = "away"\n'
