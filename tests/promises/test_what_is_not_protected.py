@@ -56,6 +56,17 @@ def test_a_row_that_was_changed_is_believed(houston: Houston, path: Path, paid: 
     assert paid == [100]
 
 
+def test_a_job_that_was_changed_in_the_database_is_run(path: Path, tmp_path: Path) -> None:
+    params = {"command": "true", "executor": "queue"}
+    with Houston(f"sqlite:///{path}", allow="shell") as houston:
+        houston.submit({"tasks": [{"key": "a", "task_type": "shell", "task_params": params}]}, key="f")
+        houston.tick()
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(f"UPDATE mc_job SET body = replace(body, 'true', 'touch {tmp_path}/mine')")
+        houston.worker().run(until_idle=True)
+    assert (tmp_path / "mine").exists()
+
+
 def test_a_flow_dict_that_was_changed_is_believed(houston: Houston, paid: list[Any]) -> None:
     submit(houston, PAYS)
     flow_dict = json.loads(json.dumps(houston.export("f")))
