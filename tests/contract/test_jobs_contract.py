@@ -116,6 +116,31 @@ def test_a_failure_is_tried_again_by_its_name(site: Site) -> None:
     assert Hand.starts == ["f/a/1", "f/a/2"]
 
 
+def test_the_executor_of_a_flow_starts_the_jobs_of_what_is_inside_of_it(site: Site) -> None:
+    def task(key: str, task_type: str, **params: Any) -> dict[str, Any]:
+        return {"key": key, "task_type": task_type, "task_params": params, "precursors": []}
+
+    items = {"items": [1], "mapping_params": {"skeleton": job("a")}}
+    deep = {"tasks": [task("deeper", "spread", **items)]}
+    own = {"cfg": {"executor": "hand"}, "tasks": [task("deeper", "spread", **items)]}
+    site.begin(
+        job("job"),
+        task("items", "spread", **items),
+        task("flows", "spread", **items, item_container="flow"),
+        task("inline", "inline_flow", flow_spec=deep),
+        task("sub", "flow", flow_spec=deep),
+        task("own", "inline_flow", flow_spec=own),
+        cfg={"executor": "narrow"},
+    )
+    site.tick()
+    by_task: dict[str, set[str]] = {}
+    for record in site.store.jobs.list():
+        by_task.setdefault(record.job.key.split("/")[1], set()).add(record.job.executor)
+    assert by_task == {name: {"narrow"} for name in ("job", "items", "flows", "inline", "sub")} | {
+        "own": {"hand"}
+    }
+
+
 def test_no_more_are_given_to_an_executor_than_it_takes(site: Site) -> None:
     narrow = {"params": {"executor": "narrow"}}
     site.begin(job("a", **narrow), job("b", cfg={"priority": 5}, **narrow), job("c", **narrow))

@@ -22,7 +22,8 @@ def make_sub_flow(
 ) -> Flow:
     """Make the flow that a task runs.
 
-    Its key is the task's idempotency key, so that the same attempt always gets the same flow.
+    Its key is the task's idempotency key, so that the same attempt always gets the same flow. Its jobs are
+    started by the executor of the flow around it, unless its own `cfg` names one.
 
     Args:
         handler: the handler of the task.
@@ -48,7 +49,7 @@ def make_sub_flow(
     given_data = {**own_data, **(data or {})}
     if flow_spec.get("params") is not None:
         _check_data(handler, flow_spec["params"], given_data)
-    return Flow.from_flow_spec(
+    sub_flow = Flow.from_flow_spec(
         flow_spec,
         key=_attempt_key(task_ctx) + key_suffix,
         data=given_data,
@@ -56,6 +57,9 @@ def make_sub_flow(
         parent_key=parent.key,
         parent_task_key=graph_task_key(task_ctx),
     )
+    if parent.cfg.get("executor") is not None:
+        sub_flow.cfg.setdefault("executor", parent.cfg["executor"])
+    return sub_flow
 
 
 def make_failure(status: str, failure: str | None, names: Iterable[str], what: str) -> FlowError:
