@@ -20,13 +20,16 @@ def check_executors(names: Collection[str], settings: Mapping[str, Mapping[str, 
         settings: as for `make_executor`.
     """
     for name in sorted(names):
+        of_whom = ""  # who makes it names it
         try:
-            make_executor(name, settings).check()
+            executor = make_executor(name, settings)
+            of_whom = f"The executor {name!r}: "
+            executor.check()
         except ExecutorError as error:
             yield Finding(
                 code="executor",
                 severity=Severity.PROBLEM,
-                message=error.message,
+                message=f"{of_whom}{error.message}",
                 advice="Until then its jobs wait, and those that it has are not seen.",
                 details={"executor": name},
             )

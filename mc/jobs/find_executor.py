@@ -41,6 +41,12 @@ def make_executor(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Execu
         return _make(name, kind, lambda: resolve_name(kind), own)
     point = executor_kinds().get(kind)
     if point is None:
+        if kind == name and name in settings:
+            raise ExecutorError(
+                f"The settings of the executor {name!r} have no `kind`, and no kind is called {name!r}; "
+                f"expected one of {', '.join(sorted(executor_kinds()))}.",
+                executor=name,
+            )
         known = sorted({*executor_kinds(), *(settings if kind == name else ())})
         meant = nearest_name(kind, known)
         hint = f" Did you mean {meant!r}?" if meant else ""
@@ -91,7 +97,7 @@ def find_queues(names: Sequence[str], settings: Mapping[str, Mapping[str, Any]])
 def _make(name: str, kind: str, load: Callable[[], Any], settings: Mapping[str, Any]) -> Executor:
     try:
         make = load()
-        _check_names(name, make, settings)
+        _check_names(make, settings)
         executor: Executor = make(**settings)
     except ImportError as error:
         raise ExecutorError(
@@ -99,14 +105,14 @@ def _make(name: str, kind: str, load: Callable[[], Any], settings: Mapping[str, 
             f"'mission-control[{kind}]'`.",
             executor=name,
         ) from error
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, ExecutorError, TypeError, ValueError) as error:
         raise ExecutorError(
-            f"The settings of the executor {name!r} are wrong: {error}.", executor=name
+            f"The settings of the executor {name!r} are wrong: {str(error).rstrip('.')}.", executor=name
         ) from error
     return executor
 
 
-def _check_names(name: str, make: Callable[..., Any], settings: Mapping[str, Any]) -> None:
+def _check_names(make: Callable[..., Any], settings: Mapping[str, Any]) -> None:
     """Raise `ExecutorError` if an executor has a setting that its kind does not know."""
     from inspect import Parameter, signature
 
@@ -117,7 +123,4 @@ def _check_names(name: str, make: Callable[..., Any], settings: Mapping[str, Any
         if setting not in parameters:
             meant = nearest_name(setting, parameters)
             hint = f" Did you mean {meant!r}?" if meant else ""
-            raise ExecutorError(
-                f"The executor {name!r} has no setting {setting!r}.{hint} It has {', '.join(parameters)}.",
-                executor=name,
-            )
+            raise ExecutorError(f"{setting!r} is none.{hint} There are {', '.join(parameters)}.")

@@ -52,12 +52,12 @@ class CeleryExecutor:
         broker = str(os.environ.get(_BROKER) or broker or "")
         if "://" not in broker:
             raise ExecutorError(
-                f"The executor 'celery' has no `broker`; expected its URL in mc.toml, such as "
+                f"`broker` is {'not given' if not broker else 'no URL'}; expected one in mc.toml, such as "
                 f"redis://127.0.0.1:6379/0 or amqp://user@host, or in the environment variable {_BROKER}."
             )
         if not queue:
-            raise ExecutorError("`queue` of the executor 'celery' is empty; expected a name.")
-        self.max_workers = check_max_workers("celery", max_workers)
+            raise ExecutorError("`queue` is empty; expected a name.")
+        self.max_workers = check_max_workers(max_workers)
         self.broker: Final = broker
         self.queue: Final = str(queue)
         self._app = make_app(broker, [self.queue])
@@ -114,7 +114,7 @@ class CeleryExecutor:
                     yield producer
             except errors as error:
                 raise ExecutorError(
-                    f"The broker {mask_url(self.broker)} of the executor 'celery' cannot be reached: "
+                    f"The broker {mask_url(self.broker)} cannot be reached: "
                     f"{mask_urls(str(error)).rstrip('.')}. "
                     f"See that it runs, and what `broker` in mc.toml or {_BROKER} says."
                 ) from error
@@ -150,7 +150,7 @@ def make_app(broker: str, queues: Sequence[str]) -> Celery:
     except (KeyError, ValueError) as error:
         scheme = broker.partition("://")[0]
         raise ExecutorError(
-            f"`broker` of the executor 'celery' is a URL of {scheme!r} that Celery does not know; expected "
+            f"`broker` is a URL of {scheme!r} that Celery does not know; expected "
             f"one such as redis://127.0.0.1:6379/0 or amqp://user@host."
         ) from error
     app.conf.broker_transport_options = dict(_OPTIONS.get(transport.driver_type, {}))

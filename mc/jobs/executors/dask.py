@@ -49,16 +49,15 @@ class DaskExecutor:
     ) -> None:
         if "://" not in str(address):
             raise ExecutorError(
-                f"`address` of the executor 'dask' is {address!r}; expected that of a scheduler, such as "
-                f"'tcp://127.0.0.1:8786'."
+                f"`address` is {address!r}; expected that of a scheduler, such as 'tcp://127.0.0.1:8786'."
             )
         given: Any = resources or {}
         if not isinstance(given, Mapping) or not given.keys() <= set(_REQUESTS):
             raise ExecutorError(
-                f"`resources` of the executor 'dask' is {given!r:.100}; expected a table from some of "
+                f"`resources` is {given!r:.100}; expected a table from some of "
                 f"{', '.join(_REQUESTS)} to names of resources of Dask's workers."
             )
-        self.max_workers = check_max_workers("dask", max_workers)
+        self.max_workers = check_max_workers(max_workers)
         self._address = address
         self._resources = dict(given)
 
@@ -113,7 +112,7 @@ class DaskExecutor:
                 yield client
         except (OSError, ValueError) as error:
             raise ExecutorError(
-                f"The scheduler {self._address} of the executor 'dask' cannot be reached: {error}. See that "
+                f"The scheduler {self._address} cannot be reached: {error}. See that "
                 f"it runs, and what `address` in mc.toml says."
             ) from error
 

@@ -18,7 +18,7 @@ from mc.errors import ExecutorError, JobError
 from mc.flows.jobs.executor import Channel, FolderJob, Liveness
 from mc.jobs.executors.host_processes import HostProcess, ProcessTable, wait_for_ends
 from mc.jobs.executors.job_starter import LATER, JobStarter
-from mc.jobs.executors.requests import is_count, read_limits
+from mc.jobs.executors.requests import check_max_workers, read_limits
 from mc.jobs.folder import JobFolder
 from mc.jobs.script.job_files import read_boot_id, read_host
 
@@ -44,14 +44,7 @@ class LocalExecutor:
     is_pulled = False
 
     def __init__(self, *, max_workers: int | None = None, python: str | None = None) -> None:
-        if max_workers is None:
-            max_workers = os.cpu_count() or 1
-        if not is_count(max_workers):
-            raise ExecutorError(
-                f"`max_workers` of the executor 'local' is {max_workers!r}; expected a number "
-                f"of jobs, from 1."
-            )
-        self.max_workers: int | None = max_workers
+        self.max_workers: int | None = check_max_workers(max_workers) or os.cpu_count() or 1
         self._python = python or sys.executable
         self._starting = threading.Lock()
         self._starter: JobStarter | None = None
@@ -118,8 +111,8 @@ class LocalExecutor:
         """Raise `ExecutorError` where the interpreter is missing."""
         if shutil.which(self._python) is None:
             raise ExecutorError(
-                f"The executor 'local' cannot start {self._python}: there is no such program. Set `python` "
-                f"of [executors.local] in mc.toml to an interpreter."
+                f"Jobs cannot be started by {self._python}: there is no such program. Set `python` "
+                f"in the settings of the executor to an interpreter."
             )
 
     def _find_starter(self) -> JobStarter:

@@ -19,7 +19,7 @@ from mc.flows.jobs.executor import Channel, FolderJob, Liveness
 from mc.interrupts import TurnThread
 from mc.jobs.executors.local import LocalExecutor
 from mc.jobs.executors.pool_job import PoolJob, leave_outcome
-from mc.jobs.executors.requests import is_count, read_limits
+from mc.jobs.executors.requests import check_max_workers, read_limits
 from mc.jobs.folder import JobFolder
 from mc.jobs.script.job_files import read_boot_id, read_host, read_start
 
@@ -49,15 +49,8 @@ class BasePoolExecutor(ABC):
     owns_process: ClassVar[bool]  # whether a worker of the pool is a process that does nothing else
 
     def __init__(self, *, max_workers: int | None = None) -> None:
-        if max_workers is None:
-            max_workers = os.cpu_count() or 1
-        if not is_count(max_workers):
-            raise ExecutorError(
-                f"`max_workers` of the executor {self.kind!r} is {max_workers!r}; expected a number of "
-                f"jobs, from 1."
-            )
-        self.workers: Final = max_workers
-        self.max_workers: int | None = max_workers + _AHEAD
+        self.workers: Final = check_max_workers(max_workers) or os.cpu_count() or 1
+        self.max_workers: int | None = self.workers + _AHEAD
         pid = os.getpid()
         self._own = (
             f"{self.kind}:{read_host()}:{read_boot_id()}:{pid}:{read_start(pid) or 0}:{uuid4().hex[:8]}:"
@@ -68,7 +61,7 @@ class BasePoolExecutor(ABC):
         self._waiting: OrderedDict[str, PoolJob] = OrderedDict()
         self._mute: set[str] = set()  # what ended, and could not write its outcome
         self._futures: set[Future[bool]] = set()
-        self._slots = Semaphore(max_workers)
+        self._slots = Semaphore(self.workers)
         self._pool: Executor | None = None
         self._pool_lock = Lock()
         self._has_worked = False  # has the pool ended any job?
@@ -255,7 +248,7 @@ class BasePoolExecutor(ABC):
 
     def _give_up(self, why: str) -> None:
         """Leave what waits to a later start."""
-        self._trouble = f"The executor {self.kind!r} cannot start its workers: {why}."
+        self._trouble = f"The workers of the pool cannot be started: {why}."
         while self._waiting:
             self._held.pop(self._waiting.popitem(last=False)[0], None)
 

@@ -24,7 +24,7 @@ class QueueExecutor:
     is_pulled = True
 
     def __init__(self, *, max_workers: int | None = None) -> None:
-        self.max_workers = check_max_workers("queue", max_workers)
+        self.max_workers = check_max_workers(max_workers)
 
     def start(self, jobs: Sequence[FolderJob]) -> Mapping[str, str | ExecutorError]:
         """Start none."""

@@ -37,16 +37,14 @@ def is_text_list(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
 
 
-def check_max_workers(kind: str, value: Any) -> int | None:
+def check_max_workers(value: Any) -> int | None:
     """Return the setting `max_workers` of an executor that need not have one.
 
     Raises:
         ExecutorError: it is no whole number, from 1.
     """
     if value is not None and not is_count(value):
-        raise ExecutorError(
-            f"`max_workers` of the executor {kind!r} is {value!r}; expected a number of jobs, from 1."
-        )
+        raise ExecutorError(f"`max_workers` is {value!r}; expected a number of jobs, from 1.")
     return None if value is None else int(value)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from mc.errors import ExecutorError
 from mc.flows.jobs.executor import Channel, FolderJob, Liveness
 from mc.jobs.executors.looks import Looks, warn
-from mc.jobs.executors.requests import is_count, is_text_list, read_requests
+from mc.jobs.executors.requests import check_max_workers, is_text_list, read_requests
 from mc.jobs.executors.scheduler_tool import SUBMIT_SECONDS, ToolError, run_tool
 from mc.jobs.executors.shared_folder import (
     SubmissionNote,
@@ -101,10 +101,6 @@ class SlurmExecutor:
         max_workers: int | None = None,
         look_seconds: float = 10.0,
     ) -> None:
-        if max_workers is not None and not is_count(max_workers):
-            raise ExecutorError(
-                f"`max_workers` of a Slurm executor is {max_workers!r}; expected a number of jobs, from 1."
-            )
         named: dict[str, Any] = {"partition": partition, "account": account, "qos": qos}
         for name, value in {**named, "python": python}.items():
             if value is not None and (not isinstance(value, str) or not value):
@@ -119,7 +115,7 @@ class SlurmExecutor:
                 "`options` of a Slurm executor names another cluster, in which its jobs could not be seen. "
                 "Set the environment variable SLURM_CLUSTERS, which all commands of Slurm know."
             )
-        self.max_workers = max_workers
+        self.max_workers = check_max_workers(max_workers)
         self._settings = [f"--{name}={value}" for name, value in named.items() if value is not None]
         self._options = list(options)
         self._python = python

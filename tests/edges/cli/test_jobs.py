@@ -353,10 +353,10 @@ class TestExecutors:
             if found["code"] == "executor"
         }
         assert set(told) == {"away", "gpu", "local"}
-        assert "127.0.0.1:1/0 of the executor 'celery' cannot be reached" in told["away"]
+        assert "The executor 'away': The broker redis://:***@127.0.0.1:1/0 cannot be reached" in told["away"]
         assert "secret" not in told["away"]
         assert "Did you mean 'max_workers'?" in told["gpu"]
-        assert "cannot start /no/such/python" in told["local"]
+        assert "cannot be started by /no/such/python" in told["local"]
 
     def test_those_that_can_are_not(self, tmp_path: Path, houston: Houston) -> None:
         (tmp_path / "mc.toml").write_text(

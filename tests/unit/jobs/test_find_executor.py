@@ -29,7 +29,17 @@ def test_a_name_may_be_of_another_kind() -> None:
         (
             "slurm",
             {"slurm": {"partiton": "a"}},
-            "'slurm' has no setting 'partiton'. Did you mean 'partition'?",
+            "The settings of the executor 'slurm' are wrong: 'partiton' is none. Did you mean 'partition'?",
+        ),
+        (
+            "gpu",
+            {"gpu": {"knd": "slurm"}},
+            "'gpu' have no `kind`, and no kind is called 'gpu'; expected one of",
+        ),
+        (
+            "gpu",
+            {"gpu": {"kind": "queue", "max_workers": 0}},
+            "executor 'gpu' are wrong: `max_workers` is 0;",
         ),
         ("ssh", {"ssh": {"kind": "command", "template": "ssh", "hots": "a"}}, "Give it one as host = ..."),
     ],

@@ -76,10 +76,10 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("settings", "expected"),
         [
-            ({}, "no `broker`"),
+            ({}, "`broker` is not given"),
             ({"broker": "foo://127.0.0.1"}, "of 'foo' that Celery does not know"),
-            ({"broker": "redis://127.0.0.1", "queue": ""}, "`queue` .* is empty"),
-            ({"broker": "redis://127.0.0.1", "max_workers": 0}, "`max_workers` .* is 0"),
+            ({"broker": "redis://127.0.0.1", "queue": ""}, "`queue` is empty"),
+            ({"broker": "redis://127.0.0.1", "max_workers": 0}, "`max_workers` is 0"),
             ({"broker": "redis://127.0.0.1", "brokr": 1}, "brokr"),
         ],
     )

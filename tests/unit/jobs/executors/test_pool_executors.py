@@ -72,7 +72,7 @@ def pool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pool]:
 
 def test_they_are_found_by_their_names() -> None:
     assert {type(make_executor(kind, {})) for kind in KINDS} == set(KINDS.values())
-    with pytest.raises(ExecutorError, match=r"`max_workers` of the executor 'threads' is 0; expected"):
+    with pytest.raises(ExecutorError, match=r"`max_workers` is 0; expected"):
         make_executor("threads", {"threads": {"max_workers": 0}})
 
 
@@ -224,9 +224,7 @@ class TestLostPools:
         folder, native_id = pool.call("add", a=1, b=2)
         await_that(lambda: pool.look(native_id) is Liveness.GONE, "the end")
         assert not folder.is_claimed()
-        with pytest.raises(
-            ExecutorError, match="The executor 'processes' cannot start its workers: they end"
-        ):
+        with pytest.raises(ExecutorError, match="The workers of the pool cannot be started: they end"):
             pool.call("add", "f:t:2", a=1, b=2)
 
 
