@@ -96,6 +96,7 @@ class JobFolder:
         secrets_folder: str | os.PathLike[str] | None = None,
         then: Mapping[str, Any] | None = None,
         is_durable: bool = True,
+        cpus: int | None = None,
     ) -> None:
         """Make the folder and write all that the job needs; the same job may be written again.
 
@@ -109,6 +110,7 @@ class JobFolder:
             then: a command that is run when the outcome is written: `argv`, and where it is known `lock` and
                 `attended_by`; see `mc.jobs.attendance`.
             is_durable: whether it is to be there after a loss of power.
+            cpus: so many cores of its host may be used by all its processes together; None: all.
 
         Raises:
             JobError: it cannot be written.
@@ -121,6 +123,7 @@ class JobFolder:
             "attempt": job.attempt,
             "work": dict(job.work),
             "timeout_seconds": job.timeout_seconds,
+            "cpus": cpus,
             "grace_seconds": grace_seconds,
             "heartbeat_seconds": heartbeat_seconds,
             "log_limit_bytes": log_limit_bytes,

@@ -18,6 +18,7 @@ from mc.errors import ExecutorError, JobError, McError
 from mc.flows.jobs.executor import AttendedExecutor, Channel, Executor, FolderJob, Liveness
 from mc.flows.jobs.job_settings import JobSettings
 from mc.jobs.attendance import attend, is_attended, then_lock, turns_alone
+from mc.jobs.executors.requests import read_requests
 from mc.jobs.find_executor import make_executor
 from mc.jobs.folder import JobFolder, JobUnreadableError
 from mc.jobs.large_results import set_result_apart
@@ -177,7 +178,7 @@ class JobKeeper:
         for record in records:
             try:
                 ready.append(self._write_folder(executor, record))
-            except JobError as error:
+            except (ExecutorError, JobError) as error:
                 endings.append(_refused(record, error))
         by_key = {record.job.key: record for record in records}
         try:
@@ -209,6 +210,7 @@ class JobKeeper:
                 with_own_path(record.job) if executor.is_local else record.job,
                 secrets_folder=self._settings.secrets_folder,
                 then=self._then(),
+                cpus=read_requests(record.job).cpus if executor.is_local else None,  # others see to it
                 is_durable=not executor.is_local,  # what runs here is LOST with the power
             )
         return FolderJob(job=record.job, folder=folder.path)

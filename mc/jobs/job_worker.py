@@ -15,7 +15,7 @@ from typing import Any, Final
 from mc.errors import ExecutorError, JobError, StoreUnreachableError
 from mc.flows.jobs.job_settings import JobSettings
 from mc.jobs.attendance import ask_for_turn, is_attended
-from mc.jobs.executors.requests import read_limits
+from mc.jobs.executors.requests import read_limits, read_requests
 from mc.jobs.folder import JobFolder
 from mc.jobs.job_server import EndedJob, JobServer
 from mc.jobs.module_path import with_own_path
@@ -228,6 +228,7 @@ class JobWorker:
                 folder.write_job(
                     with_own_path(record.job),
                     secrets_folder=self._settings.secrets_folder,
+                    cpus=read_requests(record.job).cpus,
                     is_durable=False,  # or it is lost, as after any end of this host
                 )
                 self._server.submit(folder.path, timeout_seconds, memory_bytes)

@@ -124,6 +124,8 @@ class JobRun:
             return {"status": "CANCELLED"}
         if self._is_stopping:
             return self._describe_signal()
+        if job.get("cpus"):
+            _keep_to_cores(int(job["cpus"]))
         secrets = SecretReader(os.environ, job.get("secrets_folder"))
         command = make_command(job, self._folder, secrets, mark)
         mask = SecretMask(secrets.values.values())
@@ -160,3 +162,13 @@ class JobRun:
             "The worker that ran it was ended, and the job with it. It is tried again unless its task says "
         )
         return describe_error(text + "otherwise.", "JobLostError", "JobError", "McError")
+
+
+def _keep_to_cores(number: int) -> None:
+    """Let this process, and all that it starts, use so many cores, and libraries as many threads."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(number))
+    if not hasattr(os, "sched_setaffinity"):
+        return  # not Linux
+    cores = sorted(os.sched_getaffinity(0))
+    first = os.getpid() % len(cores)  # so that jobs side by side have others
+    os.sched_setaffinity(0, (cores * 2)[first : first + number])

@@ -21,6 +21,7 @@ from mc.jobs.attendance import attend, turns_alone
 from mc.jobs.job_worker import JobWorker
 from mc.jobs.script.job_files import read_start
 from tests.support.job_folders import await_that, write_module
+from tests.support.left_out import leave_out
 
 Make = Callable[..., Houston]
 
@@ -120,6 +121,18 @@ class TestWork:
             statuses = sorted(record.status for record in houston.jobs.list())
             assert statuses == ["PENDING", "RUNNING", "RUNNING"]
 
+    def test_it_uses_no_more_cores_than_it_asks_for(self, houston: Houston) -> None:
+        if not hasattr(os, "sched_setaffinity"):
+            leave_out("only Linux binds processes to cores")
+        task = shell("nproc; echo $OMP_NUM_THREADS", cfg={"retry": {"max_attempts": 1}})
+        task["task_params"]["requests"] = {"cpus": 1}
+        local = {**task, "key": "b", "task_params": {**task["task_params"], "executor": "local"}}
+        begin(houston, task, local)
+        houston.worker().run(until_idle=True)
+        await_that(lambda: houston.tick() and houston.load("f").status == "COMPLETED")
+        for key in "ab":
+            assert houston.load("f").tasks[key]["data"]["stdout"] == "1\n1\n"
+
     def test_a_timeout_ends_it(self, houston: Houston) -> None:
         begin(houston, shell("sleep 1000", cfg={"timeout": "0.2s"}))
         houston.worker().run(until_idle=True)
@@ -164,7 +177,7 @@ class TestStops:
         with at_work(houston.worker(), houston):
             pid = pid_of(tmp_path)
         assert houston.jobs.get("f/a/1").status == "LOST"
-        assert not is_alive(pid)
+        await_that(lambda: not is_alive(pid))
         houston.tick()
         assert houston.jobs.get("f/a/2").status == "PENDING"
 
