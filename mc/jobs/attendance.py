@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from mc.errors import JobError
+
 __all__ = ["ask_for_turn", "attend", "is_attended", "then_lock", "turns_alone"]
 
 
@@ -18,11 +20,22 @@ _ATTENDED: Final = "attended"  # folder of files that are locked
 
 @contextmanager
 def attend(data_folder: Path) -> Iterator[Path]:
-    """Give a block a file that is locked until it ends; jobs that name it begin no tick at their ends."""
+    """Give a block a file that is locked until it ends; jobs that name it begin no tick at their ends.
+
+    Raises:
+        JobError: the data folder cannot be written.
+    """
     folder = data_folder / _ATTENDED
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise JobError(
+            f"The data folder {data_folder} cannot be written: {error.strerror}. Make room there and see who "
+            f"may write, or set another one as data in mc.toml.",
+            path=str(data_folder),
+        ) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield path

@@ -364,10 +364,10 @@ class TestEnds:
 
     def test_why_a_person_stopped_one_is_told_of_one_that_said_its_end_too(self, site: Site) -> None:
         site.begin(job("a"))
-        site.store.jobs.stop("f/a/1", "too dear")
+        site.store.jobs.stop("f/a/1", "Too dear.")
         Hand.finish("a", "CANCELLED")
-        assert "was cancelled: too dear" in site.tick().tasks["a"]["error"]["message"]
-        assert site.store.jobs.get("f/a/1").reason == "too dear"
+        assert site.tick().tasks["a"]["error"]["message"] == "The job 'f/a/1' was cancelled: Too dear."
+        assert site.store.jobs.get("f/a/1").reason == "Too dear."
 
     def test_a_paused_flow_finds_the_end_when_it_goes_on(self, site: Site) -> None:
         site.begin(job("a"))

@@ -36,6 +36,7 @@ _FUNCTION_PARAMS: Final[Mapping[str, tuple[str, str | None]]] = {
     "call": ("function", None),
     "job": ("job_type", "build"),
 }
+_JOB_TYPES: Final = frozenset({"call", "http", "job", "shell"})
 _UNREAD_PARAMS: Final = frozenset({"wirings", "mapping_params"})
 
 
@@ -196,6 +197,9 @@ def _check_params(
     for key in _DURATION_PARAMS.get(name, ()):
         if not has_references(params.get(key)):
             check_duration(params.get(key), f"{pointer}/{key}", findings)
+    requests = params.get("requests")
+    if name in _JOB_TYPES and isinstance(requests, dict) and not has_references(requests.get("time")):
+        check_duration(requests.get("time"), f"{pointer}/requests/time", findings)
     if name == "wait":
         check_time(params.get("until"), f"{pointer}/until", findings)
     elif name == "wire":

@@ -97,7 +97,7 @@ class BaseJobTaskHandler(BaseTaskHandler):
                 job_key=self.task["job_key"],
             )
         elif state.status == "CANCELLED":
-            why = f": {state.reason}" if state.reason else ""
+            why = f": {state.reason.rstrip('.')}" if state.reason else ""
             raise JobError(f"The job {self.task['job_key']!r} was cancelled{why}.")
         else:
             self._wait(service)

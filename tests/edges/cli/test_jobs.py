@@ -336,6 +336,17 @@ def test_a_terminal_gets_no_control_characters_of_logs(here: Path) -> None:
     assert "a\\u001b[2Jb" in run_on_terminal("logs", "night", "fetch")
 
 
+def test_a_data_folder_that_cannot_be_written_fails_the_job_that_needs_it(
+    tmp_path: Path, houston: Houston
+) -> None:
+    (tmp_path / "mc.toml").write_text('allow = ["shell"]\ndata = "mc.toml/data"\n')
+    (tmp_path / "spec.json").write_text(json.dumps({"tasks": [shell("a", "true")]}))
+    ended = houston("run", "spec.json")
+    assert ended.code == 1
+    assert "mc.toml/data cannot be written: Not a directory. Make room there" in ended.out
+    assert "task 'a': JobError" in ended.out
+
+
 class TestExecutors:
     def test_executors_that_cannot_be_used_are_told(self, tmp_path: Path, houston: Houston) -> None:
         (tmp_path / "mc.toml").write_text(

@@ -171,6 +171,14 @@ class TestTaskTypes:
         assert find({"task_type": "mc.tasks.print", "task_params": {"msg": 1}}) == []
         assert codes(find({"task_type": "mc.tasks.print"})) == [("MC002", "/tasks/0")]
 
+    def test_the_time_that_a_job_asks_for_is_a_duration(self) -> None:
+        def job(time: str) -> dict[str, Any]:
+            return {"task_type": "shell", "task_params": {"command": "x", "requests": {"time": time}}}
+
+        assert codes(find(job("soon"), job("2h"), job("$ctx.flow.data.x"))) == [
+            ("MC130", "/tasks/0/task_params/requests/time")
+        ]
+
     def test_only_the_given_names_are_taken(self) -> None:
         spec = {"tasks": [noop("a"), {"task_type": "mine", "task_params": {"anything": [1]}}]}
         assert find_problems(spec, task_types={"mine", "noop"}) == []
