@@ -52,7 +52,7 @@ def _describe(record: JobRecord) -> str:
     if record.status == "SUBMITTED" and (record.native_id or "").startswith(BY_HAND):
         return "waits for its work directory: houston job build, run, ingest"
     if record.status == "SUBMITTED":
-        return f"waits for its start on {executor}"
+        return f"was handed to {executor}, and was not seen at work yet"
     if record.status == "RUNNING":
         return record.told_progress
     if error is not None:

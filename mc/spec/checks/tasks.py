@@ -181,6 +181,16 @@ def check_task_cfg(
         check_references(cfg["when"], f"{pointer}/when", keys, findings)
 
 
+def _check_durations(name: str, params: dict[str, Any], pointer: str, findings: Findings) -> None:
+    given = {key: params.get(key) for key in _DURATION_PARAMS.get(name, ())}
+    requests = params.get("requests")
+    if name in _JOB_TYPES and isinstance(requests, dict):
+        given["requests/time"] = requests.get("time")
+    for place, value in given.items():
+        if not has_references(value):
+            check_duration(value, f"{pointer}/{place}", findings)
+
+
 def _check_params(
     name: str,
     params: dict[str, Any],
@@ -194,12 +204,7 @@ def _check_params(
         # Of wirings only the values of `wire` are read as references, and not the rest.
         read = {key: part for key, part in params.items() if key not in _UNREAD_PARAMS}
     check_references(read, pointer, keys, findings)
-    for key in _DURATION_PARAMS.get(name, ()):
-        if not has_references(params.get(key)):
-            check_duration(params.get(key), f"{pointer}/{key}", findings)
-    requests = params.get("requests")
-    if name in _JOB_TYPES and isinstance(requests, dict) and not has_references(requests.get("time")):
-        check_duration(requests.get("time"), f"{pointer}/requests/time", findings)
+    _check_durations(name, params, pointer, findings)
     if name == "wait":
         check_time(params.get("until"), f"{pointer}/until", findings)
     elif name == "wire":
