@@ -20,6 +20,7 @@ __all__ = ["LATE_AFTER", "explain_flow"]
 LATE_AFTER: Final = timedelta(minutes=10)  # for so long a flow may be due before it is called late
 _SHOWN: Final = 5
 _LONGEST: Final = 500  # characters of a reason or an error
+_BY_LEAVE: Final = ("shell", "http")  # task types that `allow` is for
 _TICK: Final = command("tick")
 
 
@@ -151,6 +152,16 @@ def _paused(facts: FlowFacts) -> Reason:
     )
 
 
+def _tick_with(facts: FlowFacts) -> str:
+    """Return the command that brings what the tasks of a flow miss: leave to run, or a module."""
+    missed = {str(entry.get("task_type")) for entry in facts.missing_handlers}
+    leave = [name for name in _BY_LEAVE if name in missed]
+    options = [f"--allow {name}" for name in leave]
+    if missed.difference(leave):
+        options.append("--handlers MODULE")
+    return f"houston tick {' '.join(options)}"
+
+
 def _by_whom(what: str, facts: FlowFacts) -> str:
     change = facts.last_change
     by = f" by {change.by}" if change is not None and change.by else ""
@@ -169,11 +180,7 @@ def _blocked(facts: FlowFacts) -> Reason:
             "as soon as the flow is resumed.",
             since=since,
             until=facts.next_tick_at,
-            commands=(
-                command("resume", facts.key),
-                "houston tick --handlers MODULE",
-                command("cancel", facts.key),
-            ),
+            commands=(command("resume", facts.key), _tick_with(facts), command("cancel", facts.key)),
         )
     return Reason(
         kind=ReasonKind.BLOCKED,

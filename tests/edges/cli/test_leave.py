@@ -53,6 +53,16 @@ def test_a_name_that_there_is_not_is_told_with_the_nearest_one(
     assert "MC_ALLOW: 'htp' cannot be allowed" in houston("tick").err
 
 
+def test_explain_tells_the_leave_that_a_stored_flow_waits_for(
+    houston: Callable[..., Any], write_spec: Callable[..., Path]
+) -> None:
+    assert houston("submit", write_spec([SHELL]), "--key", "night", "--allow", "shell").code == 0
+    houston("tick")
+    told = houston("explain", "night").out
+    assert "$ houston tick --allow shell\n" in told
+    assert "--handlers" not in told
+
+
 def test_the_facade_hands_it_on(tmp_path: Path) -> None:
     from mc import FlowRunner, FlowStore, Houston, McError
     from mc.async_houston import AsyncHouston
