@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -36,6 +37,7 @@ __all__ = ["KINDS", "Kind", "Place", "Site", "call", "open_place", "shell"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FUNCTIONS: Final = pool_functions.__name__
+PAUSE: Final = 0.04  # seconds between two ticks
 LONG_AGO: Final = "2000-01-01T00:00:00.000000Z"
 ENDS: Final = ("COMPLETED", "FAILED", "CANCELLED")
 
@@ -238,7 +240,10 @@ class Site:
     def tick_until(self, condition: Callable[[Flow], Any], what: str = "it") -> Flow:
         def look() -> Flow | None:
             flow = self.tick()
-            return flow if condition(flow) else None
+            if condition(flow):
+                return flow
+            select.select((), (), (), PAUSE)  # or ticks take the processor from what they wait for
+            return None
 
         return await_that(look, what)  # type: ignore[no-any-return]
 
