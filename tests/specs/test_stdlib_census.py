@@ -6,21 +6,25 @@ import json
 import sys
 import sysconfig
 import tokenize
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mc import Houston
 from mc.clock import ManualClock
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
 from mc.runners.flow_runner import FlowRunner
 from mc.store.flow_store import FlowStore
+from tests.support.executor_places import KINDS, open_place
 
 ROOT = Path(__file__).resolve().parents[2]
 SKIPPED = {"__pycache__", "idle_test", "site-packages", "test", "tests"}
+QUICK = ("local", "queue", "threads", "processes")
+EXECUTORS = [
+    *QUICK,
+    *(pytest.param(kind, marks=pytest.mark.reliability(sample=1)) for kind in KINDS if kind not in QUICK),
+]
 TOKENISED = ["_pydecimal", "argparse", "ast", "asyncio", "dataclasses", "json", "typing", "zipfile"]
 
 
@@ -192,9 +196,9 @@ class TestAnyFolder:
 class TestAsJobs:
     """Counting as jobs, by a flag, comes to the same on each executor."""
 
-    @pytest.mark.parametrize("executor", ["local", "queue"])
+    @pytest.mark.parametrize("kind", EXECUTORS)
     def test_the_results_are_the_same(
-        self, executor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.syspath_prepend(ROOT)
         folder = tmp_path / "modules"
@@ -203,14 +207,11 @@ class TestAsJobs:
             (folder / name).write_text(f"def {name[0]}():\n    return 1\n")
         spec = json.loads((ROOT / "specs" / "stdlib_census.json").read_text(encoding="utf-8"))
         data = {"folder": str(folder), "report_path": str(tmp_path / "census.md")}
-        with Houston(f"sqlite:///{tmp_path}/mc.sqlite3", handler_modules="specs.stdlib_census") as houston:
+        with open_place(kind, "sqlite") as place, place.houston("specs.stdlib_census") as houston:
+            if place.kind.needs_loop:
+                place.kill()  # the run has a pool of its own
             expected = houston.run(spec, data, key="in-ticks")
-            with ThreadPoolExecutor() as pool:
-                worker = houston.worker()
-                work = pool.submit(worker.run)
-                flow = houston.run(spec, {**data, "executor": executor}, key="as-jobs")
-                worker.stop()
-                work.result()
-            assert len(houston.jobs.list(executor=executor, statuses=["COMPLETED"])) == 3
+            flow = houston.run(spec, {**data, "executor": "there"}, key="as-jobs")
+            assert len(houston.jobs.list(executor="there", statuses=["COMPLETED"])) == 3
         assert flow.results == expected.results
         assert ranking_of(flow) == ranking_of(expected)

@@ -144,10 +144,10 @@ class Place:
     settings: Mapping[str, Any]
     running: ExitStack = field(default_factory=ExitStack)
 
-    def houston(self) -> Houston:
+    def houston(self, handlers: str = FUNCTIONS) -> Houston:
         return Houston(
             self.url,
-            handler_modules=FUNCTIONS,
+            handler_modules=handlers,
             allow="shell",
             data_folder=self.folder / "data",
             executors={"there": dict(self.settings)},

@@ -31,9 +31,9 @@ __all__ = ["JOBS_PER_FLOW", "main", "make_spec", "open_houston"]
 FLOW_LEASE_SECONDS = 1.5
 JOB_LEASE_SECONDS = 3.0
 NUM_RUNNERS, NUM_WORKERS, SLOTS = 3, 2, 3
-KILL_EVERY = (0.05, 0.5)  # seconds
-WORK_BETWEEN_KILLS = 6  # jobs that begin at least, or on a slow machine all die before they have begun
-RECENT = 12  # jobs, of which one is killed
+NUM_AT_ONCE = (NUM_WORKERS + 1) * SLOTS  # jobs, on this host and at its workers
+KILL_EVERY = (0.02, 0.2)  # seconds
+WORK_BETWEEN_KILLS = 4  # jobs that begin at least, or on a slow machine all die before they have begun
 JOBS_PER_FLOW = 10
 AGAIN = {"retry": {"max_attempts": 100}}
 FUNCTIONS = job_soak_work.__name__
@@ -151,8 +151,12 @@ class _Crowd:
 
 
 def _kill_job(folder: Path, begun: list[str], moments: random.Random) -> bool:
-    """Kill the process of a job that has just begun, or the one that runs it; return whether it lived."""
-    key, pid, started = moments.choice(begun[-RECENT:]).split()
+    """Kill the process of a job that runs, or the one that looks after it; return whether one runs."""
+    alive = [line.split() for line in begun[-NUM_AT_ONCE:]]
+    alive = [each for each in alive if read_start(int(each[1])) == int(each[2])]
+    if not alive:
+        return False
+    key, pid, started = moments.choice(alive)
     victim = (int(pid), int(started))
     claim = JobFolder.of(folder / "data", key).read_claim()
     if claim is not None and moments.random() < 0.5:

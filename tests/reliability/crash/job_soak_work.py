@@ -23,7 +23,7 @@ flock -n 8 || echo "$MC_JOB_KEY" >> overlaps-of-job
 flock -n 9 || echo "$MC_JOB_KEY" >> overlaps-of-task
 echo "$MC_JOB_KEY $$ $(cut -d' ' -f22 /proc/$$/stat)" >> begun
 sleep 1000 8>&- 9>&- &
-sleep 0.05
+sleep 0.2
 echo "$MC_JOB_KEY" >> ended
 echo "{\\"task\\": \\"$MC_FLOW_KEY/$MC_TASK\\"}"
 """
@@ -42,7 +42,7 @@ def work() -> dict[str, Any]:
             _add(folder / f"overlaps-of-{kind}", key)
     started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
     _add(folder / "begun", f"{key} {os.getpid()} {started}")
-    time.sleep(0.05)
+    time.sleep(0.2)
     _add(folder / "ended", key)
     return {"task": task}
 
