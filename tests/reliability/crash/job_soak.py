@@ -168,6 +168,16 @@ def _kill_job(folder: Path, begun: list[str], moments: random.Random) -> bool:
     return True
 
 
+def _kill_starter(parents: list[int], moments: random.Random) -> bool:
+    """Kill the interpreter by which a runner or a worker starts jobs; return whether there is one."""
+    found = [Path(f"/proc/{parent}/task/{parent}/children").read_text().split() for parent in parents]
+    children = [int(child) for each in found for child in each]
+    if not children:
+        return False
+    os.kill(moments.choice(children), signal.SIGKILL)
+    return True
+
+
 def main(url: str, seed: str) -> None:
     """Start runners and workers, and kill one process after the other until the flows are finished."""
     folder = Path(os.environ["MC_SOAK"])
@@ -175,16 +185,18 @@ def main(url: str, seed: str) -> None:
     moments = random.Random(seed)
     runners = _Crowd(lambda: _drive(url, folder), NUM_RUNNERS)
     workers = _Crowd(lambda: _work(url, folder), NUM_WORKERS)
-    seen = jobs_killed = 0
+    seen = jobs_killed = starters_killed = 0
     while not runners.has_ended():
         time.sleep(moments.uniform(*KILL_EVERY))
         begun = (folder / "begun").read_text().splitlines() if (folder / "begun").exists() else []
         if len(begun) < seen + WORK_BETWEEN_KILLS:
             continue
         seen = len(begun)
-        what = moments.choices(("runner", "worker", "job"), (2, 1, 4))[0]
+        what = moments.choices(("runner", "worker", "starter", "job"), (2, 1, 1, 5))[0]
         if what == "job":
             jobs_killed += _kill_job(folder, begun, moments)
+        elif what == "starter":
+            starters_killed += _kill_starter(runners.pids + workers.pids, moments)
         elif not runners.has_ended():
             crowd = runners if what == "runner" else workers
             crowd.kill(moments.randrange(len(crowd.pids)))
@@ -192,7 +204,8 @@ def main(url: str, seed: str) -> None:
     for pid in workers.pids:
         os.kill(pid, signal.SIGTERM)
     workers.wait()
-    print(json.dumps({"runners": runners.kills, "workers": workers.kills, "jobs": jobs_killed}))
+    kills = {"runners": runners.kills, "workers": workers.kills}
+    print(json.dumps({**kills, "starters": starters_killed, "jobs": jobs_killed}))
 
 
 if __name__ == "__main__":

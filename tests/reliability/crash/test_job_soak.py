@@ -62,6 +62,7 @@ def test_each_job_ends_once_while_processes_are_killed(
         "jobs": num_flows * JOBS_PER_FLOW,
         "runners killed": kills["runners"],
         "workers killed": kills["workers"],
+        "interpreters killed by which these start jobs": kills["starters"],
         "processes of jobs killed": kills["jobs"],
         "jobs LOST, and tried again": ends["LOST"],
         "jobs FAILED because their process was killed, and tried again": ends["FAILED"],
