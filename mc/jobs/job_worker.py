@@ -32,6 +32,7 @@ _LOOK_SECONDS: Final = 1.0  # between two looks whether a job is still wanted
 _BEATS: Final = 6  # in the time of a lease
 _OUTAGE_PAUSE: Final = 2.0
 _MOST_TAKEN: Final = 50  # at once
+_STOPPED: Final = "its worker was stopped."
 _STARTED: Final[list[subprocess.Popen[bytes]]] = []  # that outlive their worker, until they have ended
 
 
@@ -172,11 +173,9 @@ class JobWorker:
 
     def close(self) -> None:
         """End what runs, and tell at once that it is LOST, so that nobody waits for the leases."""
-        self._note_ends(self._server.close(kill=True))
+        self._note_ends(self._server.close(kill=True), lost_because=_STOPPED)
         for run in self._runs.values():
-            self._endings.append(
-                JobEnding(record=run.record, status="LOST", reason="its worker was stopped.")
-            )
+            self._endings.append(JobEnding(record=run.record, status="LOST", reason=_STOPPED))
         self._runs.clear()
         self._write_endings()
         self._settle_then(is_last=True)
@@ -267,7 +266,7 @@ class JobWorker:
             self._take_at = 0.0  # there is room
         self._note_ends(ended)
 
-    def _note_ends(self, ended: Sequence[EndedJob]) -> None:
+    def _note_ends(self, ended: Sequence[EndedJob], lost_because: str | None = None) -> None:
         for end in ended:
             run = self._runs.pop(end.folder, None)
             if run is None:
@@ -276,7 +275,7 @@ class JobWorker:
                 self._unbegun.append(run.record)
                 self._take_at = time.monotonic() + _LONGEST_PAUSE  # this host has no room for processes now
             else:
-                self._endings.append(_read_ending(run, end.exit_code))
+                self._endings.append(_read_ending(run, end.exit_code, lost_because))
 
     def _write_endings(self) -> None:
         self._claims.give_back(self._unbegun, "its worker could not begin it")
@@ -332,7 +331,7 @@ def _read_news(run: _JobAtWork) -> Mapping[str, Any] | None:
     return told
 
 
-def _read_ending(run: _JobAtWork, exit_code: int | None) -> JobEnding:
+def _read_ending(run: _JobAtWork, exit_code: int | None, lost_because: str | None) -> JobEnding:
     try:
         outcome = run.folder.read_outcome()
     except JobError as error:
@@ -342,7 +341,9 @@ def _read_ending(run: _JobAtWork, exit_code: int | None) -> JobEnding:
         return JobEnding(
             record=run.record,
             status="LOST" if run.stop_reason is None else "CANCELLED",
-            reason=run.stop_reason or f"its process {how} and left no outcome in {run.folder.path}.",
+            reason=run.stop_reason
+            or lost_because
+            or f"its process {how} and left no outcome in {run.folder.path}.",
         )
     reason = run.stop_reason if outcome.status == "CANCELLED" else None
     return JobEnding(record=run.record, status=outcome.status, outcome=outcome, reason=reason)

@@ -176,7 +176,8 @@ class TestStops:
         begin(houston, shell(f"echo $$ > {tmp_path}/pid; sleep 1000"))
         with at_work(houston.worker(), houston):
             pid = pid_of(tmp_path)
-        assert houston.jobs.get("f/a/1").status == "LOST"
+        lost = houston.jobs.get("f/a/1")
+        assert (lost.status, lost.reason) == ("LOST", "its worker was stopped.")
         await_that(lambda: not is_alive(pid))
         houston.tick()
         assert houston.jobs.get("f/a/2").status == "PENDING"
