@@ -374,8 +374,11 @@ class Houston(SelectionMethods):
         from mc.explanation.flow_reasons import explain_flow
         from mc.store.flow_facts import read_facts
 
-        folder_of = self.jobs.folder_path
-        return explain_flow(read_facts(self.store, key, max_tasks=max_tasks, folder_of=folder_of))
+        jobs = self.jobs
+        found = read_facts(
+            self.store, key, max_tasks=max_tasks, folder_of=jobs.folder_path, starter_of=jobs.starter_of
+        )
+        return explain_flow(found)
 
     def signal(
         self,

@@ -78,6 +78,7 @@ class JobFacts:
     progress: str = ""  # what it says of it
     folder: str | None = None
     native_id: str | None = None  # what its executor calls it
+    started_by: str | None = None  # `tick`, `worker` or `loop`; None: its executor is not known here
 
     @property
     def is_by_hand(self) -> bool:

@@ -27,14 +27,16 @@ def explain_job(job: JobFacts, path: str, flow_key: str) -> Reason:
     what, moves = _describe(job)
     folder = f" Its folder is {job.folder}." if job.folder is not None and job.status != "PENDING" else ""
     show = f"houston job show {quote(job.key)}"
-    follow = f"houston logs {quote(flow_key)} {quote(path)} --follow"
+    more = (f"houston logs {quote(flow_key)} {quote(path)} --follow",) if job.status == "RUNNING" else ()
+    if job.started_by == "worker":
+        more = (_work(job),)
     return Reason(
         kind=ReasonKind.JOB,
         task=path,
         text=f"The task waits for the job {job.key!r}, which {what}.{folder}",
         moves=moves,
         since=job.since,
-        commands=(show, follow) if job.status == "RUNNING" else (show,),
+        commands=(show, *more),
     )
 
 
@@ -60,12 +62,7 @@ def _describe(job: JobFacts) -> tuple[str, str]:
     tick = f"a tick on {job.place}" if job.place is not None else "a tick"
     if job.status == "PENDING":
         why = f": {shorten(job.reason, _LONGEST).rstrip('.')}" if job.reason else ""
-        where = f"where the executor {job.executor} is set and has room"
-        pools = "for threads and processes only inside of a `houston run` or `houston loop`"
-        return (
-            f"waits for a worker of {job.executor}{why}",
-            f"A tick, or for a queue `houston work`, {where}; {pools}.",
-        )
+        return f"waits for a worker of {job.executor}{why}", _describe_start(job)
     if job.status not in ("SUBMITTED", "RUNNING"):
         why = f": {shorten(job.reason, _LONGEST).rstrip('.')}" if job.reason else ""
         return f"is {job.status}{why}", "The next tick, which finds how it ended."
@@ -76,3 +73,21 @@ def _describe(job: JobFacts) -> tuple[str, str]:
     if job.status == "SUBMITTED":
         return f"was handed to {where}, and was not seen at work yet", moves
     return f"runs on {where}" + (f": {shorten(job.progress, _LONGEST)}" if job.progress else ""), moves
+
+
+def _describe_start(job: JobFacts) -> str:
+    """Return what would start a job that waits for its start."""
+    match job.started_by:
+        case "tick":
+            return f"A tick where the executor {job.executor} is set and has room."
+        case "worker":
+            return f"A worker of that queue that has a slot free: `{_work(job)}`, on any host."
+        case "loop":
+            return (
+                f"A `houston run` or `houston loop`: the executor {job.executor} works inside of those only."
+            )
+    return f"A tick or a worker where the executor {job.executor} is set; here it is not."
+
+
+def _work(job: JobFacts) -> str:
+    return f"houston work --queue {quote(job.executor)}"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mc.errors import JobError, JobNotFoundError
+from mc.errors import ExecutorError, JobError, JobNotFoundError
 from mc.jobs.folder import JobFolder
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Jobs:
         self._store = store
         self._data_folder = Path(settings.data_folder or "mc-data").absolute()
         self._host = os.uname().nodename
+        self._executors = settings.executors
 
     def get(self, key: str) -> JobRecord:
         """Return one job by its key.
@@ -153,6 +154,21 @@ class Jobs:
     def folder_path(self, key: str) -> str:
         """Return the path of the folder of a job."""
         return str(self.folder(key).path)
+
+    def starter_of(self, executor: str) -> str | None:
+        """Return who starts the jobs of an executor.
+
+        Returns:
+            `tick`; `worker`, which takes them out of the database; `loop`, as which `run` counts; None: there
+            is no such executor here, or its settings are wrong.
+        """
+        from mc.jobs.find_executor import make_executor
+
+        try:
+            found = make_executor(executor, self._executors)
+        except ExecutorError:
+            return None
+        return "worker" if found.is_pulled else "tick" if found.survives_starter else "loop"
 
     def open_folder(self, record: JobRecord) -> JobFolder:
         """Return the folder of a job, which is there.

@@ -57,6 +57,7 @@ def read_facts(
     *,
     max_tasks: int = MOST_TASKS,
     folder_of: Callable[[str], str | None] = lambda key: None,
+    starter_of: Callable[[str], str | None] = lambda executor: None,
 ) -> FlowFacts:
     """Return what is stored of a flow, and of the sub-flows that it waits for, at one moment.
 
@@ -67,6 +68,7 @@ def read_facts(
         key: the flow.
         max_tasks: unfinished tasks of each flow, at most.
         folder_of: returns where the files of the job with a key are; None: it is not known.
+        starter_of: returns who starts the jobs of an executor; see `JobFacts.started_by`.
 
     Raises:
         FlowNotFoundError: there is none with that key.
@@ -74,7 +76,9 @@ def read_facts(
     """
     database, now = store._database, store.clock.now()
     found = database.read(
-        lambda connection: _Reader(connection, database.dialect, now, max_tasks, folder_of).read_flow(key)
+        lambda connection: _Reader(
+            connection, database.dialect, now, max_tasks, folder_of, starter_of
+        ).read_flow(key)
     )
     if found is None:
         raise FlowNotFoundError(f"No flow with the key {key!r} is stored.", key=key)
@@ -91,10 +95,12 @@ class _Reader:
         now: datetime,
         max_tasks: int,
         folder_of: Callable[[str], str | None],
+        starter_of: Callable[[str], str | None],
     ) -> None:
         self._connection = connection
         self._dialect = dialect
         self._folder_of = folder_of
+        self._starter_of = starter_of
         self._now = now
         self._max_tasks = max_tasks
         self._is_live = is_leased(dialect)
@@ -214,6 +220,7 @@ class _Reader:
                     stop_reason=record.stop_reason,
                     progress=record.told_progress,
                     folder=self._folder_of(record.job.key),
+                    started_by=self._starter_of(record.job.executor) if record.status == "PENDING" else None,
                     native_id=record.native_id,
                 )
         return found

@@ -266,7 +266,7 @@ class TestFlow:
         assert f"40 % 40 of 100. Its folder is {folder}." in reasons["long"]["text"]
         assert reasons["long"]["commands"] == ["houston job show f/long/1", "houston logs f long --follow"]
         assert "which waits for a worker of local." in reasons["in/deep"]["text"]
-        assert "where the executor local is set and has room" in reasons["in/deep"]["moves"]
+        assert reasons["in/deep"]["moves"] == "A tick where the executor local is set and has room."
 
 
 class TestRemoval:
