@@ -80,7 +80,9 @@ class Houston(SelectionMethods):
         secrets_folder: with one file for each secret that specs name.
         then: command that a job runs at its end, so that its flow need not wait for the next tick, such as
             `["houston", "job-ended"]`, which the command `houston` gives.
-        large_results: where results of jobs over 64 KB are kept: `files` or `database`.
+        large_results: where results of jobs over 64 KB are kept: `files` (in the folders of the jobs),
+            `database`, or in a place that all hosts see: the absolute path of a folder, or a URL that fsspec
+            knows.
     """
 
     def __init__(

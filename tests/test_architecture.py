@@ -66,7 +66,7 @@ WINGS: dict[str, tuple[str, ...]] = {
     ),
     "jobs": (
         *("work_dirs", "jobs", "in_memory_jobs", "job_watch", "job_keeper", "job_worker", "job_server"),
-        *("attendance", "module_path", "large_results", "executor_checks", "find_executor"),
+        *("attendance", "module_path", "large_results", "result_places", "executor_checks", "find_executor"),
         *("data_folder", "systemd_units", "http_request", "executors", "folder", "script"),
     ),
     "task_handlers": (

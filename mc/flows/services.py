@@ -231,7 +231,7 @@ class JobService(Protocol):
         """
 
     def read_result(self, reference: str) -> Any:
-        """Return a result that stayed in the folder of its job; see `mc.flows.jobs.result_reference`.
+        """Return a result that is kept in a file; see `mc.flows.jobs.result_reference`.
 
         Raises:
             JobError: it cannot be read.

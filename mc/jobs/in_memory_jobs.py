@@ -92,7 +92,7 @@ class InMemoryJobs:
         return state
 
     def read_result(self, reference: str) -> object:
-        """Return a result that stayed in the folder of its job: here, all are in memory."""
+        """Return a result that is kept in a file: here, all are in memory."""
         raise JobNotFoundError(f"The result {reference!r:.200} is of no job of this process.")
 
     def cancel(self, key: str, reason: str) -> None:

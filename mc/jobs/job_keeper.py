@@ -21,7 +21,7 @@ from mc.jobs.attendance import attend, is_attended, then_lock, turns_alone
 from mc.jobs.executors.requests import read_requests
 from mc.jobs.find_executor import make_executor
 from mc.jobs.folder import JobFolder, JobUnreadableError
-from mc.jobs.large_results import set_result_apart
+from mc.jobs.large_results import LargeResults
 from mc.jobs.module_path import with_own_path
 from mc.store.flow_store import FlowStore
 from mc.store.job_record import JobEnding, JobRecord
@@ -374,8 +374,7 @@ class JobKeeper:
                 endings.append(_lost(record, error.message))
                 continue
             if outcome is not None:
-                if self._settings.results_in_files:
-                    outcome = set_result_apart(record.job.work, outcome)
+                outcome = LargeResults(self._settings).set_apart(record.job.work, outcome, in_folder=True)
                 why = record.stop_reason if outcome.status == "CANCELLED" else None
                 endings.append(JobEnding(record=record, status=outcome.status, outcome=outcome, reason=why))
         return endings

@@ -8,7 +8,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from mc.jobs.attendance import ask_for_turn, is_attended
 from mc.jobs.executors.requests import read_limits, read_requests
 from mc.jobs.folder import JobFolder
 from mc.jobs.job_server import EndedJob, JobServer
+from mc.jobs.large_results import LargeResults
 from mc.jobs.module_path import with_own_path
 from mc.store.flow_store import FlowStore
 from mc.store.job_record import JobEnding, JobRecord
@@ -100,6 +101,7 @@ class JobWorker:
         self._store = store
         self._settings = settings
         self._data_folder = Path(settings.data_folder or "mc-data").absolute()
+        self._results = LargeResults(settings)
         self._queues = queues
         self._slots = slots
         self._beat_seconds = lease_seconds / _BEATS
@@ -275,7 +277,11 @@ class JobWorker:
                 self._unbegun.append(run.record)
                 self._take_at = time.monotonic() + _LONGEST_PAUSE  # this host has no room for processes now
             else:
-                self._endings.append(_read_ending(run, end.exit_code, lost_because))
+                ending = _read_ending(run, end.exit_code, lost_because)
+                if ending.outcome is not None:
+                    kept = self._results.set_apart(run.record.job.work, ending.outcome, in_folder=False)
+                    ending = replace(ending, outcome=kept)
+                self._endings.append(ending)
 
     def _write_endings(self) -> None:
         self._claims.give_back(self._unbegun, "its worker could not begin it")

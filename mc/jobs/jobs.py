@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from mc.errors import ExecutorError, JobError, JobNotFoundError
 from mc.jobs.folder import JobFolder
+from mc.jobs.large_results import LargeResults
 
 if TYPE_CHECKING:
+    from mc.flows.jobs.job import Outcome
     from mc.flows.jobs.job_settings import JobSettings
     from mc.store.flow_store import FlowStore
     from mc.store.job_record import JobRecord
@@ -39,6 +41,7 @@ class Jobs:
 
     def __init__(self, store: FlowStore, settings: JobSettings) -> None:
         self._store = store
+        self._results = LargeResults(settings)
         self._data_folder = Path(settings.data_folder or "mc-data").absolute()
         self._host = os.uname().nodename
         self._executors = settings.executors
@@ -146,6 +149,23 @@ class Jobs:
             removed += self._store.jobs.remove(gone)
             after = found[-1][0]
         return removed
+
+    def remove_unused_results(self) -> int:
+        """Remove the files of large results that were written more than a day ago and that no flow refers to.
+
+        Only those in a place that all hosts see: others go with the folders of their jobs.
+
+        Returns:
+            How many were removed.
+
+        Raises:
+            JobError: the place cannot be reached, or refuses.
+        """
+        return self._results.remove_unused(self._store.jobs.find_used_results, self._store.clock.now())
+
+    def set_result_apart(self, record: JobRecord, outcome: Outcome) -> Outcome:
+        """Return what is to be stored of how a job ended: a large result goes to the place that is set."""
+        return self._results.set_apart(record.job.work, outcome, in_folder=False)
 
     def folder(self, key: str) -> JobFolder:
         """Return where the files of a job are, or would be, on this host."""

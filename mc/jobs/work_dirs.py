@@ -169,7 +169,8 @@ def take_in(path: Path, callables: CallableFinder, store: FlowStore | None, jobs
     outcome = _make_outcome(work_dir, mark, callables)
     if record is not None and store is not None and jobs is not None:
         _keep_logs(path, jobs.folder(record.job.key).path)
-        if not store.jobs.end([JobEnding(record=record, status=outcome.status, outcome=outcome)]):
+        stored = jobs.set_result_apart(record, outcome)
+        if not store.jobs.end([JobEnding(record=record, status=outcome.status, outcome=stored)]):
             record = jobs.get(record.job.key)
             if record.outcome is not None and _is_from(record.outcome, work_dir):
                 return TakenIn(outcome=record.outcome, job_key=key, was_before=True)

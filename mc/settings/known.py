@@ -62,7 +62,9 @@ def _read_folder(value: Any, folder: Path | None) -> Path:
 
 
 def _read_large_results(value: Any, folder: Path | None) -> str:
-    if value not in ("files", "database"):
+    from mc.settings.of_jobs import is_large_results
+
+    if not is_large_results(value):
         raise ValueError
     return str(value)
 
@@ -172,7 +174,7 @@ _ALL: Final = (
         default=None,
         variable="MC_LARGE_RESULTS",
         types=(str,),
-        expected='"files" or "database"',
+        expected='"files", "database", the absolute path of a folder, or a URL such as "s3://bucket/results"',
         read=_read_large_results,
     ),
     Setting(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -11,10 +12,18 @@ from typing import Any, Final
 from mc.errors import SettingsError
 from mc.flows.jobs.job_settings import DEFAULT_EXECUTOR, JobSettings
 from mc.store.databases.kinds import file_of
+from mc.store.databases.shown_url import mask_url
 
-__all__ = ["LARGE_RESULTS", "default_data_folder", "default_large_results", "make_job_settings"]
+__all__ = [
+    "default_data_folder",
+    "default_large_results",
+    "is_large_results",
+    "make_job_settings",
+]
 
-LARGE_RESULTS: Final = ("files", "database")
+_PLACE: Final = re.compile(r"/[^\0]+|([a-z][a-z0-9+.-]*)://[^\0]*")
+_FILE_URL: Final = "file://"
+_WORDS: Final = ("files", "database")
 
 
 def make_job_settings(
@@ -35,15 +44,14 @@ def make_job_settings(
         executor: None: the default one.
         secrets_folder: None: there is none.
         then: None: a job runs nothing at its end.
-        large_results: `files` or `database`; None: see `default_large_results`.
+        large_results: `files`, `database`, or an absolute path or URL; None: see `default_large_results`.
 
     Raises:
-        SettingsError: what is set for an executor is no mapping, or large results are to be kept elsewhere.
+        SettingsError: what is set for an executor is no mapping, or large results cannot be kept there.
     """
     if large_results is None:
         large_results = default_large_results(db)
-    if large_results not in LARGE_RESULTS:
-        raise SettingsError(f"large_results is {large_results!r:.100}; expected 'files' or 'database'.")
+    place = None if large_results in _WORDS else _read_place(large_results)
     for name, settings in (executors or {}).items():
         if not isinstance(settings, Mapping):
             raise SettingsError(
@@ -56,7 +64,50 @@ def make_job_settings(
         secrets_folder=None if secrets_folder is None else Path(secrets_folder).absolute(),
         then=None if then is None else tuple(then),
         results_in_files=large_results == "files",
+        results_place=place,
     )
+
+
+def is_large_results(value: Any) -> bool:
+    """Tell whether a value says where large results are kept."""
+    return isinstance(value, str) and (value in _WORDS or _PLACE.fullmatch(value) is not None)
+
+
+def _read_place(value: str) -> str:
+    """Return the absolute path or the URL of a place for large results.
+
+    Raises:
+        SettingsError: it is neither, or what it needs is not installed.
+    """
+    if not is_large_results(value):
+        from mc.settings.known import SETTINGS
+
+        raise SettingsError(
+            f"large_results is {value!r:.100}; it must be {SETTINGS['large_results'].expected}."
+        )
+    if value.startswith(_FILE_URL):
+        return _read_place(value.removeprefix(_FILE_URL))
+    if value.startswith("/"):
+        return value
+    try:
+        from fsspec import available_protocols
+    except ImportError as error:
+        raise SettingsError(
+            f"large_results is the URL {mask_url(value)}, which needs fsspec. Run: pip install "
+            f"'mission-control[blobs]'",
+            value=mask_url(value),
+        ) from error
+    protocol = value.partition(":")[0]
+    if protocol not in available_protocols():
+        from difflib import get_close_matches
+
+        near = get_close_matches(protocol, available_protocols(), n=1)
+        hint = f" Did you mean {near[0]}://?" if near else " Is the package installed that brings it?"
+        raise SettingsError(
+            f"large_results is {mask_url(value)}, and fsspec knows no {protocol}://.{hint}",
+            value=mask_url(value),
+        )
+    return value
 
 
 def default_data_folder(db: str) -> Path:

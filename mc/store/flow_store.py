@@ -71,7 +71,7 @@ class FlowStore:
         partial_from: a runner reads a flow of so many tasks, or more, as far as its ticks need it.
         file_mode: permissions of an SQLite file that is made, and of those beside it; None: as the process's
             umask has it.
-        read_result: returns a large result that stayed in the folder of its job, by its reference.
+        read_result: returns a large result that is kept in a file, by its reference.
 
     Raises:
         StoreUnreachableError: the URL is none, or names a kind of database that is not supported.

@@ -31,6 +31,7 @@ from mc.store.rows.job_rows import (
     take_turn,
     write_ends,
 )
+from mc.store.rows.large_result_rows import find_used_results, note_results
 from mc.store.rows.wakes import JOB, add_wakes, lock_flow
 from mc.store.schema.tables import flow
 from mc.store.schema.tables import job as job_table
@@ -372,6 +373,10 @@ class JobStore:
             wakes.setdefault(job.flow_key, []).append(Wake(kind=JOB, source_key=each, reason=job.key))
         for flow_key, found in wakes.items():
             add_wakes(connection, flow_key, found, now)
+        for ending in done.values():
+            apart = ending.outcome.result_apart if ending.outcome is not None else None
+            if apart is not None and apart.get("is_shared"):
+                note_results(connection, ending.record.job.flow_key, [apart["sha256"]])
         return [*done.values()]
 
     # --- people ----------------------------------------------------------------------------
@@ -415,6 +420,10 @@ class JobStore:
         """Delete the rows of jobs that have ended; return how many there were."""
         gone = delete(job_table).where(_jobs.id.in_(ids), _jobs.status.in_(sorted(FINISHED_JOB_STATUSES)))
         return self._database.write(lambda connection: connection.execute(gone).rowcount) if ids else 0
+
+    def find_used_results(self, digests: Sequence[str]) -> Collection[str]:
+        """Return those of some digests of large results, at most 500, to which stored flows refer."""
+        return self._database.read(lambda connection: find_used_results(connection, digests))
 
 
 def _row_of_end(known: Any, ending: JobEnding, now: str) -> Sequence[Any]:

@@ -274,7 +274,7 @@ def test_a_store_that_was_not_told_where_they_are_says_so(site: Site, store_url:
     site.store.__dict__.pop("_loader")
     flow = site.store.load("f")
     assert flow.status == "COMPLETED"
-    with pytest.raises(StoreError, match="The result of job 'f/a/1' was left in the folder of the job"):
+    with pytest.raises(StoreError, match="The result of job 'f/a/1' is large and in a file"):
         flow.to_flow_dict()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,13 @@ from mc.cli.settings import Settings
 from mc.store.databases.kinds import KINDS
 
 if TYPE_CHECKING:
+    from mc.houston import Houston
     from mc.store.database import Database
     from mc.store.upkeep.pruning import PruneReport
 
 __all__ = ["command"]
+
+_logger = logging.getLogger(__name__)
 
 
 @click.group("db")
@@ -166,27 +170,45 @@ def prune(settings: Settings, older_than: timedelta, keep_failed: bool, dry_run:
     """Remove flows that were finished long ago, and the account of old ticks.
 
     Flows go with all that belongs to them, sub-flows with the flow that started them, and jobs that have
-    ended with their folders, as far as these are on this host. It is done in batches
+    ended with their folders, as far as these are on this host. A large result in a place that hosts share
+    goes with the next prune after its last flow has gone, if it is older than a day. It is done in batches
     while others work, and may be interrupted and repeated. A key that was used is not free again.
     """
     _open_existing(settings).close()  # SQLite would make a file that is not there
     with settings.open_houston() as houston:
+        results = None if dry_run else _remove_unused_results(houston)
         report = houston.store.upkeep.prune(older_than, keep_failed=keep_failed, dry_run=dry_run)
         jobs = None if dry_run else houston.jobs.remove_left()
     if settings.as_json:
-        print_json({**report.to_dict(), "jobs": jobs})
+        print_json({**report.to_dict(), "jobs": jobs, "large_results": results})
     else:
-        print(describe_pruning(report, jobs or 0))
+        print(describe_pruning(report, jobs or 0, results or 0))
 
 
-def describe_pruning(report: PruneReport, jobs: int) -> str:
-    """Return one line that tells people what was removed, with that number of jobs."""
+def _remove_unused_results(houston: Houston) -> int:
+    """Remove the files of large results to which nothing refers.
+
+    It is done before flows are removed, as a task may be about to take over a result of one of these.
+    """
+    from mc.errors import JobError
+
+    try:
+        return houston.jobs.remove_unused_results()
+    except JobError as error:
+        _logger.warning("%s", error.message, extra={"action": "large_results_not_removed"})
+        return 0
+
+
+def describe_pruning(report: PruneReport, jobs: int, results: int = 0) -> str:
+    """Return one line that tells people what was removed, with those numbers of jobs and large results."""
     verb = "Would remove" if report.dry_run else "Removed"
     parts = [f"{count_of(report.flows, 'flow')} with {count_of(report.tasks, 'task')}"]
     if report.specs:
         parts.append(count_of(report.specs, "spec"))
     if jobs:
         parts.append(f"{count_of(jobs, 'job')} with their files")
+    if results:
+        parts.append(count_of(results, "large result"))
     parts.append(f"the account of {count_of(report.ticks, 'tick')}")
     text = f"{verb} {', '.join(parts)}."
     if report.passed_over:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -72,6 +72,7 @@ def command(
             "--status chooses rows of the table of tasks; leave out --task, --graph, --json."
         )
     with settings.open_houston(only_reads=True) as houston:
+        houston.store.read_result = _read_or_tell(houston.store.read_result)
         flow, summary = houston.load(key), houston.summary(key)
         if summary.calls:
             from mc.cli.printing.calls import lay_over
@@ -87,6 +88,20 @@ def command(
             print_json(_to_dict(flow, summary), indent=2)
         else:
             _print_for_people(flow, summary, statuses, houston.jobs, houston.store.clock.now())
+
+
+def _read_or_tell(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a reader of large results that tells what cannot be read, instead of raising an error."""
+
+    def read_or_tell(reference: str) -> Any:
+        from mc.jobs.large_results import ResultUnreadableError
+
+        try:
+            return read(reference)
+        except ResultUnreadableError as error:
+            return {"unreadable": reference, "reason": error.message}
+
+    return read_or_tell
 
 
 def _print_graph(flow: Flow, name: str, *, as_json: bool) -> None:

@@ -57,8 +57,8 @@ class Outcome:
         host: where it ran.
         pid: of the process that ran it.
         usage: what it used: `cpu_seconds`, `max_rss_bytes`.
-        result_apart: `sha256` and `bytes` of a result that stayed in the job's folder; see
-            `mc.jobs.large_results`.
+        result_apart: `sha256` and `bytes` of a result that stayed in the job's folder, or with `is_shared`
+            is in the place that all hosts see; see `mc.jobs.large_results`.
     """
 
     status: str

@@ -41,6 +41,8 @@ class JobSettings:
         secrets_folder: files of which each holds the secret of its name; None: only the environment has some.
         then: command that a job's process runs, detached, once its outcome is written; None: nothing.
         results_in_files: whether large results stay in the folders of their jobs, which all readers see.
+        results_place: absolute path or URL of the place that all hosts see, to which large results go; None:
+            there is none.
     """
 
     data_folder: Path | None = None
@@ -49,6 +51,7 @@ class JobSettings:
     secrets_folder: Path | None = None
     then: tuple[str, ...] | None = None
     results_in_files: bool = False
+    results_place: str | None = None
 
     def of_modules(self, executor: str) -> ModuleSettings:
         """Return what the settings of an executor say to job modules.

@@ -85,7 +85,9 @@ class StoredJobs:
             except McError as error:
                 _logger.info("%s", error.message, extra={"action": "result_not_taken"})
                 return None
-            if found.job.flow_key != job.flow_key:  # whose files go with that
+            if reference.is_shared:
+                self.outbox.results.add(reference.sha256)
+            elif found.job.flow_key != job.flow_key:  # whose files go with that
                 outcome = replace(outcome, result=result, result_apart=None)
         self.outbox.taken.append((job, found.job.key))
         return found.job.key, outcome
@@ -104,7 +106,7 @@ class StoredJobs:
             raise
 
     def read_result(self, reference: str) -> Any:
-        """Return a result that stayed in the folder of its job."""
+        """Return a result that is kept in a file."""
         return self.store.read_result(reference)
 
     def _read_ended(self, key: str) -> None:

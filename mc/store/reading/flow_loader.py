@@ -40,7 +40,7 @@ class FlowLoader:
         database: to read from.
         states: what is stored of each flow that is in memory.
         partial_from: a claimed flow of so many tasks, or more, is read as far as its ticks need it.
-        read_result: returns a result that stayed in the folder of its job.
+        read_result: returns a result that is kept in a file.
     """
 
     def __init__(

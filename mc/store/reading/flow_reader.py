@@ -211,7 +211,7 @@ class LeasedReads:
     Args:
         database: the database.
         lease: the claim on the flow.
-        read_result: returns a result that stayed in the folder of its job.
+        read_result: returns a result that is kept in a file.
     """
 
     def __init__(self, database: Database, lease: Lease, read_result: Callable[[str], Any]) -> None:

@@ -138,7 +138,7 @@ class SnapshotOfSubFlows:
         root_key: of the flow.
         rows: of the others.
         state: what is stored of the flow.
-        read_result: returns a result that stayed in the folder of its job.
+        read_result: returns a result that is kept in a file.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 A task that has a flow inside of it is written each time that it waits for another item. Its parameters stay
 as they are meanwhile, and may be a hundred thousand items: they are rows of their own. A large result of a
-job stays in the job's folder, and the task's row refers to it.
+job is kept in a file, and the task's row refers to it.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ _DATA: Final = "data"
 
 
 def refuse_results(reference: str) -> Any:
-    """Raise `StoreError`: nobody said where the folders of jobs are."""
+    """Raise `StoreError`: nobody said where the files are."""
     job_key = ResultReference.parse(reference).job_key
     raise StoreError(
-        f"The result of job {job_key!r} was left in the folder of the job, and this store was not told where "
-        f"these are. Open it by `Houston(...)`, or set `read_result` of the `FlowStore`."
+        f"The result of job {job_key!r} is large and in a file, and this store was not told where these are. "
+        f"Open it by `Houston(...)`, or set `read_result` of the `FlowStore`."
     )
 
 

@@ -28,6 +28,7 @@ from mc.store.lease import Lease, LostCalls, Wake
 from mc.store.leases.call_notes import lose_noted_calls, write_notes
 from mc.store.leases.claims import Recollection
 from mc.store.leases.refusals import explain_refusal
+from mc.store.rows.large_result_rows import note_results
 from mc.store.rows.request_rows import give_back, take_turn
 from mc.store.saving.flow_writer import FlowDraft, Update, draft_save, save_statement, update_flows
 from mc.store.saving.new_flow import NewFlow, draft_new_flow, insert_flows
@@ -55,6 +56,7 @@ class Outbox:
     jobs: dict[str, Job] = field(default_factory=dict)  # to be started, by key
     stopped: dict[str, str] = field(default_factory=dict)  # jobs to be stopped: key -> reason
     taken: list[tuple[Job, str]] = field(default_factory=list)  # not started: key of the job that did it
+    results: set[str] = field(default_factory=set)  # digests of large ones to which tasks refer now
     passed_on: list[Control] = field(default_factory=list)  # to all stored sub-flows that it concerns
     refused: list[tuple[Control, str]] = field(default_factory=list)  # what a person asked in vain, and why
     acted_upon: tuple[Wake, ...] = ()
@@ -73,6 +75,7 @@ class Outbox:
         self.jobs.clear()
         self.stopped.clear()
         self.taken.clear()
+        self.results.clear()
         self.passed_on.clear()
         self.refused.clear()
         self.acted_upon = ()
@@ -186,6 +189,8 @@ class FlowSaver:
                 lose_noted_calls(connection, flow.key, format_time(now))
             if outbox.jobs or outbox.stopped:
                 _write_jobs(connection, outbox, format_time(now))
+            if outbox.results:
+                note_results(connection, flow.key, outbox.results)
             if outbox.cancelled or outbox.asked or outbox.passed_on:
                 _write_controls(connection, flow.key, outbox, format_time(now))
 

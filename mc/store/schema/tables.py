@@ -28,6 +28,7 @@ __all__ = [
     "inner_task",
     "inner_task_part",
     "job",
+    "large_result",
     "metadata",
     "resource",
     "resource_request",
@@ -275,6 +276,16 @@ job = Table(
     Index("mc_job_flow_key", "flow_key"),
     Index("mc_job_turn", "status", "executor", "priority", "created_at"),
     SparseIndex("mc_job_work_digest", "work_digest"),
+)
+
+# Which flows refer to which results in files that hosts share: a file without a row is left over.
+large_result = Table(
+    "mc_large_result",
+    metadata,
+    _flow_key(),
+    Column("digest", _DIGEST, primary_key=True),  # SHA-256 of the text, by which its file is named
+    Index("mc_large_result_digest", "digest"),
+    **SORTED_BY_KEY,
 )
 
 # How much there is of each named resource.

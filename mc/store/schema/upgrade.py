@@ -25,7 +25,7 @@ __all__ = [
 T = TypeVar("T")
 Lock = Callable[[Connection], AbstractContextManager[object]]
 
-NEWEST_VERSION: Final = 14  # the highest number of an upgrade
+NEWEST_VERSION: Final = 15  # the highest number of an upgrade
 
 
 class Transact(Protocol):

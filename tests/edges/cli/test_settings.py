@@ -194,9 +194,33 @@ class TestSettings:
         monkeypatch.setenv("MC_LARGE_RESULTS", "file")
         ended = houston("settings")
         assert ended.code != 0
-        assert 'MC_LARGE_RESULTS is \'file\'; it must be "files" or "database".' in ended.err
-        with pytest.raises(SettingsError, match="large_results is 'disk'; expected 'files' or 'database'"):
+        assert 'MC_LARGE_RESULTS is \'file\'; it must be "files", "database", the absolute path' in ended.err
+        with pytest.raises(SettingsError, match="large_results is 'disk'; it must be .* or a URL such as"):
             Facade(large_results="disk")
+
+    def test_a_place_of_large_results_that_hosts_share_is_shown_without_its_password(
+        self, houston: Houston, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MC_LARGE_RESULTS", "s3://user:hush@host/results")
+        assert shown(houston)["large_results"]["value"] == "s3://user:***@host/results"
+
+    @pytest.mark.parametrize("place", ["/srv/results", "file:///srv/results"])
+    def test_a_folder_needs_nothing_installed(self, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        from mc import Houston as Facade
+
+        monkeypatch.setitem(sys.modules, "fsspec", None)
+        assert Facade(large_results=place)._job_settings.results_place == "/srv/results"
+
+    def test_what_a_url_needs_and_is_not_there_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from mc import Houston as Facade
+
+        with pytest.raises(
+            SettingsError, match=r"s4://user:\*\*\*@b/x, and fsspec knows no s4://. Did you mean s3"
+        ):
+            Facade(large_results="s4://user:hush@b/x")
+        monkeypatch.setitem(sys.modules, "fsspec", None)
+        with pytest.raises(SettingsError, match=r"needs fsspec. Run: pip install 'mission-control\[blobs\]'"):
+            Facade(large_results="s3://bucket/results")
 
 
 class TestInit:

@@ -25,6 +25,7 @@ from mc.store.schema.upgrades import (
     u0012_parts_apart,
     u0013_jobs,
     u0014_work_digests,
+    u0015_large_results,
 )
 
 __all__ = ["UPGRADES", "statements_of"]
@@ -46,6 +47,7 @@ UPGRADES: Final[Mapping[int, Callable[[Connection], None]]] = {
     12: u0012_parts_apart.upgrade,
     13: u0013_jobs.upgrade,
     14: u0014_work_digests.upgrade,
+    15: u0015_large_results.upgrade,
 }
 
 
