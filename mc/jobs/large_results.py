@@ -6,9 +6,9 @@ They stay in the folders of their jobs, or go to a place that all hosts see; see
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +20,9 @@ from mc.flows.jobs.job_settings import JobSettings
 from mc.flows.jobs.result_reference import ResultReference
 from mc.jobs.folder import JobFolder
 from mc.jobs.result_places import ResultPlace, find_place
+from mc.store.finding import Finding, Severity
 
-__all__ = ["LargeResults", "ResultUnreadableError"]
+__all__ = ["LargeResults", "ResultUnreadableError", "check_place"]
 
 _logger = logging.getLogger(__name__)
 
@@ -184,6 +185,31 @@ class LargeResults:
     def _place(self) -> ResultPlace | None:
         url = self.settings.results_place
         return find_place(url) if url is not None else None
+
+
+def check_place(url: str) -> Iterator[Finding]:
+    """Yield whether large results can be written to a place that hosts share, and read from it.
+
+    Args:
+        url: of the place, or its absolute path.
+    """
+    place, data = find_place(url), b"null"  # which is too small for a result that is there
+    name = sha256(data).hexdigest()
+    message, advice = f"Large results can be written to {place.shown()}, and read.", ""
+    try:
+        place.write(name, data)
+        place.read(name)
+        place.remove(name, datetime.max.replace(tzinfo=UTC))
+    except OSError as error:
+        message = f"Large results cannot be written to {place.shown()}, or read: {_why(error)}."
+        advice = "Until they can, they go to the database, and those that are there are not found."
+    yield Finding(
+        code="large-results",
+        severity=Severity.PROBLEM if advice else Severity.OK,
+        message=message,
+        advice=advice,
+        details={"place": place.shown()},
+    )
 
 
 def _why(error: OSError) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from mc.store.databases.kinds import DEFAULT_URL, file_in_folder
 
-__all__ = ["SETTINGS", "Setting"]
+__all__ = ["SETTINGS", "Setting", "is_large_results"]
 
 _URL_START: Final = re.compile(r"[A-Za-z][\w+.-]*://")
 _FILE_MODE: Final = re.compile(r"0?[67][0-7][0-7]")
@@ -61,9 +61,16 @@ def _read_folder(value: Any, folder: Path | None) -> Path:
     return (Path() if folder is None else folder).absolute() / Path(value).expanduser()
 
 
-def _read_large_results(value: Any, folder: Path | None) -> str:
-    from mc.settings.of_jobs import is_large_results
+def is_large_results(value: Any) -> bool:
+    """Tell whether a value says where large results are kept."""
+    if value in ("files", "database"):
+        return True
+    return (
+        isinstance(value, str) and "\0" not in value and (value[:1] == "/" or bool(_URL_START.match(value)))
+    )
 
+
+def _read_large_results(value: Any, folder: Path | None) -> str:
     if not is_large_results(value):
         raise ValueError
     return str(value)

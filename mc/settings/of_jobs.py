@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -17,11 +16,10 @@ from mc.store.databases.shown_url import mask_url
 __all__ = [
     "default_data_folder",
     "default_large_results",
-    "is_large_results",
     "make_job_settings",
+    "read_place",
 ]
 
-_PLACE: Final = re.compile(r"/[^\0]+|([a-z][a-z0-9+.-]*)://[^\0]*")
 _FILE_URL: Final = "file://"
 _WORDS: Final = ("files", "database")
 
@@ -51,7 +49,7 @@ def make_job_settings(
     """
     if large_results is None:
         large_results = default_large_results(db)
-    place = None if large_results in _WORDS else _read_place(large_results)
+    place = read_place(large_results)
     for name, settings in (executors or {}).items():
         if not isinstance(settings, Mapping):
             raise SettingsError(
@@ -68,25 +66,25 @@ def make_job_settings(
     )
 
 
-def is_large_results(value: Any) -> bool:
-    """Tell whether a value says where large results are kept."""
-    return isinstance(value, str) and (value in _WORDS or _PLACE.fullmatch(value) is not None)
+def read_place(value: str) -> str | None:
+    """Return the absolute path or the URL of a place for large results that hosts share; None: it is none.
 
-
-def _read_place(value: str) -> str:
-    """Return the absolute path or the URL of a place for large results.
+    Args:
+        value: of the setting `large_results`.
 
     Raises:
         SettingsError: it is neither, or what it needs is not installed.
     """
-    if not is_large_results(value):
-        from mc.settings.known import SETTINGS
+    from mc.settings.known import SETTINGS, is_large_results
 
+    if not is_large_results(value):
         raise SettingsError(
             f"large_results is {value!r:.100}; it must be {SETTINGS['large_results'].expected}."
         )
+    if value in _WORDS:
+        return None
     if value.startswith(_FILE_URL):
-        return _read_place(value.removeprefix(_FILE_URL))
+        return read_place(value.removeprefix(_FILE_URL))
     if value.startswith("/"):
         return value
     try:

@@ -83,13 +83,15 @@ def _examine(settings: Settings, late_after: timedelta) -> list[Finding]:
     from mc.jobs.data_folder import check_data_folder, list_job_ids
     from mc.jobs.executor_checks import check_executors
     from mc.jobs.find_executor import executor_kinds
+    from mc.jobs.large_results import check_place
     from mc.jobs.systemd_units import check_units
-    from mc.settings.of_jobs import default_data_folder
+    from mc.settings.of_jobs import default_data_folder, read_place
     from mc.store.finding import Severity
     from mc.store.upkeep.health import examine
 
     data_folder = Path(settings.values.get("data").value or default_data_folder(settings.db_url)).absolute()
     executors = settings.values.get("executors").value or {}
+    results_place = read_place(settings.values.get("large_results").value or "database")
     found = [
         *examine(
             settings.db_url,
@@ -100,6 +102,7 @@ def _examine(settings: Settings, late_after: timedelta) -> list[Finding]:
         ),
         *check_data_folder(data_folder),
         *check_executors({settings.values.get("executor").value, *executors}, executors),
+        *(check_place(results_place) if results_place is not None else ()),
         *check_units(),
     ]
     order = (Severity.PROBLEM, Severity.NOTE, Severity.OK)

@@ -127,6 +127,22 @@ class TestOfAStoredJob:
         assert flow["data"]["result"] == {"product": 21}
         assert houston("logs", "lab", "times", "--stdout").out == "running helper\n"
 
+    def test_a_large_result_goes_to_the_place_that_hosts_share(
+        self, houston: Houston, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MC_LARGE_RESULTS", str(tmp_path / "shared"))
+        times = tmp_path / "labs" / "times" / "__init__.py"
+        times.write_text(MODULE.replace('int((work_dir / "out").read_text())', "'x' * 100_000"))
+        sys.modules.pop("labs.times", None)
+        houston("job", "build", "dir", "--job", KEY)
+        houston("job", "run", "dir")
+        assert houston("job", "ingest", "dir").code == 0
+        (file,) = (tmp_path / "shared").glob("*/*")
+        assert file.stat().st_size > 100_000
+        houston("tick")
+        flow = houston("show", "lab", "--json", "--task", "times").document
+        assert flow["data"]["result"] == {"product": "x" * 100_000}
+
     def test_people_are_told_what_it_waits_for(self, houston: Houston) -> None:
         said = houston("explain", "lab").out
         assert f"houston job build DIR --job {KEY}" in said

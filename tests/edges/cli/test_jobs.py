@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -289,6 +290,61 @@ class TestRemoval:
         change_rows(here, "UPDATE mc_job SET status = 'LOST'")
         assert "1 job with their files" in houston("db", "prune", "--older-than", "0s").out
         assert not folder.exists()
+
+
+class TestLargeResults:
+    """Of a job that left 100 KB."""
+
+    @pytest.fixture
+    def shared(self, tmp_path: Path, houston: Houston, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """The place that hosts share, in which the result is."""
+        monkeypatch.setenv("MC_LARGE_RESULTS", str(tmp_path / "shared"))
+        monkeypatch.setenv("MC_ALLOW", "shell")
+        task = shell("big", """printf '{"n": "%0100000d"}' 1""")
+        task["task_params"]["parse"] = "json"
+        (tmp_path / "spec.json").write_text(json.dumps({"key": "f", "tasks": [task]}))
+        assert houston("run", "spec.json").code == 0
+        return tmp_path / "shared"
+
+    def test_prune_removes_what_no_flow_refers_to(self, shared: Path, houston: Houston) -> None:
+        (file,) = shared.glob("*/*")
+        assert file.name in json.dumps(houston("job", "show", "f/big/1", "--json").document)
+        houston("delete", "f")
+        os.utime(file, (0, 0))
+        houston("db", "prune", "--older-than", "0s", "--dry-run")
+        assert file.exists()
+        assert "1 large result, " in houston("db", "prune", "--older-than", "0s").out
+        assert not file.exists()
+        shared.rename(shared.with_name("away"))
+        shared.write_text("no folder")
+        ended = houston("db", "prune", "--older-than", "0s", "--json")
+        assert (ended.code, ended.document["large_results"]) == (0, 0)
+        assert f"Files of large results that nothing refers to are left in {shared}: " in ended.err
+
+    def test_show_tells_what_cannot_be_read(self, shared: Path, houston: Houston) -> None:
+        (file,) = shared.glob("*/*")
+        whole = houston("show", "f", "--json").document["graph"]["tasks"]["big"]["data"]["result"]
+        assert len(whole["n"]) == 100_000
+        file.unlink()
+        assert "COMPLETED" in houston("show", "f").out
+        shown = houston("show", "f", "--json").document["graph"]["tasks"]["big"]["data"]
+        assert shown["result"]["unreadable"].startswith(file.name)
+        assert f"was written to {file}, which is not there" in shown["result"]["reason"]
+        assert houston("show", "f", "--task", "big", "--json").document["data"] == shown
+        assert houston("show", "f", "--task", "big").code == 0
+        ended = houston("export", "f")
+        assert (ended.code, ended.out) == (2, "")
+        assert "which is not there" in ended.err
+
+    def test_the_doctor_looks_whether_they_can_be_written(self, shared: Path, houston: Houston) -> None:
+        kept = [*shared.glob("*/*")]
+        assert f"Large results can be written to {shared}" in houston("doctor").out
+        assert [*shared.glob("*/*")] == kept
+        shared.rename(shared.with_name("away"))
+        shared.write_text("no folder")
+        ended = houston("doctor")
+        assert ended.code != 0
+        assert f"problem  large-results: Large results cannot be written to {shared}" in ended.out
 
 
 class TestDoctor:

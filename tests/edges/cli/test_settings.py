@@ -195,7 +195,7 @@ class TestSettings:
         ended = houston("settings")
         assert ended.code != 0
         assert 'MC_LARGE_RESULTS is \'file\'; it must be "files", "database", the absolute path' in ended.err
-        with pytest.raises(SettingsError, match="large_results is 'disk'; it must be .* or a URL such as"):
+        with pytest.raises(SettingsError, match=r"large_results is 'disk'; it must be .* or a URL such as"):
             Facade(large_results="disk")
 
     def test_a_place_of_large_results_that_hosts_share_is_shown_without_its_password(
@@ -215,9 +215,10 @@ class TestSettings:
         from mc import Houston as Facade
 
         with pytest.raises(
-            SettingsError, match=r"s4://user:\*\*\*@b/x, and fsspec knows no s4://. Did you mean s3"
+            SettingsError,
+            match=r"memry://user:\*\*\*@b, and fsspec knows no memry://. Did you mean memory://",
         ):
-            Facade(large_results="s4://user:hush@b/x")
+            Facade(large_results="memry://user:hush@b")
         monkeypatch.setitem(sys.modules, "fsspec", None)
         with pytest.raises(SettingsError, match=r"needs fsspec. Run: pip install 'mission-control\[blobs\]'"):
             Facade(large_results="s3://bucket/results")
