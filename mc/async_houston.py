@@ -125,6 +125,8 @@ class AsyncHouston:
     async def loop(self, *args: Any, **options: Any) -> RunnerReport:
         return await (await self._runner()).arun(*args, **options)
 
+    worker = _in_thread(Houston.worker)
+
     def stop(self) -> None:
         """End what `run`, `tick` and `loop` are doing after the task under way; see `Houston.stop`."""
         self.houston.stop()

@@ -92,6 +92,9 @@ class JobClaims:
             "lease_expires_at": in_seconds(connection, dialect.now(), self._seconds),
             "submitted_at": func.coalesce(_jobs.submitted_at, now),
             "started_at": now,
+            "native_id": func.coalesce(
+                _jobs.native_id, _jobs.key
+            ),  # whoever sent it may be slower to note it
         }
         connection.execute(update(job_table).where(_jobs.id.in_(ids)).values(values))
         found = connection.execute(job_query(dialect).where(_jobs.id.in_(ids)))

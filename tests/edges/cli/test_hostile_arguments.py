@@ -75,6 +75,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "simulate": ["spec.json"],
     "submit": ["spec.json"],
     "loop": ["--max-seconds", "0.01"],
+    "work": ["--max-seconds", "0.01"],
     "show": ["k"],
     "history": ["k"],
     "results": ["k"],
@@ -99,7 +100,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "delete": ["k", "--cancel"],
     **{name: ["k"] for name in ("cancel", "pause", "resume", "retry", "rerun")},
 }
-LASTING = {(("loop",), "max_seconds")}
+LASTING = {(("loop",), "max_seconds"), (("work",), "max_seconds")}
 SECONDS = {"0", "1e3", "1_000", "+5", "1.5", "٣", "1e-400"}  # for which such a command would last
 # have nothing to do for this flow, which has no jobs
 NOT_RUN = {"resume", "retry", "logs"}
@@ -244,7 +245,7 @@ def test_nothing_on_stdin_is_a_bug(
 
 
 @pytest.mark.parametrize(
-    "words", [words for words in sorted(ALL) if words[0] not in ("db", "tick", "loop", "list")]
+    "words", [words for words in sorted(ALL) if words[0] not in ("db", "tick", "loop", "work", "list")]
 )
 def test_a_key_that_is_no_text_is_an_unknown_key(
     houston: Callable[..., Any], stage: Callable[[], None], words: tuple[str, ...]

@@ -252,7 +252,9 @@ def test_a_job_of_another_executor_waits_for_no_directory(houston: Houston) -> N
     houston("job", "build", "dir", "--job", KEY)
     houston("job", "run", "dir")
     with sqlite3.connect("mc.sqlite3") as connection:  # whether it has ended is not the point here
-        connection.execute("update mc_job set status = 'RUNNING'")
+        connection.execute(
+            "update mc_job set status = 'RUNNING', place = 'elsewhere', lease_expires_at = '9999'"
+        )
     assert "is done by the executor 'quick' and waits for no work directory" in refuse(houston, "dir")
 
 

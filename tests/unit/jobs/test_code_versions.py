@@ -85,7 +85,7 @@ class TestOfAJobModule:
         assert module_version(package) != before
 
     def test_its_author_s_word_wins(self, folder: Path) -> None:
-        assert module_version(load(folder, "six", six="version = 3\n")) == "version 3"
+        assert module_version(load(folder, "sixth", sixth="version = 3\n")) == "version 3"
 
 
 def triple(number: int) -> int:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,7 @@ class TestLostPools:
         assert outcome_of(idle).result == 3  # by a new pool
 
     def test_workers_that_cannot_begin_are_told(self, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+        resource_tracker.ensure_running()  # it is the test process's, and must not be what cannot begin
         monkeypatch.setenv("PYTHONHOME", "/no/such/python")
         folder, native_id = pool.call("add", a=1, b=2)
         await_that(lambda: pool.look(native_id) is Liveness.GONE, "the end")
