@@ -139,6 +139,9 @@ class TestOfAStoredJob:
         assert houston("job", "ingest", "dir").code == 0
         (file,) = (tmp_path / "shared").glob("*/*")
         assert file.stat().st_size > 100_000
+        outcome = houston("job", "show", KEY, "--json").document["outcome"]
+        assert outcome["result_apart"]["sha256"] == file.name
+        assert "result" not in outcome
         houston("tick")
         flow = houston("show", "lab", "--json", "--task", "times").document
         assert flow["data"]["result"] == {"product": "x" * 100_000}
