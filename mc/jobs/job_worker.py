@@ -135,8 +135,9 @@ class JobWorker:
             until_idle: end when no job waits.
 
         Raises:
-            StoreUnreachableError: the database has gone away for too long.
+            StoreUnreachableError: the database is not there at the start, or has gone away for too long.
         """
+        self._store.jobs.executors_with_work()  # or a wrong URL would be waited for like an outage
         ends_at = None if max_seconds is None else time.monotonic() + max_seconds
         try:
             while not (self._stops and not self._runs):
@@ -186,7 +187,7 @@ class JobWorker:
 
     def _turn(self, take: Callable[[], None]) -> None:
         """Do what is due, and wait a moment for a job to end."""
-        gives_up_at = time.monotonic() + self._outage_seconds
+        gives_up_at, is_told = time.monotonic() + self._outage_seconds, False
         while True:
             try:
                 self._write_endings()
@@ -196,7 +197,9 @@ class JobWorker:
             except StoreUnreachableError as error:
                 if time.monotonic() > gives_up_at:
                     raise
-                _logger.warning("%s", error.message, extra={"action": "worker_waits_for_database"})
+                if not is_told:
+                    is_told = True
+                    _logger.warning("%s", error.message, extra={"action": "worker_waits_for_database"})
                 self._collect(_OUTAGE_PAUSE)
         self._collect(self._wait())
         self._write_endings()

@@ -90,3 +90,10 @@ def test_sigterm_ends_it_when_its_jobs_have_ended(tmp_path: Path, houston: Houst
         (tmp_path / "go").touch()
         out, _ = worker.communicate()
     assert (worker.returncode, out.splitlines()[-1]) == (0, "1 job; 1 COMPLETED")
+
+
+def test_a_database_that_is_not_there_is_told_at_once(houston: Houston) -> None:
+    ended = houston("work", "--db", "sqlite:////no/such/folder/mc.sqlite3")
+    assert ended.code == 3
+    assert ended.err.count("cannot be used: unable to open database file") == 1
+    assert ended.out == ""
