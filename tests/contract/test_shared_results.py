@@ -32,7 +32,7 @@ from tests.support.invariants import Seen, check_store
 
 TEXT = json.dumps(LARGE, ensure_ascii=False, separators=(",", ":")).encode()
 DIGEST = sha256(TEXT).hexdigest()
-PLACES = ["folder", "memory://results", "memory://"]
+PLACES = ["folder", "memory://results", "local"]
 
 
 class SharedSite(Site):
@@ -40,7 +40,8 @@ class SharedSite(Site):
 
     def __init__(self, store: FlowStore, clock: ManualClock, folder: Path, place: str) -> None:
         super().__init__(store, clock, folder / "here")
-        self.place = str(folder / "shared") if place == "folder" else place
+        self.shared = folder / "shared"
+        self.place = {"folder": str(self.shared), "local": f"local://{self.shared}"}.get(place, place)
         executors = {**self.settings.executors, "queue": {"kind": "queue"}}
         self.settings = replace(
             self.settings, executors=executors, results_in_files=False, results_place=self.place
@@ -61,12 +62,10 @@ class SharedSite(Site):
     def grow_old(self, days: float = 2) -> None:
         """Let what was written be older."""
         then = self.clock.now() - timedelta(days=days)
-        if self.place.startswith("/"):
-            for path in Path(self.place).glob("*/*"):
-                os.utime(path, (then.timestamp(), then.timestamp()))
-        else:
-            for file in fsspec.filesystem("memory").store.values():
-                file.modified = then
+        for path in self.shared.glob("*/*"):
+            os.utime(path, (then.timestamp(), then.timestamp()))
+        for file in fsspec.filesystem("memory").store.values():
+            file.modified = then
 
     def delete(self, key: str) -> None:
         self.store.upkeep.delete(key)
