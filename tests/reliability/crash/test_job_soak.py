@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,34 +31,43 @@ SAMPLE = 30
 SECONDS_BETWEEN_CHECKS = 5
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder of which no process is left after the test, even if it failed."""
+    yield tmp_path
+    for pid in processes_of(tmp_path):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 @pytest.mark.reliability(sample=1)
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("database", DATABASES)
 def test_each_job_ends_once_while_processes_are_killed(
-    database: str, part: int, trial: Trial, tmp_path: Path, figure: Callable[..., None]
+    database: str, part: int, trial: Trial, folder: Path, figure: Callable[..., None]
 ) -> None:
     num_jobs = trial.size(int(NUM_JOBS[database] * SCALE) // PARTS, SAMPLE)
     num_flows = max(num_jobs // JOBS_PER_FLOW, 1)
-    with quick_url(database) as url, open_houston(url, tmp_path) as houston:
+    with quick_url(database) as url, open_houston(url, folder) as houston:
         for number in range(num_flows):
             houston.submit(make_spec(number), key=f"f{number}")
-        seen, kills = soak(url, houston.store, tmp_path, part)
-        await_that(lambda: not list(processes_of(tmp_path)), "the end of all processes")
+        seen, kills = soak(url, houston.store, folder, part)
+        await_that(lambda: not list(processes_of(folder)), "the end of all processes")
         check_store(houston.store, seen)
         check_results(houston, num_flows)
         ends = Counter(record.status for record in houston.jobs.list())
         blamed = {record.job.key for record in houston.jobs.list(statuses=["LOST"], executor="queue")}
         owners = {record.job.key: record for record in houston.jobs.list()}
-    begun = [line.split() for line in lines_of(tmp_path / "begun")]
+    begun = [line.split() for line in lines_of(folder / "begun")]
     runs = Counter(key for key, _, _ in begun)
     assert [key for key, number in runs.items() if number > 1] == []
-    assert lines_of(tmp_path / "overlaps-of-job") == []
+    assert lines_of(folder / "overlaps-of-job") == []
     assert [(pid, key) for key, pid, started in begun if read_start(int(pid)) == int(started)] == []
     assert runs.keys() <= owners.keys()
     assert ends["COMPLETED"] == num_flows * JOBS_PER_FLOW
     assert ends.keys() <= {"COMPLETED", "FAILED", "LOST"}
     # What is not a job's own fault is that its lease ran out while its worker was slow.
-    overlaps = lines_of(tmp_path / "overlaps-of-task")
+    overlaps = lines_of(folder / "overlaps-of-task")
     assert {before(key) for key in overlaps} <= blamed
     for row, value in {
         "jobs": num_flows * JOBS_PER_FLOW,
@@ -66,7 +77,7 @@ def test_each_job_ends_once_while_processes_are_killed(
         "processes of jobs killed": kills["jobs"],
         "jobs LOST, and tried again": ends["LOST"],
         "jobs FAILED because their process was killed, and tried again": ends["FAILED"],
-        "flows blocked after three kills in a row, and resumed": len(lines_of(tmp_path / "resumed")),
+        "flows blocked after three kills in a row, and resumed": len(lines_of(folder / "resumed")),
         "jobs that ran twice": runs.total() - len(runs),
         "attempts that began while one before them, whose lease had run out, still ran": len(overlaps),
         "processes left behind": 0,
