@@ -37,7 +37,7 @@ _MOST_STARTED: Final = 100  # at once
 _SHORTEST_PAUSE: Final = 0.05  # seconds between two looks at jobs that are young
 _LONGEST_PAUSE: Final = 2.0
 _IDLE_PAUSE: Final = 1.0  # where nothing is under way
-_REFUSED_PAUSE: Final = timedelta(seconds=10)  # until an executor is tried again that could not be reached
+_REFUSED_PAUSE: Final = timedelta(seconds=30)  # until an executor is tried again that could not be reached
 _GRACE: Final = timedelta(seconds=20)  # in which a job ends that was asked to
 
 
@@ -126,7 +126,7 @@ class JobKeeper:
             return
         self._has_new = False
         now = self._store.clock.now()
-        for name in self._store.jobs.executors_with_work():
+        for name in sorted(self._store.jobs.executors_with_work(), key=self._is_elsewhere):
             if self._refused.get(name, now) > now:
                 self._has_new = True
                 continue
@@ -143,6 +143,13 @@ class JobKeeper:
                 self._refused[name] = now + _REFUSED_PAUSE
                 self._has_new = True
                 _warn(f"no job of the executor {name} could be started", "jobs_not_started", error)
+
+    def _is_elsewhere(self, name: str) -> bool:
+        """Tell whether an executor may keep others waiting until it answers."""
+        try:
+            return not self._find(name).is_local
+        except ExecutorError:  # told where its jobs are started
+            return True
 
     def _tell_that_they_wait(self, name: str) -> None:
         """Say once that a tick cannot start jobs, unless a process of this host does."""
@@ -184,7 +191,8 @@ class JobKeeper:
         try:
             started = dict(executor.start(ready)) if ready else {}
         except ExecutorError as error:
-            jobs.give_back([by_key[each.job.key] for each in ready], error.message)
+            given_back = [by_key[each.job.key] for each in ready]
+            jobs.give_back(given_back, error.message, _REFUSED_PAUSE.total_seconds())
             raise
         finally:
             jobs.end(endings)
@@ -479,6 +487,6 @@ def _gone(record: JobRecord) -> JobEnding:
         return _cancelled(record)
     return _lost(
         record,
-        f"{record.native_id} does not run any more, and left no outcome: it was killed, its machine went "
-        f"down, or it could not write to its folder.",
+        f"it does not run any more, and left no outcome: it was killed, its machine went down, or it could "
+        f"not write to its folder ({record.native_id}).",
     )

@@ -12,7 +12,15 @@ from mc.context.json_values import dumps
 from mc.durations import format_time
 from mc.store.database import Database
 from mc.store.job_record import JobRecord
-from mc.store.rows.job_rows import in_seconds, is_as, job_id, job_query, next_in_turn, record_of, take_turn
+from mc.store.rows.job_rows import (
+    in_seconds,
+    job_id,
+    job_query,
+    let_wait,
+    next_in_turn,
+    record_of,
+    take_turn,
+)
 from mc.store.schema.tables import job as job_table
 
 __all__ = ["JobClaims"]
@@ -155,22 +163,5 @@ class JobClaims:
             records: as they were taken.
             reason: why, for people.
         """
-        values: dict[str, Any] = {
-            "status": "PENDING",
-            "place": None,
-            "owner": None,
-            "token": _jobs.token + 1,
-            "lease_expires_at": None,
-            "submitted_at": None,
-            "started_at": None,
-            "native_id": None,
-            "reason": reason,
-        }
-
-        def work(connection: Connection) -> None:
-            for record in sorted(records, key=lambda record: record.id):
-                here = is_as(record) & (_jobs.status == "RUNNING")
-                connection.execute(update(job_table).where(here).values(values))
-
         if records:
-            self._database.write(work)
+            self._database.write(lambda connection: let_wait(connection, records, "RUNNING", reason))

@@ -24,6 +24,7 @@ from mc.store.rows.job_rows import (
     is_as,
     job_id,
     job_query,
+    let_wait,
     lock_as_read,
     next_in_turn,
     note_starts,
@@ -195,15 +196,17 @@ class JobStore:
     # --- starting --------------------------------------------------------------------------
 
     def executors_with_work(self) -> Sequence[str]:
-        """Return the names of the executors for which jobs wait to be started."""
-        return self._executors_with(["PENDING"])
+        """Return the names of the executors for which jobs wait to be started, and that may be tried now."""
+        waits = (_jobs.status == "PENDING", _jobs.lease_expires_at > self._database.dialect.now())
+        return self._executors_with(["PENDING"], _jobs.executor.not_in(select(_jobs.executor).where(*waits)))
 
     def executors_at_work(self) -> Sequence[str]:
         """Return the names of the executors that have unfinished jobs."""
         return self._executors_with(_UNFINISHED)
 
-    def _executors_with(self, statuses: Collection[str]) -> Sequence[str]:
-        query = select(_jobs.executor).where(_jobs.status.in_(statuses)).distinct().order_by(_jobs.executor)
+    def _executors_with(self, statuses: Collection[str], *where: ColumnElement[bool]) -> Sequence[str]:
+        query = select(_jobs.executor).where(_jobs.status.in_(statuses), *where).distinct()
+        query = query.order_by(_jobs.executor)
         return self._database.read(lambda connection: [*connection.scalars(query)])
 
     def take_pending(
@@ -284,29 +287,22 @@ class JobStore:
 
         self._database.write(work)
 
-    def give_back(self, records: Sequence[JobRecord], reason: str) -> None:
+    def give_back(self, records: Sequence[JobRecord], reason: str, seconds: float | None = None) -> None:
         """Let jobs wait again that were taken, and were not started.
 
         Args:
             records: as they were taken.
             reason: why, for people.
+            seconds: for so long nobody tries to start jobs of their executors.
         """
-        values: dict[str, Any] = {
-            "status": "PENDING",
-            "lease_expires_at": None,
-            "submitted_at": None,
-            "native_id": None,
-            "token": _jobs.token + 1,  # whoever hears late of its start is told nothing
-            "reason": storable_text(reason),
-        }
 
         def work(connection: Connection) -> None:
-            for record in sorted(records, key=lambda record: record.id):
-                is_same = _jobs.native_id.is_not_distinct_from(record.native_id)
-                here = is_as(record) & (_jobs.status == "SUBMITTED") & is_same
-                connection.execute(update(job_table).where(here).values(values))
+            now = self._database.dialect.now()
+            until = in_seconds(connection, now, seconds) if seconds is not None else None
+            let_wait(connection, records, "SUBMITTED", reason, until)
 
-        self._database.write(work)
+        if records:
+            self._database.write(work)
 
     def claims(self, *, owner: str, host: str, lease_seconds: float) -> JobClaims:
         """Return what a worker asks of these jobs; see `JobClaims`."""
@@ -434,7 +430,7 @@ def _row_of_end(known: Any, ending: JobEnding, now: str) -> Sequence[Any]:
         (outcome.finished_at if outcome is not None else None) or now,
         dumps(outcome.to_dict()) if outcome is not None else None,
         (outcome.started_at if outcome is not None else None) or known.started_at,
-        storable_text(ending.reason) if ending.reason is not None else known.reason,
+        storable_text(ending.reason) if ending.reason is not None else None,
         ending.record.id,
         ending.record.token,
     )

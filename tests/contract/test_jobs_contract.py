@@ -396,8 +396,20 @@ class TestRefused:
         assert site.store.jobs.get("f/a/1").reason == "The cluster does not answer."
         assert site.statuses() == {"f/a/1": "PENDING"}
         Hand.is_down = False
+        site.end_leases()
         site.tick()
         assert site.statuses() == {"f/a/1": "SUBMITTED"}
+
+    def test_for_a_while_no_other_process_tries_it_either(self, site: Site) -> None:
+        """Or each tick would wait anew for an answer that does not come."""
+        Hand.is_down = True
+        site.begin(job("a"), job("b"))
+        Hand.is_down = False
+        site.tick(site.new_runner())
+        assert site.statuses() == {"f/a/1": "PENDING", "f/b/1": "PENDING"}
+        site.end_leases()
+        site.tick(site.new_runner())
+        assert Hand.starts == ["f/a/1", "f/b/1"]
 
     def test_what_can_never_be_started_fails_its_task(self, site: Site) -> None:
         Hand.refused["a"] = "There is no partition 'gpu'."

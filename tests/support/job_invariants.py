@@ -65,7 +65,10 @@ def _ends_once(snapshot: Snapshot, seen: Seen) -> Iterator[str]:
 def _columns_fit(snapshot: Snapshot) -> Iterator[str]:
     for row in snapshot.jobs:
         key, status = row["key"], row["status"]
-        if (row["lease_expires_at"] is not None) != (status in ("SUBMITTED", "RUNNING")):
+        has_lease = (
+            row["lease_expires_at"] is not None
+        )  # of one that waits, until when it is not to be started
+        if has_lease != (status in ("SUBMITTED", "RUNNING")) and status != "PENDING":
             yield f"job {key} is {status}, with the lease {row['lease_expires_at']!r}"
         if (row["finished_at"] is not None) != (status in FINISHED_JOB_STATUSES):
             yield f"job {key} is {status}, with the end {row['finished_at']!r}"

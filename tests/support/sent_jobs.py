@@ -44,6 +44,11 @@ class Site:
         command = [sys.executable, *arguments]
         return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=True)
 
+    def end_leases(self) -> None:
+        """Let the leases of all jobs be over, where the database is SQLite."""
+        with closing(sqlite3.connect(self.folder / "mc.sqlite3")) as connection, connection:
+            connection.execute("UPDATE mc_job SET lease_expires_at = '2000-01-01T00:00:00.000000Z'")
+
 
 @contextmanager
 def celery_site(folder: Path, broker: str, db: str, settings: str = "", slots: int = 2) -> Iterator[Site]:
@@ -261,8 +266,7 @@ class SentJobsInTrouble(SentJobs):
             await_that(lambda: not is_alive(pid))
             houston.tick()
             assert houston.jobs.get(f"{flow_key}/a/1").status == "RUNNING"  # its lease is not over
-        with closing(sqlite3.connect(site.folder / "mc.sqlite3")) as connection, connection:
-            connection.execute("UPDATE mc_job SET lease_expires_at = '2000-01-01T00:00:00.000000Z'")
+        site.end_leases()
         with site.open() as houston:
             houston.tick()
             assert houston.jobs.get(f"{flow_key}/a/1").status == "LOST"

@@ -28,6 +28,7 @@ __all__ = [
     "is_as",
     "job_id",
     "job_query",
+    "let_wait",
     "lock_as_read",
     "next_in_turn",
     "note_starts",
@@ -156,18 +157,48 @@ def lock_as_read(
         statuses: that the jobs have.
 
     Returns:
-        Their `started_at` and `reason`.
+        Their `started_at` and `native_id`.
     """
     tokens = {record.id: record.token for record in records}
     ids = sorted(tokens)
     found: dict[str, ResultRow[Any]] = {}
     for begin in range(0, len(ids), _MOST_SOUGHT):
-        query = select(_jobs.id, _jobs.token, _jobs.started_at, _jobs.reason).where(
+        query = select(_jobs.id, _jobs.token, _jobs.started_at, _jobs.native_id).where(
             _jobs.id.in_(ids[begin : begin + _MOST_SOUGHT]), _jobs.status.in_(statuses)
         )
         rows = connection.execute(query.order_by(_jobs.id).with_for_update())
         found |= {row.id: row for row in rows if row.token == tokens[row.id]}
     return found
+
+
+def let_wait(
+    connection: Connection,
+    records: Sequence[JobRecord],
+    status: str,
+    reason: str,
+    until: str | None = None,
+) -> None:
+    """Let jobs wait again that were taken, unless somebody else has noted something of them since.
+
+    Args:
+        connection: in a transaction that writes.
+        records: as they were read.
+        status: that they have.
+        reason: why, for people.
+        until: before which nobody tries to start jobs of their executors.
+    """
+    known = lock_as_read(connection, records, [status])
+    ids = [each.id for each in records if each.id in known and known[each.id].native_id == each.native_id]
+    values: dict[str, Any] = {
+        **dict.fromkeys(("place", "owner", "submitted_at", "started_at", "native_id")),
+        "status": "PENDING",
+        "token": _jobs.token + 1,  # whoever hears late of its start is told nothing
+        "lease_expires_at": until,
+        "reason": storable_text(reason),
+    }
+    for begin in range(0, len(ids), _MOST_SOUGHT):
+        part = ids[begin : begin + _MOST_SOUGHT]
+        connection.execute(update(job_table).where(_jobs.id.in_(part)).values(values))
 
 
 def write_ends(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
