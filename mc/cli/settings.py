@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from mc.errors import UnknownTaskTypeError
 
 if TYPE_CHECKING:
     from mc.flows.handlers.handler_registry import HandlerRegistry
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from mc.spec.leave import Allowed
 
 __all__ = ["Settings"]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -29,6 +34,7 @@ class Settings:
         handlers: modules of task types, if given.
         allow: what specs may name of commands and addresses, if given.
         debug: whether errors show their traceback and logs everything.
+        has_broken_handlers: whether a handler module could not be imported, and the command goes on.
     """
 
     db: str | None = None
@@ -36,6 +42,7 @@ class Settings:
     handlers: list[str] = field(default_factory=list)
     allow: list[str] = field(default_factory=list)
     debug: bool = False
+    has_broken_handlers: bool = field(default=False, init=False)
 
     @cached_property
     def values(self) -> SettingValues:
@@ -106,19 +113,26 @@ class Settings:
         return HandlerRegistry(handler_modules=self.handler_modules, allow=self.allowed)
 
     def open_houston(
-        self, *, with_handlers: bool = False, only_reads: bool = False, **options: Any
+        self,
+        *,
+        with_handlers: bool = False,
+        bears_broken: bool = False,
+        only_reads: bool = False,
+        **options: Any,
     ) -> Houston:
         """Return the facade on the chosen database.
 
         Args:
             with_handlers: import the handler modules now, so that one which is missing or broken
                 is an error before anything is stored. Local modules are found.
+            bears_broken: go on without such a module, which is logged: flows that need it wait for a runner
+                that has it, and the others need not.
             only_reads: the command is about what is stored already, so a database that is not there is not
                 made either.
             **options: passed on to `Houston`.
 
         Raises:
-            UnknownTaskTypeError: a handler module cannot be imported.
+            UnknownTaskTypeError: a handler module cannot be imported, and `bears_broken` is not set.
             StoreUnreachableError: `only_reads`, and there is no such database.
         """
         from mc.houston import Houston
@@ -132,7 +146,7 @@ class Settings:
             from mc.cli.printing.log_output import log_to_stderr
 
             log_to_stderr(debug=self.debug)
-            self.import_handlers()
+            self.import_handlers(bears_broken=bears_broken)
             options["handler_modules"] = self.handler_modules
             options["then"] = self._then()
             options["allow"] = self.allowed
@@ -151,10 +165,13 @@ class Settings:
             then += [word for value in values for word in (name, value)]
         return then
 
-    def import_handlers(self) -> None:
+    def import_handlers(self, *, bears_broken: bool = False) -> None:
         """Import the handler modules; those below the current folder are found too.
 
         So are those below the settings file's folder, where it names them.
+
+        Args:
+            bears_broken: log those that cannot be imported, and note that there are some.
 
         Raises:
             UnknownTaskTypeError: one cannot be imported.
@@ -168,4 +185,12 @@ class Settings:
         find_local_modules(named)
         asked_by = "--handlers" if named.origin == "option" else f"{named.place}: handlers"
         for name in self.handler_modules:
-            import_module(name, f"{asked_by} {name}")
+            try:
+                import_module(name, f"{asked_by} {name}")
+            except UnknownTaskTypeError as error:
+                if not bears_broken:
+                    raise
+                self.has_broken_handlers = True
+                _logger.warning(
+                    "%s Fix it; flows that need it wait for that, the others go on.", error.message
+                )

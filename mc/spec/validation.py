@@ -63,12 +63,12 @@ def inspect_flow_spec(spec: Any, *, task_types: Container[str] | None = None) ->
     Args:
         spec: any value; it is not changed.
         task_types: the names of the task types that can be run; None for the built-in ones. If it
-            can be iterated, its names are suggested. If it has `why_not(name)`, that is asked about
-            import paths: it returns a reason, or None if the type can be run; `find_doubt(name)` returns what
-            stays unclear of one that can. If it has `examine_function(path)`, that is asked about functions
-            to call: it returns what stays unclear, and raises `TaskHandlerError` for one that is refused.
-            If it has `refuse(name, params)`, that is asked about commands and addresses, as
-            `mc.spec.leave.Allowed` is.
+            can be iterated, its names are suggested. If it has `why_not(name)`, that is asked about import
+            paths, and about all types where its `has_broken_modules` is true: it returns a reason, or None if
+            the type can be run; `find_doubt(name)` returns what stays unclear of one that can. If it has
+            `examine_function(path)`, that is asked about functions to call: it returns what stays unclear,
+            and raises `TaskHandlerError` for one that is refused. If it has `refuse(name, params)`, that is
+            asked about commands and addresses, as `mc.spec.leave.Allowed` is.
     """
     plain, tree_problems = make_plain(spec)
     findings = Findings(task_types)

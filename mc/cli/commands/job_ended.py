@@ -19,7 +19,7 @@ def command(settings: Settings) -> int:
 
     Where another process does this already, that one does it once more, and this one ends.
     """
-    with settings.open_houston(with_handlers=True) as houston:
+    with settings.open_houston(with_handlers=True, bears_broken=True) as houston:
         jobs = houston.runner.settings.jobs
         for _ in jobs.turns_alone() if jobs is not None else ():
             houston.tick()

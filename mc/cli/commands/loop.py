@@ -58,6 +58,7 @@ def command(
         KeptProcess() as kept,
         settings.open_houston(
             with_handlers=True,
+            bears_broken=True,
             observers=(kept,),
             lease_seconds=lease_seconds,
             outage_seconds=outage_seconds,

@@ -40,8 +40,9 @@ def command(
 
     Made for cron: prints nothing when there was nothing to do. Any number of ticks may run at once on one
     database; each flow is advanced by one of them. Ends with 1 if a flow failed in this tick; of the first 20
-    that are FAILED or BLOCKED now, stderr tells task, error, and the command that tells more. Ctrl-C and
-    SIGTERM end it after the task that runs; what was done is saved.
+    that are FAILED or BLOCKED now, stderr tells task, error, and the command that tells more. So it does of a
+    module of task types that cannot be imported; flows that need nothing of it go on. Ctrl-C and SIGTERM end
+    it after the task that runs; what was done is saved.
     """
     from mc.cli.printing.log_output import MOST_FAILURES, some_failures
     from mc.cli.printing.stop_notice import StopNotice
@@ -52,6 +53,7 @@ def command(
         KeptProcess() as kept,
         settings.open_houston(
             with_handlers=True,
+            bears_broken=True,
             observers=(kept,),
             lease_seconds=lease_seconds,
             threads=threads,
@@ -66,7 +68,8 @@ def command(
         print(describe_report(report))
     if signals.received == SIGINT:
         return ExitCode.INTERRUPTED
-    return ExitCode.FLOW_FAILED if report.failed or report.errors else ExitCode.DONE
+    needs_a_person = report.failed or report.errors or settings.has_broken_handlers
+    return ExitCode.FLOW_FAILED if needs_a_person else ExitCode.DONE
 
 
 def describe_report(report: RunnerReport) -> str:

@@ -72,7 +72,10 @@ def command(
     from mc.runners.stop_signals import StopSignals
 
     log_to_stderr(debug=settings.debug)
-    with stdout_for_json(settings.as_json), settings.open_houston(with_handlers=True) as houston:
+    with (
+        stdout_for_json(settings.as_json),
+        settings.open_houston(with_handlers=True, bears_broken=True) as houston,
+    ):
         worker = houston.worker(
             *queues,
             slots=slots or os.cpu_count() or 1,

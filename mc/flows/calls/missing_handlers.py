@@ -52,7 +52,7 @@ class _Missing:
     task_type: str
     version: str | None  # with which the task has begun; None: any will do
     error: McError
-    function: str | None = None  # that a `call` names, in a module that this process may not import
+    function: str | None = None  # that a `call` names, in a module that this process may not or cannot import
     tasks: int = 1  # that need it
 
 
@@ -128,13 +128,13 @@ def note_if_missing(task: Task, task_ctx: TaskCall) -> bool:
 
 
 def put_off_unless_allowed(function: str, task_ctx: TaskCall) -> None:
-    """Put off a `call` of a function whose module this process may not import, where another one may.
+    """Put off a `call` of a function whose module this process may not or cannot import; another one may.
 
     Raises:
         CallPutOffError: the task is left as it is, and noted for the runner.
-        TaskTypeNotAllowedError: there is no runner that would keep the flow for another one.
+        TaskHandlerError: there is no runner that would keep the flow for another one.
     """
-    error = _why_not_allowed(function, task_ctx.engine)
+    error = _why_not_at_hand(function, task_ctx.engine)
     if error is not None:
         _put_off(error, task_ctx, function)
 
@@ -166,11 +166,12 @@ def _why_no_leave(task_type: str, engine: EngineServices) -> McError | None:
     return None if refusal is None else NotAllowedError(refusal.message, name=task_type)
 
 
-def _why_not_allowed(function: str, engine: EngineServices) -> McError | None:
+def _why_not_at_hand(function: str, engine: EngineServices) -> McError | None:
     module_name, _ = split_path(function)
     try:
         engine.registry.callables.check_allowed(module_name, function)
-    except TaskTypeNotAllowedError as error:
+        engine.registry.callables.import_module(module_name, function)
+    except (TaskTypeNotAllowedError, UnknownTaskTypeError) as error:
         return error
     return None
 
@@ -254,7 +255,7 @@ def _is_there(entry: Mapping[str, Any], flow: Flow, engine: EngineServices) -> b
     if key in flow.state.tasks.nodes and flow.state.tasks.nodes[key].status in FINISHED_TASK_STATUSES:
         return True  # a person skipped it
     if isinstance(entry.get("function"), str):
-        return _why_not_allowed(entry["function"], engine) is None
+        return _why_not_at_hand(entry["function"], engine) is None
     wanted = {"task_type": entry.get("task_type"), "handler_version": entry.get("version")}
     no_leave = _why_no_leave(canonical_task_type(str(entry.get("task_type"))), engine)
     return no_leave is None and find_missing_handler(engine, wanted) is None

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterable
+from time import monotonic
+from traceback import walk_tb
 from types import ClassMethodDescriptorType, MethodDescriptorType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CallableFinder", "import_module", "marked_name", "split_path"]
 
+_TRY_AGAIN_SECONDS: Final = 60.0  # after an import that failed, which may have taken long
+_OF_IMPORTS: Final = (__file__, importlib.__file__)
 _WHAT_MAY_BE_NAMED: Final = (
     "A spec may name what the module defines itself, what its __all__ lists, and what is marked by "
     "@task_handler."
@@ -37,6 +41,26 @@ class CallableFinder:
 
     def __init__(self, modules: Iterable[str]) -> None:
         self.modules = tuple(modules)
+        self._failures: dict[str, tuple[BaseException, float]] = {}  # module -> why, when to try again
+
+    def import_module(self, module_name: str, asked_for: str) -> Any:
+        """Import a module, unless that failed a short time ago.
+
+        Args:
+            module_name: as `import` takes it.
+            asked_for: what the spec says, for messages.
+
+        Raises:
+            UnknownTaskTypeError: it cannot be imported.
+        """
+        failure, again_at = self._failures.get(module_name, (None, 0.0))
+        if failure is not None and monotonic() < again_at:
+            raise _broken_error(asked_for, module_name, failure) from failure
+        try:
+            return import_module(module_name, asked_for)
+        except UnknownTaskTypeError as error:
+            self._failures[module_name] = error.__cause__ or error, monotonic() + _TRY_AGAIN_SECONDS
+            raise
 
     def check_allowed(self, module_name: str, asked_for: str) -> None:
         """Raise `TaskTypeNotAllowedError` unless a module is one of, or below, the allowed ones."""
@@ -63,7 +87,7 @@ class CallableFinder:
             UnknownTaskTypeError: the module cannot be imported, or has no such name.
         """
         self.check_allowed(module_name, asked_for)
-        module = import_module(module_name, asked_for)
+        module = self.import_module(module_name, asked_for)
         first, *inner = attribute.split(".")
         value = _read_public(module, first, module_name, attribute, asked_for)
         if isinstance(value, ModuleType):
@@ -299,7 +323,8 @@ def _exports_of(module: ModuleType) -> frozenset[str]:
 
 
 def _broken_error(asked_for: str, module_name: str, error: BaseException) -> McError:
-    what = f"{type(error).__name__}: {error}".rstrip(".: ")
+    text = error.msg if isinstance(error, SyntaxError) else error
+    what = f"{type(error).__name__}: {text}".rstrip(".: ") + _place_of(error)
     meant = _module_of_path(module_name)
     if meant is not None:
         what = "it is written as a file, where the name of a module is needed, as `import` takes it"
@@ -309,6 +334,15 @@ def _broken_error(asked_for: str, module_name: str, error: BaseException) -> McE
         task_type=asked_for,
         module=module_name,
     )
+
+
+def _place_of(error: BaseException) -> str:
+    """Return file and line of what went wrong while a module was imported; empty where there is none."""
+    places = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        places.append((error.filename, error.lineno))
+    own = [place for place in places if place[0] not in _OF_IMPORTS and not place[0].startswith("<")]
+    return f" ({own[-1][0]}, line {own[-1][1]})" if own else ""
 
 
 def _module_of_path(text: str) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, 
 from typing import Any, TypeVar
 
 from mc.errors import McError, TaskHandlerError, UnknownTaskTypeError
-from mc.flows.handlers.callables import CallableFinder, import_module, marked_name
+from mc.flows.handlers.callables import CallableFinder, marked_name
 from mc.flows.handlers.handler_arguments import HandlerArguments
 from mc.interrupts import INTERRUPTS
 from mc.spec.leave import Allowed, AllowedNames, Refusal
@@ -245,6 +245,7 @@ class HandlerRegistry:
         self._own: set[str] = set()  # task types that the application has registered
         self._plugins: dict[str, Any] | None = None
         self._scanned = False
+        self._broken: list[UnknownTaskTypeError] = []  # why modules could not be imported
         for name, handler in _name_handlers(task_handlers):
             self.register(name, handler)
 
@@ -252,6 +253,11 @@ class HandlerRegistry:
     def handler_modules(self) -> tuple[str, ...]:
         """The modules that the application allowed."""
         return self.callables.modules
+
+    @property
+    def has_broken_modules(self) -> bool:
+        """Whether some of them could not be imported when they were looked into."""
+        return bool(self._broken)
 
     def register(self, task_type: str, handler: Any) -> None:
         """Make a handler known under a name, in the place of one that bears it already."""
@@ -343,6 +349,12 @@ class HandlerRegistry:
         if task_type in self.known:
             return self.known[task_type]
         if "." not in task_type and ":" not in task_type:
+            if self._broken:
+                told = " ".join(error.message for error in self._broken)
+                raise UnknownTaskTypeError(
+                    f"There is no task type {task_type!r}, unless a module has it that is broken: {told}",
+                    task_type=task_type,
+                )
             raise UnknownTaskTypeError(
                 f"There is no task type {task_type!r}. Register a handler under that name, or name the "
                 f"module that defines it in handler_modules (command line: --handlers MODULE).",
@@ -381,16 +393,24 @@ class HandlerRegistry:
         return self._plugins
 
     def _scan(self) -> None:
-        """Import the allowed modules once and register their `@task_handler` functions and classes."""
+        """Import the allowed modules and register their `@task_handler` functions and classes.
+
+        One that cannot be imported keeps nobody from those of the others.
+        """
         if self._scanned:
             return
+        broken: list[UnknownTaskTypeError] = []
         for module_name in self.handler_modules:
-            module = import_module(module_name, module_name)
+            try:
+                module = self.callables.import_module(module_name, module_name)
+            except UnknownTaskTypeError as error:
+                broken.append(error)
+                continue
             for value in list(vars(module).values()):
                 name = marked_name(value)
                 if name is not None and callable(value) and self._is_free(name):
                     self.register(name, value)
-        self._scanned = True
+        self._broken, self._scanned = broken, not broken
 
     def _is_free(self, name: str) -> bool:
         return not (name in self.known or name in BUILT_IN_TASK_TYPES or name in self._entry_points())

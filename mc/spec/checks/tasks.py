@@ -157,7 +157,8 @@ def _check_param_names(task_type: str, params: dict[str, Any], pointer: str, fin
 def _why_not(task_type: str, findings: Findings) -> str | None:
     """Return why a type cannot be run: a sentence, or "" where there is no more to say; None if it can."""
     ask = getattr(findings.task_types, "why_not", None)
-    if ask is None or not _is_path(task_type):
+    is_broken = getattr(findings.task_types, "has_broken_modules", False)  # one of them may have the type
+    if ask is None or not (_is_path(task_type) or is_broken):
         return ""
     reason: str | None = ask(task_type)
     return reason

@@ -313,9 +313,9 @@ class TestStores:
     ) -> None:
         (tmp_path / "breaking_tasks.py").write_text("raise ValueError('It breaks.')")
         monkeypatch.syspath_prepend(tmp_path)
-        ended = houston("tick", "--handlers", "breaking_tasks")
+        ended = houston("submit", "no_matter.json", "--handlers", "breaking_tasks")
         assert ended.code == 2
-        assert "ValueError: It breaks.\n" in ended.err
+        assert f"ValueError: It breaks ({tmp_path}/breaking_tasks.py, line 1).\n" in ended.err
 
     def test_an_unknown_key_is_named(self, houston: Callable[..., Any], commands: list[list[str]]) -> None:
         houston(*commands[1])

@@ -80,9 +80,10 @@ class TestWhatHolds:
 
     def test_a_module_that_cannot_be_imported_is_told_with_the_file(self, houston: Houston) -> None:
         path = write('handlers = ["no_such_module_here"]')
-        ended = houston("tick")
-        assert ended.code == 2
-        assert f"{path}: handlers no_such_module_here" in ended.err
+        for command, code in ((["tick"], 1), (["submit", "no_matter.json"], 2)):
+            ended = houston(*command)
+            assert ended.code == code
+            assert f"{path}: handlers no_such_module_here" in ended.err
 
     def test_leave_is_taken_from_the_file(self, houston: Houston, write_spec: Callable[..., Path]) -> None:
         spec = write_spec([{"key": "a", "task_type": "shell", "task_params": {"command": "ls"}}])

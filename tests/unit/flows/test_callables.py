@@ -383,9 +383,23 @@ class TestValidationWithoutImport:
         assert validate(as_call("allowed.effect:handler"), ("json",))[0].code.startswith("MC112")
         assert "allowed" not in sys.modules
 
-    def test_a_listed_module_that_cannot_be_imported_is_the_applications_error(self) -> None:
-        with pytest.raises(TaskHandlerError, match="cannot be imported: SyntaxError"):
-            validate(as_call("allowed.wrong:f"), ("allowed.wrong",))
+    def test_a_listed_module_that_breaks_is_a_problem_of_what_needs_it(self, folder: Path) -> None:
+        for task in (as_call("allowed.wrong:f"), {"task_type": "wrong_name"}):
+            told = validate(task, ("allowed.wrong",))[0].message
+            assert f"SyntaxError: invalid syntax ({folder}/allowed/wrong.py, line 1)" in told
+        assert validate({"task_type": "noop"}, ("allowed.wrong",)) == []
+
+    def test_a_module_that_failed_is_tried_again_after_a_while(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seconds = [0.0]
+        monkeypatch.setattr("mc.flows.handlers.callables.monotonic", lambda: seconds[0])
+        registry = HandlerRegistry(handler_modules=["allowed.wrong"])
+        assert registry.why_not("allowed.wrong:f") is not None
+        (folder / "allowed" / "wrong.py").write_text("def f():\n    return {'mended': True}\n")
+        assert registry.why_not("allowed.wrong:f") is not None  # the import may have taken long
+        seconds[0] = 61.0
+        assert registry.why_not("allowed.wrong:f") is None
 
 
 class TestWarnings:
