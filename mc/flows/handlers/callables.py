@@ -10,7 +10,6 @@ import importlib
 import sys
 from collections.abc import Iterable
 from time import monotonic
-from traceback import walk_tb
 from types import ClassMethodDescriptorType, MethodDescriptorType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -338,7 +337,11 @@ def _broken_error(asked_for: str, module_name: str, error: BaseException) -> McE
 
 def _place_of(error: BaseException) -> str:
     """Return file and line of what went wrong while a module was imported; empty where there is none."""
-    places = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    places: list[tuple[str, int]] = []
+    step = error.__traceback__
+    while step is not None:
+        places.append((step.tb_frame.f_code.co_filename, step.tb_lineno))
+        step = step.tb_next
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         places.append((error.filename, error.lineno))
     own = [place for place in places if place[0] not in _OF_IMPORTS and not place[0].startswith("<")]
