@@ -9,9 +9,11 @@ from typing import Any, Final
 
 import click
 
+from mc.cli.exit_codes import ExitCode
 from mc.cli.options import common_options
 from mc.cli.printing.output import print_json, print_table, printable, to_json_text
 from mc.cli.settings import Settings
+from mc.errors import ExecutorError
 from mc.settings.values import SettingValue
 
 __all__ = ["command"]
@@ -24,18 +26,22 @@ _LONGEST_VALUE: Final = 200  # characters, for people
 @click.command("settings")
 @common_options
 @click.pass_obj
-def command(settings: Settings) -> None:
+def command(settings: Settings) -> ExitCode:
     """Show each setting, and where its value comes from.
 
     An option wins over an environment variable, that over the settings file, that over the default. The file
     is mc.toml in the current folder or the nearest one above, or what MC_CONFIG names. No database is opened,
-    and no password is shown.
+    no server is asked, and no password is shown. Ends with 2 if there are executors that cannot be made of
+    their settings.
     """
     file = settings.values.file
     shown = {name: _to_dict(name, found, line) for name, found, line in _list_values(settings)}
+    problems = list(_find_problems(settings, shown))
+    exit_code = ExitCode.BAD_INPUT if problems else ExitCode.DONE
     if settings.as_json:
-        print_json({"file": None if file is None else str(file.path), "settings": shown})
-        return
+        path = None if file is None else str(file.path)
+        print_json({"file": path, "settings": shown, "problems": problems})
+        return exit_code
     if file is None:
         print("no settings file: there is no mc.toml in this folder or above; `houston init` writes one")
     else:
@@ -43,6 +49,28 @@ def command(settings: Settings) -> None:
     print()
     rows = [[name, _show(each["value"]), _show_place(each)] for name, each in shown.items()]
     print_table(["setting", "value", "from"], rows)
+    for each in problems:
+        click.echo(f"houston: {_show_place(each)}: {printable(each['message'])}", err=True)
+    return exit_code
+
+
+def _find_problems(settings: Settings, shown: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what is wrong with each executor that is set, and with the name of the default one."""
+    from mc.jobs.find_executor import make_executor
+    from mc.settings.local_modules import find_local_modules
+
+    if settings.handler_modules:  # an executor may be the application's own
+        find_local_modules(settings.values.get("handlers", settings.handlers))
+    options = settings.values.job_options()
+    names = {f"executors.{name}": name for name in options["executors"]}
+    if options["executor"] not in options["executors"]:
+        names["executor"] = options["executor"]
+    for setting, name in names.items():
+        try:
+            make_executor(name, options["executors"])
+        except ExecutorError as error:
+            place = {part: shown[setting][part] for part in ("place", "line")}
+            yield {"setting": setting, "message": _mask(error.message), **place}
 
 
 def _list_values(settings: Settings) -> Iterator[tuple[str, SettingValue, int | None]]:

@@ -150,6 +150,30 @@ class TestSettings:
         assert rows["busy_seconds"].split() == ["busy_seconds", "30", "default"]
         assert "hush" not in ended.out + json.dumps(shown(houston))
 
+    def test_all_that_is_wrong_with_executors_is_told(self, houston: Houston) -> None:
+        path = write(
+            'executor = "locl"\n[executors.gpu]\nknd = "slurm"\n'
+            '[executors.many]\nkind = "slurm"\nparttion = "x"\n'
+            '[executors.far]\nkind = "dsk"\n[executors.fine]\nkind = "local"\n'
+        )
+        ended = houston("settings")
+        assert ended.code == 2
+        assert "executors.fine" in ended.out
+        told = ended.err.splitlines()
+        assert len(told) == 4
+        for line, start in zip(told, (2, 4, 7, 1), strict=True):
+            assert line.startswith(f"houston: mc.toml:{start}: ")
+        assert "'gpu' have no `kind`" in told[0]
+        assert "'parttion' is none. Did you mean 'partition'?" in told[1]
+        assert "no kind 'dsk' of executors" in told[2]
+        assert "There is no executor 'locl'. Did you mean 'local'?" in told[3]
+        ended = houston("settings", "--json")
+        assert ended.code == 2
+        problems = ended.document["problems"]
+        assert [each["setting"] for each in problems][1:3] == ["executors.many", "executors.far"]
+        assert problems[0]["message"] in told[0]
+        assert (problems[0]["place"], problems[0]["line"]) == (str(path), 2)
+
     def test_without_a_file_it_says_so(self, houston: Houston) -> None:
         assert houston("settings").out.startswith("no settings file: there is no mc.toml in this folder")
         assert houston("settings", "--json").document["file"] is None
