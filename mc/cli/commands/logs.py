@@ -9,6 +9,7 @@ import click
 from mc.cli.options import common_options
 from mc.cli.parameter_types import COUNT, TEXT
 from mc.cli.printing.job_logs import LogPrinter, read_logs
+from mc.cli.printing.job_notes import describe_job
 from mc.cli.printing.output import count_of, print_json, printable
 from mc.cli.settings import Settings
 from mc.errors import JobError
@@ -105,10 +106,20 @@ def _follow(houston: Houston, printer: LogPrinter, key: str, path: str | None, a
                 printer.print(record)
             elif record.id not in waited:
                 waited.add(record.id)
-                _tell(f"job {record.job.key} waits for its start on {record.job.executor}.")
+                _tell(f"job {record.job.key} {_why_not_yet(record)}.")
         if is_over:
             return
         houston.store.clock.sleep(_PAUSE)
+
+
+def _why_not_yet(record: JobRecord) -> str:
+    """Return why a job has no logs here by now."""
+    executor = record.job.executor
+    if record.status == "SUBMITTED":
+        return describe_job(record)
+    if record.status == "PENDING":
+        return f"waits for its start on {executor}"
+    return f"runs on {executor}, and has no logs here yet"
 
 
 def _tell(text: str) -> None:

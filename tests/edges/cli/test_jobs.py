@@ -150,6 +150,26 @@ class TestLogs:
         assert rest.splitlines()[-1] == b"three"
         assert (process.returncode, errors) == (0, b"")
 
+    @pytest.mark.parametrize(
+        ("status", "said"),
+        [
+            ("PENDING", "waits for its start on local."),
+            ("SUBMITTED", "was handed to local, and was not seen at work yet."),
+            ("RUNNING", "runs on local, and has no logs here yet."),
+        ],
+    )
+    def test_who_follows_is_told_why_there_is_nothing_yet(
+        self, here: Path, houston: Houston, status: str, said: str
+    ) -> None:
+        folder = Path(houston("job", "show", "night/fetch/1", "--json").document["folder"])
+        folder.rename(f"{folder}.away")
+        change_rows(here, f"UPDATE mc_job SET status = '{status}' WHERE `key` = 'night/fetch/1'")
+        with start(here, "logs", "night", "fetch", "--follow") as process:
+            assert process.stderr is not None
+            line = process.stderr.readline().decode()
+            process.kill()
+        assert line == f"houston: job night/fetch/1 {said}\n"
+
 
 class TestJob:
     def test_jobs_are_listed_newest_first_and_chosen(self, here: Path, houston: Houston) -> None:
