@@ -84,7 +84,7 @@ def build_work_dir(path: Path, work: Mapping[str, Any], callables: CallableFinde
         executor: whose settings `config` and `fake` are, for messages.
 
     Raises:
-        WorkDirError: it cannot be built; what the module raised is its cause.
+        WorkDirError: it cannot be built; what the module raised is its cause, and the directory is empty.
         McError: the module is not allowed, or none, or its config does not fit.
     """
     settings = ModuleSettings(config=work["config"], fake=bool(work.get("fake")))
@@ -98,10 +98,14 @@ def build_work_dir(path: Path, work: Mapping[str, Any], callables: CallableFinde
     except OSError as error:
         raise WorkDirError(f"{path} cannot be made: {error.strerror}.", path=str(path)) from error
     work_dir = WorkDir(path, {**work, "id": uuid.uuid4().hex})
-    with _step(path):
-        work_dir.build()
-        _carry_module(work["job_type"], path / "modules")
-        shutil.copyfile(job_module.__file__, path / "run.py")
+    try:
+        with _step(path):
+            work_dir.build()
+            _carry_module(work["job_type"], path / "modules")
+            shutil.copyfile(job_module.__file__, path / "run.py")
+    except BaseException:
+        _empty(path)  # what is half built would be in the way of the next try
+        raise
     return work_dir
 
 
@@ -308,6 +312,16 @@ def _carry_module(name: str, target: Path) -> None:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
+
+
+def _empty(folder: Path) -> None:
+    """Remove what is in a folder, as far as that can be done."""
+    for child in folder.iterdir():
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child, ignore_errors=True)
+        else:
+            with suppress(OSError):  # the next build finds it there, and says so
+                child.unlink()
 
 
 @contextmanager

@@ -330,6 +330,18 @@ class TestOfNoStoredJob:
         assert "/dir: 'n'" in ended.err
         Path("dir/in").touch()
         assert "dir is not empty" in houston("job", "build", "dir", "--type", "labs.times").err
+        assert Path("dir/in").exists()
+
+    def test_a_build_that_fails_halfway_leaves_nothing_in_the_way(
+        self, houston: Houston, tmp_path: Path
+    ) -> None:
+        begun = '    (work_dir / "a" / "b").mkdir(parents=True)\n    (work_dir / "c").symlink_to("/")\n'
+        broken = MODULE.replace('    print("building")\n', begun)
+        (tmp_path / "labs" / "times" / "__init__.py").write_text(broken)
+        assert houston("job", "build", "dir", "--type", "labs.times").code == 2
+        assert list(Path("dir").iterdir()) == []
+        again = houston("job", "build", "dir", "--type", "labs.times", "--params", "n=2")
+        assert again.code == 0
 
 
 @pytest.mark.parametrize(
