@@ -84,18 +84,29 @@ class Progress:
 
 
 class LineProgress(Progress):
-    """Prints a line for each change of the flow's own tasks, and for each failure inside sub-flows."""
+    """Prints a line for each change of the flow's own tasks, and for each failure inside sub-flows.
+
+    Of a task that waits and runs in turn, the first of both is told.
+    """
 
     def __init__(self) -> None:
         self.is_pipe_closed = False
         self._begun: dict[tuple[str, str, int], str] = {}  # flow, task, attempt -> when
+        self._waited: set[tuple[str, str, int]] = set()
 
     def on_change(self, event: ChangeEvent) -> None:
         place = (event.flow_key, event.task_key or "", event.attempt)
         took = ""
         if event.new_status == "RUNNING":
-            self._begun.setdefault(place, event.at)
-        elif event.new_status != "WAITING":
+            if place in self._begun:
+                return
+            self._begun[place] = event.at
+        elif event.new_status == "WAITING":
+            if place in self._waited:
+                return
+            self._waited.add(place)
+        else:
+            self._waited.discard(place)
             seconds = seconds_between(self._begun.pop(place, None), event.at) or 0.0
             took = f" in {show_seconds(seconds)}" if seconds >= _SHORT_SECONDS else ""
         own = event.flow_key == self.flow_key

@@ -397,3 +397,34 @@ def test_a_line_says_how_long_a_task_took_that_was_not_short(capsys: pytest.Capt
         "00:00:08  quick  RUNNING",
         "00:00:08  quick  COMPLETED",
     ]
+
+
+def test_lines_do_not_tell_again_that_a_task_waits_or_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    from datetime import timedelta
+
+    from mc.cli.printing.progress import LineProgress
+    from mc.clock import ManualClock
+    from mc.flows.flow import Flow
+    from mc.flows.flow_engine import FlowEngine
+    from mc.task_handlers.base_task_handler import BaseTaskHandler
+
+    class Polls(BaseTaskHandler):
+        def initial_tick(self) -> None:
+            self.wait_until(self.task_ctx.now() + timedelta(seconds=4))
+
+        def intermediate_tick(self) -> None:
+            self.data["polls"] = polls = self.data.get("polls", 0) + 1
+            if polls == 3:
+                self.complete()
+            else:
+                self.wait_until(self.task_ctx.now() + timedelta(seconds=4))
+
+    progress = LineProgress()
+    engine = FlowEngine(task_handlers={"polls": Polls}, clock=ManualClock(), observers=[progress])
+    with progress.following("f"):
+        engine.run_flow(Flow.from_flow_spec({"key": "f", "tasks": [{"key": "a", "task_type": "polls"}]}))
+    assert capsys.readouterr().out.splitlines() == [
+        "00:00:00  a  RUNNING",
+        "00:00:00  a  WAITING",
+        "00:00:12  a  COMPLETED in 12s",
+    ]
