@@ -23,7 +23,7 @@ else:  # a script, and the files beside it
 
 __all__ = ["describe_end", "describe_error", "describe_start_error", "make_outcome", "write_outcome"]
 
-_SHOWN_LINES = 10  # of stderr, in the message of a failure
+_SHOWN_LINES = 10  # of what it wrote, in the message of a failure
 _SHOWN_CHARACTERS = 2_000
 
 
@@ -144,7 +144,7 @@ def _describe_exit(run: Supervisor, command: Command) -> dict[str, Any] | None:
         text = f"{what} was killed by signal {number} ({_name_signal(number)})."
         if number == signal.SIGKILL:
             text += " Nobody asked this job to stop; the host may have run out of memory."
-        return describe_error(f"{text}{_show_stderr(run)}", f"KilledBySignal{number}", "KilledBySignalError")
+        return describe_error(f"{text}{_show_output(run)}", f"KilledBySignal{number}", "KilledBySignalError")
     code = os.WEXITSTATUS(status)
     if code in command.ok_exit_codes:
         return None
@@ -152,7 +152,7 @@ def _describe_exit(run: Supervisor, command: Command) -> dict[str, Any] | None:
     if code > 128 and code - 128 in set(signal.Signals):
         text += f", which mostly tells of signal {code - 128} ({_name_signal(code - 128)})"
     text += ", before the function returned." if command.replies and run.reply is None else "."
-    return describe_error(f"{text}{_show_stderr(run)}", f"ExitCode{code}", "ExitCodeError")
+    return describe_error(f"{text}{_show_output(run)}", f"ExitCode{code}", "ExitCodeError")
 
 
 def _name_signal(number: int) -> str:
@@ -162,9 +162,13 @@ def _name_signal(number: int) -> str:
         return "of no name"
 
 
-def _show_stderr(run: Supervisor) -> str:
-    lines = _last_lines(run, "stderr")
-    return f" The end of its stderr:\n{lines}" if lines else " It wrote nothing to stderr."
+def _show_output(run: Supervisor) -> str:
+    """Return the end of stderr, or else of stdout, where many commands tell what is wrong."""
+    for name in ("stderr", "stdout"):
+        lines = _last_lines(run, name)
+        if lines:
+            return f" The end of its {name}:\n{lines}"
+    return " It wrote nothing to stderr or stdout."
 
 
 def _last_lines(run: Supervisor, name: str) -> str:

@@ -39,6 +39,15 @@ class TestTheEnd:
         assert "\n50\n" not in error["message"]
         assert outcome.exit_code == 3
 
+    def test_the_end_of_stdout_is_shown_where_nothing_was_written_to_stderr(self, tmp_path: Path) -> None:
+        error = error_of(run_shell(tmp_path, "seq 100; echo 'FAILED test_orders'; exit 1"))
+        assert "exit code 1. The end of its stdout:\n" in error["message"]
+        assert error["message"].endswith("99\n100\nFAILED test_orders")
+
+    def test_a_command_that_wrote_nothing_is_told_so(self, tmp_path: Path) -> None:
+        error = error_of(run_shell(tmp_path, "exit 1"))
+        assert error["message"].endswith("exit code 1. It wrote nothing to stderr or stdout.")
+
     def test_an_exit_code_that_is_allowed_is_completed(self, tmp_path: Path) -> None:
         outcome = run_shell(tmp_path, "exit 3", work={"ok_exit_codes": [0, 3]})
         assert (outcome.status, outcome.exit_code) == ("COMPLETED", 3)
