@@ -38,7 +38,7 @@ def make_executor(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Execu
     own = {key: value for key, value in settings.get(name, {}).items() if key not in OF_MODULES}
     kind = str(own.pop("kind", name))
     if ":" in kind:
-        return _make(name, kind, lambda: resolve_name(kind), own)
+        return _make(name, kind, lambda: _load_own(kind), own)
     point = executor_kinds().get(kind)
     if point is None:
         if kind == name and name in settings:
@@ -92,6 +92,15 @@ def find_queues(names: Sequence[str], settings: Mapping[str, Mapping[str, Any]])
                 executor=name,
             )
     return found
+
+
+def _load_own(kind: str) -> Any:
+    """Return the class of an executor of the application's own."""
+    try:
+        return resolve_name(kind)
+    except Exception as error:  # whatever its module raises
+        what = f"{type(error).__name__}: {error}"
+        raise ExecutorError(f"{kind!r}, its `kind`, cannot be imported: {what}") from error
 
 
 def _make(name: str, kind: str, load: Callable[[], Any], settings: Mapping[str, Any]) -> Executor:

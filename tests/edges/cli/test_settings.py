@@ -174,6 +174,14 @@ class TestSettings:
         assert problems[0]["message"] in told[0]
         assert (problems[0]["place"], problems[0]["line"]) == (str(path), 2)
 
+    def test_an_executor_of_ones_own_whose_module_breaks_is_told(self, houston: Houston) -> None:
+        Path("broken_executor.py").write_text("def work(:\n")
+        for kind, what in (("broken_executor:X", "SyntaxError"), ("no_such_module:X", "ModuleNotFoundError")):
+            write(f'handlers = ["any"]\n[executors.own]\nkind = "{kind}"\n')
+            ended = houston("settings")
+            assert ended.code == 2
+            assert f"'own' are wrong: '{kind}', its `kind`, cannot be imported: {what}" in ended.err
+
     def test_without_a_file_it_says_so(self, houston: Houston) -> None:
         assert houston("settings").out.startswith("no settings file: there is no mc.toml in this folder")
         assert houston("settings", "--json").document["file"] is None
