@@ -25,9 +25,7 @@ from mc.store.flow_summary import FlowSummary
 from mc.store.history.tick_log import TickLog, TickRecord, begin_tick
 from mc.store.lease import DEFAULT_LEASE_SECONDS, Lease, LostCalls
 from mc.store.leases import claims, held_leases
-from mc.store.leases.claims import Recollection
 from mc.store.leases.refusals import lease_lost
-from mc.store.rows.task_parts import refuse_results
 from mc.store.schema.tables import flow as flow_table
 from mc.store.schema.tables import job
 
@@ -69,8 +67,7 @@ class FlowStore:
             clock unless given.
         busy_seconds: how long a transaction waits for other writers.
         partial_from: a runner reads a flow of so many tasks, or more, as far as its ticks need it.
-        file_mode: permissions of an SQLite file that is made, and of those beside it; None: as the process's
-            umask has it.
+        file_mode: permissions of SQLite files that are made; None: as the process's umask has it.
         read_result: returns a large result that is kept in a file, by its reference.
 
     Raises:
@@ -85,15 +82,15 @@ class FlowStore:
         busy_seconds: float = BUSY_SECONDS,
         partial_from: int = PARTIAL_FROM,
         file_mode: int | None = FILE_MODE,
-        read_result: Callable[[str], Any] = refuse_results,
+        read_result: Callable[[str], Any] | None = None,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         self._database = Database(url, self.clock, busy_seconds, file_mode=file_mode)
         self._states: WeakKeyDictionary[Flow, StoredState] = WeakKeyDictionary()
-        self._seen = Recollection()
+        self._seen = claims.Recollection()
         self._turn: int | None = None  # of claims that are part of no tick
         self._partial_from = partial_from
-        self.read_result = read_result
+        self.read_result = read_result or _refuse_results
 
     @cached_property
     def resources(self) -> ResourceStore:
@@ -495,3 +492,9 @@ class FlowStore:
 
     def _now(self) -> datetime:
         return self.clock.now()
+
+
+def _refuse_results(reference: str) -> Any:
+    from mc.store.rows.task_parts import refuse_results  # a tick with nothing to do is done without
+
+    return refuse_results(reference)
