@@ -316,16 +316,19 @@ class TestAnOutageWhileCallsLast:
                 pass
             failing.append(flow.key)
 
-        def fail() -> None:
-            assert begun.wait(PATIENCE)
+        waited = []
+
+        def fail(task: dict[str, Any]) -> None:
+            if task["attempt"] == 2:  # with the first one the sub-flow was saved
+                waited.append(begun.wait(PATIENCE))
             raise ValueError
 
         sub_flow = {"tasks": [{"key": "s", "task_type": "act"}]}
         tasks = [
             {"key": "sub", "task_type": "flow", "task_params": {"flow_spec": sub_flow}, "precursors": []},
-            {"key": "fails", "task_type": "fail", "precursors": []},
+            {"key": "fails", "task_type": "fail", "precursors": [], "cfg": {"retry": {"max_attempts": 2}}},
         ]
         store.create(Flow.from_flow_spec({"tasks": tasks}, key="f"))
         flow = make_runner(2, act=act, fail=fail).run_flow("f")
-        assert (flow.status, failing) == ("FAILED", [])
+        assert (flow.status, failing, waited) == ("FAILED", [], [True])
         assert not store.is_held(family_of="f")
