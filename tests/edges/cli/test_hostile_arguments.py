@@ -214,7 +214,8 @@ def test_no_setting_is_a_bug(
 ) -> None:
     monkeypatch.setenv(name, value)
     ended = houston("tick")
-    assert ended.code in (0, 2, 3), ended
+    # a tick goes on without a module that it cannot import, and tells that somebody is needed
+    assert ended.code in ((0, 1) if name == "MC_HANDLER_MODULES" else (0, 2, 3)), ended
     assert "Traceback" not in ended.err
 
 
