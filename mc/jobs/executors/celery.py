@@ -13,7 +13,8 @@ from kombu import Exchange, Queue
 from kombu.exceptions import KombuError
 
 from mc.errors import ExecutorError
-from mc.flows.jobs.executor import Channel, FolderJob, Liveness
+from mc.flows.jobs.executor import FolderJob
+from mc.jobs.executors.queue import BaseWorkersExecutor
 from mc.jobs.executors.requests import check_max_workers
 from mc.store.databases.shown_url import mask_url, mask_urls
 
@@ -29,7 +30,7 @@ _OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
-class CeleryExecutor:
+class CeleryExecutor(BaseWorkersExecutor):
     """Sends the keys of jobs to a broker; a worker that receives one takes its job in the database.
 
     So a message that comes twice, or late, does no harm, and none carries what a job does.
@@ -40,11 +41,6 @@ class CeleryExecutor:
         queue: name of the queue of the broker.
         max_workers: how many jobs are sent at a time, before any of them has ended; no limit unless given.
     """
-
-    survives_starter = True
-    is_local = False
-    channel = Channel.DATABASE
-    is_pulled = False
 
     def __init__(
         self, *, broker: str | None = None, queue: str = "mc", max_workers: int | None = None
@@ -85,17 +81,6 @@ class CeleryExecutor:
             if not started:
                 raise
         return started
-
-    def alive(self, native_ids: Sequence[str]) -> Mapping[str, Liveness]:
-        """Know nothing: Celery calls what it never heard of PENDING, and workers tell of their jobs."""
-        return {}
-
-    def stop(self, native_ids: Sequence[str], *, force: bool = False) -> None:
-        """Do nothing: a worker sees in the database that its job is to end, or that it is not wanted."""
-
-    def find(self, jobs: Sequence[FolderJob]) -> Mapping[str, str]:
-        """Find none: brokers cannot be asked what waits, and a job that is sent twice is run once."""
-        return {}
 
     def check(self) -> None:
         """Raise `ExecutorError` where no connection can be made."""

@@ -11,8 +11,9 @@ from typing import Any, Final
 from distributed import Client, fire_and_forget
 
 from mc.errors import ExecutorError
-from mc.flows.jobs.executor import Channel, FolderJob, Liveness
+from mc.flows.jobs.executor import FolderJob
 from mc.flows.jobs.job import Job
+from mc.jobs.executors.queue import BaseWorkersExecutor
 from mc.jobs.executors.requests import check_max_workers, read_requests
 
 __all__ = ["DaskExecutor", "run_job"]
@@ -23,7 +24,7 @@ _RUN_SENT_JOB: Final = "mc.sent_jobs:run_sent_job"  # of a room above this one
 _REQUESTS: Final = ("cpus", "memory", "gpus")
 
 
-class DaskExecutor:
+class DaskExecutor(BaseWorkersExecutor):
     """Submits the keys of jobs to a cluster; the worker that gets one takes its job in the database.
 
     So a task that Dask moves or repeats does no harm, and what Dask says of its end is not asked.
@@ -34,11 +35,6 @@ class DaskExecutor:
         resources: which resources of Dask stand for requests of jobs, such as `{"gpus": "GPU"}`; memory is
             asked for in bytes. What is not named here is not asked for.
     """
-
-    survives_starter = True
-    is_local = False
-    channel = Channel.DATABASE
-    is_pulled = False
 
     def __init__(
         self,
@@ -83,17 +79,6 @@ class DaskExecutor:
                 fire_and_forget(future)  # at once: the scheduler takes no note of it for what has ended
             answers |= {key: key for key in _await_taken(client, futures)}
         return answers
-
-    def alive(self, native_ids: Sequence[str]) -> Mapping[str, Liveness]:
-        """Know nothing: Dask calls what has ended pending, and workers tell of their jobs."""
-        return {}
-
-    def stop(self, native_ids: Sequence[str], *, force: bool = False) -> None:
-        """Do nothing: a worker sees in the database that its job is to end, or that it is not wanted."""
-
-    def find(self, jobs: Sequence[FolderJob]) -> Mapping[str, str]:
-        """Find none: a job that is submitted twice is run once."""
-        return {}
 
     def _read_resources(self, job: Job) -> dict[str, float] | None:
         requests = read_requests(job)
