@@ -37,6 +37,8 @@ _MOST_STARTED: Final = 100  # at once
 _SHORTEST_PAUSE: Final = 0.05  # seconds between two looks at jobs that are young
 _LONGEST_PAUSE: Final = 2.0
 _IDLE_PAUSE: Final = 1.0  # where nothing is under way
+_FRUITFUL: Final = 4  # a look is one if of so many jobs one has ended
+_REST: Final = 5  # times as long as another look took, before the next one
 _REFUSED_PAUSE: Final = timedelta(seconds=30)  # until an executor is tried again that could not be reached
 _GRACE: Final = timedelta(seconds=20)  # in which a job ends that was asked to
 
@@ -248,18 +250,22 @@ class JobKeeper:
         by_executor: dict[str, list[JobRecord]] = {}
         for record in records:
             by_executor.setdefault(record.job.executor, []).append(record)
-        ended = False
+        ended = 0
         for name, group in by_executor.items():
             try:
                 executor = self._find(name)
                 look_at = self._look_at_workers if name in of_workers else self._look_at
-                ended |= look_at(executor, group, now)
+                ended += look_at(executor, group, now)
             except ExecutorError as error:
                 _warn(f"the jobs of the executor {name} cannot be seen", "jobs_not_seen", error)
         self._has_new = True  # what others stored, or room for what waits
         youngest = self._store.jobs.newest_unfinished(of_workers) if of_workers else None
-        self.due_at = self._store.clock.now() + timedelta(seconds=self._pause(records, now, youngest))
-        return ended
+        seen_at = self._store.clock.now()
+        pause = self._pause(records, now, youngest)
+        if ended * _FRUITFUL < len(records):  # or many jobs that last are looked at all the time
+            pause = max(pause, _REST * (seen_at - now).total_seconds())
+        self.due_at = seen_at + timedelta(seconds=pause)
+        return ended > 0
 
     def _of_workers(self) -> Sequence[str]:
         """Return the names of the executors whose workers tell of their jobs in the database."""
@@ -285,8 +291,8 @@ class JobKeeper:
             return _IDLE_PAUSE
         return min(max((now - max(since)).total_seconds() / 10, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
-    def _look_at(self, executor: Executor, records: Sequence[JobRecord], now: datetime) -> bool:
-        """Look at the jobs of one executor; return whether any ended."""
+    def _look_at(self, executor: Executor, records: Sequence[JobRecord], now: datetime) -> int:
+        """Look at the jobs of one executor; return how many ended."""
         elsewhere = [each for each in records if each.place not in (None, self._host)]
         endings = [
             _lost(record, f"its host {record.place} gave no sign of it for long")
@@ -321,7 +327,7 @@ class JobKeeper:
         )
         self._stop(executor, [each for each in known if each.stop_reason and each not in gone], now)
         self._mend(executor, [each for each in left if each.native_id is None and each.is_overdue])
-        return bool(self._store.jobs.end(endings)) if endings else False
+        return len(self._store.jobs.end(endings)) if endings else 0
 
     def _let_wait(self, vanished: Sequence[JobRecord]) -> list[JobRecord]:
         """Let jobs wait again that had not begun when their starter ended; return the others."""
@@ -329,8 +335,8 @@ class JobKeeper:
         self._store.jobs.give_back(idle, "the run or loop that was to run it has ended")
         return [each for each in vanished if each not in idle]
 
-    def _look_at_workers(self, executor: Executor, records: Sequence[JobRecord], now: datetime) -> bool:
-        """Look at jobs of which workers should have told, or that none is to take; return whether any ended.
+    def _look_at_workers(self, executor: Executor, records: Sequence[JobRecord], now: datetime) -> int:
+        """Look at jobs of which workers should have told, or that none is to take; return how many ended.
 
         A job that is sent to workers twice is run once: the second worker finds it taken.
         """
@@ -347,7 +353,7 @@ class JobKeeper:
         if unwanted:
             executor.stop([record.native_id or record.job.key for record in unwanted], force=True)
         self._store.jobs.give_back(left, "no worker took it")
-        return bool(self._store.jobs.end(endings)) if endings else False
+        return len(self._store.jobs.end(endings)) if endings else 0
 
     def _is_here(self, record: JobRecord) -> bool:
         """Tell whether a job's folder can be seen here: others, with another data folder, may see more.

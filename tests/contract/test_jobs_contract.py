@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from sqlalchemy import Engine, event, select, update
@@ -17,6 +17,7 @@ from mc.durations import format_time, parse_time
 from mc.flows.controls.control import Control, ControlKind
 from mc.flows.flow import Flow
 from mc.flows.flow_engine import FlowEngine
+from mc.flows.jobs.executor import Liveness
 from mc.flows.jobs.job_settings import JobSettings
 from mc.jobs.attendance import then_lock
 from mc.jobs.job_watch import JobWatch
@@ -434,6 +435,31 @@ def test_a_timeout_does_not_count_the_wait_for_a_turn(site: Site) -> None:
     Hand.finish("a")
     site.tick()
     assert Hand.started["hand:1"].job.timeout_seconds == 60
+
+
+class TestSlowLooks:
+    """A look at many jobs takes long, and must not be made all the time."""
+
+    class Slow(Hand):
+        clock: ClassVar[ManualClock]
+
+        def alive(self, native_ids: Sequence[str]) -> Mapping[str, Liveness]:
+            self.clock.advance(3)
+            return super().alive(native_ids)
+
+    @pytest.mark.parametrize(("ends", "pause"), [(0, 15), (1, 15), (2, 2)])
+    def test_the_next_one_waits_unless_many_had_ended(self, site: Site, ends: int, pause: float) -> None:
+        self.Slow.clock = site.clock
+        kind = f"{__name__}:TestSlowLooks.Slow"
+        site.settings = replace(site.settings, executors={"hand": {"kind": kind}})
+        site.runner = site.new_runner()
+        site.begin(*(job(key) for key in "abcdefgh"))
+        for key in "ab"[:ends]:
+            Hand.finish(key)
+        site.clock.advance(60)
+        watch = JobWatch(site.store, site.settings)
+        assert watch.look() == (ends > 0)
+        assert (watch.due_at - site.clock.now()).total_seconds() == pause
 
 
 class TestBursts:
